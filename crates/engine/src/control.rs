@@ -1,0 +1,97 @@
+//! Requests that an operator's interface (JSON-RPC, command line) makes to the running node.
+
+use std::sync::Arc;
+
+use ipe_chain::Candidate;
+use ipe_types::{Address, enode::Enode};
+
+/// Where an answer goes. A closure, so that the caller may wait in whatever way it likes (an async one-shot, a channel,
+/// a variable of a test) and the replica needs to know none of them.
+pub type Reply<T> = Box<dyn FnOnce(T) + Send>;
+
+/// One request to the node.
+pub enum Control {
+    /// Local transactions have entered the pool: announce them to peers and wake an idle proposer.
+    Announce(Vec<Arc<Candidate>>),
+    /// About votes on validators; answered by the replica.
+    Vote(VoteControl),
+    /// About connections; answered by the network side of the shell.
+    Peer(PeerControl),
+}
+
+/// Votes on validators (header mode). In contract mode the voting requests are answered with an error.
+pub enum VoteControl {
+    /// Vote to add (`true`) or drop (`false`) this address in the blocks we propose, until it has happened.
+    Propose(Address, bool, Reply<Result<(), VoteError>>),
+    /// Forget our vote on this address.
+    Discard(Address, Reply<Result<(), VoteError>>),
+    /// Our votes still standing.
+    Pending(Reply<Vec<(Address, bool)>>),
+}
+
+/// Why a vote was not taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum VoteError {
+    /// The validators come from a contract, so blocks carry no votes (Besu answers −32604).
+    #[error("Method not enabled")]
+    ContractMode,
+    /// The list of standing votes is full.
+    #[error("{} votes already stand; discard one first", crate::replica::MAX_VOTE_INTENTS)]
+    TooMany,
+}
+
+/// Connections of the node.
+pub enum PeerControl {
+    /// Every live connection, for `admin_peers`.
+    List(Reply<Vec<PeerView>>),
+    /// Keep a connection to this node (`admin_addPeer`); `false` when it was kept already.
+    Add(Enode, Reply<bool>),
+    /// Drop and forget this node (`admin_removePeer`); `false` when it was not known.
+    Remove(Enode, Reply<bool>),
+    /// Our own identity, for `admin_nodeInfo`.
+    NodeInfo(Reply<NodeInfo>),
+}
+
+/// One live connection as the operator sees it.
+#[derive(Clone, Debug)]
+pub struct PeerView {
+    /// Public key of the peer, 64 bytes.
+    pub id: ipe_types::crypto::NodeId,
+    /// Client string of its Hello.
+    pub client: String,
+    /// Negotiated capabilities, as `eth/68`.
+    pub capabilities: Vec<String>,
+    /// Remote socket address.
+    pub remote: std::net::SocketAddr,
+    /// Local socket address.
+    pub local: std::net::SocketAddr,
+    /// The peer dialled us.
+    pub inbound: bool,
+    /// Port on which the peer says it listens; 0 when it does not.
+    pub listen_port: u16,
+    /// Role that the topology gives it, when it is known.
+    pub role: Option<ipe_types::role::Role>,
+    /// Its head number as far as we know.
+    pub height: Option<u64>,
+    /// Its head hash as far as we know.
+    pub head: Option<ipe_types::B256>,
+    /// Its total difficulty as far as we know.
+    pub total_difficulty: Option<ipe_types::U256>,
+    /// Negotiated eth version.
+    pub eth_version: u32,
+}
+
+/// Our own network identity.
+#[derive(Clone, Debug)]
+pub struct NodeInfo {
+    /// Public key.
+    pub id: ipe_types::crypto::NodeId,
+    /// Client string we send.
+    pub client: String,
+    /// Our enode; `None` when we listen nowhere (a validator in sentry topology).
+    pub enode: Option<Enode>,
+    /// Actual listener, when there is one.
+    pub listen: Option<std::net::SocketAddr>,
+    /// Role of this node.
+    pub role: ipe_types::role::Role,
+}

@@ -1,0 +1,20 @@
+//! The replica: consensus, ledger, pool, synchronisation, relay and the signing gate, as one value driven by inputs.
+//!
+//! Nothing here waits: no sockets, no clock, no randomness, no files. The shell ([`ipe-node`]) or a simulator hands in
+//! what happened ([`Input`]) together with a clock, and carries out what comes back ([`Output`]). Many replicas can
+//! therefore live in one thread and be replayed from one seed.
+//!
+//! [`ipe-node`]: https://docs.rs/ipe-node
+
+pub mod control;
+pub mod journal;
+pub mod peer;
+pub mod pool;
+pub mod replica;
+pub mod signing;
+pub mod status;
+
+pub use control::{Control, PeerControl, Reply, VoteControl};
+pub use peer::{PeerId, PeerInfo, PeerStatus};
+pub use replica::{Clock, Input, Level, LogLine, Notification, Output, Replica};
+pub use status::{Status, StatusCell, SyncProgress};

@@ -1,0 +1,89 @@
+//! A snapshot of the replica for metrics, JSON-RPC and `lab status`.
+
+use std::sync::Arc;
+
+use ipe_types::{Address, B256, role::Role};
+use parking_lot::RwLock;
+
+/// How far a synchronisation has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SyncProgress {
+    /// Head when it started.
+    pub start: u64,
+    /// Head now.
+    pub current: u64,
+    /// Highest block that a peer is believed to have.
+    pub highest: u64,
+}
+
+/// Where the replica stands. Written by the replica's thread, read by anyone.
+#[derive(Clone, Debug, Default)]
+pub struct Status {
+    /// Head number.
+    pub height: u64,
+    /// Head hash.
+    pub head: B256,
+    /// Head timestamp, seconds.
+    pub head_timestamp: u64,
+    /// Consensus round of the height being decided; `None` when this node does not take part.
+    pub round: Option<u32>,
+    /// Whether this node is in the validator set of the next block.
+    pub validating: bool,
+    /// Validators of the next block.
+    pub validators: Vec<Address>,
+    /// Validators whose consensus messages were seen for one of the last heights, ourselves included.
+    pub validators_heard: Vec<Address>,
+    /// How many further validators may fall silent before blocks stop: heard − quorum. Negative when blocks have stopped.
+    pub fault_margin: i64,
+    /// Present while catching up.
+    pub sync: Option<SyncProgress>,
+    /// Highest block known of, own or a peer's.
+    pub best_known: u64,
+    /// Connections by role (`None` = stranger).
+    pub peers: Vec<(Option<Role>, usize)>,
+    /// Consensus messages passed on for others.
+    pub relayed: u64,
+    /// Consensus messages dropped as already seen.
+    pub duplicates: u64,
+    /// Consensus messages refused, with what was wrong (decode, author, window, budget).
+    pub refused: Refused,
+    /// Peers cut for misbehaviour.
+    pub peers_cut: u64,
+    /// Rounds above 0 that this node has entered since it started.
+    pub round_changes: u64,
+    /// Blocks this node proposed since it started.
+    pub proposed: u64,
+    /// Work budget of the next block we would build, gas.
+    pub build_budget_gas: u64,
+    /// Last error worth an operator's attention.
+    pub last_error: Option<String>,
+}
+
+/// Consensus messages not passed on, by reason.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Refused {
+    /// Does not decode, or is too large.
+    pub malformed: u64,
+    /// Author is in no validator set that matters.
+    pub author: u64,
+    /// Height or round outside the window.
+    pub window: u64,
+    /// The sender or the author has used up its budget.
+    pub budget: u64,
+}
+
+/// The latest [`Status`], shared.
+#[derive(Clone, Default)]
+pub struct StatusCell(Arc<RwLock<Arc<Status>>>);
+
+impl StatusCell {
+    /// The latest snapshot; never blocks for longer than a pointer swap.
+    pub fn get(&self) -> Arc<Status> {
+        self.0.read().clone()
+    }
+
+    /// Replaces the snapshot.
+    pub fn set(&self, status: Status) {
+        *self.0.write() = Arc::new(status);
+    }
+}
