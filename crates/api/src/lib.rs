@@ -1,0 +1,50 @@
+//! Everything a node says over HTTP and WebSocket: JSON-RPC, subscriptions, health.
+//!
+//! One request in one page:
+//!
+//! 1. [`server`] takes bytes from a socket, checks the `Host` header and the limits, and hands the body to
+//!    [`Api::answer`].
+//! 2. [`wire`] splits it into one call or a batch without building a tree: parameters stay slices of the body.
+//! 3. [`table`] is the one closed list of methods: name, group, cost, handler, one line of documentation.
+//!    `docs/rpc.md` is generated from it.
+//! 4. The handler (`eth_*.rs`, `qbft.rs`, `debug.rs`, …) is a plain function from the parameters to JSON text or an
+//!    [`RpcError`]. Light ones run where the request was read; heavy ones (execution, tracing, log search) on a bounded
+//!    number of blocking threads with a deadline.
+//! 5. What must be done by the node itself (votes, peers) goes through [`Control`](ipe_engine::Control) messages; what the node announces
+//!    (blocks, pending transactions) comes through [`Notification`](ipe_engine::Notification)s.
+//!
+//! Shapes, codes and texts are Hyperledger Besu's, of the release chosen by [`Settings::release`].
+
+pub mod backend;
+pub mod error;
+pub mod params;
+pub mod server;
+pub mod table;
+pub mod wire;
+
+mod admin;
+mod debug;
+mod eth_blocks;
+mod eth_call;
+mod eth_fees;
+mod eth_logs;
+mod eth_send;
+mod eth_state;
+mod execution;
+mod flat_trace;
+mod health;
+mod hosts;
+mod ipe;
+mod net;
+mod perm;
+mod qbft;
+mod shapes;
+mod struct_log;
+mod subscribe;
+mod trace;
+mod txpool;
+
+pub use backend::{Api, Backend, Release, Services, Settings};
+pub use error::RpcError;
+pub use server::{serve, HttpConfig, RunningServer, ServeError, ServerConfig};
+pub use table::{Group, Groups};

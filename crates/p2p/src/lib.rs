@@ -1,0 +1,1 @@
+//! (described by its first commit)

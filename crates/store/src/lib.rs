@@ -1,0 +1,7 @@
+//! The disk: the ledger's tables in one fjall database, and the small append-only file of the signing journal.
+
+mod fjall_store;
+mod journal;
+
+pub use fjall_store::{DiskSettings, FjallStore};
+pub use journal::{JournalError, JournalFileDisk};

@@ -1,0 +1,145 @@
+//! A block as it goes over the eth wire, into proposals and into block files:
+//! `[header, transactions, ommers[, withdrawals]]`.
+
+use std::sync::Arc;
+
+use alloy_consensus::{EthereumTxEnvelope, TxEip4844};
+use alloy_primitives::B256;
+use alloy_rlp::{BufMut, Decodable, Encodable, Error as RlpError, Header as RlpHeader, Result as RlpResult};
+
+use crate::extra::ExtraDataError;
+use crate::header::{Header, block_hash};
+
+pub use alloy_eips::eip4895::Withdrawal;
+
+/// A signed transaction of any type that a block may carry; blob transactions without their sidecar.
+pub type Transaction = EthereumTxEnvelope<TxEip4844>;
+
+/// Bytes of one block's RLP that are read from a peer or a file: the devp2p message bound of Besu (10 MiB).
+pub const MAX_BLOCK_BYTES: usize = 10 * 1024 * 1024;
+
+/// Transactions and, from Shanghai on, the list of withdrawals (always empty in QBFT). Ommers do not exist in QBFT:
+/// an empty list is written and only an empty one is read.
+#[derive(Clone, Debug, PartialEq, Eq, Default)]
+pub struct Body {
+    /// In execution order.
+    pub transactions: Vec<Transaction>,
+    /// `None` before Shanghai.
+    pub withdrawals: Option<Vec<Withdrawal>>,
+}
+
+/// A header with its body; nothing about it has been checked.
+#[derive(Clone, Debug, PartialEq, Eq, Default)]
+pub struct Block {
+    /// Fifteen fields and those that forks added.
+    pub header: Header,
+    /// What was executed.
+    pub body: Body,
+}
+
+impl Block {
+    /// Identity of the block (spec/qbft.md 3.4).
+    ///
+    /// # Errors
+    /// The extra data does not decode.
+    pub fn hash(&self) -> Result<B256, ExtraDataError> {
+        block_hash(&self.header)
+    }
+
+    /// RLP of the block in a buffer of its own.
+    pub fn to_rlp(&self) -> Vec<u8> {
+        let mut out = Vec::with_capacity(self.length());
+        self.encode(&mut out);
+        out
+    }
+}
+
+impl Body {
+    fn items_length(&self) -> usize {
+        self.transactions.length() + 1 + self.withdrawals.as_ref().map_or(0, Encodable::length)
+    }
+
+    fn encode_items(&self, out: &mut dyn BufMut) {
+        self.transactions.encode(out);
+        out.put_u8(alloy_rlp::EMPTY_LIST_CODE);
+        if let Some(withdrawals) = &self.withdrawals {
+            withdrawals.encode(out);
+        }
+    }
+
+    fn decode_items(items: &mut &[u8]) -> RlpResult<Self> {
+        let transactions = decode_transactions(items)?;
+        if !RlpHeader::decode_bytes(items, true)?.is_empty() {
+            return Err(RlpError::Custom("ommers are not empty, QBFT has none"));
+        }
+        let withdrawals = if items.is_empty() { None } else { Some(Vec::<Withdrawal>::decode(items)?) };
+        if !items.is_empty() {
+            return Err(RlpError::ListLengthMismatch { expected: 0, got: items.len() });
+        }
+        Ok(Self { transactions, withdrawals })
+    }
+}
+
+/// The smallest transaction in RLP has over 60 bytes; used to bound what a claimed length may allocate.
+fn decode_transactions(items: &mut &[u8]) -> RlpResult<Vec<Transaction>> {
+    let mut list = RlpHeader::decode_bytes(items, true)?;
+    let mut transactions = Vec::with_capacity((list.len() / 100).min(16_384));
+    while !list.is_empty() {
+        // Inside a list a typed transaction is a string and a legacy one a list; a legacy one wrapped in a string is
+        // refused by the envelope's decoder.
+        transactions.push(Transaction::decode(&mut list)?);
+    }
+    Ok(transactions)
+}
+
+/// As in BlockBodies of the eth wire: `[transactions, ommers[, withdrawals]]`.
+impl Encodable for Body {
+    fn encode(&self, out: &mut dyn BufMut) {
+        RlpHeader { list: true, payload_length: self.items_length() }.encode(out);
+        self.encode_items(out);
+    }
+
+    fn length(&self) -> usize {
+        let items = self.items_length();
+        items + alloy_rlp::length_of_length(items)
+    }
+}
+
+impl Decodable for Body {
+    fn decode(buffer: &mut &[u8]) -> RlpResult<Self> {
+        let mut items = RlpHeader::decode_bytes(buffer, true)?;
+        Self::decode_items(&mut items)
+    }
+}
+
+impl Encodable for Block {
+    fn encode(&self, out: &mut dyn BufMut) {
+        let payload_length = self.header.length() + self.body.items_length();
+        RlpHeader { list: true, payload_length }.encode(out);
+        self.header.encode(out);
+        self.body.encode_items(out);
+    }
+
+    fn length(&self) -> usize {
+        let items = self.header.length() + self.body.items_length();
+        items + alloy_rlp::length_of_length(items)
+    }
+}
+
+impl Decodable for Block {
+    fn decode(buffer: &mut &[u8]) -> RlpResult<Self> {
+        let mut items = RlpHeader::decode_bytes(buffer, true)?;
+        let header = Header::decode(&mut items)?;
+        let body = Body::decode_items(&mut items)?;
+        Ok(Self { header, body })
+    }
+}
+
+/// A block with a quorum of commit seals in its extra data, beside its identity, so that it is hashed once.
+#[derive(Clone, Debug)]
+pub struct SealedBlock {
+    /// Round and seals inside.
+    pub block: Arc<Block>,
+    /// Block hash.
+    pub hash: B256,
+}

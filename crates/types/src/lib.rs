@@ -1,0 +1,30 @@
+//! The nouns of the network: header, extra data, block, consensus messages, validator set, keys, enode, role,
+//! topology, genesis. Everything here is a value; nothing waits, asks for the time or touches a file.
+
+pub mod block;
+pub mod crypto;
+pub mod enode;
+pub mod eth;
+pub mod extra;
+pub mod fork;
+pub mod fork_id;
+pub mod genesis;
+pub mod header;
+pub mod journal;
+pub mod message;
+pub mod role;
+pub mod spec;
+pub mod topology;
+pub mod transition;
+pub mod validators;
+
+pub use alloy_primitives::{Address, B256, B512, Bloom, Bytes, U256, keccak256};
+pub use block::{Block, Body, SealedBlock, Transaction, Withdrawal};
+pub use crypto::{NodeId, NodeKey, Signature65};
+pub use enode::Enode;
+pub use extra::{ExtraData, Vote};
+pub use header::Header;
+pub use message::{Dialect, Kind, Message};
+pub use role::Role;
+pub use topology::Topology;
+pub use validators::ValidatorSet;
