@@ -1,0 +1,238 @@
+//! Why the pool did not take a transaction, with the JSON-RPC codes and texts that Besu gives (besu-compat §7.2).
+
+use alloy_primitives::{Address, U256};
+use thiserror::Error;
+
+/// A transaction was not taken. The text is what a client reads in the error's `message`; where Besu has a text for the
+/// case it is Besu's, because wallets and relayers compare it.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+pub enum Refusal {
+    /// This very transaction is in the pool already.
+    #[error("Known transaction")]
+    Known,
+    /// Another transaction of the same sender and nonce is in the pool and this one does not pay enough more.
+    #[error("Replacement transaction underpriced")]
+    ReplacementUnderpriced,
+    /// Signed for another chain.
+    #[error("Wrong chainId")]
+    WrongChain {
+        /// Chain id in the transaction.
+        got: u64,
+        /// Chain id of this network.
+        expected: u64,
+    },
+    /// Signed for a chain id where the fork in force does not know chain ids yet (before EIP-155).
+    #[error("ChainId not supported")]
+    ChainIdNotSupported,
+    /// The fork in force does not know this type of transaction, or this node carries none (blobs).
+    #[error("Invalid transaction type")]
+    TypeNotSupported {
+        /// EIP-2718 type byte.
+        got: u8,
+    },
+    /// The fee offered in total exceeds `rpc-tx-feecap`.
+    #[error("Transaction fee cap exceeded")]
+    FeeCap,
+    /// The tip offered is larger than the whole fee offered.
+    #[error("Max priority fee per gas exceeds max fee per gas")]
+    TipAboveFee,
+    /// The nonce is further ahead than the pool holds.
+    #[error("Transaction nonce is too distant from current sender nonce")]
+    NonceTooDistant {
+        /// Nonce of the transaction.
+        got: u64,
+        /// Largest nonce that would be taken now.
+        most: u64,
+    },
+    /// The nonce is used.
+    #[error("Nonce too low")]
+    NonceTooLow {
+        /// Nonce of the transaction.
+        got: u64,
+        /// Next nonce of the sender.
+        expected: u64,
+    },
+    /// No key answers to the signature, or its form is not accepted (high s).
+    #[error("Invalid signature")]
+    Signature,
+    /// The gas limit does not cover the transaction's own cost.
+    #[error("Intrinsic gas exceeds gas limit")]
+    IntrinsicGas {
+        /// Gas limit of the transaction.
+        limit: u64,
+        /// What it costs before the first instruction.
+        needed: u64,
+    },
+    /// Value plus the largest possible fee exceed what the sender has.
+    #[error("Upfront cost exceeds account balance")]
+    CannotPay {
+        /// Wei needed.
+        cost: U256,
+        /// Wei there.
+        balance: U256,
+    },
+    /// No block can hold it.
+    #[error("Transaction gas limit exceeds block gas limit")]
+    AboveBlockGas {
+        /// Gas limit of the transaction.
+        limit: u64,
+        /// Gas limit of a block.
+        block: u64,
+    },
+    /// Above the per-transaction gas cap of the fork (EIP-7825).
+    #[error("Transaction gas limit exceeds the cap of {cap} gas per transaction")]
+    AboveGasCap {
+        /// Gas limit of the transaction.
+        limit: u64,
+        /// The cap.
+        cap: u64,
+    },
+    /// The creation code is longer than EIP-3860 allows.
+    #[error("Initcode size of {got} bytes exceeds the maximum of {most}")]
+    InitcodeTooLong {
+        /// Bytes of creation code.
+        got: usize,
+        /// Most bytes.
+        most: usize,
+    },
+    /// The sender may not send transactions (account rules).
+    #[error("Sender account not authorized to send transactions")]
+    NotPermitted {
+        /// The sender.
+        sender: Address,
+    },
+    /// The sender is a contract (EIP-3607).
+    #[error("Sender account is a contract and cannot send transactions")]
+    SenderHasCode {
+        /// The sender.
+        sender: Address,
+    },
+    /// The node is still catching up, so it cannot judge.
+    #[error("Initial sync is still in progress")]
+    Syncing,
+    /// Offers less than `min-gas-price`.
+    #[error("Gas price below configured minimum gas price")]
+    BelowMinimumPrice {
+        /// Wei per gas offered.
+        got: u128,
+        /// The minimum.
+        least: u128,
+    },
+    /// Offers less than the base fee of the next block.
+    #[error("Gas price below current base fee")]
+    BelowBaseFee {
+        /// Wei per gas offered.
+        got: u128,
+        /// The base fee.
+        base_fee: u64,
+    },
+    /// Longer than a transaction may be.
+    #[error("Transaction of {got} bytes is longer than this node takes ({most} bytes)")]
+    TooLong {
+        /// Encoded length.
+        got: usize,
+        /// Largest length.
+        most: usize,
+    },
+    /// The sender has as many transactions waiting as one sender may have.
+    #[error("Sender has {most} transactions waiting, which is the most that this node holds for one; wait for some to be mined")]
+    SenderFull {
+        /// The limit.
+        most: usize,
+    },
+    /// More is waiting than the next blocks can hold: the node sheds load instead of letting everybody wait.
+    #[error("Node is at capacity: {waiting} transactions wait and the next blocks hold {room}; try again in {retry_ms} ms")]
+    Overloaded {
+        /// Transactions that could be included now.
+        waiting: usize,
+        /// How many the pool lets wait at the pace that blocks currently have.
+        room: usize,
+        /// Suggested pause before trying again, milliseconds (one block period).
+        retry_ms: u64,
+    },
+    /// The pool is full and everything in it is at least as good as this one.
+    #[error("Transaction pool is full ({count} transactions, {bytes} bytes); try again later or offer a higher price")]
+    Full {
+        /// Transactions held.
+        count: usize,
+        /// Encoded bytes held.
+        bytes: usize,
+    },
+}
+
+impl Refusal {
+    /// JSON-RPC error code, as Besu gives it for the case (besu-compat §7.2). −32005 ("limit exceeded") marks what a
+    /// client should simply try again later.
+    pub fn code(&self) -> i32 {
+        match self {
+            Refusal::Known
+            | Refusal::ReplacementUnderpriced
+            | Refusal::WrongChain { .. }
+            | Refusal::ChainIdNotSupported
+            | Refusal::FeeCap
+            | Refusal::TipAboveFee
+            | Refusal::NonceTooDistant { .. }
+            | Refusal::InitcodeTooLong { .. }
+            | Refusal::SenderHasCode { .. }
+            | Refusal::TooLong { .. }
+            | Refusal::SenderFull { .. } => -32000,
+            Refusal::NonceTooLow { .. } => -32001,
+            Refusal::Signature => -32002,
+            Refusal::IntrinsicGas { .. } => -32003,
+            Refusal::CannotPay { .. } => -32004,
+            Refusal::AboveBlockGas { .. }
+            | Refusal::AboveGasCap { .. }
+            | Refusal::Overloaded { .. }
+            | Refusal::Full { .. } => -32005,
+            Refusal::NotPermitted { .. } => -32007,
+            Refusal::Syncing => -32008,
+            Refusal::BelowMinimumPrice { .. } | Refusal::BelowBaseFee { .. } => -32009,
+            Refusal::TypeNotSupported { .. } => -32602,
+        }
+    }
+
+    /// Short name for metrics and counters, stable.
+    pub fn label(&self) -> &'static str {
+        match self {
+            Refusal::Known => "known",
+            Refusal::ReplacementUnderpriced => "replacement_underpriced",
+            Refusal::WrongChain { .. } => "wrong_chain",
+            Refusal::ChainIdNotSupported => "chain_id_not_supported",
+            Refusal::TypeNotSupported { .. } => "type_not_supported",
+            Refusal::FeeCap => "fee_cap",
+            Refusal::TipAboveFee => "tip_above_fee",
+            Refusal::NonceTooDistant { .. } => "nonce_too_distant",
+            Refusal::NonceTooLow { .. } => "nonce_too_low",
+            Refusal::Signature => "signature",
+            Refusal::IntrinsicGas { .. } => "intrinsic_gas",
+            Refusal::CannotPay { .. } => "cannot_pay",
+            Refusal::AboveBlockGas { .. } => "above_block_gas",
+            Refusal::AboveGasCap { .. } => "above_gas_cap",
+            Refusal::InitcodeTooLong { .. } => "initcode_too_long",
+            Refusal::NotPermitted { .. } => "not_permitted",
+            Refusal::SenderHasCode { .. } => "sender_has_code",
+            Refusal::Syncing => "syncing",
+            Refusal::BelowMinimumPrice { .. } => "below_minimum_price",
+            Refusal::BelowBaseFee { .. } => "below_base_fee",
+            Refusal::TooLong { .. } => "too_long",
+            Refusal::SenderFull { .. } => "sender_full",
+            Refusal::Overloaded { .. } => "overloaded",
+            Refusal::Full { .. } => "full",
+        }
+    }
+
+    /// Whether the same transaction may be taken later without any change.
+    pub fn is_passing(&self) -> bool {
+        matches!(
+            self,
+            Refusal::NonceTooDistant { .. }
+                | Refusal::CannotPay { .. }
+                | Refusal::Syncing
+                | Refusal::BelowBaseFee { .. }
+                | Refusal::SenderFull { .. }
+                | Refusal::Overloaded { .. }
+                | Refusal::Full { .. }
+                | Refusal::NotPermitted { .. }
+        )
+    }
+}
