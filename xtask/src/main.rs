@@ -1,2 +1,48 @@
-//! Chores of the project.
-fn main() {}
+//! Chores of the project: `cargo xtask test | tidy | purity | clients | list`.
+//!
+//! `test` is the one command that has to pass before a change lands, at the desk and in CI.
+
+mod purity;
+mod steps;
+mod tidy;
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+const USAGE: &str = "cargo xtask <chore>
+
+  test      everything that has to pass: tidy, purity, all tests of the workspace, real clients
+  tidy      leftovers, broken references between documents and code, oversized files
+  purity    no async runtime under the rooms that decide
+  clients   real Ethereum clients against a lab network (needs npm and python3; says \"not run\" without them)
+";
+
+fn main() -> ExitCode {
+    let root = root();
+    let chore = std::env::args().nth(1).unwrap_or_default();
+    let outcome = match chore.as_str() {
+        "test" => steps::test(&root),
+        "tidy" => tidy::run(&root),
+        "purity" => purity::run(&root),
+        "clients" => steps::clients(&root),
+        other => {
+            eprint!("{}{USAGE}", if other.is_empty() { String::new() } else { format!("no such chore: {other}\n\n") });
+            return ExitCode::from(2);
+        }
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(faults) => {
+            eprintln!("\n{chore}: {} fault(s)", faults.len());
+            for fault in &faults {
+                eprintln!("  {fault}");
+            }
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Folder of the workspace, whatever the current folder is.
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("xtask stands one level below the root").to_owned()
+}
