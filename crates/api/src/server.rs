@@ -1,0 +1,466 @@
+//! Sockets: HTTP and WebSocket listeners with their limits.
+
+use crate::backend::Api;
+use crate::error::RpcError;
+use crate::table::Groups;
+use crate::{health, hosts, subscribe, wire};
+use axum::body::Body;
+use axum::extract::{FromRequestParts, Request, State, WebSocketUpgrade};
+use axum::http::header::{ALLOW, CONTENT_TYPE, UPGRADE};
+use axum::http::{HeaderValue, Method, StatusCode};
+use axum::response::{IntoResponse, Response};
+use axum::Router;
+use std::future::Future;
+use std::io;
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{watch, OwnedSemaphorePermit, Semaphore};
+use tokio::task::JoinHandle;
+use tokio::time::{Instant, Sleep};
+use tower_http::cors::{AllowOrigin, Any, CorsLayer};
+
+/// A connection on which nothing was sent to the client for this long is closed: what a client dribbles in does not count,
+/// so a slow loris holds its slot no longer than an idle keep-alive connection.
+const QUIET: Duration = Duration::from_secs(90);
+/// A body that has not arrived completely after this is given up; the largest allowed one passes at 350 kB/s.
+const BODY_TIME: Duration = Duration::from_secs(15);
+
+/// Batches of light calls up to this length are answered where they were read: handing them to another thread costs more.
+const INLINE_BATCH: usize = 16;
+
+/// Where and how to listen.
+#[derive(Debug, Clone, Default)]
+pub struct ServerConfig {
+    /// JSON-RPC over HTTP; it also upgrades to WebSocket on the same port.
+    pub http: Option<HttpConfig>,
+    /// JSON-RPC over WebSocket on a port of its own.
+    pub ws: Option<HttpConfig>,
+}
+
+/// One listener.
+#[derive(Debug, Clone)]
+pub struct HttpConfig {
+    /// Address to bind; port 0 = any free one.
+    pub address: SocketAddr,
+    /// Enabled method groups.
+    pub groups: Groups,
+    /// Allowed `Host` names; `*` = any.
+    pub host_allowlist: Vec<String>,
+    /// Allowed CORS origins; `*` or `all` = any; empty = none.
+    pub cors_origins: Vec<String>,
+    /// Connections open at once; more are closed on arrival.
+    pub max_connections: usize,
+    /// Calls in one batch.
+    pub max_batch: usize,
+    /// Bytes of one request body or WebSocket message.
+    pub max_body: usize,
+    /// Subscriptions of one WebSocket connection.
+    pub max_subscriptions: usize,
+}
+
+impl HttpConfig {
+    /// Besu's defaults on the given address.
+    pub fn at(address: SocketAddr) -> Self {
+        Self {
+            address,
+            groups: Groups::besu_default(),
+            host_allowlist: vec!["localhost".into(), "127.0.0.1".into()],
+            cors_origins: Vec::new(),
+            max_connections: 80,
+            max_batch: wire::MAX_BATCH,
+            // Besu's `rpc-http-max-request-content-length`.
+            max_body: 5 << 20,
+            max_subscriptions: 100,
+        }
+    }
+}
+
+/// Why the API could not start.
+#[derive(Debug, thiserror::Error)]
+pub enum ServeError {
+    /// The port is taken or the address is not ours.
+    #[error("could not listen for JSON-RPC on {address}: {source}; choose another address or port, or stop what uses it")]
+    Bind {
+        /// What was configured.
+        address: SocketAddr,
+        /// What the system said.
+        source: io::Error,
+    },
+}
+
+/// Running listeners. Dropping it stops them.
+#[derive(Debug)]
+pub struct RunningServer {
+    /// Where HTTP really listens.
+    pub http: Option<SocketAddr>,
+    /// Where WebSocket really listens.
+    pub ws: Option<SocketAddr>,
+    stop: watch::Sender<bool>,
+    tasks: Vec<JoinHandle<()>>,
+}
+
+impl RunningServer {
+    /// Stops accepting, lets running requests finish for at most `grace`, then cuts them.
+    pub async fn shutdown(mut self, grace: Duration) {
+        self.stop.send_replace(true);
+        for mut task in self.tasks.drain(..) {
+            if tokio::time::timeout(grace, &mut task).await.is_err() {
+                task.abort();
+            }
+        }
+    }
+}
+
+impl Drop for RunningServer {
+    fn drop(&mut self) {
+        self.stop.send_replace(true);
+        for task in &self.tasks {
+            task.abort();
+        }
+    }
+}
+
+/// Starts the configured listeners.
+///
+/// # Errors
+/// [`ServeError::Bind`] when an address cannot be bound; nothing runs then.
+pub async fn serve(api: Arc<Api>, config: ServerConfig) -> Result<RunningServer, ServeError> {
+    let (stop, stopped) = watch::channel(false);
+    let mut running = RunningServer { http: None, ws: None, stop, tasks: Vec::new() };
+    if let Some(config) = config.http {
+        let (address, task) = listen(api.clone(), config, true, stopped.clone()).await?;
+        running.http = Some(address);
+        running.tasks.push(task);
+    }
+    if let Some(config) = config.ws {
+        let (address, task) = listen(api, config, false, stopped).await?;
+        running.ws = Some(address);
+        running.tasks.push(task);
+    }
+    Ok(running)
+}
+
+#[derive(Clone)]
+struct Shared {
+    api: Arc<Api>,
+    config: Arc<HttpConfig>,
+    /// POST and health are answered; otherwise WebSocket only.
+    http: bool,
+    stopped: watch::Receiver<bool>,
+}
+
+async fn listen(
+    api: Arc<Api>,
+    config: HttpConfig,
+    http: bool,
+    mut stopped: watch::Receiver<bool>,
+) -> Result<(SocketAddr, JoinHandle<()>), ServeError> {
+    let bind = |source| ServeError::Bind { address: config.address, source };
+    let listener = TcpListener::bind(config.address).await.map_err(bind)?;
+    let address = listener.local_addr().map_err(bind)?;
+    let slots = Arc::new(Semaphore::new(config.max_connections.max(1)));
+    let cors = cors(&config.cors_origins);
+    let shared = Shared { api, config: Arc::new(config), http, stopped: stopped.clone() };
+    let mut router = Router::new().fallback(handle).with_state(shared);
+    if let Some(cors) = cors {
+        router = router.layer(cors);
+    }
+    let accepting = Accepting { listener, slots };
+    let task = tokio::spawn(async move {
+        let until = async move {
+            // An error means that the sender is gone, which is a stop too.
+            let _ = stopped.wait_for(|stop| *stop).await;
+        };
+        if let Err(error) = axum::serve(accepting, router).with_graceful_shutdown(until).await {
+            tracing::error!(%address, %error, "the JSON-RPC listener ended");
+        }
+    });
+    Ok((address, task))
+}
+
+fn cors(origins: &[String]) -> Option<CorsLayer> {
+    if origins.is_empty() {
+        return None;
+    }
+    let layer = CorsLayer::new().allow_methods([Method::POST, Method::GET]).allow_headers(Any);
+    Some(if origins.iter().any(|o| o == "*" || o == "all") {
+        layer.allow_origin(Any)
+    } else {
+        layer.allow_origin(AllowOrigin::list(origins.iter().filter_map(|o| HeaderValue::from_str(o).ok())))
+    })
+}
+
+async fn handle(State(shared): State<Shared>, request: Request) -> Response {
+    let (mut parts, body) = request.into_parts();
+    if !hosts::allowed(&parts.headers, &parts.uri, &shared.config.host_allowlist) {
+        return hosts::refusal();
+    }
+    if parts.headers.contains_key(UPGRADE) {
+        return match WebSocketUpgrade::from_request_parts(&mut parts, &()).await {
+            Ok(upgrade) => {
+                let max = shared.config.max_body;
+                upgrade.max_message_size(max).max_frame_size(max).on_upgrade(move |socket| {
+                    subscribe::connection(shared.api, shared.config, shared.stopped, socket)
+                })
+            }
+            Err(refused) => refused.into_response(),
+        };
+    }
+    if !shared.http {
+        return (StatusCode::UPGRADE_REQUIRED, "this port speaks WebSocket only").into_response();
+    }
+    match (&parts.method, parts.uri.path()) {
+        (&Method::POST, "/") => post(&shared, body).await,
+        (&Method::GET, "/liveness" | "/live") => health::liveness(),
+        (&Method::GET, "/readiness") => health::readiness(&shared.api, parts.uri.query().unwrap_or("")),
+        (&Method::GET, "/health") => health::health(&shared.api),
+        (_, "/") => (StatusCode::METHOD_NOT_ALLOWED, [(ALLOW, "POST")], "").into_response(),
+        _ => (StatusCode::NOT_FOUND, "Not Found").into_response(),
+    }
+}
+
+async fn post(shared: &Shared, body: Body) -> Response {
+    let read = tokio::time::timeout(BODY_TIME, axum::body::to_bytes(body, shared.config.max_body)).await;
+    let body = match read {
+        Ok(Ok(body)) => body,
+        Ok(Err(_)) => return (StatusCode::PAYLOAD_TOO_LARGE, "Request Entity Too Large").into_response(),
+        Err(_) => return (StatusCode::REQUEST_TIMEOUT, "Request Timeout").into_response(),
+    };
+    let answer = shared.api.answer(body, shared.config.groups, shared.config.max_batch).await;
+    let status = if answer.malformed { StatusCode::BAD_REQUEST } else { StatusCode::OK };
+    (status, [(CONTENT_TYPE, "application/json")], answer.body).into_response()
+}
+
+/// What to send back.
+pub struct Answer {
+    /// JSON text; empty when there were only notifications.
+    pub body: Vec<u8>,
+    /// Besu answers HTTP 400 when the body was no request.
+    pub malformed: bool,
+}
+
+impl Api {
+    /// Answers one request body. Never fails: whatever goes wrong is inside the answer.
+    pub async fn answer(self: &Arc<Self>, body: axum::body::Bytes, groups: Groups, max_batch: usize) -> Answer {
+        match wire::split(&body, max_batch) {
+            Err(body) => return Answer { body, malformed: true },
+            Ok(wire::Frame::One(call)) => {
+                let Some(id) = call.id else { return Answer { body: Vec::new(), malformed: false } };
+                if self.is_light(&call) {
+                    let answer = self.call(&call.method, call.params, groups);
+                    let mut out = Vec::with_capacity(128);
+                    wire::respond(&mut out, Some(id), &answer);
+                    return Answer { body: out, malformed: false };
+                }
+            }
+            Ok(wire::Frame::Batch(calls)) => {
+                if calls.iter().flatten().all(|call| self.is_light(call)) {
+                    if calls.len() <= INLINE_BATCH {
+                        return self.answer_here(&body, groups, max_batch);
+                    }
+                    return self.aside(body, groups, max_batch, ()).await;
+                }
+            }
+        }
+        // What may execute contracts, search logs or wait for the node runs on a blocking thread, a bounded number at once.
+        let Ok(place) = self.waiting.clone().try_acquire_owned() else {
+            return Answer { body: busy(&body, max_batch), malformed: false };
+        };
+        let Ok(turn) = self.heavy.clone().acquire_owned().await else {
+            return Answer { body: wire::failure(None, &RpcError::NODE_BUSY), malformed: false };
+        };
+        self.aside(body, groups, max_batch, (turn, place)).await
+    }
+
+    /// Answers on a blocking thread, holding `permits` meanwhile.
+    async fn aside<P: Send + 'static>(
+        self: &Arc<Self>,
+        body: axum::body::Bytes,
+        groups: Groups,
+        max_batch: usize,
+        permits: P,
+    ) -> Answer {
+        let api = self.clone();
+        let work = tokio::task::spawn_blocking(move || {
+            let answer = api.answer_here(&body, groups, max_batch);
+            drop(permits);
+            answer
+        });
+        match work.await {
+            Ok(answer) => answer,
+            Err(error) => Answer { body: wire::failure(None, &RpcError::internal(error)), malformed: false },
+        }
+    }
+
+    /// Answers one request body on the calling thread, whatever it costs. Not for async threads.
+    pub fn answer_here(&self, body: &[u8], groups: Groups, max_batch: usize) -> Answer {
+        match wire::split(body, max_batch) {
+            Err(body) => Answer { body, malformed: true },
+            Ok(wire::Frame::One(call)) => {
+                let mut out = Vec::new();
+                if call.id.is_some() {
+                    wire::respond(&mut out, call.id, &self.call(&call.method, call.params, groups));
+                }
+                Answer { body: out, malformed: false }
+            }
+            Ok(wire::Frame::Batch(calls)) => {
+                let mut out = vec![b'['];
+                for call in &calls {
+                    let (id, answer) = match call {
+                        Ok(call) if call.id.is_none() => continue,
+                        // The sum of a batch obeys the same bound as one answer.
+                        Ok(call) if out.len() > self.settings.response_limit => (call.id, Err(RpcError::RESPONSE_SIZE)),
+                        Ok(call) => (call.id, self.call(&call.method, call.params, groups)),
+                        Err(id) => (*id, Err(RpcError::INVALID_REQUEST)),
+                    };
+                    if out.len() > 1 {
+                        out.push(b',');
+                    }
+                    wire::respond(&mut out, id, &answer);
+                }
+                if out.len() == 1 {
+                    return Answer { body: Vec::new(), malformed: false };
+                }
+                out.push(b']');
+                Answer { body: out, malformed: false }
+            }
+        }
+    }
+}
+
+/// The refusal of every call in a body that found no place to wait.
+fn busy(body: &[u8], max_batch: usize) -> Vec<u8> {
+    match wire::split(body, max_batch) {
+        Ok(wire::Frame::One(call)) => wire::failure(call.id, &RpcError::BUSY),
+        Ok(wire::Frame::Batch(calls)) => {
+            let mut out = vec![b'['];
+            for call in calls {
+                if out.len() > 1 {
+                    out.push(b',');
+                }
+                wire::respond(&mut out, call.map_or_else(|id| id, |c| c.id), &Err(RpcError::BUSY));
+            }
+            out.push(b']');
+            out
+        }
+        Err(body) => body,
+    }
+}
+
+/// A listener that closes connections beyond its number of slots.
+struct Accepting {
+    listener: TcpListener,
+    slots: Arc<Semaphore>,
+}
+
+impl axum::serve::Listener for Accepting {
+    type Io = Connection;
+    type Addr = SocketAddr;
+
+    async fn accept(&mut self) -> (Self::Io, Self::Addr) {
+        loop {
+            match self.listener.accept().await {
+                Ok((stream, address)) => {
+                    let Ok(slot) = self.slots.clone().try_acquire_owned() else {
+                        tracing::debug!(%address, "JSON-RPC connection refused: all slots are taken");
+                        continue;
+                    };
+                    // Answers are small; waiting to fill a packet would only add latency.
+                    if let Err(error) = stream.set_nodelay(true) {
+                        tracing::debug!(%address, %error, "could not set TCP_NODELAY");
+                    }
+                    return (Connection::new(stream, slot), address);
+                }
+                Err(error) => {
+                    tracing::warn!(%error, "accepting a JSON-RPC connection failed");
+                    tokio::time::sleep(Duration::from_millis(100)).await;
+                }
+            }
+        }
+    }
+
+    fn local_addr(&self) -> io::Result<Self::Addr> {
+        self.listener.local_addr()
+    }
+}
+
+/// A TCP stream that gives its slot back when dropped and ends after [`QUIET`] without anything sent to the client.
+struct Connection {
+    stream: TcpStream,
+    spoke: Instant,
+    alarm: Pin<Box<Sleep>>,
+    _slot: OwnedSemaphorePermit,
+}
+
+impl Connection {
+    fn new(stream: TcpStream, slot: OwnedSemaphorePermit) -> Self {
+        let spoke = Instant::now();
+        Self { stream, spoke, alarm: Box::pin(tokio::time::sleep_until(spoke + QUIET)), _slot: slot }
+    }
+}
+
+impl Connection {
+    /// Ready with an error once nothing could be sent for [`QUIET`].
+    fn poll_quiet(&mut self, cx: &mut Context<'_>) -> Poll<io::Error> {
+        while self.alarm.as_mut().poll(cx).is_ready() {
+            let until = self.spoke + QUIET;
+            if until <= Instant::now() {
+                return Poll::Ready(io::ErrorKind::TimedOut.into());
+            }
+            self.alarm.as_mut().reset(until);
+        }
+        Poll::Pending
+    }
+
+    fn poll_sent(&mut self, cx: &mut Context<'_>, sent: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
+        match sent {
+            Poll::Ready(done) => {
+                self.spoke = Instant::now();
+                Poll::Ready(done)
+            }
+            Poll::Pending => self.poll_quiet(cx).map(Err),
+        }
+    }
+}
+
+impl AsyncRead for Connection {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        if let Poll::Ready(done) = Pin::new(&mut self.stream).poll_read(cx, buf) {
+            return Poll::Ready(done);
+        }
+        self.poll_quiet(cx).map(Err)
+    }
+}
+
+impl AsyncWrite for Connection {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        let sent = Pin::new(&mut self.stream).poll_write(cx, buf);
+        self.poll_sent(cx, sent)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let sent = Pin::new(&mut self.stream).poll_write_vectored(cx, bufs);
+        self.poll_sent(cx, sent)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        true
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(cx)
+    }
+}
