@@ -1,0 +1,178 @@
+//! Writing a genesis file in Besu's format.
+
+use super::{Genesis, GenesisAccount, GenesisError};
+use crate::extra::ExtraData;
+use crate::fork::{FORK_KEYS, Fork};
+use alloy_primitives::{Address, Bytes, U256};
+use serde_json::{Map, Value, json};
+use std::collections::BTreeMap;
+
+/// BFT mix hash that QBFT genesis files carry (spec/qbft.md 1).
+const BFT_MIX_HASH: &str = "0x63746963616c2062797a616e74696e65206661756c7420746f6c6572616e6365";
+
+/// Everything a new network's genesis says. Fields are public: set what differs from the default and call
+/// [`GenesisBuilder::to_json`].
+#[derive(Clone, Debug)]
+pub struct GenesisBuilder {
+    /// EIP-155 chain id, at least 1.
+    pub chain_id: u64,
+    /// All forks up to this one are in force from block 0.
+    pub fork: Fork,
+    /// First validators, written to extra data in this order. Empty only with `validator_contract`.
+    pub validators: Vec<Address>,
+    /// Contract whose `getValidators()` names the validators from block 1 on.
+    pub validator_contract: Option<Address>,
+    /// Enode URLs of every boot, for `config.discovery.bootnodes`.
+    pub bootnodes: Vec<String>,
+    /// Block period in milliseconds, at least 1. A whole number of seconds becomes `blockperiodseconds`, anything else
+    /// also `xblockperiodmilliseconds`.
+    pub period_ms: u64,
+    /// Period of empty blocks in seconds, 0 = off.
+    pub empty_period_s: u64,
+    /// Timeout of round 0 in seconds, at least 1.
+    pub request_timeout_s: u64,
+    /// Blocks between epochs, at least 1.
+    pub epoch_length: u64,
+    /// Gas limit of block 0.
+    pub gas_limit: u64,
+    /// Unix seconds of block 0.
+    pub timestamp: u64,
+    /// Base fee 0 in every block, block 0 included; only written when London is in force.
+    pub zero_base_fee: bool,
+    /// Deployed code limit in bytes, `None` = 24,576.
+    pub code_size_limit: Option<u64>,
+    /// Wei per block.
+    pub block_reward: U256,
+    /// Receiver of fees and reward in place of the proposer.
+    pub beneficiary: Option<Address>,
+    /// Initial accounts.
+    pub alloc: BTreeMap<Address, GenesisAccount>,
+}
+
+impl Default for GenesisBuilder {
+    /// A free-gas Shanghai network of one-second blocks without validators.
+    fn default() -> GenesisBuilder {
+        GenesisBuilder {
+            chain_id: 1337,
+            fork: Fork::Shanghai,
+            validators: Vec::new(),
+            validator_contract: None,
+            bootnodes: Vec::new(),
+            period_ms: 1000,
+            empty_period_s: 0,
+            request_timeout_s: 2,
+            epoch_length: 30_000,
+            gas_limit: 100_000_000,
+            timestamp: 0,
+            zero_base_fee: true,
+            code_size_limit: None,
+            block_reward: U256::ZERO,
+            beneficiary: None,
+            alloc: BTreeMap::new(),
+        }
+    }
+}
+
+impl GenesisBuilder {
+    /// The file's text. What is written is read back before it is returned, so a value out of range is an error here
+    /// and not at a node's start.
+    pub fn to_json(&self) -> Result<String, GenesisError> {
+        if self.validators.is_empty() && self.validator_contract.is_none() {
+            return Err(GenesisError::Missing {
+                key: "validators".to_owned(),
+                expected: "at least one validator address, or a validator contract".to_owned(),
+            });
+        }
+        let mut config = Map::new();
+        config.insert("chainId".to_owned(), json!(self.chain_id));
+        for spec in FORK_KEYS {
+            let counts = !matches!(spec.key, "daoForkBlock" | "arrowGlacierBlock" | "grayGlacierBlock" | "mergeNetSplitBlock")
+                && !spec.key.starts_with("bpo");
+            if counts && spec.fork <= self.fork && spec.fork != Fork::Paris {
+                config.insert(spec.key.to_owned(), json!(0));
+            }
+        }
+        if self.fork == Fork::Paris {
+            config.insert("mergeNetSplitBlock".to_owned(), json!(0));
+        }
+        if self.zero_base_fee && self.fork >= Fork::London {
+            config.insert("zeroBaseFee".to_owned(), json!(true));
+        }
+        if let Some(limit) = self.code_size_limit {
+            config.insert("contractSizeLimit".to_owned(), json!(limit));
+        }
+        config.insert("qbft".to_owned(), self.qbft());
+        if !self.bootnodes.is_empty() {
+            config.insert("discovery".to_owned(), json!({ "bootnodes": self.bootnodes }));
+        }
+
+        let extra = ExtraData {
+            vanity: Bytes::from(vec![0; 32]),
+            validators: if self.validator_contract.is_some() { Vec::new() } else { self.validators.clone() },
+            vote: None,
+            round: 0,
+            seals: Vec::new(),
+        };
+        let mut root = json!({
+            "config": config,
+            "nonce": "0x0",
+            "timestamp": format!("{:#x}", self.timestamp),
+            "gasLimit": format!("{:#x}", self.gas_limit),
+            "difficulty": "0x1",
+            "mixHash": BFT_MIX_HASH,
+            "coinbase": Address::ZERO,
+            "extraData": Bytes::from(extra.encode()),
+            "alloc": self.alloc.iter().map(|(address, account)| (format!("{address:#x}"), account_json(account))).collect::<Map<_, _>>(),
+        });
+        if self.zero_base_fee && self.fork >= Fork::London {
+            root["baseFeePerGas"] = json!("0x0");
+        }
+        let text = serde_json::to_string_pretty(&root).map_err(|error| GenesisError::NotJson {
+            line: 0,
+            column: 0,
+            reason: error.to_string(),
+        })?;
+        crate::spec::ChainSpec::new(Genesis::parse(&text)?)?;
+        Ok(text)
+    }
+
+    fn qbft(&self) -> Value {
+        let mut qbft = Map::new();
+        let seconds = (self.period_ms / 1000).max(1);
+        qbft.insert("blockperiodseconds".to_owned(), json!(seconds));
+        if self.period_ms != seconds * 1000 {
+            qbft.insert("xblockperiodmilliseconds".to_owned(), json!(self.period_ms));
+        }
+        if self.empty_period_s > 0 {
+            qbft.insert("emptyblockperiodseconds".to_owned(), json!(self.empty_period_s));
+        }
+        qbft.insert("epochlength".to_owned(), json!(self.epoch_length));
+        qbft.insert("requesttimeoutseconds".to_owned(), json!(self.request_timeout_s));
+        if !self.block_reward.is_zero() {
+            qbft.insert("blockreward".to_owned(), json!(format!("{:#x}", self.block_reward)));
+        }
+        if let Some(beneficiary) = self.beneficiary {
+            qbft.insert("miningbeneficiary".to_owned(), json!(format!("{beneficiary:#x}")));
+        }
+        if let Some(contract) = self.validator_contract {
+            qbft.insert("validatorcontractaddress".to_owned(), json!(format!("{contract:#x}")));
+        }
+        Value::Object(qbft)
+    }
+}
+
+fn account_json(account: &GenesisAccount) -> Value {
+    let mut out = Map::new();
+    out.insert("balance".to_owned(), json!(format!("{:#x}", account.balance)));
+    if account.nonce > 0 {
+        out.insert("nonce".to_owned(), json!(format!("{:#x}", account.nonce)));
+    }
+    if !account.code.is_empty() {
+        out.insert("code".to_owned(), json!(account.code));
+    }
+    if !account.storage.is_empty() {
+        let storage = account.storage.iter().map(|(slot, value)| (slot.to_string(), json!(format!("{value:#x}"))));
+        out.insert("storage".to_owned(), Value::Object(storage.collect()));
+    }
+    Value::Object(out)
+}

@@ -1,0 +1,149 @@
+//! What a chain's genesis fixes for every block: forks, consensus parameters, limits, genesis hash, fork id.
+
+use crate::fork::Fork;
+use crate::fork_id::{ForkId, ForkIds};
+use crate::genesis::{BaseFeePolicy, Genesis, GenesisAccount, GenesisError, INITIAL_BASE_FEE};
+use crate::transition::{QbftParams, QbftSchedule};
+use alloy_consensus::Header;
+use alloy_eips::eip1559::BaseFeeParams;
+use alloy_primitives::{Address, B256, keccak256};
+use std::collections::BTreeMap;
+
+/// A QBFT chain, as its genesis file defines it. Made once at start and shared.
+#[derive(Clone, Debug)]
+pub struct ChainSpec {
+    genesis: Genesis,
+    schedule: QbftSchedule,
+    header: Header,
+    hash: B256,
+    fork_ids: ForkIds,
+}
+
+impl ChainSpec {
+    /// Computes the state root and hash of block 0 (time linear in `alloc`).
+    ///
+    /// Errors: the file does not configure QBFT, or its extra data does not decode.
+    pub fn new(genesis: Genesis) -> Result<ChainSpec, GenesisError> {
+        let schedule = genesis.qbft.clone().ok_or_else(|| GenesisError::Missing {
+            key: "config.qbft".to_owned(),
+            expected: "an object that selects QBFT consensus (blockperiodseconds, epochlength, ...)".to_owned(),
+        })?;
+        crate::extra::ExtraData::decode(&genesis.extra_data).map_err(|error| GenesisError::Bad {
+            key: "extraData".to_owned(),
+            got: format!("{} bytes that do not decode: {error}", genesis.extra_data.len()),
+            expected: "QBFT extra data, rlp([vanity, [validators], vote, round, seals])".to_owned(),
+        })?;
+        let header = genesis.header();
+        let hash = keccak256(alloy_rlp::encode(&header));
+        let fork_ids = ForkIds::new(hash, genesis.timestamp, &genesis.forks);
+        Ok(ChainSpec { genesis, schedule, header, hash, fork_ids })
+    }
+
+    /// [`Genesis::parse`] and [`ChainSpec::new`] in one.
+    pub fn parse(text: &str) -> Result<ChainSpec, GenesisError> {
+        ChainSpec::new(Genesis::parse(text)?)
+    }
+
+    /// EIP-155 chain id; also the network id of the eth Status unless a node is told otherwise.
+    pub fn chain_id(&self) -> u64 {
+        self.genesis.chain_id
+    }
+
+    /// The file this came from.
+    pub fn genesis(&self) -> &Genesis {
+        &self.genesis
+    }
+
+    /// Header of block 0.
+    pub fn genesis_header(&self) -> &Header {
+        &self.header
+    }
+
+    /// Hash of block 0: of its raw RLP, seals and round not stripped.
+    pub fn genesis_hash(&self) -> B256 {
+        self.hash
+    }
+
+    /// Accounts of block 0.
+    pub fn alloc(&self) -> &BTreeMap<Address, GenesisAccount> {
+        &self.genesis.alloc
+    }
+
+    /// What in the file was not understood and has no effect.
+    pub fn warnings(&self) -> &[String] {
+        &self.genesis.warnings
+    }
+
+    /// Protocol rules of a block with this number and timestamp (unix seconds).
+    pub fn fork_at(&self, number: u64, timestamp: u64) -> Fork {
+        self.genesis.forks.at(number, timestamp)
+    }
+
+    /// Consensus parameters of a block with this number and timestamp (unix seconds); for the timer of the next
+    /// block pass the next number and the parent's timestamp (spec/qbft.md 2.2).
+    pub fn qbft_at(&self, number: u64, timestamp: u64) -> &QbftParams {
+        self.schedule.at(number, timestamp)
+    }
+
+    /// All consensus parameters by activation.
+    pub fn qbft(&self) -> &QbftSchedule {
+        &self.schedule
+    }
+
+    /// The validator set forced for exactly this block in header mode (`transitions.qbft[].validators`).
+    pub fn validators_override(&self, number: u64) -> Option<&[Address]> {
+        self.schedule.validators_override(number)
+    }
+
+    /// Most bytes of code that a contract created in this block may have. Does not touch the init code cap of
+    /// EIP-3860 (spec/besu-compat.md 12).
+    pub fn code_size_limit(&self, number: u64) -> u64 {
+        self.genesis
+            .code_size_limits
+            .iter()
+            .rev()
+            .find(|(from, _)| *from <= number)
+            .map_or(crate::genesis::DEFAULT_CODE_SIZE_LIMIT, |(_, limit)| *limit)
+    }
+
+    /// How base fees are chosen once London is active.
+    pub fn base_fee_policy(&self) -> BaseFeePolicy {
+        self.genesis.base_fee
+    }
+
+    /// Base fee to put into the block after `parent` with this timestamp (spec/qbft.md 4.4); `None` before London.
+    /// `min_gas_price` (wei) only matters under [`BaseFeePolicy::Fixed`]. Imported blocks may deviate: Besu does not
+    /// check the value.
+    pub fn next_base_fee(&self, parent: &Header, timestamp: u64, min_gas_price: u64) -> Option<u64> {
+        let number = parent.number.saturating_add(1);
+        if self.fork_at(number, timestamp) < Fork::London {
+            return None;
+        }
+        Some(match self.genesis.base_fee {
+            BaseFeePolicy::Zero => 0,
+            BaseFeePolicy::Fixed => min_gas_price,
+            BaseFeePolicy::Market => {
+                let parent_london = self.fork_at(parent.number, parent.timestamp) >= Fork::London;
+                match parent.base_fee_per_gas {
+                    Some(base_fee) if parent_london => alloy_eips::eip1559::calc_next_block_base_fee(
+                        parent.gas_used,
+                        parent.gas_limit.max(2),
+                        base_fee,
+                        BaseFeeParams::ethereum(),
+                    ),
+                    _ => INITIAL_BASE_FEE,
+                }
+            }
+        })
+    }
+
+    /// The fork id that a node announces whose head has this number and timestamp (seconds).
+    pub fn fork_id(&self, head_number: u64, head_timestamp: u64) -> ForkId {
+        self.fork_ids.at(head_number, head_timestamp)
+    }
+
+    /// Whether a peer with that fork id can be on this chain, for a head with this number and timestamp.
+    pub fn accepts_fork_id(&self, head_number: u64, head_timestamp: u64, remote: ForkId) -> bool {
+        self.fork_ids.accepts(head_number, head_timestamp, remote)
+    }
+}
