@@ -4,4 +4,4 @@ mod fjall_store;
 mod journal;
 
 pub use fjall_store::{DiskSettings, FjallStore};
-pub use journal::{JournalError, JournalFileDisk};
+pub use journal::JournalFileDisk;

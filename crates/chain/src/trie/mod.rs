@@ -1,0 +1,1 @@
+//! The Merkle Patricia trie as path-keyed branch records.

@@ -1,0 +1,169 @@
+//! The ledger's tables on fjall.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use fjall::{
+    CompressionType, Database, Keyspace, KeyspaceCreateOptions, OwnedWriteBatch, PersistMode, Readable, Snapshot,
+    config::CompressionPolicy,
+};
+use ipe_chain::kv::{Batch, Read, Store, StoreError, Table, Visit};
+
+const MIB: u64 = 1024 * 1024;
+
+/// Memory and threads of the disk store.
+#[derive(Clone, Copy, Debug)]
+pub struct DiskSettings {
+    /// Bytes of decompressed blocks kept in memory for reads.
+    pub cache: u64,
+    /// Background threads that flush and compact.
+    pub workers: usize,
+    /// Files kept open.
+    pub open_files: usize,
+    /// Whether a commit waits for the device. Only tests and throw-away imports turn it off.
+    pub durable: bool,
+}
+
+impl Default for DiskSettings {
+    fn default() -> Self {
+        DiskSettings { cache: 8 * MIB, workers: 2, open_files: 256, durable: true }
+    }
+}
+
+/// The ledger's store on disk: one keyspace per table, one synced journal entry per batch.
+pub struct FjallStore {
+    database: Database,
+    keyspaces: Arc<[Keyspace]>,
+    durable: bool,
+}
+
+fn engine(action: impl Into<String>, cause: impl std::fmt::Display) -> StoreError {
+    StoreError::Engine { action: action.into(), cause: cause.to_string() }
+}
+
+/// Bytes of a table's newest rows in memory before they are written to a file.
+fn memtable(table: Table) -> u64 {
+    match table {
+        Table::Bodies | Table::Receipts | Table::AccountTrie | Table::StorageTrie => 8 * MIB,
+        Table::Accounts | Table::Slots | Table::AccountHistory | Table::SlotHistory | Table::Transactions => 4 * MIB,
+        _ => 2 * MIB,
+    }
+}
+
+fn options(table: Table) -> KeyspaceCreateOptions {
+    let options = KeyspaceCreateOptions::default().max_memtable_size(memtable(table));
+    match table {
+        // Written once, large, compressible.
+        Table::Bodies | Table::Receipts | Table::Code => {
+            options.data_block_compression_policy(CompressionPolicy::all(CompressionType::Lz4))
+        }
+        _ => options,
+    }
+}
+
+impl FjallStore {
+    /// Opens the database in `folder`, creating it when absent.
+    ///
+    /// # Errors
+    /// [`StoreError::InUse`] when another process has it open; [`StoreError::Engine`] for anything the disk says.
+    pub fn open(folder: &Path, settings: DiskSettings) -> Result<FjallStore, StoreError> {
+        let failed = |error: fjall::Error| match error {
+            fjall::Error::Locked => StoreError::InUse { path: folder.display().to_string() },
+            other => engine(format!("open the database {}", folder.display()), other),
+        };
+        let database = Database::builder(folder)
+            .cache_size(settings.cache)
+            .worker_threads(settings.workers.max(1))
+            .max_cached_files(Some(settings.open_files.max(16)))
+            .max_journaling_size(64 * MIB)
+            .open()
+            .map_err(failed)?;
+        let keyspaces = Table::ALL
+            .into_iter()
+            .map(|table| database.keyspace(table.name(), || options(table)).map_err(failed))
+            .collect::<Result<Arc<[_]>, _>>()?;
+        Ok(FjallStore { database, keyspaces, durable: settings.durable })
+    }
+
+    /// Bytes of the database's files.
+    pub fn disk_bytes(&self) -> Result<u64, StoreError> {
+        self.database.disk_space().map_err(|error| engine("measure the database", error))
+    }
+
+    fn keyspace(&self, table: Table) -> &Keyspace {
+        &self.keyspaces[table.index()]
+    }
+}
+
+fn range(
+    read: &impl Readable,
+    keyspace: &Keyspace,
+    table: Table,
+    from: &[u8],
+    to: &[u8],
+    reverse: bool,
+    visit: &mut Visit<'_>,
+) -> Result<(), StoreError> {
+    if !to.is_empty() && from >= to {
+        return Ok(());
+    }
+    let mut rows = if to.is_empty() { read.range(keyspace, from..) } else { read.range(keyspace, from..to) };
+    loop {
+        let row = if reverse { rows.next_back() } else { rows.next() };
+        let Some(row) = row else { return Ok(()) };
+        let (key, value) = row.into_inner().map_err(|error| engine(format!("scan table {}", table.name()), error))?;
+        if visit(&key, &value).is_break() {
+            return Ok(());
+        }
+    }
+}
+
+impl Read for FjallStore {
+    fn get(&self, table: Table, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
+        match self.keyspace(table).get(key) {
+            Ok(value) => Ok(value.map(|value| value.to_vec())),
+            Err(error) => Err(engine(format!("read table {}", table.name()), error)),
+        }
+    }
+
+    fn range(&self, table: Table, from: &[u8], to: &[u8], reverse: bool, visit: &mut Visit<'_>) -> Result<(), StoreError> {
+        range(&self.database.snapshot(), self.keyspace(table), table, from, to, reverse, visit)
+    }
+}
+
+impl Store for FjallStore {
+    fn snapshot(&self) -> Arc<dyn Read> {
+        Arc::new(DiskSnapshot { snapshot: self.database.snapshot(), keyspaces: Arc::clone(&self.keyspaces) })
+    }
+
+    fn commit(&self, batch: Batch) -> Result<(), StoreError> {
+        let mode = if self.durable { PersistMode::SyncData } else { PersistMode::Buffer };
+        let mut writes = OwnedWriteBatch::with_capacity(self.database.clone(), batch.len()).durability(Some(mode));
+        for write in batch.writes() {
+            let keyspace = self.keyspace(write.table);
+            match write.value {
+                Some(value) => writes.insert(keyspace, write.key, value),
+                None => writes.remove(keyspace, write.key),
+            }
+        }
+        writes.commit().map_err(|error| engine(format!("commit a batch of {} rows", batch.len()), error))
+    }
+}
+
+struct DiskSnapshot {
+    snapshot: Snapshot,
+    keyspaces: Arc<[Keyspace]>,
+}
+
+impl Read for DiskSnapshot {
+    fn get(&self, table: Table, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
+        match self.snapshot.get(&self.keyspaces[table.index()], key) {
+            Ok(value) => Ok(value.map(|value| value.to_vec())),
+            Err(error) => Err(engine(format!("read table {}", table.name()), error)),
+        }
+    }
+
+    fn range(&self, table: Table, from: &[u8], to: &[u8], reverse: bool, visit: &mut Visit<'_>) -> Result<(), StoreError> {
+        range(&self.snapshot, &self.keyspaces[table.index()], table, from, to, reverse, visit)
+    }
+}
