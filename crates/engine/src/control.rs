@@ -9,6 +9,9 @@ use ipe_types::{Address, enode::Enode};
 /// a variable of a test) and the replica needs to know none of them.
 pub type Reply<T> = Box<dyn FnOnce(T) + Send>;
 
+/// Votes that may stand at once: more than any consortium has validators.
+pub const MAX_VOTE_INTENTS: usize = 256;
+
 /// One request to the node.
 pub enum Control {
     /// Local transactions have entered the pool: announce them to peers and wake an idle proposer.
@@ -21,7 +24,8 @@ pub enum Control {
 
 /// Votes on validators (header mode). In contract mode the voting requests are answered with an error.
 pub enum VoteControl {
-    /// Vote to add (`true`) or drop (`false`) this address in the blocks we propose, until it has happened.
+    /// Vote to add (`true`) or drop (`false`) this address in the blocks we propose, whenever that is of use, until the
+    /// intent is discarded.
     Propose(Address, bool, Reply<Result<(), VoteError>>),
     /// Forget our vote on this address.
     Discard(Address, Reply<Result<(), VoteError>>),
@@ -33,10 +37,10 @@ pub enum VoteControl {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum VoteError {
     /// The validators come from a contract, so blocks carry no votes (Besu answers −32604).
-    #[error("Method not enabled")]
+    #[error("validators are selected by a contract here, votes have no effect")]
     ContractMode,
     /// The list of standing votes is full.
-    #[error("{} votes already stand; discard one first", crate::replica::MAX_VOTE_INTENTS)]
+    #[error("{MAX_VOTE_INTENTS} votes already stand; discard one first")]
     TooMany,
 }
 

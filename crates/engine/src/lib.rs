@@ -6,15 +6,25 @@
 //!
 //! [`ipe-node`]: https://docs.rs/ipe-node
 
+pub mod admit;
+mod blocks;
+mod consensus;
 pub mod control;
+pub mod gossip;
+pub mod held;
 pub mod journal;
+pub mod pace;
 pub mod peer;
 pub mod pool;
+pub mod recent;
+pub mod relay;
 pub mod replica;
+pub mod serve;
 pub mod signing;
 pub mod status;
+pub mod sync;
 
-pub use control::{Control, PeerControl, Reply, VoteControl};
+pub use control::{Control, PeerControl, Reply, VoteControl, VoteError};
 pub use peer::{PeerId, PeerInfo, PeerStatus};
-pub use replica::{Clock, Input, Level, LogLine, Notification, Output, Replica};
+pub use replica::{Clock, Input, Level, Notification, Output, Parts, Replica, Settings, Stages};
 pub use status::{Status, StatusCell, SyncProgress};

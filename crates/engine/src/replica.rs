@@ -1,19 +1,56 @@
-//! The replica: one value that holds consensus, ledger, pool, synchronisation and relay together.
+//! The replica: consensus, ledger, pool, synchronisation and relay held together by one verb, [`Replica::handle`].
+//!
+//! Inputs come one at a time, outputs leave through a closure the moment they are decided, so that a proposal is on the
+//! wire before the block behind it is imported. Consensus effects are in `consensus.rs`, blocks in `blocks.rs`.
 
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
+use std::time::Duration;
 
-use alloy_primitives::Bytes;
-use ipe_chain::{Candidate, Imported};
-use ipe_types::{B256, eth};
+use ipe_chain::{Candidate, CheckedBlock, Imported, Ledger};
+use ipe_qbft::{Event, State as Core, Timer};
+use ipe_types::eth::EthMessage;
+use ipe_types::spec::ChainSpec;
+use ipe_types::{Address, B256, Block, Bytes, Dialect, Role, Topology, U256, ValidatorSet};
+use parking_lot::Mutex;
 
-use crate::{control::VoteControl, peer::{PeerId, PeerInfo}};
+use crate::control::{MAX_VOTE_INTENTS, VoteControl, VoteError};
+use crate::gossip::{Gossip, GossipPlace};
+use crate::held::Held;
+use crate::pace::Pace;
+use crate::peer::{PeerId, PeerInfo, Peers};
+use crate::pool::Pool;
+use crate::recent::{BoundedMap, Recent};
+use crate::relay::{Intake, Relay, Window, carries, relays};
+use crate::signing::Gate;
+use crate::status::{Status, StatusCell};
+use crate::sync::{SyncFault, Sync};
+use crate::{admit, serve};
 
 /// Unix time in microseconds, asked whenever the replica needs to know how long something took or whether a deadline has
 /// passed. A simulator hands in a closure over its virtual time.
 pub type Clock<'a> = &'a dyn Fn() -> u64;
 
-/// Votes that may stand at once (`qbft_proposeValidatorVote`): more than any consortium has validators.
-pub const MAX_VOTE_INTENTS: usize = 256;
+/// Where outputs go, in the order in which they are decided.
+pub type Put<'a> = &'a mut dyn FnMut(Output);
+
+/// How long a starting validator waits at most for its first connection before it starts consensus, ms.
+const START_PATIENCE_MS: u64 = 1_000;
+/// How long it waits at most for blocks that peers say they have, ms.
+const START_SYNC_PATIENCE_MS: u64 = 5_000;
+/// Timers fired in one go; a timer that is set into the past again and again leaves room for inputs in between.
+const MAX_FIRED: usize = 16;
+/// How often the snapshot for others is renewed without any reason, ms.
+const STATUS_MS: u64 = 1_000;
+/// Blocks remembered as invalid.
+const BAD_BLOCKS: usize = 128;
+/// Checked blocks kept until one of them is decided: the proposals of some rounds.
+pub(crate) const MAX_CHECKED: usize = 6;
+
+/// devp2p disconnect reason: breach of protocol.
+pub const BREACH_OF_PROTOCOL: u8 = 0x02;
+/// devp2p disconnect reason: useless peer.
+pub const USELESS_PEER: u8 = 0x03;
 
 /// Something that happened outside.
 pub enum Input {
@@ -21,14 +58,16 @@ pub enum Input {
     PeerConnected(PeerInfo),
     /// A connection ended.
     PeerGone(PeerId),
-    /// A message of the eth protocol, except `Transactions` and `PooledTransactions`, which come as [`Input::Transactions`].
-    Eth(PeerId, eth::Message),
+    /// A message of the eth protocol. The shell may answer requests (`Get…`) itself, see [`serve`].
+    Eth(PeerId, EthMessage),
     /// A consensus message as it came from the wire: code 0x12–0x15 and payload.
     Istanbul(PeerId, u8, Bytes),
-    /// Transactions of a peer, decoded and their senders recovered outside.
+    /// Transactions of a peer, their senders recovered outside; they are offered to the pool here.
     Transactions(PeerId, Vec<Arc<Candidate>>),
-    /// Transactions that entered the pool through this node's own interface.
-    LocalTransactions(Vec<Arc<Candidate>>),
+    /// These transactions of a peer have been judged and, where they deserved it, put into the pool outside.
+    Heard(PeerId, Vec<B256>),
+    /// Transactions entered the pool through this node's own interface.
+    PoolChanged,
     /// An operator's request about votes.
     Vote(VoteControl),
     /// Time has passed: at least [`Replica::wake_at`].
@@ -36,18 +75,24 @@ pub enum Input {
 }
 
 /// Something the shell is asked to do.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub enum Output {
     /// Send an eth message to each of these.
-    Eth(Vec<PeerId>, Arc<eth::Message>),
+    Eth(Vec<PeerId>, Arc<EthMessage>),
+    /// Send transactions in full to each of these (the eth message `Transactions`, without copying them into one).
+    Transactions(Vec<PeerId>, Vec<Arc<Candidate>>),
+    /// Send `NewBlock` with the total difficulty to each of these.
+    NewBlock(Vec<PeerId>, Arc<Block>, U256),
     /// Send a consensus message, these very bytes, to each of these.
     Istanbul(Vec<PeerId>, u8, Bytes),
     /// Close a connection, with the devp2p reason and a sentence for the log.
     Disconnect(PeerId, u8, String),
+    /// A block became final here: log it, count it and tell whoever subscribed.
+    Imported(Arc<Imported>, Stages),
     /// Tell whoever subscribed.
     Notify(Notification),
     /// Write to the log.
-    Log(LogLine),
+    Log(Level, String),
 }
 
 /// What subscribers (WebSocket, filters, metrics) are told.
@@ -55,10 +100,27 @@ pub enum Output {
 pub enum Notification {
     /// A block became final here.
     Imported(Arc<Imported>),
-    /// Transactions entered the pool.
+    /// Transactions entered the pool and can be included.
     Pending(Arc<Vec<Arc<Candidate>>>),
     /// Catching up started (`true`) or ended.
     Syncing(bool),
+}
+
+/// Where the time of a block went, as far as this node did it; zero where it did not.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Stages {
+    /// Building it.
+    pub build: Duration,
+    /// Checking it: execution and roots.
+    pub check: Duration,
+    /// Importing it: one durable commit.
+    pub import: Duration,
+    /// From the start of its round to the end of the import; zero when it came by sync.
+    pub total: Duration,
+    /// Round in which it was sealed.
+    pub round: u32,
+    /// It came from a peer as a sealed block, not through consensus here.
+    pub synced: bool,
 }
 
 /// How loud a line is.
@@ -68,17 +130,436 @@ pub enum Level {
     Error,
     /// Something is odd.
     Warn,
-    /// The life of the node: a line a block.
+    /// The life of the node.
     Info,
     /// For whoever looks for a fault.
     Debug,
 }
 
-/// One line for the log.
+/// What a replica is, apart from what it knows.
 #[derive(Clone, Debug)]
-pub struct LogLine {
-    /// Loudness.
-    pub level: Level,
-    /// The sentence.
-    pub text: String,
+pub struct Settings {
+    /// Role of the node.
+    pub role: Role,
+    /// Shape of the network.
+    pub topology: Topology,
+    /// Address of the node's key: author and coinbase of what it signs.
+    pub local: Address,
+    /// Form of the consensus messages it emits.
+    pub dialect: Dialect,
+    /// Vanity of the blocks it builds, 32 bytes by custom.
+    pub vanity: Bytes,
+    /// Gas limit towards which its blocks move; `None` keeps the parent's.
+    pub target_gas_limit: Option<u64>,
+}
+
+/// The parts that a replica works with.
+pub struct Parts {
+    /// The chain. The replica is its only writer.
+    pub ledger: Arc<Ledger>,
+    /// Rules and parameters of the chain.
+    pub spec: Arc<ChainSpec>,
+    /// The pool, shared with the interfaces.
+    pub pool: Arc<Mutex<Pool>>,
+    /// The only way to the validator key; `None` at nodes that are no validators.
+    pub gate: Option<Gate>,
+    /// Where the snapshot for others goes.
+    pub status: StatusCell,
+}
+
+/// A block under decision with what its making took.
+#[derive(Debug)]
+pub(crate) struct Candidacy {
+    pub(crate) hash: B256,
+    pub(crate) checked: CheckedBlock,
+    pub(crate) build: Duration,
+    pub(crate) check: Duration,
+}
+
+/// One node's whole behaviour.
+pub struct Replica {
+    pub(crate) settings: Settings,
+    pub(crate) parts: Parts,
+    pub(crate) core: Option<Core>,
+    pub(crate) timers: [Option<(Timer, u64)>; Timer::SLOTS],
+    pub(crate) peers: Peers,
+    pub(crate) relay: Relay,
+    pub(crate) held: Held,
+    pub(crate) gossip: Gossip,
+    pub(crate) sync: Sync,
+    pub(crate) pace: Pace,
+    pub(crate) candidacies: VecDeque<Candidacy>,
+    pub(crate) bad_blocks: Recent,
+    pub(crate) intents: BTreeMap<Address, bool>,
+    /// Who sealed the head.
+    pub(crate) sealers: ValidatorSet,
+    /// Head that the core was told last; `None` until consensus starts.
+    pub(crate) told_head: Option<u64>,
+    /// When the round in hand began, µs, and its number.
+    pub(crate) round_began: Option<(u64, u32)>,
+    pub(crate) restored: Option<ipe_qbft::Restored>,
+    /// When each validator was last heard, ms.
+    pub(crate) heard: BoundedMap<Address, u64>,
+    pub(crate) more_blocks: bool,
+    pub(crate) was_syncing: bool,
+    pub(crate) round_changes: u64,
+    pub(crate) proposed: u64,
+    pub(crate) last_error: Option<String>,
+    started_ms: Option<u64>,
+    status_at: u64,
+    status_stale: bool,
+}
+
+impl Replica {
+    /// A replica at the ledger's head. It does nothing until its first input. `restored` is what the signing gate's
+    /// journal knows about the height in hand.
+    pub fn new(settings: Settings, parts: Parts, restored: Option<ipe_qbft::Restored>) -> Self {
+        let core = parts
+            .gate
+            .is_some()
+            .then(|| Core::new(ipe_qbft::Settings { local: settings.local, dialect: settings.dialect }));
+        let head = parts.ledger.head();
+        let sealers = parts.ledger.validators_for(head.number).ok().flatten().unwrap_or_else(|| head.validators_next.clone());
+        Self {
+            core,
+            timers: [None; Timer::SLOTS],
+            peers: Peers::default(),
+            relay: Relay::default(),
+            held: Held::default(),
+            gossip: Gossip::default(),
+            sync: Sync::default(),
+            pace: Pace::default(),
+            candidacies: VecDeque::new(),
+            bad_blocks: Recent::new(BAD_BLOCKS),
+            intents: BTreeMap::new(),
+            sealers,
+            told_head: None,
+            round_began: None,
+            restored,
+            heard: BoundedMap::new(ipe_types::extra::MAX_VALIDATORS),
+            more_blocks: false,
+            was_syncing: false,
+            round_changes: 0,
+            proposed: 0,
+            last_error: None,
+            started_ms: None,
+            status_at: 0,
+            status_stale: true,
+            settings,
+            parts,
+        }
+    }
+
+    /// When [`Input::Tick`] is due, unix ms; `None` before the first input.
+    pub fn wake_at(&self) -> Option<u64> {
+        if self.more_blocks {
+            return Some(0);
+        }
+        let paused = self.sync.is_behind();
+        let timers = self.timers.iter().flatten().map(|(_, at)| *at).filter(|_| !paused);
+        let start = self.started_ms.filter(|_| self.core.is_some() && self.told_head.is_none());
+        let start = start.map(|at| if self.status_at < at + START_PATIENCE_MS { at + START_PATIENCE_MS } else { at + START_SYNC_PATIENCE_MS });
+        timers
+            .chain(start)
+            .chain(self.gossip.wake_at())
+            .chain(self.sync.wake_at())
+            .chain(self.started_ms.map(|_| self.status_at + STATUS_MS))
+            .min()
+    }
+
+    /// The one verb: takes what happened, and puts out what is to be done about it.
+    pub fn handle(&mut self, clock: Clock<'_>, input: Input, put: Put<'_>) {
+        let now_ms = clock() / 1_000;
+        self.started_ms.get_or_insert(now_ms);
+        match input {
+            Input::PeerConnected(info) => self.peer_connected(now_ms, info, put),
+            Input::PeerGone(id) => {
+                self.peers.disconnect(id);
+                self.sync.disconnected(id);
+                self.status_stale = true;
+            }
+            Input::Eth(peer, message) => self.eth(clock, peer, message, put),
+            Input::Istanbul(peer, code, bytes) => self.istanbul(clock, peer, code, bytes, put),
+            Input::Transactions(peer, candidates) => {
+                let hashes = candidates.iter().map(|candidate| candidate.hash).collect();
+                admit::remote(&self.parts.pool, &self.parts.ledger, now_ms, candidates);
+                self.transactions_heard(now_ms, peer, hashes);
+            }
+            Input::Heard(peer, hashes) => self.transactions_heard(now_ms, peer, hashes),
+            Input::PoolChanged => self.gossip.stir(now_ms),
+            Input::Vote(request) => self.vote(request),
+            Input::Tick => {}
+        }
+        self.start_when_ready(clock, put);
+        self.fire_timers(clock, put);
+        self.drive_sync(clock, put);
+        self.spread_transactions(clock, put);
+        let now_ms = clock() / 1_000;
+        if self.status_stale || now_ms >= self.status_at + STATUS_MS {
+            self.publish_status(now_ms);
+        }
+    }
+
+    fn peer_connected(&mut self, now_ms: u64, info: PeerInfo, put: Put<'_>) {
+        self.status_stale = true;
+        if !self.relay.welcomes(now_ms, &info.node) {
+            put(Output::Disconnect(info.id, USELESS_PEER, "it has not regained what it lost by misbehaving".to_owned()));
+            return;
+        }
+        let id = info.id;
+        let head = self.parts.ledger.head();
+        let peer = self.peers.connect(info);
+        let pool = self.parts.pool.lock();
+        let announcement = self.gossip.connected(peer, pool.iter().filter(|held| held.ready).map(|held| held.candidate));
+        drop(pool);
+        announcement.into_iter().for_each(&mut *put);
+        if carries(self.settings.topology, peer, &head.validators_next) {
+            // Tell it what it has missed of the height in hand.
+            for held in self.held.iter() {
+                if held.author != peer.info.address && peer.messages.insert(&held.hash) {
+                    put(Output::Istanbul(vec![id], held.kind.code(), held.bytes.clone()));
+                }
+            }
+        }
+    }
+
+    fn eth(&mut self, clock: Clock<'_>, id: PeerId, message: EthMessage, put: Put<'_>) {
+        let now_ms = clock() / 1_000;
+        let head = self.parts.ledger.head();
+        let Some(peer) = self.peers.get_mut(id) else { return };
+        match message {
+            EthMessage::NewBlockHashes(blocks) => {
+                for block in blocks {
+                    peer.blocks.insert(&block.hash);
+                    peer.saw_height(block.number);
+                }
+            }
+            EthMessage::NewBlock { block, .. } => self.new_block(clock, id, Arc::from(block), put),
+            EthMessage::BlockRangeUpdate { latest, .. } => peer.height = latest,
+            EthMessage::BlockHeaders { request_id, headers } => {
+                let view = crate::blocks::view(&head);
+                let verdict = self.sync.on_headers(now_ms, id, request_id, headers, view, &mut self.peers);
+                self.judge_sync(now_ms, id, verdict, put);
+            }
+            EthMessage::BlockBodies { request_id, bodies } => {
+                let verdict = self.sync.on_bodies(now_ms, id, request_id, bodies);
+                self.judge_sync(now_ms, id, verdict, put);
+            }
+            EthMessage::NewPooledTransactionHashes(announced) => {
+                let pool = self.parts.pool.lock();
+                let asked = self.gossip.announced(now_ms, peer, &announced, |hash| pool.contains(hash));
+                drop(pool);
+                asked.into_iter().for_each(put);
+            }
+            EthMessage::Transactions(transactions) | EthMessage::PooledTransactions { transactions, .. } => {
+                let candidates = transactions.into_iter().filter_map(|tx| Candidate::recover(tx).ok()).map(Arc::new);
+                let candidates: Vec<Arc<Candidate>> = candidates.collect();
+                let hashes = candidates.iter().map(|candidate| candidate.hash).collect();
+                admit::remote(&self.parts.pool, &self.parts.ledger, now_ms, candidates);
+                self.transactions_heard(now_ms, id, hashes);
+            }
+            EthMessage::GetBlockHeaders { .. }
+            | EthMessage::GetBlockBodies { .. }
+            | EthMessage::GetReceipts { .. }
+            | EthMessage::GetPooledTransactions { .. } => {
+                let find = |hash: &B256| self.parts.pool.lock().get(hash);
+                if let Some(answer) = serve::answer(&self.parts.ledger, &find, &message) {
+                    put(Output::Eth(vec![id], Arc::new(answer)));
+                }
+            }
+            // A second Status is the network's business; receipts are never asked for.
+            EthMessage::Status(_) | EthMessage::Receipts { .. } => {}
+        }
+    }
+
+    fn judge_sync(&mut self, now_ms: u64, id: PeerId, verdict: Result<(), SyncFault>, put: Put<'_>) {
+        let Err(fault) = verdict else { return };
+        self.sync.rejected(now_ms, [id, id]);
+        if matches!(fault, SyncFault::OtherChain { .. }) {
+            self.last_error = Some(format!("a peer is on another chain: {fault}"));
+            put(Output::Log(Level::Error, format!("peer is on another chain: {fault}; compare genesis files and data directories")));
+        }
+        put(Output::Disconnect(id, BREACH_OF_PROTOCOL, fault.to_string()));
+    }
+
+    fn istanbul(&mut self, clock: Clock<'_>, id: PeerId, code: u8, bytes: Bytes, put: Put<'_>) {
+        let now_ms = clock() / 1_000;
+        let head = self.parts.ledger.head();
+        let Some(peer) = self.peers.get_mut(id) else { return };
+        let window = Window { head: head.number, current: &self.sealers, next: &head.validators_next };
+        match self.relay.intake(now_ms, peer, code, &bytes, window) {
+            Intake::Drop => {}
+            Intake::Ahead(height) => peer.saw_height(height.saturating_sub(1)),
+            Intake::Cut(reason) => put(Output::Disconnect(id, BREACH_OF_PROTOCOL, reason)),
+            Intake::Take(message, hash) => {
+                let (author, height) = (message.author(), message.height());
+                if peer.info.address == author {
+                    peer.saw_height(height.saturating_sub(1));
+                }
+                *self.heard.entry(author, || now_ms) = now_ms;
+                let validating = head.validators_next.contains(&self.settings.local);
+                if relays(self.settings.topology, self.settings.role, validating) {
+                    let to = self.carriers(Some(author), hash);
+                    if !to.is_empty() {
+                        self.relay.relayed += 1;
+                        put(Output::Istanbul(to, code, bytes.clone()));
+                    }
+                }
+                if height > head.number {
+                    self.held.keep(&message, &bytes, hash);
+                    if self.core.is_some() {
+                        self.drive(clock, Event::Received(Arc::from(message)), put);
+                    } else {
+                        self.assemble(clock, height, put);
+                    }
+                }
+            }
+        }
+    }
+
+    /// Peers to whom a consensus message goes that are not known to have it, marked as having it from now on.
+    pub(crate) fn carriers(&mut self, author: Option<Address>, hash: B256) -> Vec<PeerId> {
+        let head = self.parts.ledger.head();
+        let topology = self.settings.topology;
+        self.peers
+            .iter_mut()
+            .filter(|peer| carries(topology, peer, &head.validators_next) && author != Some(peer.info.address))
+            .filter(|peer| peer.messages.insert(&hash))
+            .map(|peer| peer.info.id)
+            .collect()
+    }
+
+    fn transactions_heard(&mut self, now_ms: u64, id: PeerId, hashes: Vec<B256>) {
+        let peer = self.peers.get_mut(id);
+        for hash in &hashes {
+            self.gossip.received(hash);
+        }
+        if let Some(peer) = peer {
+            hashes.iter().for_each(|hash| {
+                peer.transactions.insert(hash);
+            });
+        }
+        self.gossip.stir(now_ms);
+    }
+
+    fn spread_transactions(&mut self, clock: Clock<'_>, put: Put<'_>) {
+        let now_ms = clock() / 1_000;
+        if self.gossip.is_due(now_ms) {
+            let mut pool = self.parts.pool.lock();
+            let fresh = pool.take_fresh(ipe_types::eth::MAX_TRANSACTIONS_PER_MESSAGE);
+            let idle = pool.is_idle();
+            drop(pool);
+            if !fresh.is_empty() {
+                put(Output::Notify(Notification::Pending(Arc::new(fresh.clone()))));
+            }
+            self.gossip.collect(now_ms, fresh);
+            if !idle && self.waits_for_transactions() {
+                self.drive(clock, Event::TransactionsWaiting, put);
+            }
+        }
+        let place = GossipPlace { role: self.settings.role, topology: self.settings.topology };
+        self.gossip.tick(now_ms, &mut self.peers, place).into_iter().for_each(put);
+    }
+
+    fn vote(&mut self, request: VoteControl) {
+        let head = self.parts.ledger.head();
+        let next = self.parts.spec.qbft_at(head.number + 1, head.header.timestamp);
+        let by_contract = matches!(next.selection, ipe_types::transition::Selection::Contract(_));
+        let guard = if by_contract { Err(VoteError::ContractMode) } else { Ok(()) };
+        match request {
+            VoteControl::Propose(recipient, add, reply) => reply(guard.and_then(|()| {
+                if self.intents.len() >= MAX_VOTE_INTENTS && !self.intents.contains_key(&recipient) {
+                    return Err(VoteError::TooMany);
+                }
+                self.intents.insert(recipient, add);
+                Ok(())
+            })),
+            VoteControl::Discard(recipient, reply) => reply(guard.map(|()| {
+                self.intents.remove(&recipient);
+            })),
+            VoteControl::Pending(reply) => reply(self.intents.iter().map(|(address, add)| (*address, *add)).collect()),
+        }
+    }
+
+    /// Consensus starts when there is somebody to talk to and nothing to catch up with, or when patience ends. A
+    /// message signed before that would be lost on the way, or be about a height decided long ago.
+    fn start_when_ready(&mut self, clock: Clock<'_>, put: Put<'_>) {
+        if self.core.is_none() || self.told_head.is_some() {
+            return;
+        }
+        let now_ms = clock() / 1_000;
+        let waited = now_ms.saturating_sub(self.started_ms.unwrap_or(now_ms));
+        let head = self.parts.ledger.head();
+        let alone = head.validators_next.len() <= 1;
+        let connected =
+            self.peers.iter().any(|peer| carries(self.settings.topology, peer, &head.validators_next));
+        let behind = self.sync.is_behind() || self.peers.best_height() > head.number;
+        let patience = if behind { START_SYNC_PATIENCE_MS } else { START_PATIENCE_MS };
+        if !(alone || waited >= patience || (connected && !behind)) {
+            return;
+        }
+        if let Some(restored) = self.restored.take() {
+            self.drive(clock, Event::Restored(restored), put);
+        }
+        self.tell_head(clock, put);
+    }
+
+    fn fire_timers(&mut self, clock: Clock<'_>, put: Put<'_>) {
+        for _ in 0..MAX_FIRED {
+            if self.sync.is_behind() {
+                return;
+            }
+            let now_ms = clock() / 1_000;
+            let due = self.timers.iter_mut().filter(|slot| slot.is_some_and(|(_, at)| at <= now_ms));
+            let Some((timer, _)) = due.min_by_key(|slot| slot.map(|(_, at)| at)).and_then(Option::take) else { return };
+            self.drive(clock, Event::TimerFired(timer), put);
+        }
+    }
+
+    pub(crate) fn touch_status(&mut self) {
+        self.status_stale = true;
+    }
+
+    fn publish_status(&mut self, now_ms: u64) {
+        self.status_at = now_ms;
+        self.status_stale = false;
+        let head = self.parts.ledger.head();
+        let next = &head.validators_next;
+        let params = self.parts.spec.qbft_at(head.number + 1, head.header.timestamp);
+        // Silent for two request timeouts and an (empty) period: the others have had to do without it.
+        let patience = 2 * params.request_timeout_ms + params.period_ms.max(params.empty_period_ms);
+        let heard: Vec<Address> = next
+            .iter()
+            .filter(|address| {
+                (self.core.is_some() && **address == self.settings.local)
+                    || self.heard.iter().any(|(known, at)| known == *address && at + patience >= now_ms)
+            })
+            .copied()
+            .collect();
+        let round = match &self.core {
+            Some(core) if core.is_validator() => core.round(),
+            _ => self.held.round_of(head.number + 1),
+        };
+        self.parts.status.set(Status {
+            height: head.number,
+            head: head.hash,
+            head_timestamp: head.header.timestamp,
+            round,
+            validating: self.core.is_some() && next.contains(&self.settings.local),
+            validators: next.as_slice().to_vec(),
+            fault_margin: heard.len() as i64 - next.quorum() as i64,
+            validators_heard: heard,
+            sync: self.sync_progress(),
+            best_known: self.peers.best_height().max(head.number),
+            peers: self.peers.by_role(),
+            relayed: self.relay.relayed,
+            duplicates: self.relay.duplicates,
+            refused: self.relay.refused,
+            peers_cut: self.relay.cut,
+            round_changes: self.round_changes,
+            proposed: self.proposed,
+            build_budget_gas: self.pace.budget(),
+            last_error: self.last_error.clone(),
+        });
+    }
 }

@@ -53,7 +53,7 @@ pub struct Status {
     pub round_changes: u64,
     /// Blocks this node proposed since it started.
     pub proposed: u64,
-    /// Work budget of the next block we would build, gas.
+    /// Work that the next block we build may hold, in gas plus 21,000 a transaction.
     pub build_budget_gas: u64,
     /// Last error worth an operator's attention.
     pub last_error: Option<String>,

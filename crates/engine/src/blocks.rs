@@ -1,0 +1,287 @@
+//! Sealed blocks: decided here, assembled from votes, pushed by peers or fetched from them; imported and announced.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use ipe_chain::{CheckedBlock, Head, Imported};
+use ipe_qbft::Event;
+use ipe_types::eth::{BlockHashNumber, EthMessage, EthVersion};
+use ipe_types::header::with_round_and_seals;
+use ipe_types::{B256, Block};
+
+use crate::pace::Height;
+use crate::peer::PeerId;
+use crate::pool::MinedBlock;
+use crate::relay::carries;
+use crate::replica::{BREACH_OF_PROTOCOL, Clock, Level, Notification, Output, Put, Replica, Stages};
+use crate::status::SyncProgress;
+use crate::sync::{HeadView, MAX_BLOCKS_BEHIND};
+
+/// How long imports may keep the replica from its inputs in one go, µs.
+const IMPORT_SLICE_US: u64 = 40_000;
+/// How long a single missing block is left to consensus or to a NewBlock under way, ms at most; with shorter periods a
+/// half of the period.
+const GRACE_MS: u64 = 250;
+/// What an invalid pushed block costs its sender, in tokens of the relay's budget: four of them cut it.
+const BAD_BLOCK_TOKENS: u64 = 64;
+/// Every how many blocks peers of eth/69 are told the range of blocks that we serve (EIP-7642: once an epoch of 32).
+const RANGE_UPDATE: u64 = 32;
+
+/// The head as synchronisation sees it.
+pub(crate) fn view(head: &Head) -> HeadView<'_> {
+    HeadView { number: head.number, hash: head.hash, next: &head.validators_next }
+}
+
+impl Replica {
+    /// The core has decided: import and announce. Answers with the event that tells the core of the new head.
+    pub(crate) fn decide(&mut self, clock: Clock<'_>, block: Arc<Block>, hash: B256, round: u32, put: Put<'_>) -> Option<Event> {
+        let head = self.parts.ledger.head();
+        if block.header.number != head.number + 1 {
+            return None;
+        }
+        let (checked, build, check) = match self.candidacy(hash) {
+            Some(found) => found,
+            None => {
+                let began = clock();
+                let checked = self.check_sealed(clock, block.clone());
+                match checked {
+                    Ok(checked) => (checked, Duration::ZERO, Duration::from_micros(clock() - began)),
+                    Err(error) => {
+                        self.fail(format!("the decided block {} cannot be imported: {error}", head.number + 1), put);
+                        return None;
+                    }
+                }
+            }
+        };
+        let stages = Stages { build, check, round, ..Stages::default() };
+        self.import(clock, checked, block, stages, put).then(|| {
+            let info = self.head_info();
+            self.told_head = Some(info.number);
+            Event::HeadAdvanced(info)
+        })
+    }
+
+    /// A node that takes no part in consensus but sees it makes the block itself when a quorum has committed to a
+    /// proposal it holds: nobody has to send it the block a second time.
+    pub(crate) fn assemble(&mut self, clock: Clock<'_>, height: u64, put: Put<'_>) {
+        let head = self.parts.ledger.head();
+        if height != head.number + 1 || self.sync.is_behind() {
+            return;
+        }
+        let Some((block, round, seals)) = self.held.quorum_at(height, &head.validators_next) else { return };
+        let Ok(header) = with_round_and_seals(&block.header, round, seals) else { return };
+        let sealed = Arc::new(Block { header, body: block.body.clone() });
+        let Ok(hash) = sealed.hash() else { return };
+        if self.bad_blocks.contains(&hash) {
+            return;
+        }
+        let began = clock();
+        match self.check_sealed(clock, sealed.clone()) {
+            Ok(checked) => {
+                let check = Duration::from_micros(clock().saturating_sub(began));
+                self.import(clock, checked, sealed, Stages { check, round, ..Stages::default() }, put);
+            }
+            Err(error) => {
+                // A quorum committed to it, so either f+1 validators lie or we are wrong.
+                self.bad_blocks.insert(&hash);
+                self.fail(format!("block {height}, committed by a quorum, is not valid here: {error}"), put);
+            }
+        }
+    }
+
+    fn check_sealed(&self, clock: Clock<'_>, block: Arc<Block>) -> Result<CheckedBlock, ipe_chain::InvalidBlock> {
+        let pool = self.parts.pool.clone();
+        let senders = move |hash: &B256| pool.lock().sender_of(hash);
+        self.parts.ledger.check_sealed(block, clock() / 1_000, &senders)
+    }
+
+    /// A peer sent a block by itself.
+    pub(crate) fn new_block(&mut self, clock: Clock<'_>, id: PeerId, block: Arc<Block>, put: Put<'_>) {
+        let now_ms = clock() / 1_000;
+        let head = self.parts.ledger.head();
+        let Some(peer) = self.peers.get_mut(id) else { return };
+        let number = block.header.number;
+        let Ok(hash) = block.hash() else {
+            if let Some(reason) = self.relay.misbehaved(now_ms, peer.info.node, BAD_BLOCK_TOKENS, "its blocks do not decode") {
+                put(Output::Disconnect(id, BREACH_OF_PROTOCOL, reason));
+            }
+            return;
+        };
+        peer.blocks.insert(&hash);
+        peer.saw_height(number);
+        if number + MAX_BLOCKS_BEHIND < head.number || self.bad_blocks.contains(&hash) {
+            return;
+        }
+        self.sync.offer(view(&head), block, id);
+    }
+
+    /// Imports what is ready and asks for what is missing.
+    pub(crate) fn drive_sync(&mut self, clock: Clock<'_>, put: Put<'_>) {
+        let began = clock();
+        self.more_blocks = false;
+        loop {
+            let head = self.parts.ledger.head();
+            if clock().saturating_sub(began) > IMPORT_SLICE_US {
+                self.more_blocks = self.sync.is_ready(view(&head));
+                break;
+            }
+            let Some(fetched) = self.sync.next_block(view(&head)) else { break };
+            let now_ms = clock() / 1_000;
+            let check_began = clock();
+            match self.check_sealed(clock, fetched.block.clone()) {
+                Ok(checked) => {
+                    let check = Duration::from_micros(clock().saturating_sub(check_began));
+                    let round = ipe_types::ExtraData::decode(&fetched.block.header.extra_data).map_or(0, |extra| extra.round);
+                    let stages = Stages { check, round, synced: true, ..Stages::default() };
+                    if !self.import(clock, checked, fetched.block, stages, put) {
+                        break;
+                    }
+                }
+                Err(invalid) if invalid.is_verdict() => {
+                    let number = fetched.block.header.number;
+                    put(Output::Log(Level::Warn, format!("block {number} of a peer is not valid ({}): {invalid}", invalid.rule())));
+                    self.blame(now_ms, &fetched.block, fetched.from, fetched.pushed, put);
+                }
+                Err(failure) => {
+                    self.sync.rejected(now_ms, fetched.from);
+                    self.fail(format!("block {} could not be judged: {failure}", head.number + 1), put);
+                    break;
+                }
+            }
+        }
+        let head = self.parts.ledger.head();
+        let params = self.parts.spec.qbft_at(head.number + 1, head.header.timestamp);
+        let grace = GRACE_MS.min(params.period_ms / 2);
+        let asks = self.sync.poll(clock() / 1_000, view(&head), &self.peers, grace);
+        asks.into_iter().for_each(&mut *put);
+        if self.told_head.is_some_and(|told| told != head.number) && !self.sync.is_behind() && !self.more_blocks {
+            self.tell_head(clock, put);
+        }
+        let syncing = self.sync.started_at().is_some();
+        if syncing != self.was_syncing {
+            self.was_syncing = syncing;
+            self.touch_status();
+            let text = if syncing {
+                format!("catching up from block {} to {}", head.number, self.peers.best_height())
+            } else {
+                format!("caught up at block {}", head.number)
+            };
+            put(Output::Log(Level::Info, text));
+            put(Output::Notify(Notification::Syncing(syncing)));
+        }
+    }
+
+    fn blame(&mut self, now_ms: u64, block: &Block, from: [PeerId; 2], pushed: bool, put: Put<'_>) {
+        // The hash does not cover the seals: with other seals, from another peer, the block may be valid. So a block
+        // is only remembered as bad when its body or execution is, which the sender cannot have got wrong by accident.
+        if pushed && let Ok(hash) = block.hash() {
+            for peer in self.peers.iter_mut() {
+                peer.blocks.remove(&hash);
+            }
+        }
+        self.sync.rejected(now_ms, from);
+        let mut blamed = from.to_vec();
+        blamed.dedup();
+        for id in blamed {
+            let Some(peer) = self.peers.get(id) else { continue };
+            let node = peer.info.node;
+            let tokens = if pushed { BAD_BLOCK_TOKENS } else { 2 * BAD_BLOCK_TOKENS };
+            if let Some(reason) = self.relay.misbehaved(now_ms, node, tokens, "it sent invalid blocks") {
+                put(Output::Disconnect(id, BREACH_OF_PROTOCOL, reason));
+            }
+        }
+    }
+
+    /// Writes a block, and tells everybody whom it concerns; `false` when it could not be written.
+    fn import(&mut self, clock: Clock<'_>, checked: CheckedBlock, sealed: Arc<Block>, mut stages: Stages, put: Put<'_>) -> bool {
+        let number = sealed.header.number;
+        let sealers = self.parts.ledger.head().validators_next.clone();
+        let began = clock();
+        let imported = match self.parts.ledger.import(checked, sealed) {
+            Ok(imported) => imported,
+            Err(error) => {
+                self.fail(format!("block {number} could not be imported: {error}"), put);
+                return false;
+            }
+        };
+        let done = clock();
+        stages.import = Duration::from_micros(done.saturating_sub(began));
+        if let Some((round_began, round)) = self.round_began.take()
+            && !stages.synced
+        {
+            stages.total = Duration::from_micros(done.saturating_sub(round_began));
+            let header = &imported.block.header;
+            if round == stages.round {
+                let period_ms = self.parts.spec.qbft_at(number, header.timestamp).period_ms;
+                let transactions = imported.block.body.transactions.len() as u64;
+                let took_us = done.saturating_sub(round_began);
+                self.pace.observe(Height { period_ms, gas_used: header.gas_used, transactions, took_us });
+            }
+        }
+        self.sealers = sealers;
+        self.announce(&imported, stages.synced, put);
+        self.candidacies.clear();
+        self.held.decided(number);
+        self.update_pool(done / 1_000, &imported);
+        self.touch_status();
+        put(Output::Imported(imported, stages));
+        true
+    }
+
+    fn update_pool(&mut self, now_ms: u64, imported: &Imported) {
+        let before = *self.parts.pool.lock().rules();
+        let rules = crate::admit::rules(&self.parts.ledger, &self.parts.spec, &before);
+        let mined = MinedBlock {
+            number: imported.number(),
+            transactions: &imported.block.body.transactions,
+            senders: &imported.senders,
+            rules,
+        };
+        let ledger = self.parts.ledger.clone();
+        let mut pool = self.parts.pool.lock();
+        pool.on_block(now_ms, &mined, &|address| crate::admit::sender_state(&ledger, address));
+        let unheard = pool.take_unheard(now_ms);
+        drop(pool);
+        self.gossip.repeat(now_ms, unheard, &mut self.peers);
+        self.gossip.stir(now_ms);
+    }
+
+    /// Consensus peers have the block or are about to, so its hash is enough; everybody else gets it in full. A block
+    /// that came by sync is told by its hash only: the others had it before us.
+    fn announce(&mut self, imported: &Imported, synced: bool, put: Put<'_>) {
+        let head = self.parts.ledger.head();
+        let topology = self.settings.topology;
+        let (mut full, mut hashes, mut ranges) = (Vec::new(), Vec::new(), Vec::new());
+        for peer in self.peers.iter_mut() {
+            if peer.info.eth >= EthVersion::V69 && imported.number() % RANGE_UPDATE == 0 {
+                ranges.push(peer.info.id);
+            }
+            // Whoever is ahead of us, or far behind, has no use for it.
+            if !peer.blocks.insert(&imported.hash) || peer.height > imported.number() {
+                continue;
+            }
+            if synced || carries(topology, peer, &head.validators_next) {
+                hashes.push(peer.info.id);
+            } else {
+                full.push(peer.info.id);
+            }
+        }
+        if !full.is_empty() {
+            put(Output::NewBlock(full, imported.block.clone(), imported.total_difficulty));
+        }
+        if !hashes.is_empty() {
+            let block = BlockHashNumber { hash: imported.hash, number: imported.number() };
+            put(Output::Eth(hashes, Arc::new(EthMessage::NewBlockHashes(vec![block]))));
+        }
+        if !ranges.is_empty() {
+            let update = EthMessage::BlockRangeUpdate { earliest: 0, latest: imported.number(), latest_hash: imported.hash };
+            put(Output::Eth(ranges, Arc::new(update)));
+        }
+    }
+
+    pub(crate) fn sync_progress(&self) -> Option<SyncProgress> {
+        let start = self.sync.started_at()?;
+        let current = self.parts.ledger.head().number;
+        Some(SyncProgress { start, current, highest: self.peers.best_height().max(current) })
+    }
+}

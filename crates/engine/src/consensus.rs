@@ -1,0 +1,227 @@
+//! Carrying out what the consensus core wishes for.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::Duration;
+
+use ipe_chain::{BuildOrder, CheckedBlock, Feedback, vote_choice};
+use ipe_qbft::{Draft, Effect, Event, HeadInfo};
+use ipe_types::message::{Kind, Message};
+use ipe_types::{B256, Block, keccak256};
+
+use crate::pace;
+use crate::pool::PickLimits;
+use crate::replica::{Candidacy, Clock, Level, Output, Put, Replica};
+
+/// Bytes of transactions that a block we build may hold: with header and justification it stays inside the 10 MiB that a
+/// message may have.
+const MAX_BUILD_BYTES: usize = 8 * 1024 * 1024;
+
+impl Replica {
+    /// Gives an event to the core and carries out its effects, and those of what they lead to.
+    pub(crate) fn drive(&mut self, clock: Clock<'_>, event: Event, put: Put<'_>) {
+        let mut events = VecDeque::from([event]);
+        while let Some(event) = events.pop_front() {
+            let Some(core) = &mut self.core else { return };
+            for effect in ipe_qbft::step(core, clock() / 1_000, event) {
+                self.carry_out(clock, effect, &mut events, put);
+            }
+        }
+    }
+
+    fn carry_out(&mut self, clock: Clock<'_>, effect: Effect, events: &mut VecDeque<Event>, put: Put<'_>) {
+        match effect {
+            Effect::Sign(draft) => self.sign(clock, &draft, events, put),
+            Effect::Resend(messages) => {
+                for message in messages {
+                    let bytes = message.encode();
+                    let hash = keccak256(&bytes);
+                    for peer in self.peers.iter_mut() {
+                        peer.messages.remove(&hash);
+                    }
+                    self.send_own(&message, put);
+                }
+            }
+            Effect::BuildBlock { height, round, timestamp_s } => {
+                if let Some((block, empty)) = self.build(clock, height, round, timestamp_s, put) {
+                    events.push_back(Event::BlockBuilt { height, round, block, empty });
+                }
+            }
+            Effect::AskTransactions { height } => {
+                let waiting = !self.parts.pool.lock().is_idle();
+                events.push_back(Event::TransactionsAnswered { height, waiting });
+            }
+            Effect::CheckBlock { height, round, block, hash } => {
+                let verdict = self.check(clock, block, hash);
+                events.push_back(Event::BlockChecked { height, round, hash, verdict });
+            }
+            Effect::SetTimer { timer, at } => self.timers[timer.slot()] = Some((timer, at)),
+            Effect::CancelTimer(timer) => self.timers[timer.slot()] = None,
+            Effect::Decide { block, hash, round } => {
+                if let Some(event) = self.decide(clock, block, hash, round, put) {
+                    events.push_back(event);
+                }
+            }
+            Effect::Report(rejection) => put(Output::Log(Level::Debug, rejection.to_string())),
+            Effect::RoundStarted { height, round, proposer } => {
+                self.touch_status();
+                if round > 0 {
+                    self.round_changes += 1;
+                    let held = self.held.iter().filter(|held| held.kind == Kind::Proposal);
+                    let lost = held.filter_map(|held| held.block()).map(|block| work_of(block)).max();
+                    if let Some(lost) = lost {
+                        self.pace.round_lost(lost);
+                    }
+                    put(Output::Log(Level::Warn, format!("height {height}: round {round} begins, {proposer} proposes")));
+                }
+                self.round_began = Some((clock(), round));
+            }
+        }
+    }
+
+    fn sign(&mut self, clock: Clock<'_>, draft: &Draft, events: &mut VecDeque<Event>, put: Put<'_>) {
+        let Some(gate) = &mut self.parts.gate else { return };
+        match gate.sign(draft) {
+            Ok(message) => {
+                let message = Arc::new(message);
+                self.send_own(&message, put);
+                *self.heard.entry(message.author(), || 0) = clock() / 1_000;
+                if message.kind() == Kind::Proposal {
+                    self.proposed += 1;
+                }
+                events.push_back(Event::Received(message));
+            }
+            Err(refusal) => {
+                put(Output::Log(Level::Warn, format!("the signing gate refused: {refusal}")));
+                let (height, round, kind) = (draft.height(), draft.round(), draft.kind());
+                events.push_back(Event::SignRefused { height, round, kind });
+            }
+        }
+    }
+
+    /// Sends a message of our own to everybody who carries consensus and is not known to have it.
+    pub(crate) fn send_own(&mut self, message: &Message, put: Put<'_>) {
+        let bytes = message.encode();
+        let hash = keccak256(&bytes);
+        self.relay.own(&hash);
+        self.held.keep(message, &bytes, hash);
+        let to = self.carriers(None, hash);
+        if !to.is_empty() {
+            put(Output::Istanbul(to, message.kind().code(), bytes));
+        }
+    }
+
+    fn build(&mut self, clock: Clock<'_>, height: u64, round: u32, timestamp: u64, put: Put<'_>) -> Option<(Arc<Block>, bool)> {
+        let head = self.parts.ledger.head();
+        if self.sync.is_behind() || head.number + 1 != height {
+            return None;
+        }
+        let params = self.parts.spec.qbft_at(height, timestamp);
+        let vote = if params.is_epoch(height) { None } else { vote_choice(&self.intents, &head.votes, self.settings.local, self.proposed) };
+        let order = BuildOrder {
+            timestamp,
+            coinbase: self.settings.local,
+            round,
+            vanity: self.settings.vanity.clone(),
+            vote,
+            target_gas_limit: self.settings.target_gas_limit,
+        };
+        let began = clock();
+        let deadline = began + self.pace.build_us(params.period_ms);
+        let budget = self.pace.budget();
+        let count = usize::try_from(budget / pace::work(21_000, 1)).unwrap_or(usize::MAX).saturating_add(16);
+        let mut picks = self.parts.pool.lock().pick(&PickLimits { count, bytes: MAX_BUILD_BYTES });
+        let mut used = 0;
+        let mut next = |feedback: Feedback| {
+            if let Feedback::Included { gas_used } = &feedback {
+                used += pace::work(*gas_used, 1);
+            }
+            let candidate = picks.next(feedback);
+            if used >= budget { None } else { candidate }
+        };
+        let built = self.parts.ledger.build(&order, &mut next, &mut || clock() < deadline);
+        self.parts.pool.lock().judged(clock() / 1_000, picks);
+        match built {
+            Ok(checked) => {
+                let (block, empty) = (checked.block().clone(), checked.is_empty());
+                let build = Duration::from_micros(clock().saturating_sub(began));
+                self.remember(Candidacy { hash: checked.hash(), checked, build, check: Duration::ZERO });
+                Some((block, empty))
+            }
+            Err(error) => {
+                self.fail(format!("block {height} could not be built: {error}"), put);
+                None
+            }
+        }
+    }
+
+    fn check(&mut self, clock: Clock<'_>, block: Arc<Block>, hash: B256) -> Result<(), String> {
+        if self.candidacies.iter().any(|candidacy| candidacy.hash == hash) {
+            return Ok(());
+        }
+        let began = clock();
+        let pool = self.parts.pool.clone();
+        let senders = move |hash: &B256| pool.lock().sender_of(hash);
+        let checked = self.parts.ledger.check_proposal(block, began / 1_000, &senders).map_err(|invalid| invalid.to_string())?;
+        let check = Duration::from_micros(clock().saturating_sub(began));
+        self.remember(Candidacy { hash, checked, build: Duration::ZERO, check });
+        Ok(())
+    }
+
+    fn remember(&mut self, candidacy: Candidacy) {
+        self.candidacies.retain(|known| known.hash != candidacy.hash);
+        if self.candidacies.len() >= crate::replica::MAX_CHECKED {
+            self.candidacies.pop_front();
+        }
+        self.candidacies.push_back(candidacy);
+    }
+
+    pub(crate) fn candidacy(&self, hash: B256) -> Option<(CheckedBlock, Duration, Duration)> {
+        let found = self.candidacies.iter().find(|candidacy| candidacy.hash == hash)?;
+        Some((found.checked.clone(), found.build, found.check))
+    }
+
+    /// What the core must know of the head.
+    pub(crate) fn head_info(&self) -> HeadInfo {
+        let head = self.parts.ledger.head();
+        let now = self.parts.spec.qbft_at(head.number, head.header.timestamp);
+        let next = self.parts.spec.qbft_at(head.number + 1, head.header.timestamp);
+        HeadInfo {
+            number: head.number,
+            hash: head.hash,
+            timestamp_s: head.header.timestamp,
+            coinbase: head.header.beneficiary,
+            validators: head.validators_next.clone(),
+            period_ms: now.period_ms.max(next.period_ms),
+            empty_period_ms: next.empty_period_ms,
+            request_timeout_ms: next.request_timeout_ms,
+        }
+    }
+
+    /// Tells the core where the head is.
+    pub(crate) fn tell_head(&mut self, clock: Clock<'_>, put: Put<'_>) {
+        if self.core.is_none() {
+            return;
+        }
+        let info = self.head_info();
+        self.told_head = Some(info.number);
+        self.drive(clock, Event::HeadAdvanced(info), put);
+    }
+
+    /// Whether new transactions end a wait.
+    pub(crate) fn waits_for_transactions(&self) -> bool {
+        let head = self.parts.ledger.head();
+        self.told_head.is_some() && self.parts.spec.qbft_at(head.number + 1, head.header.timestamp).empty_period_ms > 0
+    }
+
+    /// Something of our own failed: an operator must hear of it.
+    pub(crate) fn fail(&mut self, what: String, put: Put<'_>) {
+        self.last_error = Some(what.clone());
+        self.touch_status();
+        put(Output::Log(Level::Error, what));
+    }
+}
+
+fn work_of(block: &Block) -> u64 {
+    pace::work(block.header.gas_used, block.body.transactions.len() as u64)
+}

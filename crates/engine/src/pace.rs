@@ -1,0 +1,133 @@
+//! How much a block may hold so that the network keeps its pace.
+//!
+//! A block that takes longer to build, send, check and import than the period allows makes every following block late,
+//! and one that takes longer than the request timeout costs a round. So each validator watches how long heights really
+//! take from the moment they are due to the import, whoever proposed, and keeps a budget of work for the blocks that it
+//! builds itself: it grows while full blocks are imported well inside the period, and shrinks in proportion when they
+//! are not. The machine's speed, its load and the network are all inside what is measured; nothing has to be configured.
+
+/// What one transaction costs beyond its gas, in gas: decoding, hashing, roots, receipts and indexes of a plain transfer
+/// cost about as much again as the 21,000 gas that it pays.
+const GAS_A_TRANSACTION: u64 = 21_000;
+/// Least budget: 25 transfers. Below it a slow machine would stop serving instead of being late.
+const LEAST: u64 = 25 * 2 * GAS_A_TRANSACTION;
+/// Budget of the first block: a few thousand transfers.
+const FIRST: u64 = 6_000 * 2 * GAS_A_TRANSACTION;
+/// Share of the period, percent, by which a height should be imported.
+const AIM: u64 = 60;
+/// Share of the period, percent, from which a height counts as late.
+const LATE: u64 = 75;
+/// Share of the period, percent, that building may take.
+const BUILD: u64 = 25;
+/// Shortest time given to building, µs.
+const LEAST_BUILD_US: u64 = 10_000;
+
+/// One height as this node saw it.
+#[derive(Clone, Copy, Debug)]
+pub struct Height {
+    /// Block period, ms.
+    pub period_ms: u64,
+    /// Gas used by the block.
+    pub gas_used: u64,
+    /// Its transactions.
+    pub transactions: u64,
+    /// From the moment the block was due (or, after a round change, its round began) to its import, µs.
+    pub took_us: u64,
+}
+
+/// The learned budget.
+#[derive(Clone, Copy, Debug)]
+pub struct Pace {
+    work: u64,
+}
+
+impl Default for Pace {
+    fn default() -> Self {
+        Self { work: FIRST }
+    }
+}
+
+/// Work of so much gas in so many transactions, in gas.
+pub fn work(gas: u64, transactions: u64) -> u64 {
+    gas.saturating_add(transactions.saturating_mul(GAS_A_TRANSACTION))
+}
+
+impl Pace {
+    /// Work that the next block we build may hold, see [`work`].
+    pub fn budget(&self) -> u64 {
+        self.work
+    }
+
+    /// How long building may take, µs.
+    pub fn build_us(&self, period_ms: u64) -> u64 {
+        (period_ms * 1_000 * BUILD / 100).max(LEAST_BUILD_US)
+    }
+
+    /// Learns from a height.
+    pub fn observe(&mut self, height: Height) {
+        let period_us = height.period_ms.max(1) * 1_000;
+        let held = work(height.gas_used, height.transactions);
+        if height.took_us * 100 > period_us * LATE {
+            // What a block of this work should have held to be in time; never cut by more than half at once, so that a
+            // single hiccup does not starve the network.
+            let fitting = u128::from(held) * u128::from(period_us * AIM / 100) / u128::from(height.took_us.max(1));
+            let fitting = u64::try_from(fitting).unwrap_or(u64::MAX).max(held / 2);
+            // A small block that was late says nothing about work.
+            if held * 2 > self.work {
+                self.work = self.work.min(fitting).max(LEAST);
+            }
+        } else if height.took_us * 100 < period_us * AIM && held * 10 > self.work * 8 {
+            self.work = self.work.saturating_add(self.work / 10);
+        }
+    }
+
+    /// A round ended without a block although a proposal with this work had been seen.
+    pub fn round_lost(&mut self, held: u64) {
+        if held * 2 > self.work {
+            self.work = (held / 2).max(LEAST);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A machine that needs 40 µs a transfer and 50 ms a block.
+    fn run(pace: &mut Pace, offered: u64, period_ms: u64) -> (u64, u64) {
+        let transactions = offered.min(pace.budget() / (2 * GAS_A_TRANSACTION));
+        let took_us = 50_000 + transactions * 150;
+        pace.observe(Height { period_ms, gas_used: transactions * 21_000, transactions, took_us });
+        (transactions, took_us)
+    }
+
+    #[test]
+    fn an_overloaded_network_settles_inside_its_period() {
+        let mut pace = Pace::default();
+        let blocks: Vec<(u64, u64)> = (0..200).map(|_| run(&mut pace, 100_000, 1_000)).collect();
+        let late = blocks[20..].iter().filter(|(_, took)| *took > 800_000).count();
+        assert_eq!(late, 0, "{blocks:?}");
+        let held: u64 = blocks[20..].iter().map(|(count, _)| count).sum::<u64>() / 180;
+        // 3,600 transfers would take 60 % of the period.
+        assert!((3_300..5_000).contains(&held), "{held}");
+    }
+
+    #[test]
+    fn a_late_small_block_and_an_idle_network_change_nothing() {
+        let mut pace = Pace::default();
+        let before = pace.budget();
+        pace.observe(Height { period_ms: 1_000, gas_used: 0, transactions: 0, took_us: 5_000_000 });
+        pace.observe(Height { period_ms: 1_000, gas_used: 21_000, transactions: 1, took_us: 10_000 });
+        assert_eq!(pace.budget(), before);
+    }
+
+    #[test]
+    fn lost_rounds_halve_what_was_proposed() {
+        let mut pace = Pace::default();
+        let before = pace.budget();
+        pace.round_lost(before);
+        assert_eq!(pace.budget(), before / 2);
+        (0..100).for_each(|_| pace.round_lost(pace.budget()));
+        assert_eq!(pace.budget(), LEAST);
+    }
+}
