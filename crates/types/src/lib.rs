@@ -11,6 +11,7 @@ pub mod fork_id;
 pub mod genesis;
 pub mod header;
 pub mod journal;
+pub mod members;
 pub mod message;
 pub mod role;
 pub mod spec;

@@ -1,0 +1,256 @@
+//! The settings of one node: one table ([`OPTIONS`]) that the TOML file, the environment and the flags all read.
+//!
+//! Precedence: flags, then environment (`IPE_P2P_PORT`), then file (`p2p-port = 30303`), then default. A key that the
+//! table does not have is an error that names the file and the nearest keys.
+
+mod options;
+mod resolve;
+
+pub use options::{OPTIONS, OptionKind, OptionSpec};
+pub use resolve::{ConfigError, Given, Origin, resolve};
+
+use ipe_types::members::{Members, MembersError};
+use ipe_types::{Enode, Role, Topology};
+use std::net::IpAddr;
+use std::path::{Path, PathBuf};
+
+/// Most bytes read of a genesis file; see [`ipe_types::genesis::MAX_GENESIS_BYTES`].
+pub use ipe_types::genesis::MAX_GENESIS_BYTES;
+
+/// Most bytes of a configuration, directory or static nodes file: such files are some hundred lines of text, and a
+/// wrong path must not load a disk image.
+pub const MAX_SETTINGS_BYTES: u64 = 16 * 1024 * 1024;
+
+/// Which form of consensus messages a node emits; it reads both.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DialectSetting {
+    /// Besu 26.1 and later: proposals and round changes carry a block access list item.
+    Besu26,
+    /// Besu up to 25.12 and GoQuorum.
+    Legacy,
+}
+
+/// Whose answers JSON-RPC gives where Besu's releases differ.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RpcRelease {
+    /// Besu 25.x.
+    Besu25,
+    /// Besu 26.x.
+    Besu26,
+}
+
+/// How log lines look.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LogFormat {
+    /// For people.
+    Plain,
+    /// One JSON object a line.
+    Json,
+}
+
+/// One JSON-RPC listener.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RpcListener {
+    /// Whether it is opened.
+    pub enabled: bool,
+    /// Address to bind.
+    pub host: IpAddr,
+    /// Port to bind; 0 = any free one.
+    pub port: u16,
+    /// Method groups, upper case (`ETH`, `NET`, ...).
+    pub api: Vec<String>,
+    /// Connections at once.
+    pub max_connections: usize,
+}
+
+/// Bounds and rules of the transaction pool.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PoolSettings {
+    /// Transactions held.
+    pub max_count: usize,
+    /// Bytes of transactions held.
+    pub max_bytes: usize,
+    /// Transactions held of one sender.
+    pub max_per_sender: usize,
+    /// How far a nonce may be ahead of the account's.
+    pub max_gap: u64,
+    /// Percent by which a replacement must pay more.
+    pub price_bump_percent: u32,
+    /// Seconds after which an unmined transaction is dropped.
+    pub retention_s: u64,
+    /// Whether transactions received over JSON-RPC survive a restart.
+    pub journal: bool,
+}
+
+/// Everything one node is started with. Made by [`resolve`]; relative paths are already joined to the directory of the
+/// file they stood in.
+#[derive(Clone, Debug, PartialEq)]
+pub struct NodeConfig {
+    /// Folder that holds everything the node writes.
+    pub data_dir: PathBuf,
+    /// Genesis file.
+    pub genesis: Option<PathBuf>,
+    /// Node key in Besu's format; `None` = `<data_dir>/key`, made when absent.
+    pub key_file: Option<PathBuf>,
+    /// Role in the institution.
+    pub role: Role,
+    /// Name for people; empty = the node's address.
+    pub name: String,
+    /// Who runs it.
+    pub institution: String,
+    /// Shape of the network.
+    pub topology: Topology,
+    /// Directory of the network's nodes (`network.json`).
+    pub members: Option<PathBuf>,
+    /// Emitted form of consensus messages.
+    pub dialect: DialectSetting,
+    /// Network id of the eth Status; `None` = chain id.
+    pub network_id: Option<u64>,
+
+    /// Hosts that others dial, put into the enode: IP addresses or DNS names.
+    pub p2p_host: Vec<String>,
+    /// Address to bind.
+    pub p2p_interface: IpAddr,
+    /// TCP port (and UDP for discovery); 0 = any free one.
+    pub p2p_port: u16,
+    /// Whether to listen at all; `None` = what the topology says for the role. See [`NodeConfig::listens`].
+    pub p2p_listen: Option<bool>,
+    /// Nodes to stay connected to, as given; see [`NodeConfig::load_static_nodes`].
+    pub static_nodes: Vec<Enode>,
+    /// JSON array of enode URLs; `None` = `<data_dir>/static-nodes.json` when it is there.
+    pub static_nodes_file: Option<PathBuf>,
+    /// Replaces the genesis file's bootnodes when given.
+    pub bootnodes: Option<Vec<Enode>>,
+    /// discv4 over UDP.
+    pub discovery: bool,
+    /// Slots of nodes outside the directory; static nodes and members have their own.
+    pub max_peers: usize,
+
+    /// JSON-RPC over HTTP.
+    pub rpc_http: RpcListener,
+    /// JSON-RPC over WebSocket on a port of its own.
+    pub rpc_ws: RpcListener,
+    /// CORS origins, `*` = any.
+    pub rpc_cors_origins: Vec<String>,
+    /// Calls in one batch.
+    pub rpc_max_batch: usize,
+    /// Bytes of one request.
+    pub rpc_max_body: usize,
+    /// Accepted `Host` names, `*` = any.
+    pub host_allowlist: Vec<String>,
+    /// Gas of one simulated call, 0 = unlimited.
+    pub rpc_gas_cap: u64,
+    /// Wei a submitted transaction may pay in fees, 0 = unlimited.
+    pub rpc_tx_fee_cap: u128,
+    /// Blocks one `eth_getLogs` may span, 0 = unlimited.
+    pub rpc_max_logs_range: u64,
+    /// Blocks one `trace_filter` may span, 0 = unlimited.
+    pub rpc_max_trace_range: u64,
+    /// Whose shapes and texts JSON-RPC answers with.
+    pub rpc_release: RpcRelease,
+    /// Show revert reasons in receipts.
+    pub revert_reason: bool,
+
+    /// Prometheus exporter.
+    pub metrics_enabled: bool,
+    /// Address to bind.
+    pub metrics_host: IpAddr,
+    /// Port to bind; 0 = any free one.
+    pub metrics_port: u16,
+
+    /// Least gas price accepted and built with, wei; also the fixed base fee of chains that fix it.
+    pub min_gas_price: u64,
+    /// Gas limit that proposed blocks move towards; `None` = keep the parent's.
+    pub target_gas_limit: Option<u64>,
+    /// Vanity of proposed blocks, at most 32 bytes; `None` = client name.
+    pub miner_extra_data: Option<Vec<u8>>,
+    /// Percent of the block period that choosing transactions may take.
+    pub block_selection_percent: u32,
+    /// Transaction pool.
+    pub pool: PoolSettings,
+
+    /// `error`, `warn`, `info`, `debug`, `trace`, or a filter like `info,ipe_p2p=debug`.
+    pub log_level: String,
+    /// How log lines look.
+    pub log_format: LogFormat,
+
+    /// Settings that had no effect, one sentence each.
+    pub warnings: Vec<String>,
+}
+
+impl NodeConfig {
+    /// Whether the node opens a p2p listening socket: as the topology says unless `p2p-listen` is given.
+    pub fn listens(&self) -> bool {
+        self.p2p_listen.unwrap_or_else(|| self.topology.listens(self.role))
+    }
+
+    /// Where the node key is.
+    pub fn key_path(&self) -> PathBuf {
+        self.key_file.clone().unwrap_or_else(|| self.data_dir.join("key"))
+    }
+
+    /// Given static nodes, then those of the file; each once.
+    ///
+    /// Errors: the file was named and cannot be read, or has an entry that is not an enode with a port.
+    pub fn load_static_nodes(&self) -> Result<Vec<Enode>, ConfigError> {
+        let mut nodes = self.static_nodes.clone();
+        let path = self.static_nodes_file.clone().unwrap_or_else(|| self.data_dir.join("static-nodes.json"));
+        if self.static_nodes_file.is_some() || path.exists() {
+            let text = read_text(&path, MAX_SETTINGS_BYTES)?;
+            let wrong = |got: String| ConfigError::Content {
+                path: path.clone(),
+                message: format!("got {got}, expected a JSON array of enode URLs"),
+            };
+            let urls: Vec<String> = if text.trim().is_empty() {
+                Vec::new()
+            } else {
+                serde_json::from_str(&text).map_err(|error| wrong(error.to_string()))?
+            };
+            for url in urls {
+                let enode: Enode = url.parse().map_err(|error| wrong(format!("{error}")))?;
+                nodes.push(enode);
+            }
+        }
+        if let Some(enode) = nodes.iter().find(|enode| enode.tcp == 0) {
+            return Err(ConfigError::Content {
+                path,
+                message: format!("static node {enode} has port 0, expected the port that it listens on"),
+            });
+        }
+        let mut seen = std::collections::HashSet::new();
+        nodes.retain(|enode| seen.insert(enode.id));
+        Ok(nodes)
+    }
+
+    /// The directory of the network, when one is configured.
+    pub fn load_members(&self) -> Result<Option<Members>, ConfigError> {
+        let Some(path) = &self.members else { return Ok(None) };
+        let text = read_text(path, MAX_SETTINGS_BYTES)?;
+        let members = Members::parse(&text)
+            .map_err(|error: MembersError| ConfigError::Content { path: path.clone(), message: error.to_string() })?;
+        Ok(Some(members))
+    }
+
+    /// Text of the genesis file.
+    pub fn load_genesis(&self) -> Result<(PathBuf, String), ConfigError> {
+        let path = self.genesis.clone().ok_or(ConfigError::Needed {
+            key: "genesis",
+            expected: "the path of a genesis file in Besu's or GoQuorum's format",
+        })?;
+        let text = read_text(&path, MAX_GENESIS_BYTES)?;
+        Ok((path, text))
+    }
+}
+
+/// Reads a text file of at most `limit` bytes.
+pub fn read_text(path: &Path, limit: u64) -> Result<String, ConfigError> {
+    use std::io::Read;
+    let unreadable = |reason: String| ConfigError::Unreadable { path: path.to_owned(), reason };
+    let file = std::fs::File::open(path).map_err(|error| unreadable(error.to_string()))?;
+    let mut bytes = Vec::new();
+    file.take(limit + 1).read_to_end(&mut bytes).map_err(|error| unreadable(error.to_string()))?;
+    if bytes.len() as u64 > limit {
+        return Err(unreadable(format!("it has more than {limit} bytes")));
+    }
+    String::from_utf8(bytes).map_err(|_| unreadable("it is not UTF-8 text".to_owned()))
+}

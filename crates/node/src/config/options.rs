@@ -1,0 +1,431 @@
+//! The table of every setting: key, default, help and how its text becomes a value.
+
+use super::{DialectSetting, LogFormat, NodeConfig, PoolSettings, RpcListener, RpcRelease};
+use ipe_types::{Enode, Role, Topology};
+use std::net::{IpAddr, Ipv4Addr};
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+
+/// How a setting is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OptionKind {
+    /// One value.
+    Value,
+    /// True or false; as a flag, no value means true.
+    Switch,
+    /// Any number of values: an array in TOML, commas elsewhere.
+    List,
+}
+
+/// Stores the given texts; the path is the folder that relative paths start from. `Err` says what was expected.
+type Set = fn(&mut NodeConfig, &[String], &Path) -> Result<(), String>;
+
+/// One setting.
+#[derive(Clone, Copy)]
+pub struct OptionSpec {
+    /// TOML key; the flag is `--key`, the environment variable `IPE_KEY`.
+    pub key: &'static str,
+    /// How it is written.
+    pub kind: OptionKind,
+    /// Placeholder in help.
+    pub value: &'static str,
+    /// Default as help shows it.
+    pub default: &'static str,
+    /// One sentence.
+    pub help: &'static str,
+    pub(super) set: Set,
+}
+
+impl OptionSpec {
+    /// `IPE_` and the key in upper snake case.
+    pub fn variable(&self) -> String {
+        format!("IPE_{}", self.key.replace('-', "_").to_uppercase())
+    }
+}
+
+const fn value(key: &'static str, value: &'static str, default: &'static str, help: &'static str, set: Set) -> OptionSpec {
+    OptionSpec { key, kind: OptionKind::Value, value, default, help, set }
+}
+
+const fn switch(key: &'static str, default: &'static str, help: &'static str, set: Set) -> OptionSpec {
+    OptionSpec { key, kind: OptionKind::Switch, value: "BOOL", default, help, set }
+}
+
+const fn list(key: &'static str, value: &'static str, default: &'static str, help: &'static str, set: Set) -> OptionSpec {
+    OptionSpec { key, kind: OptionKind::List, value, default, help, set }
+}
+
+/// Every setting, in the order that help shows them.
+pub const OPTIONS: &[OptionSpec] = &[
+    value("data-dir", "DIR", "ipe-data", "Folder for everything the node writes", |c, v, base| {
+        c.data_dir = path(v, base)?;
+        Ok(())
+    }),
+    value("genesis", "FILE", "", "Genesis file, Besu's or GoQuorum's format", |c, v, base| {
+        c.genesis = Some(path(v, base)?);
+        Ok(())
+    }),
+    value("key-file", "FILE", "<data-dir>/key", "Node key: one line of 64 hex digits; made when absent", |c, v, base| {
+        c.key_file = Some(path(v, base)?);
+        Ok(())
+    }),
+    value("role", "ROLE", "observer", "validator, boot, writer, observer-boot or observer", |c, v, _| {
+        c.role = Role::from_str(one(v)?)?;
+        Ok(())
+    }),
+    value("name", "TEXT", "the node's address", "Name for people, in logs and status", |c, v, _| {
+        c.name = short_text(v)?;
+        Ok(())
+    }),
+    value("institution", "TEXT", "", "Who runs the node; a validator of a sentry network dials the boots of its own", |c, v, _| {
+        c.institution = short_text(v)?;
+        Ok(())
+    }),
+    value("topology", "SHAPE", "sentry", "sentry: validators dial only their own boots and listen nowhere; mesh: they connect to each other", |c, v, _| {
+        c.topology = Topology::from_str(one(v)?)?;
+        Ok(())
+    }),
+    value("members", "FILE", "", "Directory of the network's nodes (network.json), for admission and names", |c, v, base| {
+        c.members = Some(path(v, base)?);
+        Ok(())
+    }),
+    value("dialect", "NAME", "besu26", "Form of emitted consensus messages: besu26 (Besu 26.1 and later) or legacy (older Besu, GoQuorum)", |c, v, _| {
+        c.dialect = choose(v, &[("besu26", DialectSetting::Besu26), ("legacy", DialectSetting::Legacy)])?;
+        Ok(())
+    }),
+    value("network-id", "N", "the chain id", "Network id that peers must share", |c, v, _| {
+        c.network_id = Some(number(v, 0, u64::MAX)?);
+        Ok(())
+    }),
+    list("p2p-host", "HOST", "127.0.0.1", "Hosts that others dial, IP addresses or DNS names, put into the enode", |c, v, _| {
+        let probe = |host: &String| format!("enode://{}@{}:1", "11".repeat(64), bracketed(host)).parse::<Enode>().is_ok();
+        if v.is_empty() || !v.iter().all(probe) {
+            return Err("IP addresses or DNS names".to_owned());
+        }
+        c.p2p_host = v.to_vec();
+        Ok(())
+    }),
+    value("p2p-interface", "IP", "0.0.0.0", "Address that the p2p listener binds", |c, v, _| {
+        c.p2p_interface = ip(v)?;
+        Ok(())
+    }),
+    value("p2p-port", "PORT", "30303", "TCP port for peers, UDP port for discovery; 0 = any free one", |c, v, _| {
+        c.p2p_port = number(v, 0, 65_535)?;
+        Ok(())
+    }),
+    switch("p2p-listen", "as the topology says for the role", "Whether to accept peers at all", |c, v, _| {
+        c.p2p_listen = Some(boolean(v)?);
+        Ok(())
+    }),
+    list("static-nodes", "ENODE", "", "Nodes to stay connected to", |c, v, _| {
+        c.static_nodes = enodes(v)?;
+        Ok(())
+    }),
+    value("static-nodes-file", "FILE", "<data-dir>/static-nodes.json", "JSON array of more of them", |c, v, base| {
+        c.static_nodes_file = Some(path(v, base)?);
+        Ok(())
+    }),
+    list("bootnodes", "ENODE", "the genesis file's", "Nodes to find the network by, in place of the genesis file's", |c, v, _| {
+        c.bootnodes = Some(enodes(v)?);
+        Ok(())
+    }),
+    switch("discovery-enabled", "false", "Find peers by discv4 over UDP; only nodes that listen do", |c, v, _| {
+        c.discovery = boolean(v)?;
+        Ok(())
+    }),
+    value("max-peers", "N", "25", "Peers outside the directory and the static nodes", |c, v, _| {
+        c.max_peers = number(v, 0, 10_000)?;
+        Ok(())
+    }),
+    switch("rpc-http-enabled", "true", "Serve JSON-RPC over HTTP", |c, v, _| {
+        c.rpc_http.enabled = boolean(v)?;
+        Ok(())
+    }),
+    value("rpc-http-host", "IP", "127.0.0.1", "Address that JSON-RPC over HTTP binds", |c, v, _| {
+        c.rpc_http.host = ip(v)?;
+        Ok(())
+    }),
+    value("rpc-http-port", "PORT", "8545", "Port of JSON-RPC over HTTP; 0 = any free one", |c, v, _| {
+        c.rpc_http.port = number(v, 0, 65_535)?;
+        Ok(())
+    }),
+    list("rpc-http-api", "GROUP", "ETH,NET,WEB3", "Method groups over HTTP: ETH, NET, WEB3, QBFT, TXPOOL, ADMIN, DEBUG, TRACE, IPE", |c, v, _| {
+        c.rpc_http.api = groups(v)?;
+        Ok(())
+    }),
+    value("rpc-http-max-active-connections", "N", "80", "HTTP connections at once", |c, v, _| {
+        c.rpc_http.max_connections = number(v, 1, 100_000)?;
+        Ok(())
+    }),
+    list("rpc-http-cors-origins", "ORIGIN", "none", "Origins that browsers may call from; * = any", |c, v, _| {
+        c.rpc_cors_origins = v.iter().filter(|origin| *origin != "none").cloned().collect();
+        Ok(())
+    }),
+    value("rpc-http-max-batch-size", "N", "1024", "Calls in one batch", |c, v, _| {
+        c.rpc_max_batch = number(v, 1, 100_000)?;
+        Ok(())
+    }),
+    value("rpc-http-max-request-content-length", "BYTES", "5242880", "Bytes of one request", |c, v, _| {
+        c.rpc_max_body = number(v, 1024, 1 << 30)?;
+        Ok(())
+    }),
+    switch("rpc-ws-enabled", "false", "Serve JSON-RPC over WebSocket on a port of its own", |c, v, _| {
+        c.rpc_ws.enabled = boolean(v)?;
+        Ok(())
+    }),
+    value("rpc-ws-host", "IP", "127.0.0.1", "Address that WebSocket binds", |c, v, _| {
+        c.rpc_ws.host = ip(v)?;
+        Ok(())
+    }),
+    value("rpc-ws-port", "PORT", "8546", "Port of WebSocket; 0 = any free one", |c, v, _| {
+        c.rpc_ws.port = number(v, 0, 65_535)?;
+        Ok(())
+    }),
+    list("rpc-ws-api", "GROUP", "ETH,NET,WEB3", "Method groups over WebSocket", |c, v, _| {
+        c.rpc_ws.api = groups(v)?;
+        Ok(())
+    }),
+    value("rpc-ws-max-active-connections", "N", "80", "WebSocket connections at once", |c, v, _| {
+        c.rpc_ws.max_connections = number(v, 1, 100_000)?;
+        Ok(())
+    }),
+    list("host-allowlist", "HOST", "localhost,127.0.0.1", "Host names that JSON-RPC and metrics requests may use; * = any", |c, v, _| {
+        c.host_allowlist = v.to_vec();
+        Ok(())
+    }),
+    value("rpc-gas-cap", "GAS", "100000000", "Most gas of one simulated call, 0 = unlimited", |c, v, _| {
+        c.rpc_gas_cap = number(v, 0, u64::MAX)?;
+        Ok(())
+    }),
+    value("rpc-tx-feecap", "WEI", "1000000000000000000", "Most fees of a submitted transaction, 0 = unlimited", |c, v, _| {
+        c.rpc_tx_fee_cap = one(v)?.parse().map_err(|_| "wei, 0 to 2^128-1".to_owned())?;
+        Ok(())
+    }),
+    value("rpc-max-logs-range", "BLOCKS", "5000", "Most blocks of one eth_getLogs, 0 = unlimited", |c, v, _| {
+        c.rpc_max_logs_range = number(v, 0, u64::MAX)?;
+        Ok(())
+    }),
+    value("rpc-max-trace-filter-range", "BLOCKS", "1000", "Most blocks of one trace_filter, 0 = unlimited", |c, v, _| {
+        c.rpc_max_trace_range = number(v, 0, u64::MAX)?;
+        Ok(())
+    }),
+    value("rpc-release", "NAME", "besu26", "Whose shapes and texts JSON-RPC answers with: besu25 or besu26", |c, v, _| {
+        c.rpc_release = choose(v, &[("besu25", RpcRelease::Besu25), ("besu26", RpcRelease::Besu26)])?;
+        Ok(())
+    }),
+    switch("revert-reason-enabled", "false", "Show revert reasons in receipts", |c, v, _| {
+        c.revert_reason = boolean(v)?;
+        Ok(())
+    }),
+    switch("metrics-enabled", "false", "Serve Prometheus metrics", |c, v, _| {
+        c.metrics_enabled = boolean(v)?;
+        Ok(())
+    }),
+    value("metrics-host", "IP", "127.0.0.1", "Address that the metrics listener binds", |c, v, _| {
+        c.metrics_host = ip(v)?;
+        Ok(())
+    }),
+    value("metrics-port", "PORT", "9545", "Port of the metrics listener; 0 = any free one", |c, v, _| {
+        c.metrics_port = number(v, 0, 65_535)?;
+        Ok(())
+    }),
+    value("min-gas-price", "WEI", "0", "Least gas price accepted; also the base fee of chains that fix it", |c, v, _| {
+        c.min_gas_price = number(v, 0, u64::MAX)?;
+        Ok(())
+    }),
+    value("target-gas-limit", "GAS", "the parent's", "Gas limit that proposed blocks move towards", |c, v, _| {
+        c.target_gas_limit = Some(number(v, 5000, i64::MAX as u64)?);
+        Ok(())
+    }),
+    value("miner-extra-data", "TEXT", "client name", "Vanity of proposed blocks: text or 0x hex, at most 32 bytes", |c, v, _| {
+        let text = one(v)?;
+        let bytes = match text.strip_prefix("0x") {
+            Some(digits) => unhex(digits).ok_or("text or 0x hex")?,
+            None => text.as_bytes().to_vec(),
+        };
+        if bytes.len() > 32 {
+            return Err("at most 32 bytes".to_owned());
+        }
+        c.miner_extra_data = Some(bytes);
+        Ok(())
+    }),
+    value("poa-block-txs-selection-max-time", "PERCENT", "75", "Share of the block period that choosing transactions may take", |c, v, _| {
+        c.block_selection_percent = number(v, 1, 100)?;
+        Ok(())
+    }),
+    value("tx-pool-max-size", "N", "50000", "Transactions held in the pool", |c, v, _| {
+        c.pool.max_count = number(v, 1, 10_000_000)?;
+        Ok(())
+    }),
+    value("tx-pool-max-bytes", "BYTES", "67108864", "Bytes of transactions held in the pool", |c, v, _| {
+        c.pool.max_bytes = number(v, 1 << 20, 1 << 36)?;
+        Ok(())
+    }),
+    value("tx-pool-max-per-sender", "N", "5000", "Transactions held of one sender", |c, v, _| {
+        c.pool.max_per_sender = number(v, 1, 10_000_000)?;
+        Ok(())
+    }),
+    value("tx-pool-max-future-by-sender", "N", "1000", "How far a nonce may be ahead of its account", |c, v, _| {
+        c.pool.max_gap = number(v, 0, 10_000_000)?;
+        Ok(())
+    }),
+    value("tx-pool-price-bump", "PERCENT", "10", "How much more a replacement must pay", |c, v, _| {
+        c.pool.price_bump_percent = number(v, 0, 1000)?;
+        Ok(())
+    }),
+    value("tx-pool-retention-seconds", "SECONDS", "46800", "After this an unmined transaction is dropped", |c, v, _| {
+        c.pool.retention_s = number(v, 1, 1 << 32)?;
+        Ok(())
+    }),
+    switch("tx-pool-enable-save-restore", "true", "Keep transactions received over JSON-RPC across restarts", |c, v, _| {
+        c.pool.journal = boolean(v)?;
+        Ok(())
+    }),
+    value("logging", "LEVEL", "info", "error, warn, info, debug, trace, or a filter such as info,ipe_p2p=debug", |c, v, _| {
+        c.log_level = one(v)?.to_owned();
+        Ok(())
+    }),
+    value("logging-format", "FORMAT", "plain", "plain or json", |c, v, _| {
+        c.log_format = choose(v, &[("plain", LogFormat::Plain), ("json", LogFormat::Json)])?;
+        Ok(())
+    }),
+];
+
+impl Default for NodeConfig {
+    /// What the table's defaults say.
+    fn default() -> NodeConfig {
+        let local = IpAddr::V4(Ipv4Addr::LOCALHOST);
+        let api = || ["ETH", "NET", "WEB3"].map(str::to_owned).to_vec();
+        NodeConfig {
+            data_dir: PathBuf::from("ipe-data"),
+            genesis: None,
+            key_file: None,
+            role: Role::Observer,
+            name: String::new(),
+            institution: String::new(),
+            topology: Topology::Sentry,
+            members: None,
+            dialect: DialectSetting::Besu26,
+            network_id: None,
+            p2p_host: vec!["127.0.0.1".to_owned()],
+            p2p_interface: IpAddr::V4(Ipv4Addr::UNSPECIFIED),
+            p2p_port: 30_303,
+            p2p_listen: None,
+            static_nodes: Vec::new(),
+            static_nodes_file: None,
+            bootnodes: None,
+            discovery: false,
+            max_peers: 25,
+            rpc_http: RpcListener { enabled: true, host: local, port: 8545, api: api(), max_connections: 80 },
+            rpc_ws: RpcListener { enabled: false, host: local, port: 8546, api: api(), max_connections: 80 },
+            rpc_cors_origins: Vec::new(),
+            rpc_max_batch: 1024,
+            rpc_max_body: 5 << 20,
+            host_allowlist: vec!["localhost".to_owned(), "127.0.0.1".to_owned()],
+            rpc_gas_cap: 100_000_000,
+            rpc_tx_fee_cap: 1_000_000_000_000_000_000,
+            rpc_max_logs_range: 5000,
+            rpc_max_trace_range: 1000,
+            rpc_release: RpcRelease::Besu26,
+            revert_reason: false,
+            metrics_enabled: false,
+            metrics_host: local,
+            metrics_port: 9545,
+            min_gas_price: 0,
+            target_gas_limit: None,
+            miner_extra_data: None,
+            block_selection_percent: 75,
+            pool: PoolSettings {
+                max_count: 50_000,
+                max_bytes: 64 << 20,
+                max_per_sender: 5000,
+                max_gap: 1000,
+                price_bump_percent: 10,
+                retention_s: 46_800,
+                journal: true,
+            },
+            log_level: "info".to_owned(),
+            log_format: LogFormat::Plain,
+            warnings: Vec::new(),
+        }
+    }
+}
+
+fn one(values: &[String]) -> Result<&str, String> {
+    match values {
+        [value] if !value.is_empty() => Ok(value),
+        _ => Err("exactly one value".to_owned()),
+    }
+}
+
+fn short_text(values: &[String]) -> Result<String, String> {
+    let text = values.first().map_or("", String::as_str);
+    if text.chars().count() <= 64 && !text.chars().any(char::is_control) {
+        Ok(text.to_owned())
+    } else {
+        Err("at most 64 printable characters".to_owned())
+    }
+}
+
+fn path(values: &[String], base: &Path) -> Result<PathBuf, String> {
+    Ok(base.join(one(values).map_err(|_| "a path")?))
+}
+
+fn number<T: TryFrom<u64>>(values: &[String], least: u64, most: u64) -> Result<T, String> {
+    let expected = || format!("an integer from {least} to {most}");
+    let value: u64 = one(values).map_err(|_| expected())?.replace('_', "").parse().map_err(|_| expected())?;
+    if value < least || value > most {
+        return Err(expected());
+    }
+    T::try_from(value).map_err(|_| expected())
+}
+
+fn boolean(values: &[String]) -> Result<bool, String> {
+    one(values).ok().and_then(|text| text.to_lowercase().parse().ok()).ok_or_else(|| "true or false".to_owned())
+}
+
+fn ip(values: &[String]) -> Result<IpAddr, String> {
+    let expected = || "an IP address (0.0.0.0 or :: = every interface)".to_owned();
+    match one(values).map_err(|_| expected())? {
+        "localhost" => Ok(IpAddr::V4(Ipv4Addr::LOCALHOST)),
+        text => text.parse().map_err(|_| expected()),
+    }
+}
+
+fn enodes(values: &[String]) -> Result<Vec<Enode>, String> {
+    values
+        .iter()
+        .map(|text| {
+            let enode: Enode = text.parse().map_err(|error| format!("enode URLs ({error})"))?;
+            if enode.tcp == 0 { Err(format!("enode URLs with the port they listen on, not {enode}")) } else { Ok(enode) }
+        })
+        .collect()
+}
+
+fn groups(values: &[String]) -> Result<Vec<String>, String> {
+    let word = |text: &String| !text.is_empty() && text.chars().all(|c| c.is_ascii_alphanumeric() || c == '*');
+    if values.iter().all(word) {
+        Ok(values.iter().map(|text| text.to_uppercase()).collect())
+    } else {
+        Err("method groups such as ETH,NET,WEB3".to_owned())
+    }
+}
+
+fn choose<T: Copy>(values: &[String], choices: &[(&str, T)]) -> Result<T, String> {
+    let given = one(values).unwrap_or_default().to_lowercase();
+    choices.iter().find(|(name, _)| *name == given).map(|(_, value)| *value).ok_or_else(|| {
+        let names: Vec<&str> = choices.iter().map(|(name, _)| *name).collect();
+        names.join(" or ")
+    })
+}
+
+fn bracketed(host: &str) -> String {
+    if host.contains(':') && !host.starts_with('[') { format!("[{host}]") } else { host.to_owned() }
+}
+
+fn unhex(digits: &str) -> Option<Vec<u8>> {
+    if !digits.len().is_multiple_of(2) || !digits.is_ascii() {
+        return None;
+    }
+    (0..digits.len()).step_by(2).map(|at| u8::from_str_radix(&digits[at..at + 2], 16).ok()).collect()
+}

@@ -1,0 +1,305 @@
+//! Genesis files: hash vectors, what they say by block, and what a bad one is told.
+
+use alloy_primitives::{Address, B256, U256};
+use ipe_types::fork::Fork;
+use ipe_types::genesis::{BaseFeePolicy, Genesis, GenesisAccount, GenesisBuilder, GenesisError, GenesisFormat};
+use ipe_types::spec::ChainSpec;
+use ipe_types::transition::Selection;
+use std::path::PathBuf;
+
+fn project() -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../..")
+}
+
+fn recorded(folder: &str) -> (ChainSpec, B256, B256, Option<String>) {
+    let dir = project().join("fixtures").join(folder);
+    let text = std::fs::read_to_string(dir.join("genesis.json")).expect("recorded genesis");
+    let lines = std::fs::read_to_string(dir.join("blocks.jsonl")).expect("recorded blocks");
+    let first: serde_json::Value = serde_json::from_str(lines.lines().next().expect("block 0")).expect("json");
+    let hash = |key: &str| first[key].as_str().expect("hash").parse().expect("32 bytes");
+    let spec = ChainSpec::parse(&text).unwrap_or_else(|error| panic!("{folder}: {error}"));
+    (spec, hash("hash"), hash("stateRoot"), first["header"].as_str().map(str::to_owned))
+}
+
+#[test]
+fn recorded_chains_begin_with_the_recorded_block() {
+    for folder in [
+        "besu-25.5.0-header-votes",
+        "besu-25.5.0-contract-validators",
+        "besu-25.5.0-execution-london",
+        "besu-26.8.0-header-votes",
+        "besu-26.8.0-execution-osaka",
+        "besu-26.8.0-transitions-as-time",
+        "quorum-24.4.1-header-votes",
+    ] {
+        let (spec, hash, state_root, raw) = recorded(folder);
+        assert_eq!(spec.genesis_header().state_root, state_root, "{folder}");
+        if let Some(raw) = raw {
+            assert_eq!(format!("0x{}", hex::encode(alloy_rlp::encode(spec.genesis_header()))), raw, "{folder}");
+        }
+        assert_eq!(spec.genesis_hash(), hash, "{folder}");
+        assert_eq!(spec.fork_id(0, 0).next, 0);
+        let unknown: Vec<_> = spec.warnings().iter().filter(|warning| warning.contains("unknown key")).collect();
+        assert!(unknown.is_empty(), "{folder}: {unknown:?}");
+    }
+}
+
+/// Files published by RBB and by Besu's own tests; they are not ours to copy, so a clone alone says "not run".
+#[test]
+fn published_genesis_hashes() {
+    let dir = project().join("../shared/fixtures/public");
+    for (file, hash, fork_hash) in [
+        ("besu-genesisNonce.json", "36750291f1a8429aeb553a790dc2d149d04dbba0ca4cfc7fd5eb12d478117c9f", None),
+        ("besu-genesis_shanghai.json", "fdc41f92053811b877be43e61cab6b0d9ee55501ae2443df0970c753747f12d8", None),
+        ("besu-genesis_cancun.json", "87846b86c1026fa7d7be2da045716274231de1871065a320659c9b111287c688", None),
+        ("besu-genesis_prague.json", "5d2d02fce02d1b7ca635ec91a4fe6f7aa36f9b3997ec4304e8c68d8f6f15d266", None),
+        (
+            "rbb-pilot-genesis.json",
+            "a7ce1b4328b704f45901db430f4b52eb1bc633cf78b8bde63c60e0ee84c431ed",
+            Some([0xa6, 0x20, 0xdb, 0xe8]),
+        ),
+        (
+            "rbb-lab-genesis.json",
+            "95e4a9a0455ee3de8b99d93db03cf80a8306405084fd104dbd406aa27a2eaee6",
+            Some([0xd3, 0x5b, 0x5e, 0x07]),
+        ),
+    ] {
+        let Ok(text) = std::fs::read_to_string(dir.join(file)) else {
+            println!("not run: {file} is not here");
+            continue;
+        };
+        let genesis = Genesis::parse(&text).unwrap_or_else(|error| panic!("{file}: {error}"));
+        let header_hash = alloy_primitives::keccak256(alloy_rlp::encode(genesis.header()));
+        assert_eq!(hex::encode(header_hash), hash, "{file}");
+        let Some(fork_hash) = fork_hash else { continue };
+        let spec = ChainSpec::new(genesis).unwrap_or_else(|error| panic!("{file}: {error}"));
+        let id = spec.fork_id(0, 0);
+        assert_eq!((id.hash, id.next), (fork_hash, 0), "{file}");
+        assert_eq!(spec.fork_at(1, 1), Fork::Berlin);
+        let params = spec.qbft_at(1, 1);
+        assert_eq!((params.period_ms, params.request_timeout_ms, params.epoch_length), (4000, 8000, 30_000));
+        assert_eq!(spec.code_size_limit(1), 2_147_483_647);
+    }
+}
+
+#[test]
+fn transitions_by_block_change_what_they_name_and_inherit_the_rest() {
+    let (spec, ..) = recorded("besu-25.5.0-execution-london");
+    let beneficiary = |number| spec.qbft_at(number, 0).beneficiary;
+    assert_eq!(beneficiary(24), Some(Address::repeat_byte(0xb1)));
+    assert_eq!(beneficiary(25), Some(Address::repeat_byte(0xb2)));
+    assert_eq!(beneficiary(55), None);
+    assert_eq!(spec.qbft_at(44, 0).block_reward, U256::from(2_000_000_000_000_000_000_u64));
+    assert_eq!(spec.qbft_at(45, 0).block_reward, U256::from(16));
+    assert_eq!(spec.qbft_at(60, 0).block_reward, U256::from(16));
+    assert_eq!([44, 45, 54, 55].map(|number| spec.qbft_at(number, 0).period_ms), [1000, 2000, 2000, 1000]);
+    assert_eq!(spec.base_fee_policy(), BaseFeePolicy::Market);
+    assert_eq!(spec.next_base_fee(spec.genesis_header(), 1, 0), Some(875_000_000));
+}
+
+#[test]
+fn transitions_on_a_chain_with_forks_by_time_are_times() {
+    let (spec, ..) = recorded("besu-26.8.0-transitions-as-time");
+    assert_eq!(spec.qbft_at(30, 19).selection, Selection::Header);
+    assert!(matches!(spec.qbft_at(1, 20).selection, Selection::Contract(_)));
+    assert_eq!(spec.qbft_at(30, 1_700_000_000).selection, Selection::Header);
+    assert_eq!(spec.validators_override(70).map(<[_]>::len), Some(3));
+    assert_eq!(spec.validators_override(69), None);
+    assert!(spec.warnings().iter().any(|warning| warning.contains("read as unix time 20")));
+    let (spec, ..) = recorded("besu-25.5.0-contract-validators");
+    assert_eq!(spec.qbft_at(19, 1_700_000_000).selection, Selection::Header);
+    assert!(matches!(spec.qbft_at(20, 1_700_000_000).selection, Selection::Contract(_)));
+}
+
+#[test]
+fn goquorum_files_are_read() {
+    let (spec, ..) = recorded("quorum-24.4.1-header-votes");
+    assert_eq!(spec.genesis().format, GenesisFormat::GoQuorum);
+    let params = spec.qbft_at(1, 0);
+    assert_eq!((params.period_ms, params.request_timeout_ms, params.epoch_length), (1000, 2000, 60));
+    assert_eq!(spec.code_size_limit(1), 128 * 1024);
+
+    let text = goquorum(
+        r#""qbft": {"epochLength": 100, "miningBeneficiary": "0xb1b1b1b1b1b1b1b1b1b1b1b1b1b1b1b1b1b1b1b1", "beneficiaryMode": "fixed", "testQBFTBlock": 0},
+        "transitions": [
+          {"block": 20, "blockperiodseconds": 2, "requesttimeoutseconds": 7, "contractsizelimit": 64},
+          {"block": 40, "beneficiaryMode": "validators", "epochlength": 7, "validatorselectionmode": "contract", "validatorcontractaddress": "0x4444"}
+        ]"#,
+    );
+    let spec = ChainSpec::parse(&text).expect("flat transitions");
+    assert_eq!((spec.qbft_at(1, 0).period_ms, spec.qbft_at(1, 0).request_timeout_ms), (5000, 10_000));
+    assert_eq!((spec.qbft_at(20, 0).period_ms, spec.qbft_at(20, 0).request_timeout_ms), (2000, 7000));
+    assert_eq!(spec.qbft_at(20, 0).beneficiary, Some(Address::repeat_byte(0xb1)));
+    assert_eq!((spec.qbft_at(40, 0).beneficiary, spec.qbft_at(40, 0).epoch_length), (None, 7));
+    assert!(matches!(spec.qbft_at(41, 0).selection, Selection::Contract(_)));
+    assert_eq!((spec.code_size_limit(19), spec.code_size_limit(20)), (24_576, 65_536));
+
+    let legacy = goquorum(r#""istanbul": {"epoch": 30000, "policy": 0, "ceil2Nby3Block": 0, "testQBFTBlock": 0}"#);
+    let spec = ChainSpec::parse(&legacy).expect("legacy form");
+    assert_eq!((spec.qbft_at(1, 0).period_ms, spec.qbft_at(1, 0).epoch_length), (5000, 30_000));
+}
+
+fn goquorum(consensus: &str) -> String {
+    format!(
+        r#"{{"config": {{"chainId": 10, "berlinBlock": 0, "isQuorum": true, {consensus}}}, "difficulty": "0x1",
+        "gasLimit": "0xE0000000", "extraData": "{CONTRACT_EXTRA}", "alloc": {{}}}}"#
+    )
+}
+
+const CONTRACT_EXTRA: &str = "0xe5a00000000000000000000000000000000000000000000000000000000000000000c0c080c0";
+
+fn besu(config: &str, root: &str) -> String {
+    format!(
+        r#"{{"config": {{"CHAINID": 7, "berlinBlock": 0, {config}}}, "difficulty": "0x1", "gaslimit": 30000000,
+        "extraData": "{CONTRACT_EXTRA}" {root}}}"#
+    )
+}
+
+/// Each mistake is answered with the key and what belongs there.
+#[test]
+fn mistakes_name_the_key_and_what_was_expected() {
+    let qbft = r#""qbft": {"blockPeriodSeconds": 1}"#;
+    for (text, words) in [
+        ("{".to_owned(), vec!["not JSON", "line 1"]),
+        ("[]".to_owned(), vec!["the whole file", "JSON object"]),
+        ("{}".to_owned(), vec!["config is missing"]),
+        (r#"{"config": 3}"#.to_owned(), vec!["config", "got 3", "JSON object"]),
+        (r#"{"config": {"qbft": {}}}"#.to_owned(), vec!["gasLimit is missing"]),
+        (besu(r#""qbft": 7"#, ""), vec!["config.qbft", "got 7"]),
+        (besu(r#""qbft": {"epochLength": 0}"#, ""), vec!["config.qbft.epochLength", "got 0", "above 0"]),
+        (besu(r#""qbft": {"blockperiodseconds": -1}"#, ""), vec!["blockperiodseconds", "got -1", "1 to ten years"]),
+        (besu(r#""qbft": {"blockperiodseconds": 1e30}"#, ""), vec!["blockperiodseconds", "1 to ten years"]),
+        (besu(r#""qbft": {"requesttimeoutseconds": 18446744073709551615}"#, ""), vec!["requesttimeoutseconds"]),
+        (besu(r#""qbft": {"blockreward": "-5"}"#, ""), vec!["blockreward", "not negative"]),
+        (besu(r#""qbft": {"miningbeneficiary": "0xzz"}"#, ""), vec!["miningbeneficiary", "address"]),
+        (besu(r#""qbft": {"pertxgaslimit": 30000001}"#, ""), vec!["pertxgaslimit", "gasLimit"]),
+        (besu(r#""qbft": {"startblock": 9}"#, ""), vec!["startBlock", "9", "IBFT"]),
+        (besu(r#""qbft": {}, "transitions": {"qbft": [{}]}"#, ""), vec!["transitions.qbft[0].block is missing"]),
+        (
+            besu(r#""qbft": {}, "transitions": {"qbft": [{"block": 0}]}"#, ""),
+            vec!["transitions.qbft[0].block", "above 0"],
+        ),
+        (
+            besu(r#""qbft": {}, "transitions": {"qbft": [{"block": 5}, {"block": 5}]}"#, ""),
+            vec!["transitions.qbft[1].block", "second time"],
+        ),
+        (
+            besu(r#""qbft": {}, "transitions": {"qbft": [{"block": 5, "validatorselectionmode": "contract"}]}"#, ""),
+            vec!["validatorcontractaddress is missing"],
+        ),
+        (
+            besu(r#""qbft": {}, "transitions": {"qbft": [{"block": 5, "validatorselectionmode": "blockheader"}]}"#, ""),
+            vec!["validators is missing", "blockheader"],
+        ),
+        (
+            besu(r#""qbft": {}, "transitions": {"qbft": [{"block": 5, "validatorselectionmode": "x"}]}"#, ""),
+            vec!["validatorselectionmode", "blockheader"],
+        ),
+        (besu(r#""qbft": {}, "londonBlock": "abc""#, ""), vec!["config.londonBlock", "block number"]),
+        (besu(r#""qbft": {}, "londonBlock": 9, "grayGlacierBlock": 3"#, ""), vec!["grayGlacierBlock", "londonBlock"]),
+        (besu(r#""qbft": {}, "amsterdamTime": 9"#, ""), vec!["amsterdamTime", "not supported", "osakaTime"]),
+        (besu(r#""qbft": {}, "ecCurve": "secp256r1""#, ""), vec!["ecCurve", "secp256k1"]),
+        (besu(r#""qbft": {}, "evmStackSize": 5"#, ""), vec!["evmStackSize", "1024"]),
+        (besu(r#""qbft": {}, "discovery": {"bootnodes": "enode"}"#, ""), vec!["discovery.bootnodes", "array"]),
+        (besu(qbft, r#", "alloc": {"12": {}}"#), vec!["alloc.12", "40 hex digits"]),
+        (
+            besu(qbft, r#", "alloc": {"0x0000000000000000000000000000000000000001": {"balance": "x"}}"#),
+            vec!["alloc.0x0000000000000000000000000000000000000001.balance", "wei"],
+        ),
+        (
+            besu(qbft, r#", "alloc": {"0000000000000000000000000000000000000001": {"code": "0xz"}}"#),
+            vec!["code", "hex bytes"],
+        ),
+        (
+            besu(
+                qbft,
+                r#", "alloc": {"0000000000000000000000000000000000000001": {}, "0x0000000000000000000000000000000000000001": {}}"#,
+            ),
+            vec!["same address twice"],
+        ),
+        (besu(qbft, r#", "timestamp": "soon""#), vec!["timestamp", "unix seconds"]),
+        (goquorum(r#""istanbul": {"epoch": 1}"#), vec!["istanbul.testQBFTBlock is missing"]),
+        (goquorum(r#""qbft": {"testQBFTBlock": 5}"#), vec!["testQBFTBlock", "5"]),
+        (goquorum(r#""qbft": {"beneficiaryMode": "fixed"}"#), vec!["miningBeneficiary is missing"]),
+        (goquorum(r#""qbft": {}, "transitions": [{"block": 3, "algorithm": "raft"}]"#), vec!["algorithm", "raft"]),
+    ] {
+        let error = ChainSpec::parse(&text).expect_err(&text).to_string();
+        for word in words {
+            assert!(error.contains(word), "{error}\nlacks {word:?} for\n{text}");
+        }
+    }
+    let no_engine = besu(r#""ethash": {}"#, "");
+    assert!(matches!(ChainSpec::parse(&no_engine), Err(GenesisError::Missing { key, .. }) if key == "config.qbft"));
+    let bad_extra = besu(qbft, "").replace(CONTRACT_EXTRA, "0x1234");
+    assert!(ChainSpec::parse(&bad_extra).expect_err("bad").to_string().contains("extraData"));
+}
+
+#[test]
+fn unknown_keys_are_warnings() {
+    let text = besu(r#""qbft": {"blockPeriodSecond": 1}, "berlinBlok": 0"#, r#", "alocc": {}"#);
+    let spec = ChainSpec::parse(&text).expect("readable");
+    for key in ["config.qbft.blockPeriodSecond", "config.berlinBlok", "alocc"] {
+        assert!(spec.warnings().iter().any(|warning| warning.contains(key)), "{key}: {:?}", spec.warnings());
+    }
+}
+
+#[test]
+fn what_the_builder_writes_is_what_it_was_told() {
+    let mut builder = GenesisBuilder {
+        chain_id: 4242,
+        validators: vec![Address::repeat_byte(9), Address::repeat_byte(2)],
+        bootnodes: vec![format!("enode://{}@127.0.0.1:30303", "ab".repeat(64))],
+        period_ms: 250,
+        request_timeout_s: 3,
+        fork: Fork::Osaka,
+        timestamp: 1_700_000_000,
+        code_size_limit: Some(1_000_000),
+        ..GenesisBuilder::default()
+    };
+    let account = GenesisAccount {
+        balance: U256::MAX,
+        nonce: 3,
+        code: vec![0x60, 0x00].into(),
+        storage: [(B256::with_last_byte(1), U256::from(7))].into(),
+    };
+    builder.alloc.insert(Address::repeat_byte(1), account.clone());
+    let spec = ChainSpec::parse(&builder.to_json().expect("valid")).expect("readable");
+    assert!(spec.warnings().is_empty(), "{:?}", spec.warnings());
+    assert_eq!((spec.chain_id(), spec.genesis().timestamp), (4242, 1_700_000_000));
+    assert_eq!(spec.fork_at(1, 1_700_000_001), Fork::Osaka);
+    assert_eq!((spec.qbft_at(1, 0).period_ms, spec.qbft_at(1, 0).request_timeout_ms), (250, 3000));
+    assert_eq!(spec.genesis().bootnodes, builder.bootnodes);
+    assert_eq!(spec.alloc()[&Address::repeat_byte(1)], account);
+    assert_eq!(spec.code_size_limit(0), 1_000_000);
+    assert_eq!(spec.genesis_header().base_fee_per_gas, Some(0));
+    assert_eq!(spec.next_base_fee(spec.genesis_header(), 1_700_000_001, 5), Some(0));
+    let extra = ipe_types::ExtraData::decode(&spec.genesis_header().extra_data).expect("extra");
+    assert_eq!(extra.validators, builder.validators);
+
+    for fork in Fork::ALL {
+        builder.fork = fork;
+        let spec = ChainSpec::parse(&builder.to_json().expect("valid")).expect("readable");
+        assert_eq!(spec.fork_at(0, builder.timestamp), fork);
+    }
+    builder.validators.clear();
+    assert!(builder.to_json().expect_err("no validators").to_string().contains("validator"));
+}
+
+mod totality {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(256))]
+        #[test]
+        fn no_text_makes_the_reader_panic(text in "\\PC{0,200}") {
+            let _ = ChainSpec::parse(&text);
+        }
+
+        #[test]
+        fn no_value_makes_the_reader_panic(key in "(qbft|transitions|discovery|londonBlock|maxCodeSizeConfig|istanbul|isQuorum)", value in "(\\[\\]|\\{\\}|\\[1\\]|\\[\\{\"block\":1\\}\\]|\"0x\"|\"\"|-1|1.5|null|true|99999999999999999999999)") {
+            let _ = ChainSpec::parse(&besu(&format!(r#""{key}": {value}"#), ""));
+            let _ = Genesis::parse_alloc(&value);
+        }
+    }
+}
