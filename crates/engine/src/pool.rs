@@ -31,7 +31,7 @@ mod why;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
-use alloy_consensus::{Transaction as _, transaction::TxHashRef};
+use alloy_consensus::Transaction as _;
 use alloy_primitives::map::{AddressHashMap, B256HashMap};
 use alloy_primitives::{Address, B256, U256};
 use ipe_chain::Candidate;
@@ -68,7 +68,7 @@ pub struct Settings {
     /// Longest stay behind a missing nonce, milliseconds.
     pub gap_retention_ms: u64,
     /// How long an admitted transaction should wait at most until its block is imported, milliseconds; what would wait longer
-    /// is refused. Not meant below 2.2 block periods.
+    /// is refused. Never below 1.9 block periods and 0.3 s.
     pub target_wait_ms: u64,
 }
 

@@ -2,7 +2,6 @@
 
 use std::io;
 
-use alloy_consensus::transaction::TxHashRef;
 use alloy_eips::eip2718::{Decodable2718, Encodable2718};
 use ipe_chain::Candidate;
 use ipe_types::Transaction;

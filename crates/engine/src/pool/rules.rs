@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use alloy_consensus::{Transaction as _, Typed2718, transaction::TxHashRef};
+use alloy_consensus::{Transaction as _, Typed2718};
 use alloy_eips::eip2718::Encodable2718;
 use alloy_primitives::{TxKind, U256};
 use ipe_chain::Candidate;

@@ -1,11 +1,11 @@
 //! How much may wait: overload is refused at the door, so that what is admitted is included soon and blocks keep their pace.
 //!
 //! Nobody tells the pool what a block can hold; it sees how long the transactions of each new block had waited. When they
-//! waited longer than the target although more was left over, blocks are full: the limit becomes a block and a bit of what
-//! such blocks hold. When clients were refused although the wait was short, the limit grows. So it follows the speed of the
+//! waited longer than the target, or clients were refused, and yet more was left over, blocks are full: the limit moves
+//! towards what such blocks hold within the target. When clients were refused although little was left over, it grows. So it follows the speed of the
 //! machines and the weight of the transactions within a few blocks, in both directions.
 //!
-//! Between the limit (*room*) and half as much again, refusals begin with those who have most waiting and with a slowly
+//! Between the limit (*room*) and a third more, refusals begin with those who have most waiting and with a slowly
 //! changing share of the senders, always the same ones: a client that sends nonce after nonce without looking at answers
 //! is then either carried or refused as a whole, instead of everybody getting a hole somewhere. Beyond that everybody is refused.
 
@@ -68,7 +68,7 @@ impl LoadGate {
 
 /// Beyond this everybody is refused.
 fn hard(room: usize) -> usize {
-    room + room / 2
+    room + room / 3
 }
 
 /// The limit and what it is learned from.
@@ -138,7 +138,7 @@ impl Shed {
 
     /// Longest wait aimed at, from admission to import, milliseconds.
     pub(super) fn target_wait_ms(&self, rules: &Rules) -> u64 {
-        self.target_wait_ms.max(rules.period_ms * 22 / 10)
+        self.target_wait_ms.max(rules.period_ms * 19 / 10 + COMMIT_MS)
     }
 
     pub(super) fn set_waiting(&mut self, waiting: usize) {
@@ -188,12 +188,12 @@ impl Shed {
         }
         let target = self.target_wait_ms(rules);
         let wait = high_wait(waits);
-        if full && wait > target {
+        if full && (wait > target || was_refusing) {
+            // Halfway each time: what is measured now was admitted some blocks ago.
             let held = self.pace.unwrap_or(0.0) * self.blocks_ahead(rules);
-            self.set_room(self.room.min(held));
-        } else if was_refusing && wait * 10 < target * 9 {
-            let growth = if wait * 10 < target * 6 { 1.25 } else { 1.08 };
-            self.set_room(self.room * growth);
+            self.set_room(self.room + 0.5 * (held - self.room));
+        } else if was_refusing && wait < target {
+            self.set_room(self.room * 1.25);
         } else if !was_refusing {
             let guess = (FIRST_GUESS_PER_SECOND * rules.period_ms.max(1) / 1_000) as f64 * self.blocks_ahead(rules);
             if self.room < guess {
@@ -202,10 +202,10 @@ impl Shed {
         }
     }
 
-    /// Blocks' worth that may wait, so that with the half that is admitted on top the target holds.
+    /// Blocks' worth that may wait. Twice the load settles below a third more than this, and the target holds then.
     fn blocks_ahead(&self, rules: &Rules) -> f64 {
         let left = self.target_wait_ms(rules).saturating_sub(COMMIT_MS) as f64;
-        (left / self.interval_ms - 0.5).max(1.2)
+        (left / self.interval_ms / 1.3).max(1.2)
     }
 
     fn set_room(&mut self, room: f64) {
@@ -306,9 +306,9 @@ mod tests {
     fn twice_the_load_keeps_the_rate_and_the_wait() {
         for (period, capacity) in [(1_000, 2_500), (1_000, 600), (250, 700), (100, 300), (4_000, 4_000), (1_000, 6_000)] {
             let best = capacity as f64 * 1_000.0 / period as f64;
-            let seen = simulate(period, capacity, (2.0 * best) as u64, 60);
+            let seen = simulate(period, capacity, (2.0 * best) as u64, 96);
             assert!(seen.included >= 0.97 * best, "period {period}: {} of {best}", seen.included);
-            let bound = 2_400.max(period * 23 / 10);
+            let bound = 2_400.max(period * 2 + 400);
             assert!(seen.wait_p99 <= bound, "period {period} capacity {capacity}: waited {} ms", seen.wait_p99);
             assert!(seen.refused > 0);
         }

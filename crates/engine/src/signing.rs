@@ -1,0 +1,215 @@
+//! The signing gate: the only way to the validator's key.
+//!
+//! For every message: is there another one of the same kind for this height and round, or a reason not to say it any more? →
+//! write it into the journal → wait until that is durable → sign. So a validator never signs two different messages of one
+//! kind for one height and round, and never forgets a prepared certificate once it has signed a Commit, whenever and
+//! however often its process is killed.
+//!
+//! At most one durable write a message; a message that the journal already has is signed again without any.
+
+use std::sync::Arc;
+
+use alloy_primitives::{Address, B256};
+use ipe_qbft::{Draft, Restored};
+use ipe_types::crypto::SignatureError;
+use ipe_types::journal::JournalFile;
+use ipe_types::{Kind, Message, NodeKey, Signature65};
+use thiserror::Error;
+
+use crate::journal::{Journal, JournalError, draft_again};
+
+/// Where the key is.
+#[derive(Clone, Debug)]
+pub enum Signer {
+    /// In this process, from the node's key file.
+    Local(NodeKey),
+}
+
+impl Signer {
+    /// Validator address.
+    pub fn address(&self) -> Address {
+        match self {
+            Signer::Local(key) => key.address(),
+        }
+    }
+
+    fn sign(&self, hash: B256) -> Signature65 {
+        match self {
+            Signer::Local(key) => key.sign(hash),
+        }
+    }
+}
+
+/// The gate did not sign.
+#[derive(Debug, Error)]
+pub enum SignRefusal {
+    /// Another message of this kind was signed for this height and round.
+    #[error("another {kind:?} was signed for height {height} round {round}")]
+    Conflict {
+        /// Height.
+        height: u64,
+        /// Round.
+        round: u32,
+        /// Kind.
+        kind: Kind,
+    },
+    /// The height is past.
+    #[error("height {height} is past: something was signed for height {floor}")]
+    BelowFloor {
+        /// Height of the draft.
+        height: u64,
+        /// Lowest height at which anything is signed.
+        floor: u64,
+    },
+    /// A RoundChange said that this round was left.
+    #[error("round {round} of height {height} was left for round {left_for}")]
+    RoundLeft {
+        /// Height.
+        height: u64,
+        /// Round of the draft.
+        round: u32,
+        /// Highest round that was asked for.
+        left_for: u32,
+    },
+    /// A RoundChange would hide what was prepared.
+    #[error("a round change at height {height} must carry the certificate of round {prepared}")]
+    ForgetsCertificate {
+        /// Height.
+        height: u64,
+        /// Round in which something was prepared.
+        prepared: u32,
+    },
+    /// A Commit without the certificate of its own round.
+    #[error("a commit for height {height} round {round} needs the certificate of that round")]
+    Unprepared {
+        /// Height.
+        height: u64,
+        /// Round.
+        round: u32,
+    },
+    /// The journal cannot be written.
+    #[error(transparent)]
+    Journal(#[from] JournalError),
+    /// The signer gave something that is no signature of ours.
+    #[error("the signer's answer is not a signature of {0}")]
+    Signer(Address),
+}
+
+/// Key and journal together.
+pub struct Gate {
+    signer: Signer,
+    address: Address,
+    journal: Journal,
+}
+
+impl std::fmt::Debug for Gate {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(out, "Gate(of {}, height {})", self.address, self.journal.height)
+    }
+}
+
+impl Gate {
+    /// Opens the journal and returns with the gate what the core must know about the height in hand; `None` when nothing
+    /// was ever signed. `chain` is the genesis block's hash.
+    ///
+    /// # Errors
+    /// The journal cannot be read or written, or belongs to another chain or key. A torn tail is no error: what it was
+    /// about was never signed.
+    pub fn open(
+        signer: Signer,
+        file: Box<dyn JournalFile>,
+        chain: B256,
+    ) -> Result<(Self, Option<Restored>), JournalError> {
+        let address = signer.address();
+        let gate = Self { journal: Journal::open(file, chain, address)?, signer, address };
+        let restored = gate.restored();
+        Ok((gate, restored))
+    }
+
+    /// Validator address of the key.
+    pub fn address(&self) -> Address {
+        self.address
+    }
+
+    /// Lowest height at which anything is signed; 0 when nothing was signed yet.
+    pub fn floor(&self) -> u64 {
+        self.journal.height
+    }
+
+    /// Signs a draft, or finds a reason not to. The same draft may be given again and has the same message.
+    ///
+    /// # Errors
+    /// [`SignRefusal`]; nothing was signed then.
+    pub fn sign(&mut self, draft: &Draft) -> Result<Message, SignRefusal> {
+        if !self.judge(draft)? {
+            self.journal.record(draft)?;
+        }
+        self.make(draft)
+    }
+
+    /// Whether the draft may be signed; `true` when the journal already has it.
+    fn judge(&self, draft: &Draft) -> Result<bool, SignRefusal> {
+        let (height, round, kind) = (draft.height(), draft.round(), draft.kind());
+        let journal = &self.journal;
+        if height < journal.height {
+            return Err(SignRefusal::BelowFloor { height, floor: journal.height });
+        }
+        if let Draft::Commit { certificate, digest, .. } = draft
+            && (certificate.round != round || certificate.digest != *digest)
+        {
+            return Err(SignRefusal::Unprepared { height, round });
+        }
+        if height > journal.height {
+            return Ok(false);
+        }
+        if let Some(spoken) = journal.spoken.get(&(round, kind)) {
+            let same = spoken.identity == draft.identity();
+            return if same { Ok(true) } else { Err(SignRefusal::Conflict { height, round, kind }) };
+        }
+        match draft {
+            Draft::Proposal { .. } | Draft::Prepare(_) | Draft::Commit { .. } => {
+                let left_for = journal.spoken.keys().filter(|(_, kind)| *kind == Kind::RoundChange).map(|(to, _)| *to).max();
+                if let Some(left_for) = left_for
+                    && left_for > round
+                {
+                    return Err(SignRefusal::RoundLeft { height, round, left_for });
+                }
+            }
+            Draft::RoundChange { payload, certificate, .. } => {
+                if let Some(known) = &journal.certificate {
+                    let carried = certificate.as_ref().map(|certificate| certificate.round);
+                    let named = payload.prepared.map(|(round, _)| round);
+                    if named != carried || named.is_none_or(|named| named < known.round) {
+                        return Err(SignRefusal::ForgetsCertificate { height, prepared: known.round });
+                    }
+                }
+            }
+        }
+        Ok(false)
+    }
+
+    fn make(&self, draft: &Draft) -> Result<Message, SignRefusal> {
+        let message = draft.sign_with(|hash| self.signer.sign(hash));
+        let message = message.map_err(|_: SignatureError| SignRefusal::Signer(self.address))?;
+        if message.author() == self.address { Ok(message) } else { Err(SignRefusal::Signer(self.address)) }
+    }
+
+    fn restored(&self) -> Option<Restored> {
+        let journal = &self.journal;
+        let round = journal.spoken.keys().map(|(round, _)| *round).max()?;
+        let certificate = journal.certificate.clone();
+        let messages = journal
+            .spoken
+            .iter()
+            .filter_map(|((round, _), spoken)| {
+                draft_again(journal.height, *round, &spoken.again, certificate.as_ref())
+            })
+            .filter_map(|draft| self.make(&draft).ok())
+            .map(Arc::new)
+            .collect();
+        Some(Restored { height: journal.height, round, certificate, messages })
+    }
+}
+
+#[cfg(test)]
+mod tests;
