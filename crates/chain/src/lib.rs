@@ -1,5 +1,37 @@
 //! The ledger: state, execution, checking and import of blocks over a key-value store.
+//!
+//! A block climbs a ladder of types ([`ladder`]): bytes, block, checked block, final block. It is executed once per node:
+//! the result is kept by block hash until the block is imported, in one atomic and durable commit.
 
+pub mod build;
+pub mod bulk;
+pub mod env;
+pub mod execute;
+pub mod import;
+pub mod invalid;
 pub mod kv;
+pub mod ladder;
+pub mod ledger;
+pub mod logs;
+pub mod overlay;
+pub mod read;
+pub mod receipts;
+pub mod rules;
+pub mod senders;
 pub mod state;
 pub mod trie;
+pub mod validators;
+pub mod view;
+
+pub use bulk::{BulkError, BulkStep};
+pub use env::{Env, tx_env};
+pub use invalid::InvalidBlock;
+pub use ladder::{BuildOrder, Candidate, CheckedBlock, Feedback, Imported, RawBlock};
+pub use ledger::{Head, Ledger, LedgerError, OpenError};
+pub use logs::{LogEntry, LogFilter, LogLimits, LogsError};
+pub use overlay::ReadError;
+pub use read::{StoredBlock, StoredTransaction, TxPosition, ValidatorsError};
+pub use receipts::Receipt;
+pub use senders::{SenderError, recover};
+pub use validators::{Ballots, Tally, vote_choice};
+pub use view::{AccountOverride, Overrides, Relax, Replay, SimContext, SimDb, SimulateError, Simulated, View, call, simulate};

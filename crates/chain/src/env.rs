@@ -1,0 +1,123 @@
+//! From chain, header and transaction to what the EVM is given: rules, block environment, transaction environment.
+
+use alloy_consensus::{Transaction as _, Typed2718};
+use alloy_eips::eip7702::{RecoveredAuthority, RecoveredAuthorization, SignedAuthorization};
+use alloy_primitives::{Address, U256};
+use ipe_types::block::Transaction;
+use ipe_types::fork::Fork;
+use ipe_types::header::Header;
+use ipe_types::spec::ChainSpec;
+use ipe_types::transition::TxGasCap;
+use revm::context::{BlockEnv, CfgEnv, TxEnv};
+use revm::context_interface::either::Either;
+use revm::primitives::hardfork::SpecId;
+
+/// Initcode cap of EIP-3860, from Shanghai on. `contractSizeLimit` does not raise it in Besu (spec/besu-compat.md 12).
+pub const INITCODE_LIMIT: usize = 49_152;
+
+/// What a block is executed with: rules and block fields.
+#[derive(Clone, Debug)]
+pub struct Env {
+    /// Fork in force.
+    pub fork: Fork,
+    /// Chain id, limits, gas table.
+    pub cfg: CfgEnv,
+    /// Number, time, coinbase (the beneficiary, where one is configured), base fee.
+    pub block: BlockEnv,
+}
+
+/// The EVM's name for a fork. Constantinople's EIP-1283 is not in the EVM; [`crate::Ledger::open`] refuses chains that
+/// have it without Petersburg at the same height.
+pub fn spec_id(fork: Fork) -> SpecId {
+    match fork {
+        Fork::Frontier => SpecId::FRONTIER,
+        Fork::Homestead => SpecId::HOMESTEAD,
+        Fork::Tangerine => SpecId::TANGERINE,
+        Fork::SpuriousDragon => SpecId::SPURIOUS_DRAGON,
+        Fork::Byzantium => SpecId::BYZANTIUM,
+        Fork::Constantinople | Fork::Petersburg => SpecId::PETERSBURG,
+        Fork::Istanbul => SpecId::ISTANBUL,
+        Fork::Berlin => SpecId::BERLIN,
+        Fork::London => SpecId::LONDON,
+        Fork::Paris => SpecId::MERGE,
+        Fork::Shanghai => SpecId::SHANGHAI,
+        Fork::Cancun => SpecId::CANCUN,
+        Fork::Prague => SpecId::PRAGUE,
+        Fork::Osaka => SpecId::OSAKA,
+    }
+}
+
+impl Env {
+    /// The environment of the block with this header.
+    pub fn of(spec: &ChainSpec, header: &Header) -> Self {
+        let fork = spec.fork_at(header.number, header.timestamp);
+        let params = spec.qbft_at(header.number, header.timestamp);
+        let mut cfg = CfgEnv::new_with_spec(spec_id(fork)).with_chain_id(spec.chain_id());
+        cfg.limit_contract_code_size = Some(usize::try_from(spec.code_size_limit(header.number)).unwrap_or(usize::MAX));
+        cfg.limit_contract_initcode_size = Some(INITCODE_LIMIT);
+        cfg.tx_gas_limit_cap = match params.tx_gas_cap {
+            TxGasCap::Fork => None,
+            TxGasCap::Unlimited => Some(u64::MAX),
+            TxGasCap::Gas(gas) => Some(gas),
+        };
+        let mut block = BlockEnv {
+            number: U256::from(header.number),
+            beneficiary: params.beneficiary.unwrap_or(header.beneficiary),
+            timestamp: U256::from(header.timestamp),
+            gas_limit: header.gas_limit,
+            basefee: header.base_fee_per_gas.unwrap_or(0),
+            difficulty: header.difficulty,
+            prevrandao: (fork >= Fork::Paris).then_some(header.mix_hash),
+            blob_excess_gas_and_price: None,
+            slot_num: 0,
+        };
+        if fork >= Fork::Cancun {
+            let fraction = cfg.blob_base_fee_update_fraction();
+            block.set_blob_excess_gas_and_price(header.excess_blob_gas.unwrap_or(0), fraction);
+            cfg.set_max_blobs_per_tx(max_blobs(fork));
+        }
+        Self { fork, cfg, block }
+    }
+}
+
+/// Blobs that one block (and so one transaction) may name.
+pub fn max_blobs(fork: Fork) -> u64 {
+    if fork >= Fork::Prague { 9 } else { 6 }
+}
+
+/// A signed transaction as the EVM takes it. The authorities of a set-code transaction are recovered here.
+pub fn tx_env(tx: &Transaction, sender: Address) -> TxEnv {
+    let dynamic = tx.max_priority_fee_per_gas();
+    TxEnv {
+        tx_type: tx.ty(),
+        caller: sender,
+        gas_limit: tx.gas_limit(),
+        gas_price: if dynamic.is_some() { tx.max_fee_per_gas() } else { tx.gas_price().unwrap_or(0) },
+        kind: tx.kind(),
+        value: tx.value(),
+        data: tx.input().clone(),
+        nonce: tx.nonce(),
+        chain_id: tx.chain_id(),
+        access_list: tx.access_list().cloned().unwrap_or_default(),
+        gas_priority_fee: dynamic,
+        blob_hashes: tx.blob_versioned_hashes().map(<[_]>::to_vec).unwrap_or_default(),
+        max_fee_per_blob_gas: tx.max_fee_per_blob_gas().unwrap_or(0),
+        authorization_list: tx
+            .authorization_list()
+            .map(|list| list.iter().map(|item| Either::Right(recovered(item))).collect())
+            .unwrap_or_default(),
+    }
+}
+
+/// An authorization with its authority, recovered by the C library; an authority that cannot be recovered is marked
+/// invalid, and the EVM passes over it (EIP-7702).
+pub fn recovered(signed: &SignedAuthorization) -> RecoveredAuthorization {
+    let authority = signed
+        .signature()
+        .ok()
+        .and_then(|signature| {
+            alloy_consensus::crypto::secp256k1::recover_signer(&signature, signed.inner().signature_hash()).ok()
+        })
+        .map_or(RecoveredAuthority::Invalid, RecoveredAuthority::Valid);
+    RecoveredAuthorization::new_unchecked(signed.inner().clone(), authority)
+}

@@ -1,0 +1,300 @@
+//! Why a block is not accepted: one variant per rule, with what was got and what was expected.
+
+use alloy_primitives::{Address, B256, U256};
+use ipe_types::extra::ExtraDataError;
+use thiserror::Error;
+
+/// A rule that a block breaks (spec/qbft.md 4.1), or the reason why it could not be judged.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+pub enum InvalidBlock {
+    /// The parent is not the head of this chain.
+    #[error("parent hash is {got}, expected the head's {expected}")]
+    ParentHash {
+        /// In the header.
+        got: B256,
+        /// Hash of our head.
+        expected: B256,
+    },
+    /// The number does not follow the parent's.
+    #[error("number is {got}, expected {expected} (one more than the head)")]
+    Number {
+        /// In the header.
+        got: u64,
+        /// Head + 1.
+        expected: u64,
+    },
+    /// The extra data does not decode, so the block has no hash.
+    #[error("{0}")]
+    ExtraData(#[from] ExtraDataError),
+    /// Gas used above the gas limit.
+    #[error("gas used {used} is above the gas limit {limit}")]
+    GasAboveLimit {
+        /// `gasUsed`.
+        used: u64,
+        /// `gasLimit`.
+        limit: u64,
+    },
+    /// Gas limit outside 5000 … 2^63−1.
+    #[error("gas limit is {got}, expected 5000 to 9223372036854775807")]
+    GasLimitRange {
+        /// `gasLimit`.
+        got: u64,
+    },
+    /// Gas limit too far from the parent's.
+    #[error("gas limit {got} differs from the parent's {parent} by {delta}, expected less than {bound}")]
+    GasLimitDelta {
+        /// `gasLimit`.
+        got: u64,
+        /// The parent's (doubled on the first London block).
+        parent: u64,
+        /// Distance.
+        delta: u64,
+        /// parent / 1024; the distance must be below it.
+        bound: u64,
+    },
+    /// A field that the fork of this block does not have.
+    #[error("field {field} is present, but {fork} does not have it")]
+    FieldBeforeFork {
+        /// JSON name of the header field.
+        field: &'static str,
+        /// Fork in force at the block.
+        fork: String,
+    },
+    /// A field that the fork of this block needs.
+    #[error("field {field} is missing, {fork} needs it")]
+    FieldMissing {
+        /// JSON name of the header field.
+        field: &'static str,
+        /// Fork in force at the block.
+        fork: String,
+    },
+    /// More than a second ahead of the clock.
+    #[error("timestamp {got} is in the future: the clock says {now}, one second ahead is allowed")]
+    TimestampFuture {
+        /// Seconds.
+        got: u64,
+        /// Seconds, by our clock.
+        now: u64,
+    },
+    /// Closer to the parent than the block period.
+    #[error("timestamp {got} is too early: the parent has {parent} and the block period is {period} s")]
+    TimestampEarly {
+        /// Seconds.
+        got: u64,
+        /// Seconds.
+        parent: u64,
+        /// Seconds.
+        period: u64,
+    },
+    /// Not the BFT constant.
+    #[error("mix hash is {got}, expected {expected}")]
+    MixHash {
+        /// In the header.
+        got: B256,
+        /// The constant.
+        expected: B256,
+    },
+    /// Not 1.
+    #[error("difficulty is {got}, expected 1")]
+    Difficulty {
+        /// In the header.
+        got: U256,
+    },
+    /// Not the hash of the empty list.
+    #[error("ommers hash is {got}, expected {expected}: QBFT has no ommers")]
+    OmmersHash {
+        /// In the header.
+        got: B256,
+        /// Of the empty list.
+        expected: B256,
+    },
+    /// Header mode: the listed validators are not those after the parent.
+    #[error("validators in the extra data are {got:?}, expected {expected:?}")]
+    Validators {
+        /// As listed.
+        got: Vec<Address>,
+        /// The set after the parent, ascending.
+        expected: Vec<Address>,
+    },
+    /// Contract mode: extra data lists validators or a vote.
+    #[error("extra data carries {what}, expected none while a contract selects the validators")]
+    NotInContractMode {
+        /// `validators` or `a vote`.
+        what: &'static str,
+    },
+    /// The coinbase is no validator.
+    #[error("coinbase {got} is not a validator of this height")]
+    Coinbase {
+        /// In the header.
+        got: Address,
+    },
+    /// The validators of the height cannot be known (contract mode: the call failed).
+    #[error("the validators of height {number} cannot be known: {reason}")]
+    ValidatorsUnknown {
+        /// Height to be sealed.
+        number: u64,
+        /// What failed.
+        reason: String,
+    },
+    /// One validator sealed twice.
+    #[error("commit seals: {who} sealed more than once")]
+    SealTwice {
+        /// Who.
+        who: Address,
+    },
+    /// A seal by somebody who is no validator, or over another hash.
+    #[error("commit seals: {who} is not a validator of this height (or sealed another hash)")]
+    SealByStranger {
+        /// The recovered address.
+        who: Address,
+    },
+    /// A seal from which no key can be recovered.
+    #[error("commit seals: seal {index} recovers to no key")]
+    SealUnrecoverable {
+        /// Position, from 0.
+        index: usize,
+    },
+    /// Fewer seals than a quorum.
+    #[error("commit seals: {got} seals, expected at least {expected} (a quorum)")]
+    TooFewSeals {
+        /// Seals found.
+        got: usize,
+        /// ceil(2n/3).
+        expected: usize,
+    },
+    /// The body is not the one the header names.
+    #[error("transactions root is {computed}, the header says {header}")]
+    TransactionsRoot {
+        /// In the header.
+        header: B256,
+        /// Of the body.
+        computed: B256,
+    },
+    /// The body has withdrawals, or none where the header names them.
+    #[error("withdrawals: {reason}")]
+    Withdrawals {
+        /// What does not fit.
+        reason: &'static str,
+    },
+    /// Larger than a block may be.
+    #[error("block has {got} bytes of RLP, expected at most {max}")]
+    TooLarge {
+        /// Bytes.
+        got: usize,
+        /// Bytes (EIP-7934 from Osaka on).
+        max: usize,
+    },
+    /// A transaction that may not be in this block.
+    #[error("transaction {index} ({hash}): {reason}")]
+    Transaction {
+        /// Position, from 0.
+        index: usize,
+        /// Its hash.
+        hash: B256,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// The receipts are not the ones the header names.
+    #[error("receipts root is {computed}, the header says {header}")]
+    ReceiptsRoot {
+        /// In the header.
+        header: B256,
+        /// After execution.
+        computed: B256,
+    },
+    /// Gas used is not what execution used.
+    #[error("gas used is {computed}, the header says {header}")]
+    GasUsed {
+        /// In the header.
+        header: u64,
+        /// After execution.
+        computed: u64,
+    },
+    /// The logs bloom is not that of the receipts.
+    #[error("logs bloom is not that of the receipts")]
+    LogsBloom,
+    /// The state after the block is another one.
+    #[error("state root is {computed}, the header says {header}")]
+    StateRoot {
+        /// In the header.
+        header: B256,
+        /// After execution.
+        computed: B256,
+    },
+    /// The requests that execution produced are others (EIP-7685).
+    #[error("requests hash is {computed}, the header says {header}")]
+    RequestsHash {
+        /// In the header.
+        header: B256,
+        /// After execution.
+        computed: B256,
+    },
+    /// A system contract failed (EIP-7002, EIP-7251).
+    #[error("system call to {contract} failed: {reason}")]
+    SystemCall {
+        /// The contract.
+        contract: Address,
+        /// What happened.
+        reason: String,
+    },
+    /// A sealed block that is not the checked one.
+    #[error("the sealed block {got} is not the checked block {expected}")]
+    OtherBlock {
+        /// Hash of the sealed block.
+        got: B256,
+        /// Hash of the checked block.
+        expected: B256,
+    },
+    /// The block could not be judged: says nothing about the block or who sent it.
+    #[error("the block could not be judged: {reason}")]
+    NotJudged {
+        /// What failed on our side.
+        reason: String,
+    },
+}
+
+impl InvalidBlock {
+    /// Name of the rule, stable, for logs, metrics and command output.
+    pub fn rule(&self) -> &'static str {
+        match self {
+            Self::ParentHash { .. } => "parent_hash",
+            Self::Number { .. } => "number",
+            Self::ExtraData(_) => "extra_data",
+            Self::GasAboveLimit { .. } => "gas_above_limit",
+            Self::GasLimitRange { .. } => "gas_limit_range",
+            Self::GasLimitDelta { .. } => "gas_limit_delta",
+            Self::FieldBeforeFork { .. } => "field_before_fork",
+            Self::FieldMissing { .. } => "field_missing",
+            Self::TimestampFuture { .. } => "timestamp_future",
+            Self::TimestampEarly { .. } => "timestamp_early",
+            Self::MixHash { .. } => "mix_hash",
+            Self::Difficulty { .. } => "difficulty",
+            Self::OmmersHash { .. } => "ommers_hash",
+            Self::Validators { .. } => "validators",
+            Self::NotInContractMode { .. } => "not_in_contract_mode",
+            Self::Coinbase { .. } => "coinbase",
+            Self::ValidatorsUnknown { .. } => "validators_unknown",
+            Self::SealTwice { .. } => "seal_twice",
+            Self::SealByStranger { .. } => "seal_by_stranger",
+            Self::SealUnrecoverable { .. } => "seal_unrecoverable",
+            Self::TooFewSeals { .. } => "too_few_seals",
+            Self::TransactionsRoot { .. } => "transactions_root",
+            Self::Withdrawals { .. } => "withdrawals",
+            Self::TooLarge { .. } => "too_large",
+            Self::Transaction { .. } => "transaction",
+            Self::ReceiptsRoot { .. } => "receipts_root",
+            Self::GasUsed { .. } => "gas_used",
+            Self::LogsBloom => "logs_bloom",
+            Self::StateRoot { .. } => "state_root",
+            Self::RequestsHash { .. } => "requests_hash",
+            Self::SystemCall { .. } => "system_call",
+            Self::OtherBlock { .. } => "other_block",
+            Self::NotJudged { .. } => "not_judged",
+        }
+    }
+
+    /// False when the failure is ours (disk, missing state) and nobody is to be blamed for the block.
+    pub fn is_verdict(&self) -> bool {
+        !matches!(self, Self::NotJudged { .. } | Self::ValidatorsUnknown { .. })
+    }
+}

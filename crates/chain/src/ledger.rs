@@ -1,0 +1,455 @@
+//! The ledger: one line of final blocks with one current state. One thread writes (builds, checks, imports); any number
+//! read.
+
+use std::sync::Arc;
+
+use alloy_primitives::{Address, B256, U256};
+use ipe_types::block::Block;
+use ipe_types::extra::{ExtraData, ExtraDataError};
+use ipe_types::fork::{Activation, Fork};
+use ipe_types::header::{Header, block_hash};
+use ipe_types::spec::ChainSpec;
+use ipe_types::transition::Selection;
+use ipe_types::validators::ValidatorSet;
+use parking_lot::{Mutex, RwLock};
+use revm::bytecode::Bytecode;
+
+use crate::execute::Executed;
+use crate::invalid::InvalidBlock;
+use crate::kv::{Batch, Read, Store, StoreError, Table};
+use crate::ladder::CheckedBlock;
+use crate::overlay::ReadError;
+use crate::read::{RecentBlocks, StoredBlock};
+use crate::rules::{Parent, Sealers, check_body, check_header_light, check_seals};
+use crate::state::{Account, AccountChange, State, StateAt, StateChanges, StateError, StateSettings};
+use crate::validators::{ContractError, Tally, ask_contract, selection};
+
+/// Results of executed blocks that are kept until one of them is imported: the candidates of a height's last rounds. Each
+/// may hold a full block's changes.
+const KEPT_RESULTS: usize = 4;
+
+/// Written into every data folder; another number means another layout.
+const LAYOUT: &[u8] = b"1";
+const META_LAYOUT: &[u8] = b"ledger_layout";
+const META_GENESIS: &[u8] = b"genesis";
+const META_HEAD: &[u8] = b"head";
+
+/// Blocks between two tallies that stay on disk, so that the tally after any block is found by reading at most this many
+/// headers.
+pub(crate) const TALLY_DISTANCE: u64 = 1024;
+
+/// The newest block, and what follows from it.
+#[derive(Clone, Debug)]
+pub struct Head {
+    /// Height.
+    pub number: u64,
+    /// Block hash.
+    pub hash: B256,
+    /// With round and seals.
+    pub header: Arc<Header>,
+    /// Sum of difficulties up to here.
+    pub total_difficulty: U256,
+    /// Who seals the next block; empty when a contract selects them and could not be asked (see `validators_error`).
+    pub validators_next: ValidatorSet,
+    /// Why `validators_next` is empty.
+    pub validators_error: Option<ContractError>,
+    /// Votes and header-mode validators after this block.
+    pub votes: Arc<Tally>,
+}
+
+/// Why the ledger could not do what was asked, other than a block being invalid.
+#[derive(Debug, thiserror::Error)]
+pub enum LedgerError {
+    /// The store failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The state failed.
+    #[error(transparent)]
+    State(#[from] StateError),
+    /// Reading under the EVM failed.
+    #[error(transparent)]
+    Read(#[from] ReadError),
+    /// The block cannot be imported.
+    #[error("block {number} cannot be imported: {reason} ({rule})", rule = reason.rule())]
+    Invalid {
+        /// Height.
+        number: u64,
+        /// The rule.
+        reason: InvalidBlock,
+    },
+    /// No block can be built on this head.
+    #[error("no block can be built on block {head}: {reason}")]
+    CannotBuild {
+        /// Height of the head.
+        head: u64,
+        /// What is missing.
+        reason: String,
+    },
+}
+
+/// Why a ledger cannot be opened.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// The data folder belongs to another chain.
+    #[error("the data folder holds a chain with genesis {found}, the genesis file has {expected}; use its genesis file or another folder")]
+    OtherGenesis {
+        /// In the folder.
+        found: B256,
+        /// Of the genesis file.
+        expected: B256,
+    },
+    /// Written by a version with another layout.
+    #[error("the data folder has layout {found}, this version reads {expected}; import the chain into a new folder", expected = String::from_utf8_lossy(LAYOUT))]
+    Layout {
+        /// In the folder.
+        found: String,
+    },
+    /// Block and state disagree.
+    #[error("the data folder's newest block is {block}, its state is of {state:?}; restore the folder or synchronise again")]
+    Inconsistent {
+        /// Height of the newest block.
+        block: u64,
+        /// Height of the state.
+        state: Option<u64>,
+    },
+    /// The state root computed from `alloc` is not the genesis header's.
+    #[error("the state of the genesis accounts has root {computed}, the genesis header says {header}")]
+    GenesisState {
+        /// From the accounts.
+        computed: B256,
+        /// In the header.
+        header: B256,
+    },
+    /// The genesis' extra data does not decode.
+    #[error("genesis: {0}")]
+    ExtraData(#[from] ExtraDataError),
+    /// A fork that the EVM does not have.
+    #[error("the genesis has blocks under {fork}: {reason}")]
+    Fork {
+        /// Which.
+        fork: Fork,
+        /// What to do.
+        reason: &'static str,
+    },
+    /// The store or the state failed.
+    #[error(transparent)]
+    Ledger(#[from] LedgerError),
+}
+
+impl From<StoreError> for OpenError {
+    fn from(error: StoreError) -> Self {
+        Self::Ledger(error.into())
+    }
+}
+
+impl From<StateError> for OpenError {
+    fn from(error: StateError) -> Self {
+        Self::Ledger(error.into())
+    }
+}
+
+/// Blocks, receipts, indexes and state of one chain.
+pub struct Ledger {
+    pub(crate) store: Arc<dyn Store>,
+    pub(crate) spec: Arc<ChainSpec>,
+    pub(crate) state: State,
+    head: RwLock<Arc<Head>>,
+    kept: Mutex<lru::LruCache<B256, Arc<Executed>>>,
+    pub(crate) recent: RecentBlocks,
+}
+
+impl std::fmt::Debug for Ledger {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let head = self.head();
+        write!(f, "Ledger(head {} {})", head.number, head.hash)
+    }
+}
+
+impl Ledger {
+    /// Opens the chain of `spec` in `store`; writes the genesis when the store is empty.
+    ///
+    /// # Errors
+    /// The store holds another chain, another layout, or a fork that the EVM does not have.
+    pub fn open(store: Arc<dyn Store>, spec: Arc<ChainSpec>) -> Result<Self, OpenError> {
+        Self::open_with(store, spec, StateSettings::default())
+    }
+
+    /// As [`Ledger::open`], with settings for the state (retention, caches).
+    ///
+    /// # Errors
+    /// As [`Ledger::open`].
+    pub fn open_with(store: Arc<dyn Store>, spec: Arc<ChainSpec>, settings: StateSettings) -> Result<Self, OpenError> {
+        refuse_unknown_forks(&spec)?;
+        let state = State::open(Arc::clone(&store), settings)?;
+        match store.get(Table::Meta, META_GENESIS)? {
+            None => write_genesis(&*store, &spec, &state)?,
+            Some(found) if found == spec.genesis_hash().as_slice() => {}
+            Some(found) => {
+                let found = B256::try_from(found.as_slice()).unwrap_or_default();
+                return Err(OpenError::OtherGenesis { found, expected: spec.genesis_hash() });
+            }
+        }
+        let layout = store.get(Table::Meta, META_LAYOUT)?.unwrap_or_default();
+        if layout != LAYOUT {
+            return Err(OpenError::Layout { found: String::from_utf8_lossy(&layout).into_owned() });
+        }
+        let (number, tally) = read_head(&*store)?;
+        let header = crate::read::header(&*store, number)?
+            .ok_or_else(|| StoreError::corrupt(Table::Headers, format!("no header of the head {number}")))?;
+        let position = state.position();
+        if position != Some((number, header.state_root)) {
+            return Err(OpenError::Inconsistent { block: number, state: position.map(|(number, _)| number) });
+        }
+        let hash = block_hash(&header)?;
+        let head = head_of(&*store, &spec, &state, Arc::new(header), hash, Arc::new(tally));
+        Ok(Self {
+            store,
+            spec,
+            state,
+            head: RwLock::new(Arc::new(head)),
+            kept: Mutex::new(lru::LruCache::new(
+                std::num::NonZeroUsize::new(KEPT_RESULTS).unwrap_or(std::num::NonZeroUsize::MIN),
+            )),
+            recent: RecentBlocks::default(),
+        })
+    }
+
+    /// The newest block.
+    pub fn head(&self) -> Arc<Head> {
+        Arc::clone(&self.head.read())
+    }
+
+    /// The chain.
+    pub fn spec(&self) -> &Arc<ChainSpec> {
+        &self.spec
+    }
+
+    /// The state, for readers that need more than [`Ledger::view`] (proofs, pruning).
+    pub fn state(&self) -> &State {
+        &self.state
+    }
+
+    /// The store below.
+    pub fn store(&self) -> &Arc<dyn Store> {
+        &self.store
+    }
+
+    /// Checks a proposal: header rules without seals, body, execution (Besu's LIGHT mode). A block that was built or checked
+    /// before is not executed again. `now_ms` is unix time; `senders` answers for transactions whose sender is known.
+    ///
+    /// # Errors
+    /// The rule that is broken, or [`InvalidBlock::NotJudged`].
+    pub fn check_proposal(
+        &self,
+        block: Arc<Block>,
+        now_ms: u64,
+        senders: &dyn Fn(&B256) -> Option<Address>,
+    ) -> Result<CheckedBlock, InvalidBlock> {
+        self.check(block, now_ms, Known::Asked(senders), false)
+    }
+
+    /// Checks a block that claims to be final: as [`Ledger::check_proposal`], and its seals (FULL mode).
+    ///
+    /// # Errors
+    /// As [`Ledger::check_proposal`].
+    pub fn check_sealed(
+        &self,
+        block: Arc<Block>,
+        now_ms: u64,
+        senders: &dyn Fn(&B256) -> Option<Address>,
+    ) -> Result<CheckedBlock, InvalidBlock> {
+        self.check(block, now_ms, Known::Asked(senders), true)
+    }
+
+    pub(crate) fn check(
+        &self,
+        block: Arc<Block>,
+        now_ms: u64,
+        known: Known<'_>,
+        sealed: bool,
+    ) -> Result<CheckedBlock, InvalidBlock> {
+        let head = self.head();
+        let header = &block.header;
+        let extra = ExtraData::decode(&header.extra_data)?;
+        let parent = Parent { header: &head.header, hash: head.hash };
+        let (selection, validators) = self.sealers(&head, header.timestamp)?;
+        check_header_light(&self.spec, header, &extra, parent, Sealers { selection, validators: &validators }, now_ms)?;
+        if sealed {
+            check_seals(header, &extra, &validators)?;
+        }
+        let hash = block_hash(header)?;
+        if let Some(executed) = self.kept(&hash) {
+            if Arc::ptr_eq(&executed.block, &block) || executed.block.body == block.body {
+                return Ok(CheckedBlock { block, hash, executed, sealed });
+            }
+        }
+        if !matches!(known, Known::All(_)) {
+            check_body(&self.spec, &block)?;
+        }
+        let senders = match known {
+            Known::All(senders) => senders,
+            Known::Asked(known) => {
+                let fork = self.spec.fork_at(header.number, header.timestamp);
+                crate::senders::recover_block(fork, &block.body.transactions, known)?
+            }
+        };
+        let executed = Arc::new(self.execute(&block, senders)?);
+        self.keep(hash, &executed);
+        Ok(CheckedBlock { block, hash, executed, sealed })
+    }
+
+    /// Who seals the block after the head, if that block has this timestamp. The head knows it already unless the selection
+    /// changes by time.
+    pub(crate) fn sealers(&self, head: &Head, timestamp: u64) -> Result<(Selection, ValidatorSet), InvalidBlock> {
+        let now = selection(&self.spec, &head.header, timestamp);
+        let number = head.number.saturating_add(1);
+        let unknown = |error: &ContractError| InvalidBlock::ValidatorsUnknown { number, reason: error.to_string() };
+        if now == selection(&self.spec, &head.header, next_timestamp(&self.spec, &head.header)) {
+            return match &head.validators_error {
+                None => Ok((now, head.validators_next.clone())),
+                Some(error) => Err(unknown(error)),
+            };
+        }
+        sealers_by(now, &*self.store, &self.spec, &self.state.head(), &head.header, &head.votes)
+            .map(|set| (now, set))
+            .map_err(|error| unknown(&error))
+    }
+
+    pub(crate) fn kept(&self, hash: &B256) -> Option<Arc<Executed>> {
+        self.kept.lock().get(hash).cloned()
+    }
+
+    pub(crate) fn keep(&self, hash: B256, executed: &Arc<Executed>) {
+        self.kept.lock().put(hash, Arc::clone(executed));
+    }
+
+    /// Moves the head; called by import after the commit.
+    pub(crate) fn advance(&self, header: Arc<Header>, hash: B256, tally: Arc<Tally>, stored: Arc<StoredBlock>) {
+        self.kept.lock().clear();
+        self.recent.put(stored);
+        let head = head_of(&*self.store, &self.spec, &self.state, header, hash, tally);
+        *self.head.write() = Arc::new(head);
+    }
+}
+
+/// What is known of a block's senders.
+pub(crate) enum Known<'a> {
+    /// Some, by transaction hash; the others are recovered.
+    Asked(&'a dyn Fn(&B256) -> Option<Address>),
+    /// All, in order, and the body was checked against the header.
+    All(Vec<Address>),
+}
+
+/// Seconds that the next block has at the earliest: what a time-keyed selection is judged by before the block exists.
+fn next_timestamp(spec: &ChainSpec, head: &Header) -> u64 {
+    let period = spec.qbft_at(head.number.saturating_add(1), head.timestamp).period_ms / 1000;
+    head.timestamp.saturating_add(period)
+}
+
+fn sealers_by(
+    selection: Selection,
+    store: &dyn Store,
+    spec: &ChainSpec,
+    state: &StateAt,
+    head: &Header,
+    tally: &Tally,
+) -> Result<ValidatorSet, ContractError> {
+    match selection {
+        Selection::Header => Ok(tally.validators.clone()),
+        Selection::Contract(contract) => {
+            let hashes = |number| crate::read::hash_at(store, number);
+            ask_contract(spec, head, contract, state, &hashes)
+        }
+    }
+}
+
+fn head_of(
+    store: &dyn Store,
+    spec: &ChainSpec,
+    state: &State,
+    header: Arc<Header>,
+    hash: B256,
+    votes: Arc<Tally>,
+) -> Head {
+    let selection = selection(spec, &header, next_timestamp(spec, &header));
+    let (validators_next, validators_error) =
+        match sealers_by(selection, store, spec, &state.head(), &header, &votes) {
+            Ok(set) => (set, None),
+            Err(error) => (ValidatorSet::default(), Some(error)),
+        };
+    let number = header.number;
+    let total_difficulty = total_difficulty(spec, number);
+    Head { number, hash, header, total_difficulty, validators_next, validators_error, votes }
+}
+
+/// Every block has difficulty 1 (spec/qbft.md 1).
+pub(crate) fn total_difficulty(spec: &ChainSpec, number: u64) -> U256 {
+    spec.genesis_header().difficulty.saturating_add(U256::from(number))
+}
+
+fn refuse_unknown_forks(spec: &ChainSpec) -> Result<(), OpenError> {
+    let points = spec.genesis().forks.points();
+    let petersburg_at = |at: Activation| {
+        points.iter().any(|point| point.fork >= Fork::Petersburg && point.at.value() <= at.value() && same_kind(point.at, at))
+    };
+    match points.iter().find(|point| point.fork == Fork::Constantinople) {
+        Some(point) if !petersburg_at(point.at) => Err(OpenError::Fork {
+            fork: Fork::Constantinople,
+            reason: "its EIP-1283 is not implemented; set petersburgBlock to the same height",
+        }),
+        _ => Ok(()),
+    }
+}
+
+fn same_kind(a: Activation, b: Activation) -> bool {
+    matches!((a, b), (Activation::Block(_), Activation::Block(_)) | (Activation::Time(_), Activation::Time(_)))
+}
+
+fn write_genesis(store: &dyn Store, spec: &ChainSpec, state: &State) -> Result<(), OpenError> {
+    let mut changes = StateChanges::default();
+    for (address, account) in spec.alloc() {
+        let code = (!account.code.is_empty()).then(|| Bytecode::new_raw(account.code.clone()));
+        let code_hash = code.as_ref().map_or(alloy_primitives::KECCAK256_EMPTY, Bytecode::hash_slow);
+        let change = AccountChange {
+            account: Some(Account { nonce: account.nonce, balance: account.balance, code_hash }),
+            wiped: false,
+            slots: account.storage.iter().map(|(slot, value)| (U256::from_be_bytes(slot.0), *value)).collect(),
+            code,
+        };
+        changes.accounts.insert(*address, change);
+    }
+    let header = spec.genesis_header();
+    let prepared = state.prepare(&changes)?;
+    if prepared.root() != header.state_root {
+        return Err(OpenError::GenesisState { computed: prepared.root(), header: header.state_root });
+    }
+    let tally = Tally::genesis(spec)?;
+    let mut batch = Batch::new();
+    crate::import::put_header(&mut batch, header, spec.genesis_hash());
+    batch.put(Table::Meta, META_GENESIS, spec.genesis_hash().as_slice());
+    batch.put(Table::Meta, META_LAYOUT, LAYOUT);
+    put_head(&mut batch, 0, &tally);
+    state.apply(0, &prepared, &mut batch)?;
+    store.commit(batch)?;
+    state.committed(0, &prepared)?;
+    Ok(())
+}
+
+/// The head's row: number, then the tally after it. Every [`TALLY_DISTANCE`] blocks the tally also stays.
+pub(crate) fn put_head(batch: &mut Batch, number: u64, tally: &Tally) {
+    let encoded = tally.encode();
+    let mut row = number.to_be_bytes().to_vec();
+    row.extend_from_slice(&encoded);
+    batch.put(Table::Meta, META_HEAD, &row);
+    if number % TALLY_DISTANCE == 0 {
+        batch.put(Table::Votes, &number.to_be_bytes(), &encoded);
+    }
+}
+
+fn read_head(store: &dyn Read) -> Result<(u64, Tally), StoreError> {
+    let row = store.get(Table::Meta, META_HEAD)?.ok_or_else(|| StoreError::corrupt(Table::Meta, "no head"))?;
+    let (number, tally) =
+        row.split_first_chunk::<8>().ok_or_else(|| StoreError::corrupt(Table::Meta, "head has fewer than 8 bytes"))?;
+    let tally = Tally::decode(tally).map_err(|error| StoreError::corrupt(Table::Meta, format!("head's votes: {error}")))?;
+    Ok((u64::from_be_bytes(*number), tally))
+}

@@ -1,0 +1,246 @@
+//! Header and body rules of QBFT blocks (spec/qbft.md 4.1), before anything is executed.
+
+use alloy_consensus::proofs::calculate_transaction_root;
+use alloy_primitives::{Address, B256, U256};
+use alloy_rlp::Encodable;
+use ipe_types::block::{Block, MAX_BLOCK_BYTES};
+use ipe_types::crypto::{HighS, recover_address};
+use ipe_types::extra::ExtraData;
+use ipe_types::fork::Fork;
+use ipe_types::header::{BFT_MIX_HASH, EMPTY_OMMERS_HASH, EMPTY_ROOT, Header, commit_hash};
+use ipe_types::spec::ChainSpec;
+use ipe_types::transition::Selection;
+use ipe_types::validators::ValidatorSet;
+
+use crate::invalid::InvalidBlock;
+
+/// Least gas limit of a block.
+pub const MIN_GAS_LIMIT: u64 = 5000;
+/// Most gas a block may have: Besu counts in signed 64 bits.
+pub const MAX_GAS_LIMIT: u64 = i64::MAX as u64;
+/// The gas limit moves by less than parent / this.
+pub const GAS_LIMIT_DIVISOR: u64 = 1024;
+/// Seconds by which a timestamp may be ahead of the clock.
+pub const FUTURE_SECONDS: u64 = 1;
+/// Bytes of a block's RLP from Osaka on (EIP-7934: 10 MiB less 2 MiB).
+pub const OSAKA_BLOCK_BYTES: usize = 8 * 1024 * 1024;
+
+/// The parent, as the rules need it.
+#[derive(Clone, Copy, Debug)]
+pub struct Parent<'a> {
+    /// Its header.
+    pub header: &'a Header,
+    /// Its hash.
+    pub hash: B256,
+}
+
+/// Where the validators of a height come from.
+#[derive(Clone, Copy, Debug)]
+pub struct Sealers<'a> {
+    /// Header or contract mode at this block.
+    pub selection: Selection,
+    /// The set.
+    pub validators: &'a ValidatorSet,
+}
+
+/// Header rules without seals (Besu's LIGHT mode), for proposals. `now_ms` is our clock in unix milliseconds.
+///
+/// # Errors
+/// The first rule that is broken.
+pub fn check_header_light(
+    spec: &ChainSpec,
+    header: &Header,
+    extra: &ExtraData,
+    parent: Parent<'_>,
+    sealers: Sealers<'_>,
+    now_ms: u64,
+) -> Result<(), InvalidBlock> {
+    check_ancestry(header, parent)?;
+    check_gas(spec, header, parent.header)?;
+    check_time(spec, header, parent.header, now_ms)?;
+    check_constants(header)?;
+    check_fork_fields(spec, header)?;
+    check_validators(header, extra, sealers)
+}
+
+/// The seals (Besu's FULL mode adds these to LIGHT): a quorum, nobody twice, validators only.
+///
+/// # Errors
+/// The first rule that is broken.
+pub fn check_seals(header: &Header, extra: &ExtraData, validators: &ValidatorSet) -> Result<(), InvalidBlock> {
+    let quorum = validators.quorum().max(1);
+    if extra.seals.len() < quorum {
+        return Err(InvalidBlock::TooFewSeals { got: extra.seals.len(), expected: quorum });
+    }
+    if extra.seals.len() > validators.len() {
+        // More seals than validators: one is a repetition or a stranger's. Bounds what is recovered below.
+        return Err(first_fault(header, extra, validators)?);
+    }
+    let hash = commit_hash(header, extra.round)?;
+    let mut seen: Vec<Address> = Vec::with_capacity(extra.seals.len());
+    for (index, seal) in extra.seals.iter().enumerate() {
+        let who = recover_address(hash, seal, HighS::Allowed)
+            .map_err(|_| InvalidBlock::SealUnrecoverable { index })?;
+        if seen.contains(&who) {
+            return Err(InvalidBlock::SealTwice { who });
+        }
+        if !validators.contains(&who) {
+            return Err(InvalidBlock::SealByStranger { who });
+        }
+        seen.push(who);
+    }
+    Ok(())
+}
+
+/// Names the fault among the first n + 1 seals; by counting there is one.
+fn first_fault(header: &Header, extra: &ExtraData, validators: &ValidatorSet) -> Result<InvalidBlock, InvalidBlock> {
+    let hash = commit_hash(header, extra.round)?;
+    let mut seen = Vec::new();
+    for (index, seal) in extra.seals.iter().take(validators.len() + 1).enumerate() {
+        match recover_address(hash, seal, HighS::Allowed) {
+            Err(_) => return Ok(InvalidBlock::SealUnrecoverable { index }),
+            Ok(who) if !validators.contains(&who) => return Ok(InvalidBlock::SealByStranger { who }),
+            Ok(who) if seen.contains(&who) => return Ok(InvalidBlock::SealTwice { who }),
+            Ok(who) => seen.push(who),
+        }
+    }
+    Ok(InvalidBlock::TooFewSeals { got: seen.len(), expected: validators.quorum() })
+}
+
+/// The body is the one that the header names, and no larger than allowed.
+///
+/// # Errors
+/// The first rule that is broken.
+pub fn check_body(spec: &ChainSpec, block: &Block) -> Result<(), InvalidBlock> {
+    let header = &block.header;
+    let max = if spec.fork_at(header.number, header.timestamp) >= Fork::Osaka { OSAKA_BLOCK_BYTES } else { MAX_BLOCK_BYTES };
+    // A transaction's RLP is at most 5 bytes longer than its input and lists; the exact length is only needed near the bound.
+    let got = block.length();
+    if got > max {
+        return Err(InvalidBlock::TooLarge { got, max });
+    }
+    match (&block.body.withdrawals, header.withdrawals_root) {
+        (None, None) => {}
+        (Some(list), Some(root)) if list.is_empty() && root == EMPTY_ROOT => {}
+        (Some(_), Some(_)) => return Err(InvalidBlock::Withdrawals { reason: "QBFT has none, the list must be empty" }),
+        (None, Some(_)) => return Err(InvalidBlock::Withdrawals { reason: "the header names a list, the body has none" }),
+        (Some(_), None) => return Err(InvalidBlock::Withdrawals { reason: "the body has a list, the header names none" }),
+    }
+    let computed = calculate_transaction_root(&block.body.transactions);
+    if computed != header.transactions_root {
+        return Err(InvalidBlock::TransactionsRoot { header: header.transactions_root, computed });
+    }
+    Ok(())
+}
+
+fn check_ancestry(header: &Header, parent: Parent<'_>) -> Result<(), InvalidBlock> {
+    let expected = parent.header.number.saturating_add(1);
+    if header.number != expected {
+        return Err(InvalidBlock::Number { got: header.number, expected });
+    }
+    if header.parent_hash != parent.hash {
+        return Err(InvalidBlock::ParentHash { got: header.parent_hash, expected: parent.hash });
+    }
+    Ok(())
+}
+
+/// The parent's gas limit as the next block's is measured against: doubled on the first London block.
+pub fn gas_limit_base(spec: &ChainSpec, parent: &Header, number: u64, timestamp: u64) -> u64 {
+    let london = |number, timestamp| spec.fork_at(number, timestamp) >= Fork::London;
+    if london(number, timestamp) && !london(parent.number, parent.timestamp) {
+        parent.gas_limit.saturating_mul(2)
+    } else {
+        parent.gas_limit
+    }
+}
+
+fn check_gas(spec: &ChainSpec, header: &Header, parent: &Header) -> Result<(), InvalidBlock> {
+    if !(MIN_GAS_LIMIT..=MAX_GAS_LIMIT).contains(&header.gas_limit) {
+        return Err(InvalidBlock::GasLimitRange { got: header.gas_limit });
+    }
+    if header.gas_used > header.gas_limit {
+        return Err(InvalidBlock::GasAboveLimit { used: header.gas_used, limit: header.gas_limit });
+    }
+    let base = gas_limit_base(spec, parent, header.number, header.timestamp);
+    let (delta, bound) = (header.gas_limit.abs_diff(base), base / GAS_LIMIT_DIVISOR);
+    if delta >= bound {
+        return Err(InvalidBlock::GasLimitDelta { got: header.gas_limit, parent: base, delta, bound });
+    }
+    Ok(())
+}
+
+fn check_time(spec: &ChainSpec, header: &Header, parent: &Header, now_ms: u64) -> Result<(), InvalidBlock> {
+    let now = now_ms / 1000;
+    if header.timestamp > now.saturating_add(FUTURE_SECONDS) {
+        return Err(InvalidBlock::TimestampFuture { got: header.timestamp, now });
+    }
+    if let Some(period) = spec.qbft_at(header.number, header.timestamp).min_timestamp_distance() {
+        if header.timestamp < parent.timestamp.saturating_add(period) {
+            return Err(InvalidBlock::TimestampEarly { got: header.timestamp, parent: parent.timestamp, period });
+        }
+    } else if header.timestamp < parent.timestamp {
+        return Err(InvalidBlock::TimestampEarly { got: header.timestamp, parent: parent.timestamp, period: 0 });
+    }
+    Ok(())
+}
+
+fn check_constants(header: &Header) -> Result<(), InvalidBlock> {
+    if header.mix_hash != BFT_MIX_HASH {
+        return Err(InvalidBlock::MixHash { got: header.mix_hash, expected: BFT_MIX_HASH });
+    }
+    if header.difficulty != U256::from(1) {
+        return Err(InvalidBlock::Difficulty { got: header.difficulty });
+    }
+    if header.ommers_hash != EMPTY_OMMERS_HASH {
+        return Err(InvalidBlock::OmmersHash { got: header.ommers_hash, expected: EMPTY_OMMERS_HASH });
+    }
+    Ok(())
+}
+
+/// Fields that forks added. Before its fork a field must be absent; after it the base fee must be there (its value is not
+/// checked), while the others may be missing as in blocks of Besu releases that left them out (spec/qbft.md 4.5, 13).
+fn check_fork_fields(spec: &ChainSpec, header: &Header) -> Result<(), InvalidBlock> {
+    let fork = spec.fork_at(header.number, header.timestamp);
+    let fields = [
+        ("baseFeePerGas", Fork::London, header.base_fee_per_gas.is_some()),
+        ("withdrawalsRoot", Fork::Shanghai, header.withdrawals_root.is_some()),
+        ("blobGasUsed", Fork::Cancun, header.blob_gas_used.is_some()),
+        ("excessBlobGas", Fork::Cancun, header.excess_blob_gas.is_some()),
+        ("parentBeaconBlockRoot", Fork::Cancun, header.parent_beacon_block_root.is_some()),
+        ("requestsHash", Fork::Prague, header.requests_hash.is_some()),
+    ];
+    for (field, from, present) in fields {
+        if present && fork < from {
+            return Err(InvalidBlock::FieldBeforeFork { field, fork: fork.to_string() });
+        }
+        if !present && field == "baseFeePerGas" && fork >= from {
+            return Err(InvalidBlock::FieldMissing { field, fork: fork.to_string() });
+        }
+    }
+    Ok(())
+}
+
+fn check_validators(header: &Header, extra: &ExtraData, sealers: Sealers<'_>) -> Result<(), InvalidBlock> {
+    match sealers.selection {
+        Selection::Header => {
+            if extra.validators != sealers.validators.as_slice() {
+                return Err(InvalidBlock::Validators {
+                    got: extra.validators.clone(),
+                    expected: sealers.validators.as_slice().to_vec(),
+                });
+            }
+        }
+        Selection::Contract(_) => {
+            if !extra.validators.is_empty() {
+                return Err(InvalidBlock::NotInContractMode { what: "validators" });
+            }
+            if extra.vote.is_some() {
+                return Err(InvalidBlock::NotInContractMode { what: "a vote" });
+            }
+        }
+    }
+    if !sealers.validators.contains(&header.beneficiary) {
+        return Err(InvalidBlock::Coinbase { got: header.beneficiary });
+    }
+    Ok(())
+}
