@@ -11,14 +11,14 @@ pub const FUTURE_DISTANCE: u64 = 10;
 /// misses at most a round or two of the next height before it arrives there.
 pub const FUTURE_PER_AUTHOR: usize = 16;
 
-/// Bytes of one author's messages held for one later height: one proposal of the largest size.
-pub const FUTURE_BYTES_PER_AUTHOR: usize = ipe_types::message::MAX_MESSAGE_BYTES;
+/// Bytes of one author's messages held for one later height: one proposal of the largest size, whose block is held raw and decoded.
+pub const FUTURE_BYTES_PER_AUTHOR: usize = 2 * ipe_types::message::MAX_MESSAGE_BYTES;
 
 /// Messages of later heights held in all: Besu's `futuremessageslimit`.
 pub const FUTURE_MESSAGES: usize = 1000;
 
-/// Bytes of messages of later heights held in all: half of Besu's 64 MB, two of the largest proposals and all else.
-pub const FUTURE_BYTES: usize = 32 * 1024 * 1024;
+/// Bytes of messages of later heights held in all: Besu's 64 MB; three proposals of the largest size and all else.
+pub const FUTURE_BYTES: usize = 64 * 1024 * 1024;
 
 /// Rounds for which RoundChanges of one author are kept, the highest: an author that sent three higher ones has left
 /// the lower for good.

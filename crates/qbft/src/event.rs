@@ -5,8 +5,8 @@ use std::sync::Arc;
 use alloy_primitives::{Address, B256};
 use ipe_types::{Block, Kind, Message, ValidatorSet};
 
-use crate::draft::Draft;
 use crate::certificate::PreparedCertificate;
+use crate::draft::Draft;
 use crate::rejection::Rejection;
 
 /// Wall clock in unix milliseconds.
@@ -26,7 +26,7 @@ pub struct HeadInfo {
     /// Who validates block `number + 1`.
     pub validators: ValidatorSet,
     /// Distance to the next block in milliseconds: the greater of the periods now and after (spec/qbft.md 8.2). Whole
-    /// seconds are counted from the head's timestamp, anything else is a sub-second period (see [`crate::clock`]).
+    /// seconds are counted from the head's timestamp, anything else is a sub-second period , counted from the start of the former round 0.
     pub period_ms: u64,
     /// How long an empty block is held back, counted from the head's timestamp; 0 when the feature is off.
     pub empty_period_ms: u64,

@@ -4,11 +4,23 @@
 
 pub mod bounds;
 pub mod certificate;
-pub mod clock;
+mod clock;
 pub mod draft;
 pub mod event;
+mod future;
+mod height;
+pub mod justify;
 pub mod rejection;
+mod round_changes;
 pub mod state;
+mod upon_block_timer;
+mod upon_commit;
+mod upon_new_block;
+mod upon_prepare;
+mod upon_proposal;
+mod upon_round_change;
+mod upon_timeout;
+mod votes;
 
 pub use certificate::PreparedCertificate;
 pub use draft::Draft;

@@ -69,9 +69,6 @@ pub enum Reason {
     /// Extra data of the block cannot be read.
     #[error("{0}")]
     ExtraData(#[from] ipe_types::extra::ExtraDataError),
-    /// The block carries commit seals.
-    #[error("a proposed block carries {0} commit seals, expected none")]
-    SealsInProposal(usize),
     /// Round 0 needs no justification and takes none.
     #[error("a proposal of round 0 carries a justification")]
     JustificationInRoundZero,
@@ -102,7 +99,9 @@ pub enum Reason {
         author: Address,
     },
     /// A justifying message is about another height or round.
-    #[error("its justification has a {what} for height {height} round {round}, expected {expected_height} and {expected_round}")]
+    #[error(
+        "its justification has a {what} for height {height} round {round}, expected {expected_height} and {expected_round}"
+    )]
     JustifiedElsewhere {
         /// Kind of the justifying message.
         what: &'static str,
@@ -123,15 +122,12 @@ pub enum Reason {
         /// Round of the change.
         round: u32,
     },
-    /// Two digests for one prepared round.
-    #[error("round changes name two digests for the prepared round {0}")]
-    PreparedTwice(u32),
-    /// The block is not the prepared one.
-    #[error("the block is not the prepared one: its digest is {got}, expected {expected}")]
+    /// A prepared digest or a Prepare is about another block.
+    #[error("the prepared digest {got} is not of this block, which has {expected}")]
     PreparedDigest {
-        /// Of the block, with the prepared round.
-        got: B256,
         /// Claimed.
+        got: B256,
+        /// Of the block, with the prepared round.
         expected: B256,
     },
     /// Prepared metadata without its block or the reverse.

@@ -1,0 +1,171 @@
+//! `UponProposal`: whose turn it is proposes a block; and the judgement about it.
+
+use std::sync::Arc;
+
+use alloy_primitives::B256;
+use ipe_types::extra::ExtraData;
+use ipe_types::header::commit_hash;
+use ipe_types::message::{PreparePayload, Proposal};
+use ipe_types::{Kind, Message};
+
+use crate::bounds::CHECKS_PER_ROUND;
+use crate::draft::Draft;
+use crate::event::Effect;
+use crate::height::{Accepted, Height, Turn};
+use crate::justify::{self, Digests};
+use crate::rejection::Reason;
+use crate::upon_commit::seals;
+use crate::upon_prepare::commit_if_prepared;
+use crate::upon_timeout::{enter_round, open_round};
+
+/// A Proposal of a validator of this height.
+pub(crate) fn upon_proposal(height: &mut Height, turn: &mut Turn, proposal: &Proposal, message: &Arc<Message>) {
+    let (author, number) = (proposal.signed.author(), proposal.signed.round());
+    let refuse = |turn: &mut Turn, reason| {
+        turn.report(author, Kind::Proposal, proposal.signed.height(), number, reason);
+    };
+    let current = height.round_number();
+    if current.is_some_and(|current| number < current) {
+        // We left too early for this proposer: be more patient with the next.
+        if author == height.rules.proposer(number) && height.late_round.is_none_or(|known| known < number) {
+            height.late_round = Some(number);
+            height.pace.late = height.pace.late.saturating_add(1);
+        }
+        return;
+    }
+    if let Some(round) = height.round.as_ref().filter(|round| round.number == number) {
+        if let Some(accepted) = &round.accepted {
+            if accepted.raw != *proposal.signed.raw() {
+                refuse(turn, Reason::Equivocation);
+            }
+            return;
+        }
+        if round.checks >= CHECKS_PER_ROUND {
+            return refuse(turn, Reason::TooManyBlocks);
+        }
+    }
+    if let Err(reason) = justify::proposal(&height.rules, proposal) {
+        return refuse(turn, reason);
+    }
+    let accepted = match accepted(proposal) {
+        Ok(accepted) => accepted,
+        Err(reason) => return refuse(turn, reason),
+    };
+    if current != Some(number) {
+        enter_round(height, turn, number);
+    }
+    for change in &proposal.round_changes {
+        height.round_changes.saw(change.author(), number);
+    }
+    accept(height, turn, accepted, message);
+    // A justified proposal proves that the round has its quorum.
+    open_round(height, turn);
+    judge(height, turn);
+}
+
+fn accepted(proposal: &Proposal) -> Result<Accepted, Reason> {
+    let payload = proposal.signed.payload();
+    let header = &payload.block.header;
+    let carried = ExtraData::decode(&header.extra_data)?.round;
+    let digests = Digests::of(header, carried)?;
+    // Besu ≥ 24.12 puts the round of the message into the block and names it by that; whoever leaves another round
+    // in it names the block without one.
+    let digest = if carried == payload.round { digests.with_round } else { digests.without_round };
+    Ok(Accepted {
+        block: payload.block.clone(),
+        access_list: payload.access_list.clone(),
+        raw: proposal.signed.raw().clone(),
+        hash: digests.without_round,
+        digest,
+        digests,
+        commit_hash: commit_hash(header, payload.round)?,
+        valid: false,
+    })
+}
+
+/// Takes it as the proposal of the round in hand; votes that came before it and are about something else are refused.
+fn accept(height: &mut Height, turn: &mut Turn, accepted: Accepted, message: &Arc<Message>) {
+    let number = height.number();
+    let Some(round) = height.round.as_mut() else { return };
+    round.progress = true;
+    for (author, vote) in height.votes.of_round_mut(round.number) {
+        if let Some(prepare) = vote.prepare.take_if(|prepare| !accepted.digests.name(&prepare.payload().digest)) {
+            let reason = Reason::Digest { got: prepare.payload().digest, expected: accepted.digest };
+            turn.report(*author, Kind::Prepare, number, round.number, reason);
+        }
+        if let Some(commit) = vote.commit.take_if(|commit| !accepted.digests.name(&commit.payload().digest)) {
+            let reason = Reason::Digest { got: commit.payload().digest, expected: accepted.digest };
+            turn.report(*author, Kind::Commit, number, round.number, reason);
+        }
+        if vote.commit.take_if(|commit| !seals(commit, accepted.commit_hash)).is_some() {
+            turn.report(*author, Kind::Commit, number, round.number, Reason::Seal(accepted.commit_hash));
+        }
+    }
+    if message.author() == turn.settings.local {
+        round.proposed = true;
+        height.own.proposal = Some(message.clone());
+    }
+    round.accepted = Some(accepted);
+    // It came in time; a repetition after we left is no sign of haste.
+    height.late_round = height.late_round.max(Some(round.number));
+}
+
+/// Has the accepted block judged, unless we built it or know the answer.
+fn judge(height: &mut Height, turn: &mut Turn) {
+    let Some(round) = height.round.as_mut() else { return };
+    let Some(accepted) = &round.accepted else { return };
+    if round.built == Some(accepted.hash) || height.judged.contains(&accepted.hash) {
+        found_valid(height, turn);
+        return;
+    }
+    round.checks += 1;
+    turn.push(Effect::CheckBlock {
+        height: height.rules.height,
+        round: round.number,
+        block: accepted.block.clone(),
+        hash: accepted.hash,
+    });
+}
+
+/// The host judged the proposed block.
+pub(crate) fn upon_block_checked(
+    height: &mut Height,
+    turn: &mut Turn,
+    number: u32,
+    hash: B256,
+    verdict: Result<(), String>,
+) {
+    if verdict.is_ok() {
+        // True whatever round we are in by now: validity does not depend on the round.
+        height.judge_valid(hash);
+    }
+    let pending = |accepted: &Accepted| accepted.hash == hash && !accepted.valid;
+    let Some(round) = height.round.as_mut().filter(|_| !height.decided) else { return };
+    if !round.accepted.as_ref().is_some_and(pending) {
+        return;
+    }
+    match verdict {
+        Ok(()) => found_valid(height, turn),
+        Err(why) if round.number == number => {
+            let proposer = round.proposer;
+            round.accepted = None;
+            turn.report(proposer, Kind::Proposal, height.rules.height, number, Reason::InvalidBlock(why));
+        }
+        Err(_) => {}
+    }
+}
+
+fn found_valid(height: &mut Height, turn: &mut Turn) {
+    let number = height.number();
+    let Some(round) = height.round.as_mut() else { return };
+    let Some(accepted) = round.accepted.as_mut() else { return };
+    accepted.valid = true;
+    round.progress = true;
+    let (hash, digest, round_number) = (accepted.hash, accepted.digest, round.number);
+    if !round.prepare_asked {
+        round.prepare_asked = true;
+        turn.push(Effect::Sign(Draft::Prepare(PreparePayload { height: number, round: round_number, digest })));
+    }
+    height.judge_valid(hash);
+    commit_if_prepared(height, turn);
+}

@@ -1,0 +1,170 @@
+//! `UponRoundTimeout`: patience with a round is over; and how a round is entered and left.
+
+use ipe_types::Kind;
+use ipe_types::message::RoundChangePayload;
+
+use crate::bounds::MAX_ROUND;
+use crate::clock;
+use crate::draft::Draft;
+use crate::event::{Effect, Timer};
+use crate::height::{Height, Round, Stage, Turn};
+use crate::upon_block_timer::propose_if_ours;
+use crate::upon_round_change::settle;
+
+/// The round timer fired.
+pub(crate) fn upon_timeout(height: &mut Height, turn: &mut Turn, number: u32) {
+    let quorum = height.rules.quorum();
+    let Some(round) = height.round.as_mut().filter(|round| round.number == number) else { return };
+    let Some(deadline) = round.deadline.filter(|_| !height.decided) else { return };
+    if turn.now < deadline {
+        turn.push(Effect::SetTimer { timer: timer(height.rules.height, number), at: deadline });
+        return;
+    }
+    match round.stage {
+        Stage::Open => {
+            // Besu would wait this long anyway, so going on while something happens costs nothing.
+            let besus = round.since.saturating_add(clock::doubled(clock::timeout_ms(&height.parent), number));
+            let busy = round.building.is_some() || round.accepted.as_ref().is_some_and(|accepted| !accepted.valid);
+            if (round.progress || busy) && deadline < besus {
+                round.progress = false;
+                let at = turn.now.saturating_add(round.patience_ms).min(besus.max(turn.now.saturating_add(1)));
+                set_deadline(height, turn, at);
+                return;
+            }
+            height.pace.failed = height.pace.failed.saturating_add(1);
+            leave(height, turn);
+        }
+        Stage::Gathering => {
+            if height.round_changes.present(number, &turn.settings.local) >= quorum {
+                height.pace.climbs = height.pace.climbs.saturating_add(1);
+                leave(height, turn);
+            } else if round.refused {
+                leave(height, turn);
+            } else {
+                // Less than a quorum is here. Going up alone would only make the way back longer: wait, and say again
+                // where we are.
+                round.deadline = None;
+                height.pace = clock::Pace::default();
+            }
+        }
+    }
+}
+
+/// The resend timer fired.
+pub(crate) fn upon_resend(height: &mut Height, turn: &mut Turn) {
+    if height.round.is_none() || height.decided {
+        return;
+    }
+    let messages = height.own.messages();
+    if !messages.is_empty() {
+        turn.push(Effect::Resend(messages));
+    }
+    set_resend(height, turn);
+}
+
+/// Goes to the next round, saying so. At the highest round there is none: it is borne on and on.
+pub(crate) fn leave(height: &mut Height, turn: &mut Turn) {
+    let Some(number) = height.round_number() else { return };
+    if number >= MAX_ROUND {
+        let at = turn.now.saturating_add(height.pace.patience_ms(&height.parent, number));
+        set_deadline(height, turn, at);
+        return;
+    }
+    change_round(height, turn, number + 1);
+}
+
+/// Goes to `number` and asks the others to come.
+pub(crate) fn change_round(height: &mut Height, turn: &mut Turn, number: u32) {
+    enter_round(height, turn, number);
+    ask_round_change(height, turn, number);
+}
+
+/// Wishes to sign the RoundChange for `number`, with what we were prepared on before it.
+pub(crate) fn ask_round_change(height: &Height, turn: &mut Turn, number: u32) {
+    if number == 0 {
+        return;
+    }
+    let certificate = height.certificate.clone().filter(|certificate| certificate.round < number);
+    let prepared = certificate.as_ref().map(|certificate| (certificate.round, certificate.digest));
+    let payload = RoundChangePayload { height: height.number(), round: number, prepared };
+    turn.push(Effect::Sign(Draft::RoundChange { payload, certificate, dialect: turn.settings.dialect }));
+}
+
+/// Begins `number`; what was said in lower rounds is forgotten.
+pub(crate) fn enter_round(height: &mut Height, turn: &mut Turn, number: u32) {
+    let (now, proposer) = (turn.now, height.rules.proposer(number));
+    height.votes.discard_below(number);
+    height.round_changes.discard_below(number);
+    height.idle = false;
+    height.own.proposal = None;
+    height.own.prepare = None;
+    height.own.commit = None;
+    if number == 0 {
+        height.began = Some(now);
+    }
+    let patience_ms = if number == 0 && clock::is_overdue(&height.parent, now) {
+        clock::resend_period_ms(&height.parent).min(clock::timeout_ms(&height.parent))
+    } else {
+        clock::timeout_ms(&height.parent)
+    };
+    height.round = Some(Round {
+        number,
+        proposer,
+        stage: if number == 0 { Stage::Open } else { Stage::Gathering },
+        since: now,
+        deadline: None,
+        patience_ms,
+        progress: false,
+        climbing: false,
+        refused: false,
+        building: None,
+        proposed: false,
+        built: None,
+        accepted: None,
+        checks: 0,
+        prepare_asked: false,
+        commit_asked: false,
+    });
+    turn.push(Effect::CancelTimer(Timer::Block { height: height.rules.height }));
+    turn.push(Effect::RoundStarted { height: height.rules.height, round: number, proposer });
+    set_deadline(height, turn, now.saturating_add(patience_ms));
+    set_resend(height, turn);
+}
+
+/// The round in hand has its quorum: now it can have a proposal, and gets full patience.
+pub(crate) fn open_round(height: &mut Height, turn: &mut Turn) {
+    let Some(round) = height.round.as_mut().filter(|round| round.stage == Stage::Gathering) else { return };
+    round.stage = Stage::Open;
+    round.since = turn.now;
+    round.patience_ms = height.pace.patience_ms(&height.parent, round.number);
+    let at = turn.now.saturating_add(round.patience_ms);
+    height.pace.climbs = 0;
+    set_deadline(height, turn, at);
+    propose_if_ours(height, turn);
+}
+
+/// The gate did not sign. What others sign still counts, and a round that we cannot speak in is left in time.
+pub(crate) fn upon_sign_refused(height: &mut Height, turn: &mut Turn, number: u32, kind: Kind) {
+    let Some(round) = height.round.as_mut().filter(|round| round.number == number) else { return };
+    if kind == Kind::RoundChange {
+        round.refused = true;
+        settle(height, turn);
+    }
+}
+
+/// Sets the end of patience with the round in hand.
+pub(crate) fn set_deadline(height: &mut Height, turn: &mut Turn, at: u64) {
+    let number = height.number();
+    let Some(round) = height.round.as_mut() else { return };
+    round.deadline = Some(at);
+    turn.push(Effect::SetTimer { timer: timer(number, round.number), at });
+}
+
+fn set_resend(height: &Height, turn: &mut Turn) {
+    let at = turn.now.saturating_add(clock::resend_period_ms(&height.parent));
+    turn.push(Effect::SetTimer { timer: Timer::Resend { height: height.number() }, at });
+}
+
+fn timer(height: u64, round: u32) -> Timer {
+    Timer::Round { height, round }
+}
