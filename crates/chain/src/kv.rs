@@ -490,7 +490,8 @@ mod tests {
         for round in 0..100u8 {
             let held = store.snapshot();
             put(&store, b"a", Some(&[round]));
-            put(&store, b"b", if round % 2 == 0 { Some(&[round]) } else { None });
+            let value = [round];
+            put(&store, b"b", (round % 2 == 0).then_some(&value[..]));
             drop(held);
         }
         put(&store, b"z", Some(b"end"));

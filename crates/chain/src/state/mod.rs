@@ -1,125 +1,147 @@
 //! The state: flat tables, the trie beside them, and views of any kept height.
+//!
+//! - **Flat rows** (accounts, slots, code) hold the head. The tables are keyed by the hash that the trie uses, so that a
+//!   trie leaf is found from its path; hashes are kept beside decoded rows in a bounded cache and computed once.
+//! - **History**: when a block changes a row, the row from before is kept under (key, block). The value at height h is
+//!   the first such row above h, else the flat row. So any kept height costs one ordered seek a read.
+//! - **Branch records** of the trie ([`crate::trie`]) are derived from the flat rows. They are not written with every
+//!   block: changed records wait in memory and go, each once, into the batch of the block that fills
+//!   [`StateSettings::trie_unwritten`] or comes [`MAX_TRIE_LAG`] blocks after the last writing. The upper records change
+//!   in every block, so this saves most of the trie's writing. After a crash the missing part is computed again from
+//!   the changed keys of the last blocks ([`Table::Changes`](crate::kv::Table::Changes)) and checked against the root.
+//! - **Proofs** of recent heights undo the changed keys in a throw-away copy of the touched records.
+//!
+//! One writer prepares, applies, commits and then says [`State::committed`]; readers take [`StateAt`], which never
+//! changes. A prepared change that is dropped leaves no trace.
 
+mod cache;
+mod commit;
+mod history;
+mod prepare;
+mod retrace;
+mod rows;
 mod types;
+mod view;
+
+#[cfg(test)]
+mod tests;
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
-use alloy_primitives::{Address, B256, U256};
-use revm::bytecode::Bytecode;
+use alloy_primitives::B256;
+use parking_lot::RwLock;
 
-use crate::kv::{Batch, Store};
+use crate::kv::{Read, Store, Table};
+use crate::trie::EMPTY_ROOT_HASH;
 
+pub use prepare::Prepared;
 pub use types::{
     Account, AccountChange, AccountProof, Retention, SlotProof, StateChanges, StateError, StateSettings,
 };
+pub use view::StateAt;
 
-/// Fewest blocks whose differences are kept, whatever [`Retention`] says.
-pub const MIN_KEEP: u64 = 256;
+use rows::{POSITION, Position};
+use view::{Caches, Unwritten, View};
+
+/// Fewest blocks whose differences are kept, whatever [`Retention`] says: enough to compute unwritten branch records
+/// again and to serve callers that ask a little behind the head.
+pub const MIN_KEEP: u64 = 128;
+
+/// Blocks for which the lists of changed keys are kept in an archive: how far back proofs can reach.
+pub const CHANGES_KEPT: u64 = 512;
+
+/// Most blocks that the stored branch records may be behind the head; bounds the work after a crash.
+pub const MAX_TRIE_LAG: u64 = 64;
 
 /// The state at the head, and the door to older heights. Shared by `Arc`; one writer, any number of readers.
 pub struct State {
     store: Arc<dyn Store>,
-}
-
-/// The state after one block, unchanging while later blocks commit. Cheap to clone.
-#[derive(Clone)]
-pub struct StateAt {
-    number: u64,
-    root: B256,
-}
-
-/// Changes whose root is known and that are not written yet. Dropping it undoes everything.
-pub struct Prepared {
-    root: B256,
-}
-
-impl Prepared {
-    /// State root after the changes.
-    pub fn root(&self) -> B256 {
-        self.root
-    }
+    settings: StateSettings,
+    caches: Arc<Caches>,
+    published: RwLock<Arc<View>>,
 }
 
 impl State {
-    /// Opens the state of `store`, which may be empty (then only `prepare` of the genesis makes sense).
+    /// Opens the state of `store`, which may be empty (then only the genesis can be prepared). Branch records that a
+    /// crash left unwritten are computed again here.
+    ///
+    /// # Errors
+    /// What the store says; [`StoreError::Corrupt`](crate::kv::StoreError::Corrupt) when the tables contradict each other.
     pub fn open(store: Arc<dyn Store>, settings: StateSettings) -> Result<State, StateError> {
-        let _ = settings;
-        Ok(State { store })
+        let snapshot = store.snapshot();
+        let position = match snapshot.get(Table::Meta, POSITION)? {
+            Some(row) => Some(Position::decode(&row)?),
+            None => None,
+        };
+        let unwritten = match &position {
+            Some(position) => retrace::recover(Arc::clone(&snapshot), position)?,
+            None => Unwritten::default(),
+        };
+        let view = View::new(position, snapshot, unwritten);
+        let caches = Caches::new(&settings);
+        caches.head.store(view.version(), Ordering::SeqCst);
+        Ok(State { store, settings, caches: Arc::new(caches), published: RwLock::new(Arc::new(view)) })
     }
 
     /// The state at the head. Before the genesis: the empty state, numbered 0.
     pub fn head(&self) -> StateAt {
-        let _ = &self.store;
-        StateAt { number: 0, root: B256::ZERO }
+        let view = self.view();
+        StateAt::new(view.number(), view, Arc::clone(&self.caches))
     }
 
     /// Block and root of the head, or `None` before the genesis was committed.
     pub fn position(&self) -> Option<(u64, B256)> {
-        None
+        self.view().position.map(|position| (position.number, position.root))
+    }
+
+    /// Oldest block whose state can be read.
+    pub fn oldest(&self) -> u64 {
+        self.view().position.map_or(0, |position| position.oldest)
     }
 
     /// The state after block `number`.
+    ///
+    /// # Errors
+    /// [`StateError::Ahead`] above the head, [`StateError::Pruned`] below what is kept.
     pub fn at(&self, number: u64) -> Result<StateAt, StateError> {
-        Err(StateError::Ahead { asked: number, head: 0 })
+        let view = self.view();
+        let (head, oldest) = view.position.map_or((0, 0), |position| (position.number, position.oldest));
+        if number > head {
+            return Err(StateError::Ahead { asked: number, head });
+        }
+        if number < oldest {
+            return Err(StateError::Pruned { asked: number, oldest });
+        }
+        Ok(StateAt::new(number, view, Arc::clone(&self.caches)))
     }
 
-    /// Computes the root that `changes` on the head lead to, writing nothing.
-    pub fn prepare(&self, changes: &StateChanges) -> Result<Prepared, StateError> {
-        let _ = changes;
-        Ok(Prepared { root: B256::ZERO })
+    /// Bytes that caches and unwritten branch records take in memory.
+    pub fn memory(&self) -> usize {
+        self.caches.bytes() + self.view().unwritten.bytes()
     }
 
-    /// Adds everything block `number` changes in the state to the block's batch. Only the writer calls it, then commits
-    /// the batch, then calls [`State::committed`]; a batch that is not committed leaves no trace here.
-    pub fn apply(&self, number: u64, prepared: &Prepared, batch: &mut Batch) -> Result<(), StateError> {
-        let _ = (number, prepared, batch);
-        Ok(())
-    }
-
-    /// Moves the head and the caches to the committed block. `prepared` is the one given to the last [`State::apply`].
-    pub fn committed(&self, number: u64, prepared: &Prepared) -> Result<(), StateError> {
-        let _ = (number, prepared);
-        Ok(())
+    fn view(&self) -> Arc<View> {
+        Arc::clone(&self.published.read())
     }
 }
 
-impl StateAt {
-    /// The block after which this state holds.
-    pub fn number(&self) -> u64 {
-        self.number
-    }
+/// The root of a state without accounts.
+pub const EMPTY_STATE_ROOT: B256 = EMPTY_ROOT_HASH;
 
-    /// Root of the head this view was taken at, when the view is of the head; else unknown here (the header has it).
-    pub fn root(&self) -> B256 {
-        self.root
+/// A flat row or a history row, whichever says what the key's value was after block `number`, as stored bytes; `None`
+/// or empty when it had none. `head` is the newest block of `read`.
+fn stored_at(
+    read: &dyn Read,
+    flat: Table,
+    key: &[u8],
+    number: u64,
+    head: u64,
+) -> Result<Option<Vec<u8>>, StateError> {
+    if number < head
+        && let Some(before) = history::first_after(read, flat, key, number)?
+    {
+        return Ok(Some(before).filter(|row| !row.is_empty()));
     }
-
-    /// The account, or `None` when it does not exist.
-    pub fn account(&self, address: Address) -> Result<Option<Account>, StateError> {
-        let _ = address;
-        Ok(None)
-    }
-
-    /// The value of a slot; zero when absent.
-    pub fn slot(&self, address: Address, slot: U256) -> Result<U256, StateError> {
-        let _ = (address, slot);
-        Ok(U256::ZERO)
-    }
-
-    /// Analysed code by its hash, or `None` when no account ever had it. The hash of nothing gives empty code.
-    pub fn code(&self, hash: B256) -> Result<Option<Bytecode>, StateError> {
-        let _ = hash;
-        Ok(None)
-    }
-
-    /// Proof of an account and some of its slots in this state.
-    pub fn proof(&self, address: Address, slots: &[U256]) -> Result<AccountProof, StateError> {
-        Ok(AccountProof {
-            address,
-            account: None,
-            storage_root: B256::ZERO,
-            nodes: Vec::new(),
-            slots: slots.iter().map(|slot| SlotProof { slot: *slot, value: U256::ZERO, nodes: Vec::new() }).collect(),
-        })
-    }
+    Ok(read.get(flat, key)?)
 }

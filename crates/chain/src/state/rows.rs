@@ -1,0 +1,273 @@
+//! Rows of the flat tables and of the history, as bytes.
+
+use alloy_primitives::{Address, B256, KECCAK256_EMPTY, U256, keccak256};
+use alloy_trie::{EMPTY_ROOT_HASH, TrieAccount};
+
+use super::Account;
+use crate::kv::{StoreError, Table};
+
+/// An account with the root of its storage: a row of [`Table::Accounts`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct AccountRow {
+    pub account: Account,
+    pub storage_root: B256,
+}
+
+const HAS_CODE: u8 = 0x10;
+const HAS_STORAGE: u8 = 0x20;
+
+impl AccountRow {
+    /// `flags | nonce length ‖ balance length ‖ nonce ‖ balance [‖ code hash] [‖ storage root]`, numbers without leading
+    /// zero bytes. Never empty, so that an empty row can stand for "no account".
+    pub fn encode(&self) -> Vec<u8> {
+        let nonce = self.account.nonce.to_be_bytes();
+        let nonce = trimmed(&nonce);
+        let balance = self.account.balance.to_be_bytes::<32>();
+        let balance = trimmed(&balance);
+        let mut row = Vec::with_capacity(2 + nonce.len() + balance.len() + 64);
+        let has_code = self.account.code_hash != KECCAK256_EMPTY;
+        let has_storage = self.storage_root != EMPTY_ROOT_HASH;
+        row.push(nonce.len() as u8 | if has_code { HAS_CODE } else { 0 } | if has_storage { HAS_STORAGE } else { 0 });
+        row.push(balance.len() as u8);
+        row.extend_from_slice(nonce);
+        row.extend_from_slice(balance);
+        if has_code {
+            row.extend_from_slice(self.account.code_hash.as_slice());
+        }
+        if has_storage {
+            row.extend_from_slice(self.storage_root.as_slice());
+        }
+        row
+    }
+
+    /// The row of stored bytes.
+    pub fn decode(table: Table, row: &[u8]) -> Result<AccountRow, StoreError> {
+        let bad = || StoreError::corrupt(table, format!("account row of {} bytes", row.len()));
+        let [flags, balance_length, rest @ ..] = row else { return Err(bad()) };
+        let nonce_length = usize::from(flags & 0x0f);
+        if nonce_length > 8 || *balance_length > 32 || flags & !(0x0f | HAS_CODE | HAS_STORAGE) != 0 {
+            return Err(bad());
+        }
+        let (nonce, rest) = rest.split_at_checked(nonce_length).ok_or_else(bad)?;
+        let (balance, rest) = rest.split_at_checked(usize::from(*balance_length)).ok_or_else(bad)?;
+        let mut number = [0; 8];
+        number[8 - nonce.len()..].copy_from_slice(nonce);
+        let mut hashes = rest.chunks(32);
+        let mut hash = |flag: u8, otherwise: B256| match flags & flag {
+            0 => Ok(otherwise),
+            _ => hashes.next().and_then(|bytes| B256::try_from(bytes).ok()).ok_or_else(bad),
+        };
+        let code_hash = hash(HAS_CODE, KECCAK256_EMPTY)?;
+        let storage_root = hash(HAS_STORAGE, EMPTY_ROOT_HASH)?;
+        if hashes.next().is_some() {
+            return Err(bad());
+        }
+        Ok(AccountRow {
+            account: Account {
+                nonce: u64::from_be_bytes(number),
+                balance: U256::from_be_slice(balance),
+                code_hash,
+            },
+            storage_root,
+        })
+    }
+
+    /// What the account's leaf in the trie holds.
+    pub fn leaf(&self) -> Vec<u8> {
+        alloy_rlp::encode(TrieAccount {
+            nonce: self.account.nonce,
+            balance: self.account.balance,
+            storage_root: self.storage_root,
+            code_hash: self.account.code_hash,
+        })
+    }
+}
+
+/// A value without leading zero bytes; zero is empty.
+pub(super) fn encode_value(value: U256) -> Vec<u8> {
+    trimmed(&value.to_be_bytes::<32>()).to_vec()
+}
+
+/// The value of stored bytes.
+pub(super) fn decode_value(table: Table, bytes: &[u8]) -> Result<U256, StoreError> {
+    U256::try_from_be_slice(bytes)
+        .ok_or_else(|| StoreError::corrupt(table, format!("slot value of {} bytes, expected at most 32", bytes.len())))
+}
+
+/// What a slot's leaf in the storage trie holds; `None` for zero, which has no leaf.
+pub(super) fn slot_leaf(value: U256) -> Option<Vec<u8>> {
+    (!value.is_zero()).then(|| alloy_rlp::encode(value))
+}
+
+fn trimmed(bytes: &[u8]) -> &[u8] {
+    let zeros = bytes.iter().take_while(|byte| **byte == 0).count();
+    &bytes[zeros..]
+}
+
+/// Key of an account in the trie and in the tables.
+pub(super) fn address_key(address: Address) -> B256 {
+    keccak256(address)
+}
+
+/// Key of a slot in its account's storage trie.
+pub(super) fn slot_key(slot: U256) -> B256 {
+    keccak256(slot.to_be_bytes::<32>())
+}
+
+/// Key of a row in [`Table::Slots`].
+pub(super) fn slot_row(owner: &B256, slot: &B256) -> [u8; 64] {
+    let mut key = [0; 64];
+    key[..32].copy_from_slice(owner.as_slice());
+    key[32..].copy_from_slice(slot.as_slice());
+    key
+}
+
+/// Key of a row in a history table: the flat row's key and the block that changed it.
+pub(super) fn history_row(flat: &[u8], block: u64) -> Vec<u8> {
+    let mut key = Vec::with_capacity(flat.len() + 8);
+    key.extend_from_slice(flat);
+    key.extend_from_slice(&block.to_be_bytes());
+    key
+}
+
+/// The keys whose rows one block changed, as [`Table::Changes`] keeps them: accounts, and slots by account. Sorted.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct ChangedKeys {
+    pub accounts: Vec<B256>,
+    pub slots: Vec<(B256, Vec<B256>)>,
+}
+
+impl ChangedKeys {
+    pub fn is_empty(&self) -> bool {
+        self.accounts.is_empty() && self.slots.is_empty()
+    }
+
+    /// `count (4) ‖ accounts ‖ (owner ‖ count (4) ‖ slots)…`
+    pub fn encode(&self) -> Vec<u8> {
+        let slots: usize = self.slots.iter().map(|(_, slots)| 36 + 32 * slots.len()).sum();
+        let mut row = Vec::with_capacity(4 + 32 * self.accounts.len() + slots);
+        row.extend_from_slice(&(self.accounts.len() as u32).to_be_bytes());
+        for account in &self.accounts {
+            row.extend_from_slice(account.as_slice());
+        }
+        for (owner, slots) in &self.slots {
+            row.extend_from_slice(owner.as_slice());
+            row.extend_from_slice(&(slots.len() as u32).to_be_bytes());
+            for slot in slots {
+                row.extend_from_slice(slot.as_slice());
+            }
+        }
+        row
+    }
+
+    pub fn decode(row: &[u8]) -> Result<ChangedKeys, StoreError> {
+        let mut rest = row;
+        let mut keys = ChangedKeys { accounts: hashes(&mut rest)?, slots: Vec::new() };
+        while !rest.is_empty() {
+            let owner = hash(&mut rest)?;
+            keys.slots.push((owner, hashes(&mut rest)?));
+        }
+        Ok(keys)
+    }
+}
+
+fn hash(rest: &mut &[u8]) -> Result<B256, StoreError> {
+    let (hash, after) = rest.split_first_chunk::<32>().ok_or_else(cut_short)?;
+    *rest = after;
+    Ok(B256::from(*hash))
+}
+
+fn hashes(rest: &mut &[u8]) -> Result<Vec<B256>, StoreError> {
+    let (count, after) = rest.split_first_chunk::<4>().ok_or_else(cut_short)?;
+    let bytes = u32::from_be_bytes(*count) as usize * 32;
+    let (list, after) = after.split_at_checked(bytes).ok_or_else(cut_short)?;
+    *rest = after;
+    Ok(list.chunks_exact(32).map(B256::from_slice).collect())
+}
+
+fn cut_short() -> StoreError {
+    StoreError::corrupt(Table::Changes, "list of changed keys is cut short")
+}
+
+/// Where the state stands: the one row of [`Table::Meta`] that belongs to it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Position {
+    /// Newest block whose changes are in the flat tables.
+    pub number: u64,
+    /// State root after it.
+    pub root: B256,
+    /// The block that the stored branch records belong to; at most `number`.
+    pub trie_number: u64,
+    /// State root after that block.
+    pub trie_root: B256,
+    /// Oldest block whose state can be read.
+    pub oldest: u64,
+}
+
+/// Key of the position in [`Table::Meta`].
+pub(super) const POSITION: &[u8] = b"state";
+
+impl Position {
+    pub fn encode(&self) -> Vec<u8> {
+        let mut row = Vec::with_capacity(88);
+        row.extend_from_slice(&self.number.to_be_bytes());
+        row.extend_from_slice(self.root.as_slice());
+        row.extend_from_slice(&self.trie_number.to_be_bytes());
+        row.extend_from_slice(self.trie_root.as_slice());
+        row.extend_from_slice(&self.oldest.to_be_bytes());
+        row
+    }
+
+    pub fn decode(row: &[u8]) -> Result<Position, StoreError> {
+        let bad = || StoreError::corrupt(Table::Meta, format!("state position of {} bytes, expected 88", row.len()));
+        let row: &[u8; 88] = row.try_into().map_err(|_| bad())?;
+        let number = |at: usize| row[at..at + 8].iter().fold(0, |number, byte| number << 8 | u64::from(*byte));
+        let position = Position {
+            number: number(0),
+            root: B256::from_slice(&row[8..40]),
+            trie_number: number(40),
+            trie_root: B256::from_slice(&row[48..80]),
+            oldest: number(80),
+        };
+        (position.trie_number <= position.number && position.oldest <= position.number)
+            .then_some(position)
+            .ok_or_else(bad)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn account_rows_survive() {
+        let hash = B256::repeat_byte(9);
+        for nonce in [0, 1, 255, 256, u64::MAX] {
+            for balance in [U256::ZERO, U256::from(1), U256::from(10).pow(U256::from(18)), U256::MAX] {
+                for (code_hash, storage_root) in
+                    [(KECCAK256_EMPTY, EMPTY_ROOT_HASH), (hash, EMPTY_ROOT_HASH), (KECCAK256_EMPTY, hash), (hash, hash)]
+                {
+                    let row = AccountRow { account: Account { nonce, balance, code_hash }, storage_root };
+                    let bytes = row.encode();
+                    assert_eq!(AccountRow::decode(Table::Accounts, &bytes).expect("decodes"), row);
+                    for cut in 0..bytes.len() {
+                        assert_ne!(AccountRow::decode(Table::Accounts, &bytes[..cut]).ok(), Some(row));
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn changed_keys_and_positions_survive() {
+        let key = B256::repeat_byte;
+        let keys = ChangedKeys { accounts: vec![key(1), key(2)], slots: vec![(key(1), vec![key(3)]), (key(4), vec![])] };
+        let bytes = keys.encode();
+        assert_eq!(ChangedKeys::decode(&bytes).expect("decodes"), keys);
+        assert!(ChangedKeys::decode(&bytes[..bytes.len() - 1]).is_err());
+        assert!(ChangedKeys::default().is_empty());
+        let position = Position { number: 9, root: key(1), trie_number: 7, trie_root: key(2), oldest: 3 };
+        assert_eq!(Position::decode(&position.encode()).expect("decodes"), position);
+        assert!(Position::decode(&position.encode()[1..]).is_err());
+    }
+}

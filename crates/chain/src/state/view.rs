@@ -1,0 +1,392 @@
+//! Reading: one committed moment, and the heights below it.
+
+use std::collections::BTreeMap;
+use std::ops::ControlFlow;
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+
+use alloy_primitives::map::HashMap;
+use alloy_primitives::{Address, B256, Bytes, KECCAK256_EMPTY, U256};
+use revm::bytecode::Bytecode;
+
+use super::cache::Cache;
+use super::rows::{AccountRow, Position, address_key, decode_value, slot_key, slot_leaf, slot_row};
+use super::{Account, AccountProof, StateError, StateSettings, retrace, stored_at};
+use crate::kv::{Read, StoreError, Table, prefix_end};
+use crate::trie::{EMPTY_ROOT_HASH, Nibbles, Record, TrieRead, encode_path, key_path, lowest_key};
+
+/// Which branch record: of the account trie, or of one account's storage trie.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) struct RecordKey {
+    /// Whose storage trie; `None` for the account trie.
+    pub owner: Option<B256>,
+    pub path: Nibbles,
+}
+
+impl RecordKey {
+    pub fn table(&self) -> Table {
+        if self.owner.is_some() { Table::StorageTrie } else { Table::AccountTrie }
+    }
+
+    pub fn row(&self) -> Vec<u8> {
+        encode_path(self.owner.as_ref().map_or(&[], B256::as_slice), &self.path)
+    }
+}
+
+/// Changed branch records of one block, or of several merged; `None` where one is to be removed.
+#[derive(Clone, Default)]
+pub(super) struct RecordChanges {
+    pub records: HashMap<RecordKey, Option<Arc<[u8]>>>,
+    /// What they take in memory, about.
+    pub bytes: usize,
+}
+
+/// Bytes that a changed record takes beside its own.
+const CHANGE_OVERHEAD: usize = 128;
+
+impl RecordChanges {
+    pub fn set(&mut self, key: RecordKey, record: Option<Arc<[u8]>>) {
+        self.bytes += CHANGE_OVERHEAD + record.as_ref().map_or(0, |record| record.len());
+        if let Some(old) = self.records.insert(key, record) {
+            self.bytes -= CHANGE_OVERHEAD + old.map_or(0, |record| record.len());
+        }
+    }
+}
+
+/// Changed branch records that the store does not have yet, in layers that are never changed, so that views share them.
+/// A layer is at least four times as large as the next newer one: few layers to look through, each record copied seldom.
+#[derive(Clone, Default)]
+pub(super) struct Unwritten {
+    /// Oldest first.
+    layers: Vec<Arc<RecordChanges>>,
+}
+
+impl Unwritten {
+    /// The newest change of a record: `None` when it has none, `Some(None)` when it is to be removed.
+    pub fn get(&self, key: &RecordKey) -> Option<&Option<Arc<[u8]>>> {
+        self.layers.iter().rev().find_map(|layer| layer.records.get(key))
+    }
+
+    /// These changes and then `newer`.
+    pub fn with(&self, newer: Arc<RecordChanges>) -> Unwritten {
+        let mut layers = self.layers.clone();
+        if newer.records.is_empty() {
+            return Unwritten { layers };
+        }
+        let mut top = newer;
+        while let Some(below) = layers.pop_if(|below| below.records.len() < 4 * top.records.len()) {
+            let mut merged = Arc::unwrap_or_clone(below);
+            for (key, record) in &top.records {
+                merged.set(*key, record.clone());
+            }
+            top = Arc::new(merged);
+        }
+        layers.push(top);
+        Unwritten { layers }
+    }
+
+    /// All changes as one set.
+    pub fn merged(&self) -> RecordChanges {
+        let mut all = RecordChanges::default();
+        for layer in &self.layers {
+            for (key, record) in &layer.records {
+                all.set(*key, record.clone());
+            }
+        }
+        all
+    }
+
+    /// What the layers take in memory, about.
+    pub fn bytes(&self) -> usize {
+        self.layers.iter().map(|layer| layer.bytes).sum()
+    }
+}
+
+/// What all views share: decoded rows in front of the store.
+pub(super) struct Caches {
+    /// Version of the head: its block + 1, or 0 before the genesis.
+    pub head: AtomicU64,
+    /// Account rows with their keys.
+    pub accounts: Cache<Address, (B256, Option<AccountRow>)>,
+    /// Slot values with their keys.
+    pub slots: Cache<(Address, U256), (B256, U256)>,
+    pub code: Cache<B256, Bytecode>,
+    pub records: Cache<RecordKey, Arc<[u8]>>,
+}
+
+impl Caches {
+    pub fn new(settings: &StateSettings) -> Self {
+        Caches {
+            head: AtomicU64::new(0),
+            accounts: Cache::new(settings.account_cache),
+            slots: Cache::new(settings.slot_cache),
+            code: Cache::new(settings.code_cache),
+            records: Cache::new(settings.trie_cache),
+        }
+    }
+
+    pub fn bytes(&self) -> usize {
+        self.accounts.bytes() + self.slots.bytes() + self.code.bytes() + self.records.bytes()
+    }
+}
+
+/// Bytes of analysed code: the code, a bit a byte for jump targets, the object around them.
+pub(super) fn code_bytes(code: &Bytecode) -> usize {
+    let length = code.original_byte_slice().len();
+    length + length / 8 + 256
+}
+
+/// One committed moment.
+pub(super) struct View {
+    pub position: Option<Position>,
+    pub snapshot: Arc<dyn Read>,
+    pub unwritten: Unwritten,
+}
+
+impl View {
+    pub fn new(position: Option<Position>, snapshot: Arc<dyn Read>, unwritten: Unwritten) -> Self {
+        View { position, snapshot, unwritten }
+    }
+
+    pub fn number(&self) -> u64 {
+        self.position.map_or(0, |position| position.number)
+    }
+
+    pub fn root(&self) -> B256 {
+        self.position.map_or(EMPTY_ROOT_HASH, |position| position.root)
+    }
+
+    pub fn version(&self) -> u64 {
+        self.position.map_or(0, |position| position.number + 1)
+    }
+}
+
+/// One trie in a view.
+pub(super) struct TrieView<'a> {
+    pub view: &'a View,
+    pub owner: Option<B256>,
+    /// The caches, when the view is the head and its writer asks.
+    pub caches: Option<&'a Caches>,
+    /// Leaves that [`TrieRead::leaf`] must pass over, because the flat rows are of another height than the records.
+    pub hidden: Option<&'a BTreeMap<B256, Option<Vec<u8>>>>,
+}
+
+impl TrieRead for TrieView<'_> {
+    fn record(&self, path: &Nibbles) -> Result<Option<Record>, StoreError> {
+        let key = RecordKey { owner: self.owner, path: *path };
+        let decode = |bytes: &[u8]| {
+            Record::decode(bytes).map_err(|problem| StoreError::corrupt(key.table(), format!("{path:?}: {problem}")))
+        };
+        let version = self.view.version();
+        if let Some(bytes) = self.caches.and_then(|caches| caches.records.get(&key, version)) {
+            return decode(&bytes).map(Some);
+        }
+        let bytes: Arc<[u8]> = match self.view.unwritten.get(&key) {
+            Some(Some(bytes)) => Arc::clone(bytes),
+            Some(None) => return Ok(None),
+            None => match self.view.snapshot.get(key.table(), &key.row())? {
+                Some(bytes) => bytes.into(),
+                None => return Ok(None),
+            },
+        };
+        let record = decode(&bytes)?;
+        if let Some(caches) = self.caches {
+            let heap = bytes.len();
+            caches.records.keep(&caches.head, version, key, bytes, heap);
+        }
+        Ok(Some(record))
+    }
+
+    fn leaf(&self, path: &Nibbles) -> Result<Option<(Nibbles, Vec<u8>)>, StoreError> {
+        let prefix = self.owner.as_ref().map_or(&[][..], B256::as_slice);
+        let table = if self.owner.is_some() { Table::Slots } else { Table::Accounts };
+        let from = [prefix, lowest_key(path).as_slice()].concat();
+        let mut found = None;
+        self.view.snapshot.range(table, &from, &prefix_end(prefix), false, &mut |key, row| {
+            let Some(key) = key.get(prefix.len()..).and_then(|key| B256::try_from(key).ok()) else {
+                return ControlFlow::Break(());
+            };
+            if self.hidden.is_some_and(|hidden| hidden.contains_key(&key)) && key_path(&key).starts_with(path) {
+                return ControlFlow::Continue(());
+            }
+            found = Some((key, row.to_vec()));
+            ControlFlow::Break(())
+        })?;
+        let Some((key, row)) = found else { return Ok(None) };
+        let value = match table {
+            Table::Slots => slot_leaf(decode_value(table, &row)?).unwrap_or_default(),
+            _ => AccountRow::decode(table, &row)?.leaf(),
+        };
+        Ok(Some((key_path(&key), value)))
+    }
+}
+
+/// The state after one block, unchanging while later blocks commit. Cheap to clone; holding one for long keeps old rows
+/// of the store alive.
+#[derive(Clone)]
+pub struct StateAt {
+    number: u64,
+    view: Arc<View>,
+    caches: Arc<Caches>,
+}
+
+impl StateAt {
+    pub(super) fn new(number: u64, view: Arc<View>, caches: Arc<Caches>) -> Self {
+        StateAt { number, view, caches }
+    }
+
+    pub(super) fn view(&self) -> &View {
+        &self.view
+    }
+
+    pub(super) fn caches(&self) -> &Caches {
+        &self.caches
+    }
+
+    fn is_head(&self) -> bool {
+        self.number == self.view.number()
+    }
+
+    /// The block after which this state holds.
+    pub fn number(&self) -> u64 {
+        self.number
+    }
+
+    /// The state root, known here only for the block that was the head when the view was taken; other blocks' roots are
+    /// in their headers.
+    pub fn root(&self) -> Option<B256> {
+        self.is_head().then(|| self.view.root())
+    }
+
+    /// The account, or `None` when it does not exist.
+    pub fn account(&self, address: Address) -> Result<Option<Account>, StateError> {
+        Ok(self.account_row(address)?.1.map(|row| row.account))
+    }
+
+    /// The value of a slot; zero when absent.
+    pub fn slot(&self, address: Address, slot: U256) -> Result<U256, StateError> {
+        Ok(self.slot_value(address, slot)?.1)
+    }
+
+    /// Analysed code by its hash, or `None` when no account ever had it. The hash of nothing gives empty code.
+    pub fn code(&self, hash: B256) -> Result<Option<Bytecode>, StateError> {
+        if hash == KECCAK256_EMPTY {
+            return Ok(Some(Bytecode::default()));
+        }
+        if let Some(code) = self.caches.code.get(&hash, u64::MAX) {
+            return Ok(Some(code));
+        }
+        let Some(bytes) = self.view.snapshot.get(Table::Code, hash.as_slice())? else { return Ok(None) };
+        let code = analysed(Bytes::from(bytes));
+        self.caches.code.set(0, hash, code.clone(), code_bytes(&code));
+        Ok(Some(code))
+    }
+
+    /// Root of an account's storage trie; the empty root when it has none or does not exist.
+    pub fn storage_root(&self, address: Address) -> Result<B256, StateError> {
+        Ok(self.account_row(address)?.1.map_or(EMPTY_ROOT_HASH, |row| row.storage_root))
+    }
+
+    /// Proof of an account and some of its slots in this state.
+    ///
+    /// # Errors
+    /// [`StateError::ProofTooOld`] when more has changed since than a proof may undo.
+    pub fn proof(&self, address: Address, slots: &[U256]) -> Result<AccountProof, StateError> {
+        retrace::prove(self, address, slots)
+    }
+
+    /// Key and row of an account.
+    pub(super) fn account_row(&self, address: Address) -> Result<(B256, Option<AccountRow>), StateError> {
+        if let Some(known) = self.caches.accounts.get(&address, self.number_version()) {
+            return Ok(known);
+        }
+        let hash = address_key(address);
+        let row = self.account_by_key(&hash)?;
+        if self.is_head() {
+            self.caches.accounts.keep(&self.caches.head, self.view.version(), address, (hash, row), 0);
+        }
+        Ok((hash, row))
+    }
+
+    /// The row of an account by its key, past the caches.
+    pub(super) fn account_by_key(&self, hash: &B256) -> Result<Option<AccountRow>, StateError> {
+        let row =
+            stored_at(&*self.view.snapshot, Table::Accounts, hash.as_slice(), self.number, self.view.number())?;
+        Ok(row.map(|row| AccountRow::decode(Table::Accounts, &row)).transpose()?)
+    }
+
+    /// Key and value of a slot.
+    pub(super) fn slot_value(&self, address: Address, slot: U256) -> Result<(B256, U256), StateError> {
+        if let Some(known) = self.caches.slots.get(&(address, slot), self.number_version()) {
+            return Ok(known);
+        }
+        let hash = slot_key(slot);
+        // An account without storage has no slots: the account is nearly always in the cache, the slot is not.
+        let (owner, row) = self.account_row(address)?;
+        let value = match row {
+            Some(row) if row.storage_root != EMPTY_ROOT_HASH => self.slot_by_key(&owner, &hash)?,
+            _ => U256::ZERO,
+        };
+        if self.is_head() {
+            self.caches.slots.keep(&self.caches.head, self.view.version(), (address, slot), (hash, value), 0);
+        }
+        Ok((hash, value))
+    }
+
+    /// The value of a slot by its keys, past the caches.
+    pub(super) fn slot_by_key(&self, owner: &B256, slot: &B256) -> Result<U256, StateError> {
+        let key = slot_row(owner, slot);
+        let row = stored_at(&*self.view.snapshot, Table::Slots, &key, self.number, self.view.number())?;
+        Ok(row.map_or(Ok(U256::ZERO), |row| decode_value(Table::Slots, &row))?)
+    }
+
+    /// The newest version of a row that this state may see.
+    fn number_version(&self) -> u64 {
+        if self.is_head() { self.view.version() } else { self.number + 1 }
+    }
+
+    /// All slots of an account at the head, by key, past the caches.
+    pub(super) fn all_slots(&self, owner: &B256) -> Result<BTreeMap<B256, U256>, StateError> {
+        let mut slots = BTreeMap::new();
+        let mut bad = None;
+        self.view.snapshot.range(Table::Slots, owner.as_slice(), &prefix_end(owner.as_slice()), false, &mut |key, row| {
+            match (B256::try_from(&key[32..]), decode_value(Table::Slots, row)) {
+                (Ok(slot), Ok(value)) => {
+                    slots.insert(slot, value);
+                    ControlFlow::Continue(())
+                }
+                (_, Err(error)) => {
+                    bad = Some(error);
+                    ControlFlow::Break(())
+                }
+                (Err(_), _) => ControlFlow::Continue(()),
+            }
+        })?;
+        bad.map_or(Ok(slots), |error| Err(error.into()))
+    }
+
+    /// Paths of all branch records of an account's storage trie at the head.
+    pub(super) fn all_records(&self, owner: &B256) -> Result<Vec<Nibbles>, StateError> {
+        let mut paths = Vec::new();
+        let prefix = owner.as_slice();
+        self.view.snapshot.range(Table::StorageTrie, prefix, &prefix_end(prefix), false, &mut |key, _| {
+            paths.extend(crate::trie::decode_path(&key[32..]));
+            ControlFlow::Continue(())
+        })?;
+        let unwritten = self.view.unwritten.merged().records;
+        paths.retain(|path| !unwritten.contains_key(&RecordKey { owner: Some(*owner), path: *path }));
+        paths.extend(
+            unwritten
+                .iter()
+                .filter(|(key, record)| key.owner == Some(*owner) && record.is_some())
+                .map(|(key, _)| key.path),
+        );
+        Ok(paths)
+    }
+}
+
+/// Code as the EVM runs it: a delegation when it is one (EIP-7702), else with its jump targets found.
+fn analysed(code: Bytes) -> Bytecode {
+    // Chains from before EIP-3541 may hold code that starts like a delegation and is none.
+    Bytecode::new_raw_checked(code.clone()).unwrap_or_else(|_| Bytecode::new_legacy(code))
+}
