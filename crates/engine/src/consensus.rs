@@ -11,6 +11,7 @@ use ipe_types::{B256, Block, keccak256};
 
 use crate::pace;
 use crate::pool::PickLimits;
+use crate::signing::SignRefusal;
 use crate::replica::{Candidacy, Clock, Level, Output, Put, Replica};
 
 /// Bytes of transactions that a block we build may hold: with header and justification it stays inside the 10 MiB that a
@@ -92,7 +93,11 @@ impl Replica {
                 events.push_back(Event::Received(message));
             }
             Err(refusal) => {
-                put(Output::Log(Level::Warn, format!("the signing gate refused: {refusal}")));
+                let what = format!("the signing gate refused a {:?}: {refusal}", draft.kind());
+                match refusal {
+                    SignRefusal::Journal(_) | SignRefusal::Signer(_) => self.fail(what, put),
+                    _ => put(Output::Log(Level::Warn, what)),
+                }
                 let (height, round, kind) = (draft.height(), draft.round(), draft.kind());
                 events.push_back(Event::SignRefused { height, round, kind });
             }
@@ -125,9 +130,10 @@ impl Replica {
             vanity: self.settings.vanity.clone(),
             vote,
             target_gas_limit: self.settings.target_gas_limit,
+            min_gas_price: self.settings.min_gas_price,
         };
         let began = clock();
-        let deadline = began + self.pace.build_us(params.period_ms);
+        let deadline = began + pace::build_us(params.period_ms, self.settings.build_percent);
         let budget = self.pace.budget();
         let count = usize::try_from(budget / pace::work(21_000, 1)).unwrap_or(usize::MAX).saturating_add(16);
         let mut picks = self.parts.pool.lock().pick(&PickLimits { count, bytes: MAX_BUILD_BYTES });

@@ -17,8 +17,8 @@ const FIRST: u64 = 6_000 * 2 * GAS_A_TRANSACTION;
 const AIM: u64 = 60;
 /// Share of the period, percent, from which a height counts as late.
 const LATE: u64 = 75;
-/// Share of the period, percent, that building may take.
-const BUILD: u64 = 25;
+/// Share of the period, percent, that building may take at most.
+const MOST_BUILD: u64 = 30;
 /// Shortest time given to building, µs.
 const LEAST_BUILD_US: u64 = 10_000;
 
@@ -52,15 +52,16 @@ pub fn work(gas: u64, transactions: u64) -> u64 {
     gas.saturating_add(transactions.saturating_mul(GAS_A_TRANSACTION))
 }
 
+/// How long choosing and executing transactions for a block may take, µs: `percent` of the period, but no more than
+/// [`MOST_BUILD`] of it, since everybody else executes the block again within the same period.
+pub fn build_us(period_ms: u64, percent: u32) -> u64 {
+    (period_ms * 10 * u64::from(percent).min(MOST_BUILD)).max(LEAST_BUILD_US)
+}
+
 impl Pace {
     /// Work that the next block we build may hold, see [`work`].
     pub fn budget(&self) -> u64 {
         self.work
-    }
-
-    /// How long building may take, µs.
-    pub fn build_us(&self, period_ms: u64) -> u64 {
-        (period_ms * 1_000 * BUILD / 100).max(LEAST_BUILD_US)
     }
 
     /// Learns from a height.

@@ -151,6 +151,10 @@ pub struct Settings {
     pub vanity: Bytes,
     /// Gas limit towards which its blocks move; `None` keeps the parent's.
     pub target_gas_limit: Option<u64>,
+    /// Base fee of the blocks it builds where the genesis fixes it to the configured minimum, wei per gas.
+    pub min_gas_price: u64,
+    /// Share of the block period that building may take, percent; see [`crate::pace::build_us`].
+    pub build_percent: u32,
 }
 
 /// The parts that a replica works with.
@@ -313,6 +317,7 @@ impl Replica {
         let announcement = self.gossip.connected(peer, pool.iter().filter(|held| held.ready).map(|held| held.candidate));
         drop(pool);
         announcement.into_iter().for_each(&mut *put);
+        let Some(peer) = self.peers.get_mut(id) else { return };
         if carries(self.settings.topology, peer, &head.validators_next) {
             // Tell it what it has missed of the height in hand.
             for held in self.held.iter() {
@@ -424,8 +429,7 @@ impl Replica {
         self.peers
             .iter_mut()
             .filter(|peer| carries(topology, peer, &head.validators_next) && author != Some(peer.info.address))
-            .filter(|peer| peer.messages.insert(&hash))
-            .map(|peer| peer.info.id)
+            .filter_map(|peer| peer.messages.insert(&hash).then_some(peer.info.id))
             .collect()
     }
 

@@ -379,6 +379,7 @@ impl Sync {
             self.cool(now_ms, peer);
         }
         let mut bodies = bodies.into_iter();
+        let mut arrived = 0;
         for (offset, hash) in request.hashes.iter().enumerate() {
             let number = request.first + offset as u64;
             let Some(link) = self.link_mut(number) else { continue };
@@ -389,12 +390,13 @@ impl Sync {
             link.body = match bodies.next() {
                 Some(body) if !body.transactions.is_empty() || link.header.transactions_root == EMPTY_ROOT => {
                     let bytes = body.length();
-                    self.body_bytes += bytes;
+                    arrived += bytes;
                     BodyState::Here { body, from: peer, bytes }
                 }
                 _ => BodyState::Missing,
             };
         }
+        self.body_bytes += arrived;
         Ok(())
     }
 
