@@ -1,0 +1,561 @@
+use alloy_consensus::{SignableTransaction, TxEip1559, TxLegacy};
+use alloy_primitives::{Bytes, Signature, TxKind};
+use ipe_chain::Feedback;
+use ipe_types::fork::Fork;
+use ipe_types::journal::JournalFile as _;
+
+use super::*;
+use crate::journal::{Fault, MemoryJournal};
+
+fn rules() -> Rules {
+    Rules {
+        chain_id: 7,
+        fork: Fork::London,
+        block_gas_limit: 30_000_000,
+        tx_gas_cap: None,
+        base_fee: Some(0),
+        min_gas_price: 0,
+        fee_cap: None,
+        max_tx_bytes: 1 << 20,
+        period_ms: 1_000,
+    }
+}
+
+fn sender(n: u64) -> Address {
+    Address::from_word(B256::from(U256::from(n + 1)))
+}
+
+fn rich() -> SenderState {
+    SenderState { nonce: 0, balance: U256::MAX, has_code: false }
+}
+
+/// A signature that nobody checks here: the sender is given.
+fn signature(salt: u64) -> Signature {
+    Signature::new(U256::from(salt + 1), U256::from(1), false)
+}
+
+fn legacy(from: u64, nonce: u64, price: u128) -> Arc<Candidate> {
+    let tx = TxLegacy {
+        chain_id: Some(7),
+        nonce,
+        gas_price: price,
+        gas_limit: 21_000,
+        to: TxKind::Call(Address::ZERO),
+        value: U256::ZERO,
+        input: Bytes::new(),
+    };
+    candidate(from, Transaction::Legacy(tx.into_signed(signature(from))))
+}
+
+fn candidate(from: u64, tx: Transaction) -> Arc<Candidate> {
+    Arc::new(Candidate { hash: *tx.tx_hash(), sender: sender(from), tx })
+}
+
+fn offer(candidate: &Arc<Candidate>) -> Offer {
+    Offer::check(candidate.clone(), Origin::Remote, &rules()).unwrap()
+}
+
+fn pool() -> Pool {
+    Pool::new(Settings::default(), rules(), 0)
+}
+
+fn add(pool: &mut Pool, candidate: &Arc<Candidate>) -> Result<Added, Refusal> {
+    pool.add(1_000, offer(candidate), &rich())
+}
+
+fn picked(pool: &Pool) -> Vec<(u64, u64)> {
+    let limits = PickLimits { count: 1_000_000, bytes: usize::MAX };
+    let of = |candidate: Arc<Candidate>| {
+        (U256::from_be_bytes(candidate.sender.into_word().0).to::<u64>() - 1, candidate.tx.nonce())
+    };
+    pool.pick(&limits).remaining().map(of).collect()
+}
+
+fn mine(pool: &mut Pool, now: u64, candidates: &[Arc<Candidate>]) {
+    let transactions: Vec<_> = candidates.iter().map(|candidate| candidate.tx.clone()).collect();
+    let senders: Vec<_> = candidates.iter().map(|candidate| candidate.sender).collect();
+    let number = pool.height + 1;
+    let block = MinedBlock { number, transactions: &transactions, senders: &senders, rules: *pool.rules() };
+    pool.on_block(now, &block, &|_| rich());
+    audit(pool);
+}
+
+/// Every counter and index agrees with the queues.
+fn audit(pool: &Pool) {
+    let (mut count, mut ready, mut bytes, mut local, mut heads) = (0, 0, 0, 0, 0);
+    for (sender, queue) in &pool.senders {
+        assert!(!queue.entries.is_empty());
+        for (nonce, entry) in &queue.entries {
+            assert_eq!(pool.by_hash.get(&entry.candidate.hash), Some(&(*sender, *nonce)));
+            count += 1;
+            bytes += entry.bytes;
+            local += usize::from(entry.local);
+            ready += usize::from(*nonce < queue.ready_end);
+        }
+        for nonce in queue.next..queue.ready_end {
+            assert!(queue.entries.contains_key(&nonce));
+        }
+        assert!(!queue.entries.contains_key(&queue.ready_end));
+        assert!(queue.entries.keys().all(|nonce| *nonce >= queue.next));
+        if let Some(rank) = &queue.rank {
+            assert_eq!(pool.heads.get(rank), Some(sender));
+            heads += 1;
+        }
+        assert_eq!(pool.with_gaps.contains(sender), queue.has_gap);
+        assert_eq!(pool.parked.contains(sender), queue.parked.is_some());
+    }
+    assert_eq!((pool.by_hash.len(), pool.ready, pool.bytes, pool.local), (count, ready, bytes, local));
+    assert_eq!(pool.heads.len(), heads);
+    assert!(pool.with_gaps.iter().chain(&pool.parked).all(|sender| pool.senders.contains_key(sender)));
+}
+
+#[test]
+fn senders_take_turns_and_nonces_stay_in_order() {
+    let mut pool = pool();
+    for nonce in 0..3 {
+        add(&mut pool, &legacy(1, nonce, 0)).unwrap();
+    }
+    add(&mut pool, &legacy(2, 0, 0)).unwrap();
+    add(&mut pool, &legacy(3, 0, 0)).unwrap();
+    add(&mut pool, &legacy(2, 1, 0)).unwrap();
+    assert_eq!(picked(&pool), [(1, 0), (2, 0), (3, 0), (1, 1), (2, 1), (1, 2)]);
+    audit(&pool);
+}
+
+#[test]
+fn a_better_price_comes_first_but_never_before_a_lower_nonce() {
+    let mut pool = pool();
+    add(&mut pool, &legacy(1, 0, 5)).unwrap();
+    add(&mut pool, &legacy(1, 1, 100)).unwrap();
+    add(&mut pool, &legacy(2, 0, 7)).unwrap();
+    add(&mut pool, &legacy(2, 1, 6)).unwrap();
+    add(&mut pool, &legacy(3, 0, 5)).unwrap();
+    assert_eq!(picked(&pool), [(2, 0), (2, 1), (1, 0), (1, 1), (3, 0)]);
+}
+
+#[test]
+fn a_gap_holds_back_its_sender_only_and_closes() {
+    let mut pool = pool();
+    let added = add(&mut pool, &legacy(1, 2, 0)).unwrap();
+    assert!(!added.ready);
+    add(&mut pool, &legacy(2, 0, 0)).unwrap();
+    add(&mut pool, &legacy(1, 0, 0)).unwrap();
+    assert_eq!(picked(&pool), [(2, 0), (1, 0)]);
+    let hashes = |list: Vec<Arc<Candidate>>| list.iter().map(|tx| (tx.sender, tx.tx.nonce())).collect::<Vec<_>>();
+    assert_eq!(hashes(pool.take_fresh(10)), [(sender(2), 0), (sender(1), 0)]);
+    assert_eq!(pool.pending_nonce(&sender(1)), Some(1));
+    add(&mut pool, &legacy(1, 1, 0)).unwrap();
+    assert_eq!(picked(&pool), [(1, 0), (2, 0), (1, 1), (1, 2)].map(|pick| pick).to_vec().sorted());
+    assert_eq!(hashes(pool.take_fresh(10)), [(sender(1), 1), (sender(1), 2)]);
+    assert_eq!(pool.pending_nonce(&sender(1)), Some(3));
+    assert_eq!(
+        add(&mut pool, &legacy(1, 3 + 65, 0)),
+        Err(Refusal::NonceTooDistant { got: 68, most: 67 })
+    );
+    audit(&pool);
+}
+
+trait Sorted {
+    fn sorted(self) -> Vec<(u64, u64)>;
+}
+
+impl Sorted for Vec<(u64, u64)> {
+    /// The order that arrival gives: sender 2 came before sender 1's first includable one.
+    fn sorted(self) -> Vec<(u64, u64)> {
+        vec![(2, 0), (1, 0), (1, 1), (1, 2)]
+    }
+}
+
+#[test]
+fn refusals_have_besus_codes_and_words() {
+    let mut pool = pool();
+    let known = legacy(1, 1, 0);
+    pool.add(0, offer(&known), &SenderState { nonce: 1, ..rich() }).unwrap();
+    let refused = |result: Result<Added, Refusal>| {
+        let refusal = result.unwrap_err();
+        (refusal.code(), refusal.to_string())
+    };
+    assert_eq!(refused(add(&mut pool, &known)), (-32000, "Known transaction".into()));
+    assert_eq!(refused(add(&mut pool, &legacy(1, 0, 0))), (-32001, "Nonce too low".into()));
+    let poor = SenderState { balance: U256::from(20_999), ..rich() };
+    assert_eq!(
+        refused(pool.add(0, offer(&legacy(2, 0, 1)), &poor)),
+        (-32004, "Upfront cost exceeds account balance".into())
+    );
+    assert_eq!(
+        refused(add(&mut pool, &legacy(2, 5_000, 0))),
+        (-32000, "Transaction nonce is too distant from current sender nonce".into())
+    );
+    audit(&pool);
+
+    let check = |change: &dyn Fn(&mut Rules), tx: Transaction| {
+        let mut rules = rules();
+        change(&mut rules);
+        let refusal = Offer::check(candidate(1, tx), Origin::Local, &rules).unwrap_err();
+        (refusal.code(), refusal.to_string())
+    };
+    let plain = || legacy(1, 0, 10).tx.clone();
+    assert_eq!(check(&|rules| rules.chain_id = 8, plain()), (-32000, "Wrong chainId".into()));
+    assert_eq!(
+        check(&|rules| rules.min_gas_price = 11, plain()),
+        (-32009, "Gas price below configured minimum gas price".into())
+    );
+    assert_eq!(
+        check(&|rules| rules.block_gas_limit = 20_000, plain()),
+        (-32005, "Transaction gas limit exceeds block gas limit".into())
+    );
+    assert_eq!(
+        check(&|rules| rules.fee_cap = Some(U256::from(209_999)), plain()),
+        (-32000, "Transaction fee cap exceeded".into())
+    );
+    let dynamic = |fee, tip, gas_limit| {
+        let tx = TxEip1559 {
+            chain_id: 7,
+            gas_limit,
+            max_fee_per_gas: fee,
+            max_priority_fee_per_gas: tip,
+            to: TxKind::Call(Address::ZERO),
+            ..TxEip1559::default()
+        };
+        Transaction::Eip1559(tx.into_signed(signature(0)))
+    };
+    assert_eq!(
+        check(&|_| {}, dynamic(1, 2, 21_000)),
+        (-32000, "Max priority fee per gas exceeds max fee per gas".into())
+    );
+    assert_eq!(check(&|_| {}, dynamic(1, 1, 20_999)), (-32003, "Intrinsic gas exceeds gas limit".into()));
+    assert_eq!(check(&|rules| rules.fork = Fork::Berlin, dynamic(1, 1, 21_000)).0, -32602);
+}
+
+#[test]
+fn an_equally_priced_resend_replaces_without_a_bump() {
+    let mut pool = pool();
+    let first = legacy(1, 0, 10);
+    add(&mut pool, &first).unwrap();
+    let mut other = first.tx.clone();
+    if let Transaction::Legacy(signed) = &other {
+        let mut tx = signed.tx().clone();
+        tx.input = Bytes::from_static(&[1]);
+        tx.gas_limit = 30_000;
+        other = Transaction::Legacy(tx.into_signed(signature(0)));
+    }
+    let second = candidate(1, other);
+    let added = add(&mut pool, &second).unwrap();
+    assert_eq!(added.replaced, Some(first.hash));
+    assert_eq!(pool.why(&first.hash).label(), "dropped");
+    assert_eq!(add(&mut pool, &legacy(1, 0, 9)), Err(Refusal::ReplacementUnderpriced));
+    audit(&pool);
+
+    let settings = Settings { price_bump_percent: 10, ..Settings::default() };
+    let mut pool = Pool::new(settings, rules(), 0);
+    add(&mut pool, &legacy(1, 0, 100)).unwrap();
+    assert_eq!(add(&mut pool, &legacy(1, 0, 109)), Err(Refusal::ReplacementUnderpriced));
+    add(&mut pool, &legacy(1, 0, 110)).unwrap();
+    audit(&pool);
+}
+
+#[test]
+fn a_block_takes_its_own_and_what_it_overtook() {
+    let mut pool = pool();
+    let mine_of_1: Vec<_> = (0..4).map(|nonce| legacy(1, nonce, 0)).collect();
+    for tx in &mine_of_1 {
+        add(&mut pool, tx).unwrap();
+    }
+    // Nonce 0 as held, nonce 1 as another transaction than the one held.
+    let foreign = legacy(1, 1, 3);
+    mine(&mut pool, 2_000, &[mine_of_1[0].clone(), foreign]);
+    assert_eq!(pool.why(&mine_of_1[0].hash), Why::Unknown);
+    assert!(matches!(pool.why(&mine_of_1[1].hash), Why::Dropped { reason: DropReason::NonceUsed { nonce: 1 }, .. }));
+    assert_eq!(picked(&pool), [(1, 2), (1, 3)]);
+    // A client's answer about the account may be a block old.
+    mine(&mut pool, 3_000, &mine_of_1[2..]);
+    assert_eq!(pool.statistics().count, 0);
+    assert_eq!(add(&mut pool, &legacy(1, 3, 9)), Err(Refusal::NonceTooLow { got: 3, expected: 4 }));
+}
+
+#[test]
+fn the_builder_passes_over_what_does_not_fit_and_tells() {
+    let mut pool = pool();
+    for from in 1..4 {
+        for nonce in 0..2 {
+            add(&mut pool, &legacy(from, nonce, 0)).unwrap();
+        }
+    }
+    let mut picks = pool.pick(&PickLimits { count: 100, bytes: usize::MAX });
+    let mut given = Vec::new();
+    let mut feedback = Feedback::Start;
+    while let Some(tx) = picks.next(feedback) {
+        feedback = match (tx.sender, tx.tx.nonce()) {
+            (who, _) if who == sender(1) => Feedback::DoesNotFit { gas_left: 1 },
+            (who, 0) if who == sender(2) => Feedback::Refused { reason: "cannot pay".into() },
+            _ => Feedback::Included { gas_used: 21_000 },
+        };
+        given.push((tx.sender, tx.tx.nonce()));
+    }
+    assert_eq!(given, [(sender(1), 0), (sender(2), 0), (sender(3), 0), (sender(3), 1)]);
+    pool.judged(1_000, picks);
+    audit(&pool);
+    assert!(picked(&pool).iter().all(|(from, _)| *from != 2));
+    let put_off = pool.by_sender(&sender(2), 1).unwrap().hash;
+    assert!(matches!(pool.why(&put_off), Why::PutOff { before: 1, again_at: 2, .. }));
+    mine(&mut pool, 2_000, &[]);
+    mine(&mut pool, 3_000, &[]);
+    assert!(picked(&pool).contains(&(2, 0)));
+    // Refused again and again, it is dropped with the reason, and its successor waits for the nonce.
+    for round in 0..200 {
+        let mut picks = pool.pick(&PickLimits { count: 100, bytes: usize::MAX });
+        let mut feedback = Feedback::Start;
+        while let Some(tx) = picks.next(feedback) {
+            feedback = if tx.sender == sender(2) && tx.tx.nonce() == 0 {
+                Feedback::Refused { reason: "cannot pay".into() }
+            } else {
+                Feedback::Included { gas_used: 21_000 }
+            };
+        }
+        pool.judged(1_000, picks);
+        mine(&mut pool, 4_000 + round, &[]);
+    }
+    assert!(matches!(pool.why(&put_off), Why::NonceMissing { missing: 0, .. }));
+}
+
+#[test]
+fn a_full_pool_keeps_the_better_ones() {
+    let settings = Settings { max_count: 10, ..Settings::default() };
+    let mut pool = Pool::new(settings, rules(), 0);
+    add(&mut pool, &legacy(50, 5, 9)).unwrap();
+    for from in 0..9 {
+        add(&mut pool, &legacy(from, 0, 5)).unwrap();
+    }
+    // What waits behind a gap goes first, whatever it pays.
+    add(&mut pool, &legacy(9, 0, 5)).unwrap();
+    assert!(!pool.senders.contains_key(&sender(50)));
+    assert!(matches!(add(&mut pool, &legacy(10, 0, 5)), Err(Refusal::Full { count: 10, .. })));
+    add(&mut pool, &legacy(10, 0, 6)).unwrap();
+    assert_eq!(picked(&pool)[0], (10, 0));
+    assert_eq!(pool.statistics().count, 10);
+    // The latest of the lowest went.
+    assert!(!pool.senders.contains_key(&sender(9)));
+    audit(&pool);
+}
+
+#[test]
+fn one_sender_has_a_limit_of_its_own() {
+    let settings = Settings { max_per_sender: 3, ..Settings::default() };
+    let mut pool = Pool::new(settings, rules(), 0);
+    for nonce in 0..3 {
+        add(&mut pool, &legacy(1, nonce, 0)).unwrap();
+    }
+    assert_eq!(add(&mut pool, &legacy(1, 3, 0)), Err(Refusal::SenderFull { most: 3 }));
+    add(&mut pool, &legacy(2, 0, 0)).unwrap();
+}
+
+#[test]
+fn what_stays_too_long_is_dropped_with_its_reason() {
+    let settings = Settings { gap_retention_ms: 50_000, retention_ms: 100_000, ..Settings::default() };
+    let mut pool = Pool::new(settings, rules(), 0);
+    let (behind_gap, ready) = (legacy(1, 5, 0), legacy(2, 0, 0));
+    add(&mut pool, &behind_gap).unwrap();
+    add(&mut pool, &ready).unwrap();
+    mine(&mut pool, 61_000, &[]);
+    assert!(matches!(pool.why(&behind_gap.hash), Why::Dropped { reason: DropReason::GapExpired { missing: 0 }, .. }));
+    assert!(matches!(pool.why(&ready.hash), Why::Turn { position: 1, of: 1, .. }));
+    mine(&mut pool, 111_000, &[]);
+    assert!(matches!(pool.why(&ready.hash), Why::Dropped { reason: DropReason::Expired, .. }));
+}
+
+#[test]
+fn a_base_fee_that_moves_reorders() {
+    let mut pool = pool();
+    let tx = TxEip1559 {
+        chain_id: 7,
+        gas_limit: 21_000,
+        max_fee_per_gas: 100,
+        max_priority_fee_per_gas: 3,
+        to: TxKind::Call(Address::ZERO),
+        ..TxEip1559::default()
+    };
+    add(&mut pool, &candidate(1, Transaction::Eip1559(tx.into_signed(signature(1))))).unwrap();
+    let low = legacy(2, 0, 10);
+    add(&mut pool, &low).unwrap();
+    assert_eq!(picked(&pool), [(2, 0), (1, 0)]);
+    let block = MinedBlock { number: 1, transactions: &[], senders: &[], rules: Rules { base_fee: Some(9), ..rules() } };
+    pool.on_block(2_000, &block, &|_| rich());
+    assert_eq!(picked(&pool), [(1, 0), (2, 0)]);
+    let block = MinedBlock { rules: Rules { base_fee: Some(11), ..rules() }, ..block };
+    pool.on_block(3_000, &block, &|_| rich());
+    assert_eq!(picked(&pool), [(1, 0)]);
+    assert!(matches!(pool.why(&low.hash), Why::BelowBaseFee { price: 10, base_fee: 11, nonce: 0 }));
+    audit(&pool);
+}
+
+#[test]
+fn own_transactions_survive_a_restart() {
+    let disk = MemoryJournal::new();
+    let (mut journal, found) = LocalJournal::open(disk.clone()).unwrap();
+    assert!(found.is_empty());
+    let mut pool = pool();
+    let local: Vec<_> = (0..3).map(|nonce| legacy(1, nonce, 0)).collect();
+    for tx in &local {
+        let offer = Offer::check(tx.clone(), Origin::Local, &rules()).unwrap();
+        pool.add(0, offer, &rich()).unwrap();
+    }
+    add(&mut pool, &legacy(2, 0, 0)).unwrap();
+    journal.save(&pool.take_unsaved()).unwrap();
+    assert!(pool.take_unsaved().is_empty());
+    let (_, found) = LocalJournal::open(disk.clone()).unwrap();
+    assert_eq!(found.iter().map(|tx| *tx.tx_hash()).collect::<Vec<_>>(), local.iter().map(|tx| tx.hash).collect::<Vec<_>>());
+    // A torn append is healed by rewriting what still waits.
+    disk.break_at(Fault { at_write: disk.writes(), bytes: 5 });
+    assert!(journal.save(&local[..1]).is_err());
+    disk.repair();
+    assert!(journal.wants_rewrite());
+    mine(&mut pool, 10, &local[..1]);
+    journal.rewrite(&pool.local_waiting()).unwrap();
+    assert!(!journal.wants_rewrite());
+    let (_, found) = LocalJournal::open(disk.clone()).unwrap();
+    assert_eq!(found.len(), 2);
+    assert!(!disk.clone().read_all().unwrap().is_empty());
+}
+
+#[test]
+fn own_transactions_that_nobody_includes_are_announced_again() {
+    let mut pool = pool();
+    let offer = Offer::check(legacy(1, 0, 0), Origin::Local, &rules()).unwrap();
+    pool.add(10_000, offer, &rich()).unwrap();
+    add(&mut pool, &legacy(2, 0, 0)).unwrap();
+    assert!(pool.take_unheard(12_000).is_empty());
+    let again = pool.take_unheard(17_000);
+    assert_eq!(again.len(), 1);
+    assert_eq!(again[0].sender, sender(1));
+    assert!(pool.take_unheard(18_000).is_empty());
+}
+
+#[test]
+fn overload_is_refused_to_clients_and_not_to_peers() {
+    let mut pool = pool();
+    let room = pool.statistics().room as u64;
+    let mut refused = 0;
+    for n in 0..room * 2 {
+        let offer = Offer::check(legacy(n, 0, 0), Origin::Local, &rules()).unwrap();
+        match pool.add(0, offer, &rich()) {
+            Ok(_) => {}
+            Err(Refusal::Overloaded { .. }) => refused += 1,
+            Err(other) => panic!("{other}"),
+        }
+    }
+    assert!(refused as u64 >= room / 2, "{refused} of {room}");
+    add(&mut pool, &legacy(1_000_000, 0, 0)).unwrap();
+    audit(&pool);
+}
+
+mod random {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[derive(Clone, Debug)]
+    enum Step {
+        Add { from: u64, nonce: u64, price: u128 },
+        Mine { most: usize },
+        Skip { from: u64 },
+        Refuse { nth: usize },
+        Wait { ms: u64 },
+    }
+
+    fn steps() -> impl Strategy<Value = Vec<Step>> {
+        let step = prop_oneof![
+            6 => (0..6u64, 0..9u64, 0..3u128).prop_map(|(from, nonce, price)| Step::Add { from, nonce, price }),
+            2 => (0..8usize).prop_map(|most| Step::Mine { most }),
+            1 => (0..6u64).prop_map(|from| Step::Skip { from }),
+            1 => (0..6usize).prop_map(|nth| Step::Refuse { nth }),
+            1 => (0..90_000u64).prop_map(|ms| Step::Wait { ms }),
+        ];
+        proptest::collection::vec(step, 0..120)
+    }
+
+    proptest! {
+        /// Whatever happens, the indexes agree with the queues, and what is picked could be executed in that order.
+        #[test]
+        fn the_pool_stays_consistent(steps in steps()) {
+            let settings = Settings {
+                max_count: 12, max_per_sender: 5, max_gap: 3, gap_retention_ms: 60_000, retention_ms: 200_000, ..Settings::default()
+            };
+            let mut pool = Pool::new(settings, rules(), 0);
+            let mut nonces = [0u64; 6];
+            let mut now = 0;
+            for step in steps {
+                match step {
+                    Step::Add { from, nonce, price } => {
+                        let state = SenderState { nonce: nonces[from as usize], ..rich() };
+                        let _ = pool.add(now, offer(&legacy(from, nonce, price)), &state);
+                    }
+                    Step::Mine { most } => {
+                        let picks: Vec<_> =
+                            pool.pick(&PickLimits { count: most, bytes: usize::MAX }).remaining().collect();
+                        for tx in &picks {
+                            let from = U256::from_be_bytes(tx.sender.into_word().0).to::<usize>() - 1;
+                            prop_assert_eq!(nonces[from], tx.tx.nonce());
+                            nonces[from] += 1;
+                        }
+                        mine(&mut pool, now, &picks);
+                    }
+                    Step::Skip { from } => {
+                        let tx = legacy(from, nonces[from as usize], 77);
+                        nonces[from as usize] += 1;
+                        mine(&mut pool, now, &[tx]);
+                    }
+                    Step::Refuse { nth } => {
+                        let mut picks = pool.pick(&PickLimits { count: 50, bytes: usize::MAX });
+                        let mut feedback = Feedback::Start;
+                        let mut at = 0;
+                        while picks.next(feedback).is_some() {
+                            feedback = if at == nth {
+                                Feedback::Refused { reason: "no".into() }
+                            } else {
+                                Feedback::Included { gas_used: 1 }
+                            };
+                            at += 1;
+                        }
+                        pool.judged(now, picks);
+                    }
+                    Step::Wait { ms } => now += ms,
+                }
+                audit(&pool);
+                prop_assert!(pool.statistics().count <= 12);
+            }
+        }
+    }
+}
+
+/// Figures for the notes; printed with `--nocapture`, bounds generous enough for a debug build on a busy machine.
+#[test]
+fn it_is_fast_enough() {
+    use std::time::Instant;
+    const COUNT: u64 = 20_000;
+    for senders in [100u64, 2_000, COUNT] {
+        let mut pool = pool();
+        let all: Vec<_> = (0..COUNT).map(|n| legacy(n % senders, n / senders, 0)).collect();
+        let offers: Vec<_> = all.iter().map(offer).collect();
+        let started = Instant::now();
+        for offer in offers {
+            pool.add(0, offer, &rich()).unwrap();
+        }
+        let add = started.elapsed();
+        let started = Instant::now();
+        let picks = pool.pick(&PickLimits { count: 5_000, bytes: usize::MAX });
+        let pick = started.elapsed();
+        assert_eq!(picks.len(), 5_000);
+        let block: Vec<_> = picks.remaining().collect();
+        let transactions: Vec<_> = block.iter().map(|tx| tx.tx.clone()).collect();
+        let from: Vec<_> = block.iter().map(|tx| tx.sender).collect();
+        let mined = MinedBlock { number: 1, transactions: &transactions, senders: &from, rules: rules() };
+        let started = Instant::now();
+        pool.on_block(1, &mined, &|_| rich());
+        let block = started.elapsed();
+        println!(
+            "{senders} senders: {:.0} adds/s, pick of 5,000 {pick:?}, on_block of 5,000 {block:?}",
+            COUNT as f64 / add.as_secs_f64()
+        );
+        assert!(add.as_secs() < 5 && pick.as_millis() < 200 && block.as_millis() < 300);
+        assert_eq!(pool.statistics().count, 15_000);
+    }
+}
