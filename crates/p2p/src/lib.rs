@@ -1,1 +1,36 @@
-//! (described by its first commit)
+//! devp2p: connections to other nodes, frames in, frames out.
+//!
+//! [`Network::start`] gives a [`NetworkHandle`] for wishes and a receiver of [`NetEvent`]s. A session's way is: TCP →
+//! keys ([`handshake`]) → [`hello`] → judgement (bans, rules, duplicates, slots) → Status → messages. What a stranger can
+//! make us keep is bounded at each of these steps; each bound is a constant or a field of [`config::Limits`].
+//!
+//! Two tasks serve a session: one reads, decrypts and hands messages over, one encrypts and writes. The sender of a
+//! message queues it from any thread ([`NetworkHandle::send`]); consensus overtakes everything else.
+
+pub mod capability;
+pub mod config;
+pub mod counters;
+mod dial;
+pub mod disconnect;
+pub mod discv4;
+pub mod ecies;
+pub mod event;
+pub mod frame;
+mod handle;
+pub mod handshake;
+pub mod hello;
+pub mod ipe;
+mod link;
+mod listen;
+mod network;
+mod registry;
+mod session;
+pub mod snappy;
+
+pub use config::{Admit, Candidate, ChainIdentity, DiscoveryConfig, Limits, LocalHead, NetworkConfig};
+pub use counters::Snapshot;
+pub use disconnect::Reason;
+pub use event::{Capability, Inbound, NetEvent, PeerId, PeerInfo, Protocol};
+pub use handle::{LocalNode, NetworkHandle};
+pub use ipe::IpeStatus;
+pub use network::{Network, NetworkError};

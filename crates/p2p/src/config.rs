@@ -1,0 +1,168 @@
+//! What a [`Network`](crate::Network) is started with.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use ipe_types::eth::EthVersion;
+use ipe_types::fork_id::ForkIds;
+use ipe_types::{B256, Enode, NodeId, NodeKey, Role, U256};
+use tokio::sync::watch;
+
+use crate::ipe::IpeStatus;
+
+/// Everything that a network needs; nothing is read from files or the environment.
+#[derive(Clone, Debug)]
+pub struct NetworkConfig {
+    /// The node's key: its identity on the wire.
+    pub key: NodeKey,
+    /// Client name sent in Hello, as `ipe/v0.1.0/linux-x86_64`; at most 128 bytes are sent.
+    pub client: String,
+    /// Where to accept connections; port 0 takes any free one. `None`: no listening socket is ever opened.
+    pub listen: Option<SocketAddr>,
+    /// Hosts (IP addresses or DNS names) under which others reach the listener, for our own enode; empty: the listening address.
+    pub advertised: Vec<String>,
+    /// UDP discovery; `None`: no UDP socket is ever opened.
+    pub discovery: Option<DiscoveryConfig>,
+    /// The chain that peers must share.
+    pub chain: ChainIdentity,
+    /// The head that Status messages tell; its sender may change it at any time.
+    pub head: watch::Receiver<LocalHead>,
+    /// Versions of eth offered, in any order.
+    pub eth_versions: Vec<EthVersion>,
+    /// Whether `istanbul/100` is offered.
+    pub istanbul: bool,
+    /// What `ipe/1` tells peers about us; `None`: the capability is not offered.
+    pub ipe: Option<IpeStatus>,
+    /// Nodes to stay connected to: dialled for ever, admitted beyond the slots. Boot nodes belong here too.
+    pub static_nodes: Vec<Enode>,
+    /// Known nodes and their roles; everybody else is a stranger.
+    pub directory: HashMap<NodeId, Role>,
+    /// Asked for every connection in both directions, before dialling and after the other's Hello.
+    pub admit: Admit,
+    /// Bounds on connections.
+    pub limits: Limits,
+}
+
+/// The chain that a peer must be on.
+#[derive(Clone, Debug)]
+pub struct ChainIdentity {
+    /// Network id; the chain id unless configured otherwise.
+    pub network_id: u64,
+    /// The genesis hash.
+    pub genesis: B256,
+    /// Fork identifiers of the chain (EIP-2124).
+    pub fork_ids: ForkIds,
+}
+
+/// Our head, as Status tells it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LocalHead {
+    /// Number of the head.
+    pub number: u64,
+    /// Its time, unix seconds; it decides the fork identifier.
+    pub timestamp: u64,
+    /// Its hash (commit seals excluded).
+    pub hash: B256,
+    /// Sum of difficulties, genesis included.
+    pub total_difficulty: U256,
+    /// First block whose body and receipts we serve.
+    pub earliest: u64,
+}
+
+/// UDP discovery (discv4).
+#[derive(Clone, Debug)]
+pub struct DiscoveryConfig {
+    /// UDP address to bind; port 0 takes any free one.
+    pub listen: SocketAddr,
+    /// Nodes asked first.
+    pub bootnodes: Vec<Enode>,
+    /// Whether nodes found are dialled until the stranger slots are half full.
+    pub dial_found: bool,
+}
+
+/// Bounds on connections. Static nodes are outside every slot count.
+#[derive(Clone, Debug)]
+pub struct Limits {
+    /// Slots by role of the directory; roles do not take each other's.
+    pub by_role: HashMap<Role, usize>,
+    /// Slots of nodes that the directory does not know.
+    pub strangers: usize,
+    /// Slots of strangers from one IP address; loopback addresses are exempt.
+    pub strangers_per_ip: usize,
+    /// Inbound connections that have not finished Status, in all; when full, the oldest is dropped.
+    pub unproven: usize,
+    /// The same from one IP address; loopback addresses are exempt.
+    pub unproven_per_ip: usize,
+    /// Time for TCP connect, and again for keys with Hello, and again for Status.
+    pub handshake: Duration,
+    /// Silence after which a Ping is sent; twice this without a message ends the session.
+    pub keepalive: Duration,
+    /// How long a banned node stays banned.
+    pub ban: Duration,
+}
+
+impl Default for Limits {
+    /// Slots for a network of 20 institutions with several nodes each, and Besu's 25 peers for everybody else.
+    fn default() -> Self {
+        let by_role = HashMap::from([
+            (Role::Validator, 64),
+            (Role::Boot, 128),
+            (Role::Writer, 64),
+            (Role::ObserverBoot, 64),
+            (Role::Observer, 64),
+        ]);
+        Limits {
+            by_role,
+            strangers: 25,
+            strangers_per_ip: 8,
+            unproven: 64,
+            unproven_per_ip: 16,
+            // A Besu that starts needs seconds for its first Status.
+            handshake: Duration::from_secs(10),
+            keepalive: Duration::from_secs(15),
+            ban: Duration::from_secs(60),
+        }
+    }
+}
+
+/// A connection to be judged.
+#[derive(Clone, Copy, Debug)]
+pub struct Candidate {
+    /// The other's identity.
+    pub node: NodeId,
+    /// Role by the directory; `None` for a stranger.
+    pub role: Option<Role>,
+    /// The other's socket address (its listener when we dial).
+    pub remote: SocketAddr,
+    /// The port it says it listens on; 0: none.
+    pub listen_port: u16,
+    /// Whether it dialled us.
+    pub inbound: bool,
+    /// Whether it is one of our static nodes.
+    pub is_static: bool,
+}
+
+/// The judge of connections: `Err` with a reason for the log refuses. Called from network tasks: must not block.
+#[derive(Clone)]
+pub struct Admit(pub Arc<dyn Fn(&Candidate) -> Result<(), String> + Send + Sync>);
+
+impl Admit {
+    /// Wraps a judge.
+    pub fn new(judge: impl Fn(&Candidate) -> Result<(), String> + Send + Sync + 'static) -> Self {
+        Admit(Arc::new(judge))
+    }
+
+    /// Lets everybody in, within the slots.
+    pub fn everybody() -> Self {
+        Admit::new(|_| Ok(()))
+    }
+}
+
+impl fmt::Debug for Admit {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.write_str("Admit(..)")
+    }
+}

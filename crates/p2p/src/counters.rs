@@ -1,0 +1,225 @@
+//! Counts of what the network did, for metrics. Every count only grows.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use ipe_types::eth;
+
+use crate::disconnect::Reason;
+use crate::event::Protocol;
+
+/// Codes counted apart for each protocol; higher ones share the last place.
+const CODES: usize = 32;
+/// Reasons counted apart: codes up to 0x10, and all others in one.
+const REASONS: usize = 0x12;
+
+/// How an attempt to connect ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Outcome {
+    /// A session was opened.
+    Connected,
+    /// No TCP connection, or it broke in the handshake.
+    Unreachable,
+    /// Some stage took too long.
+    TimedOut,
+    /// The handshake or Hello was malformed, or the key was not the expected one.
+    Malformed,
+    /// We refused: slots, rules, ban, duplicate.
+    Refused,
+    /// The other refused with a Disconnect.
+    RefusedByPeer,
+    /// Another network, genesis, fork, or no shared protocol version.
+    Incompatible,
+    /// Dropped for newer ones while unproven.
+    Evicted,
+}
+
+impl Outcome {
+    /// Every outcome.
+    pub const ALL: [Outcome; 8] = [
+        Outcome::Connected,
+        Outcome::Unreachable,
+        Outcome::TimedOut,
+        Outcome::Malformed,
+        Outcome::Refused,
+        Outcome::RefusedByPeer,
+        Outcome::Incompatible,
+        Outcome::Evicted,
+    ];
+
+    /// The outcome's name, a metric label.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Outcome::Connected => "connected",
+            Outcome::Unreachable => "unreachable",
+            Outcome::TimedOut => "timed_out",
+            Outcome::Malformed => "malformed",
+            Outcome::Refused => "refused",
+            Outcome::RefusedByPeer => "refused_by_peer",
+            Outcome::Incompatible => "incompatible",
+            Outcome::Evicted => "evicted",
+        }
+    }
+}
+
+#[derive(Debug, Default)]
+struct Traffic {
+    messages: AtomicU64,
+    bytes: AtomicU64,
+}
+
+/// The counts, shared by every task.
+#[derive(Debug, Default)]
+pub struct Counters {
+    inbound: [[Traffic; CODES]; Protocol::ALL.len()],
+    outbound: [[Traffic; CODES]; Protocol::ALL.len()],
+    outcomes: [[AtomicU64; Outcome::ALL.len()]; 2],
+    disconnects: [[AtomicU64; REASONS]; 2],
+    dials: AtomicU64,
+    discovery: [AtomicU64; 2],
+    penalties: AtomicU64,
+    bans: AtomicU64,
+}
+
+/// Messages and bytes of one message code.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MessageCount {
+    /// The protocol's name.
+    pub protocol: &'static str,
+    /// The message's name.
+    pub name: &'static str,
+    /// Code relative to the protocol.
+    pub code: u8,
+    /// Whether received (or sent).
+    pub inbound: bool,
+    /// Messages.
+    pub messages: u64,
+    /// Bytes of payload, uncompressed.
+    pub bytes: u64,
+}
+
+/// Sessions ended for one reason.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DisconnectCount {
+    /// Whether we ended them (`initiator` local, otherwise remote).
+    pub by_us: bool,
+    /// The reason; `Other(0xff)` when none was given.
+    pub reason: Reason,
+    /// Sessions.
+    pub count: u64,
+}
+
+/// Attempts to connect with one outcome.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OutcomeCount {
+    /// Whether the other dialled.
+    pub inbound: bool,
+    /// The outcome.
+    pub outcome: Outcome,
+    /// Attempts.
+    pub count: u64,
+}
+
+/// All counts at one moment; zero counts are left out of the lists.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Snapshot {
+    /// Traffic by protocol and code.
+    pub messages: Vec<MessageCount>,
+    /// Sessions ended.
+    pub disconnects: Vec<DisconnectCount>,
+    /// Attempts to connect.
+    pub outcomes: Vec<OutcomeCount>,
+    /// Times we dialled.
+    pub dials: u64,
+    /// discv4 packets received.
+    pub discovery_inbound: u64,
+    /// discv4 packets sent.
+    pub discovery_outbound: u64,
+    /// Penalties given to peers.
+    pub penalties: u64,
+    /// Nodes banned.
+    pub bans: u64,
+}
+
+impl Counters {
+    pub(crate) fn message(&self, inbound: bool, protocol: Protocol, code: u8, bytes: usize) {
+        let table = if inbound { &self.inbound } else { &self.outbound };
+        let traffic = &table[protocol as usize][usize::from(code).min(CODES - 1)];
+        traffic.messages.fetch_add(1, Ordering::Relaxed);
+        traffic.bytes.fetch_add(bytes as u64, Ordering::Relaxed);
+    }
+
+    pub(crate) fn outcome(&self, inbound: bool, outcome: Outcome) {
+        self.outcomes[usize::from(inbound)][outcome as usize].fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(crate) fn disconnect(&self, by_us: bool, reason: Option<Reason>) {
+        let code = usize::from(reason.map_or(0xff, Reason::code)).min(REASONS - 1);
+        self.disconnects[usize::from(by_us)][code].fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(crate) fn dial(&self) {
+        self.dials.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(crate) fn discovery(&self, inbound: bool) {
+        self.discovery[usize::from(inbound)].fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(crate) fn penalty(&self) {
+        self.penalties.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(crate) fn ban(&self) {
+        self.bans.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// The counts now.
+    pub fn snapshot(&self) -> Snapshot {
+        let read = |count: &AtomicU64| count.load(Ordering::Relaxed);
+        let mut snapshot = Snapshot {
+            dials: read(&self.dials),
+            discovery_inbound: read(&self.discovery[1]),
+            discovery_outbound: read(&self.discovery[0]),
+            penalties: read(&self.penalties),
+            bans: read(&self.bans),
+            ..Snapshot::default()
+        };
+        for (inbound, table) in [(true, &self.inbound), (false, &self.outbound)] {
+            for (protocol, codes) in Protocol::ALL.iter().zip(table) {
+                for (code, traffic) in codes.iter().enumerate() {
+                    let messages = read(&traffic.messages);
+                    if messages > 0 {
+                        let (code, bytes) = (code as u8, read(&traffic.bytes));
+                        let (name, protocol) = (message_name(*protocol, code), protocol.name());
+                        snapshot.messages.push(MessageCount { protocol, name, code, inbound, messages, bytes });
+                    }
+                }
+            }
+        }
+        for (by_us, counts) in [false, true].into_iter().zip(&self.disconnects) {
+            for (code, count) in counts.iter().enumerate().filter(|(_, count)| read(count) > 0) {
+                let reason = if code == REASONS - 1 { Reason::Other(0xff) } else { Reason::from_code(code as u8) };
+                snapshot.disconnects.push(DisconnectCount { by_us, reason, count: read(count) });
+            }
+        }
+        for (inbound, counts) in [false, true].into_iter().zip(&self.outcomes) {
+            for (outcome, count) in Outcome::ALL.into_iter().zip(counts).filter(|(_, count)| read(count) > 0) {
+                snapshot.outcomes.push(OutcomeCount { inbound, outcome, count: read(count) });
+            }
+        }
+        snapshot
+    }
+}
+
+/// The name of a message, for metrics labels and logs.
+pub const fn message_name(protocol: Protocol, code: u8) -> &'static str {
+    match (protocol, code) {
+        (Protocol::Eth, code) => eth::code_name(code),
+        (Protocol::Ipe, crate::ipe::STATUS) => "Status",
+        (Protocol::Istanbul, 0x12) => "Proposal",
+        (Protocol::Istanbul, 0x13) => "Prepare",
+        (Protocol::Istanbul, 0x14) => "Commit",
+        (Protocol::Istanbul, 0x15) => "RoundChange",
+        (Protocol::Ipe | Protocol::Istanbul, _) => "Unknown",
+    }
+}
