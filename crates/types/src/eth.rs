@@ -155,7 +155,9 @@ pub enum EthError {
         max: usize,
     },
     /// Types, sizes and hashes of an announcement differ in number.
-    #[error("NewPooledTransactionHashes announces {types} types, {sizes} sizes and {hashes} hashes: the numbers must be equal")]
+    #[error(
+        "NewPooledTransactionHashes announces {types} types, {sizes} sizes and {hashes} hashes: the numbers must be equal"
+    )]
     UnequalAnnouncement {
         /// Types announced.
         types: usize,
@@ -502,13 +504,22 @@ impl EthMessage {
                 Ok(EthMessage::GetBlockHeaders { request_id, query })
             })?,
             code::BLOCK_HEADERS => input.enter(|input| {
-                Ok(EthMessage::BlockHeaders { request_id: input.value()?, headers: input.values("headers", MAX_ANSWER_ITEMS)? })
+                Ok(EthMessage::BlockHeaders {
+                    request_id: input.value()?,
+                    headers: input.values("headers", MAX_ANSWER_ITEMS)?,
+                })
             })?,
             code::GET_BLOCK_BODIES => input.enter(|input| {
-                Ok(EthMessage::GetBlockBodies { request_id: input.value()?, hashes: input.values("hashes", MAX_HASHES)? })
+                Ok(EthMessage::GetBlockBodies {
+                    request_id: input.value()?,
+                    hashes: input.values("hashes", MAX_HASHES)?,
+                })
             })?,
             code::BLOCK_BODIES => input.enter(|input| {
-                Ok(EthMessage::BlockBodies { request_id: input.value()?, bodies: input.values("bodies", MAX_ANSWER_ITEMS)? })
+                Ok(EthMessage::BlockBodies {
+                    request_id: input.value()?,
+                    bodies: input.values("bodies", MAX_ANSWER_ITEMS)?,
+                })
             })?,
             code::NEW_BLOCK => input.enter(|input| {
                 Ok(EthMessage::NewBlock { block: Box::new(input.value()?), total_difficulty: input.value()? })
@@ -517,7 +528,10 @@ impl EthMessage {
                 EthMessage::NewPooledTransactionHashes(decode_announcement(&mut input, version)?)
             }
             code::GET_POOLED_TRANSACTIONS => input.enter(|input| {
-                Ok(EthMessage::GetPooledTransactions { request_id: input.value()?, hashes: input.values("hashes", MAX_HASHES)? })
+                Ok(EthMessage::GetPooledTransactions {
+                    request_id: input.value()?,
+                    hashes: input.values("hashes", MAX_HASHES)?,
+                })
             })?,
             code::POOLED_TRANSACTIONS => input.enter(|input| {
                 Ok(EthMessage::PooledTransactions {
