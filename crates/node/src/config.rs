@@ -189,6 +189,11 @@ impl NodeConfig {
         self.key_file.clone().unwrap_or_else(|| self.data_dir.join("key"))
     }
 
+    /// Folder of the database, inside the data folder.
+    pub fn database_dir(&self) -> PathBuf {
+        self.data_dir.join("database")
+    }
+
     /// Given static nodes, then those of the file; each once.
     ///
     /// Errors: the file was named and cannot be read, or has an entry that is not an enode with a port.

@@ -2,6 +2,7 @@
 
 pub mod config;
 pub mod endpoints;
+pub mod key_file;
 
 pub use config::NodeConfig;
 pub use endpoints::Endpoints;

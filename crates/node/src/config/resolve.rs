@@ -38,6 +38,14 @@ pub enum ConfigError {
         /// What the system said.
         reason: String,
     },
+    /// A file that cannot be made.
+    #[error("could not write {}: {reason}", path.display())]
+    Unwritable {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        reason: String,
+    },
     /// A file that was read and says something wrong.
     #[error("{}: {message}", path.display())]
     Content {

@@ -1,0 +1,185 @@
+//! What comes from the network: sorted, decoded and recovered beside the replica's thread, so that neither a flood of
+//! transactions nor a peer that synchronises from us delays a consensus message.
+
+use std::io;
+use std::sync::Arc;
+use std::thread::JoinHandle;
+
+use crossbeam_channel::{Receiver, Sender, unbounded};
+use ipe_chain::{Candidate, Ledger};
+use ipe_engine::pool::Pool;
+use ipe_engine::recent::Recent;
+use ipe_engine::{Input, PeerId, PeerInfo, PeerStatus, admit, serve};
+use ipe_p2p::event::Credit;
+use ipe_p2p::{Inbound, NetEvent, NetworkHandle, Protocol};
+use ipe_types::eth::{EthMessage, EthVersion, Status, code};
+use ipe_types::{B256, Bytes};
+use parking_lot::Mutex;
+use tokio::sync::mpsc;
+
+use crate::inbox::Inbox;
+use crate::outbound::Versions;
+
+/// Points that a message which does not decode costs its sender: Besu ends such a session at once, and so do we.
+const UNDECODABLE: u32 = 100;
+/// Transactions remembered as judged: half a minute of the fastest network measured.
+const JUDGED: usize = 65_536;
+
+/// An eth message as it came.
+struct Raw {
+    peer: PeerId,
+    version: EthVersion,
+    code: u8,
+    payload: Bytes,
+    credit: Credit,
+}
+
+/// What the workers share.
+pub(crate) struct Shared {
+    pub(crate) network: NetworkHandle,
+    pub(crate) ledger: Arc<Ledger>,
+    pub(crate) pool: Arc<Mutex<Pool>>,
+    pub(crate) inbox: Inbox,
+    pub(crate) versions: Versions,
+}
+
+/// The workers; they end when the network's events do.
+pub(crate) struct Workers {
+    transactions: Sender<Raw>,
+    requests: Sender<Raw>,
+    threads: Vec<JoinHandle<()>>,
+}
+
+impl Workers {
+    /// Starts the threads: recovery of senders on up to two, since the replica and the interfaces need the rest, and one
+    /// for everything else.
+    ///
+    /// # Errors
+    /// The system has no thread to give.
+    pub(crate) fn start(shared: Arc<Shared>) -> io::Result<Self> {
+        let (transactions, transactions_out) = unbounded::<Raw>();
+        let (requests, requests_out) = unbounded::<Raw>();
+        let judged = Arc::new(Mutex::new(Recent::new(JUDGED)));
+        let mut threads = Vec::new();
+        let parallel = std::thread::available_parallelism().map_or(1, usize::from).min(2);
+        for index in 0..parallel {
+            let (queue, shared, judged) = (transactions_out.clone(), shared.clone(), judged.clone());
+            let work = move || recover(&shared, &judged, &queue);
+            threads.push(std::thread::Builder::new().name(format!("recover-{index}")).spawn(work)?);
+        }
+        let work = move || answer(&shared, &requests_out);
+        threads.push(std::thread::Builder::new().name("eth".to_owned()).spawn(work)?);
+        Ok(Self { transactions, requests, threads })
+    }
+
+    /// Hands events over until the network ends.
+    pub(crate) async fn pump(self, shared: Arc<Shared>, mut events: mpsc::Receiver<NetEvent>) {
+        while let Some(event) = events.recv().await {
+            match event {
+                NetEvent::Connected(info) => {
+                    let id = PeerId(info.id.0);
+                    shared.versions.write().insert(id, info.eth);
+                    shared.inbox.urgent(Input::PeerConnected(peer_info(&info)), None);
+                }
+                NetEvent::Disconnected { peer, .. } => {
+                    let id = PeerId(peer.0);
+                    shared.versions.write().remove(&id);
+                    shared.inbox.urgent(Input::PeerGone(id), None);
+                }
+                NetEvent::Message(message) => self.message(&shared, message),
+            }
+        }
+        let Self { transactions, requests, threads } = self;
+        drop((transactions, requests));
+        let join = move || threads.into_iter().for_each(|thread| drop(thread.join()));
+        let _ = tokio::task::spawn_blocking(join).await;
+    }
+
+    fn message(&self, shared: &Shared, message: Inbound) {
+        let Inbound { peer, protocol, code, payload, credit } = message;
+        let peer = PeerId(peer.0);
+        let payload = Bytes::from(payload);
+        match protocol {
+            Protocol::Istanbul => shared.inbox.urgent(Input::Istanbul(peer, code, payload), Some(credit)),
+            Protocol::Eth => {
+                let Some(version) = shared.versions.read().get(&peer).copied() else { return };
+                let raw = Raw { peer, version, code, payload, credit };
+                let queue = match code {
+                    code::TRANSACTIONS | code::POOLED_TRANSACTIONS => &self.transactions,
+                    _ => &self.requests,
+                };
+                let _ = queue.send(raw);
+            }
+            Protocol::Ipe => {}
+        }
+    }
+}
+
+fn peer_info(info: &ipe_p2p::PeerInfo) -> PeerInfo {
+    let total_difficulty = match &info.status {
+        Status::Legacy { total_difficulty, .. } => Some(*total_difficulty),
+        Status::Range { .. } => None,
+    };
+    PeerInfo {
+        id: PeerId(info.id.0),
+        node: info.node,
+        address: info.address,
+        role: info.role,
+        eth: info.eth,
+        istanbul: info.istanbul,
+        inbound: info.inbound,
+        status: PeerStatus { head: info.status.head_hash(), height: info.status.head_number(), total_difficulty },
+    }
+}
+
+fn decode(shared: &Shared, raw: &Raw) -> Option<EthMessage> {
+    match EthMessage::decode(raw.version, raw.code, &raw.payload) {
+        Ok(message) => Some(message),
+        Err(error) => {
+            shared.network.penalise(ipe_p2p::PeerId(raw.peer.0), UNDECODABLE, &error.to_string());
+            None
+        }
+    }
+}
+
+/// Decodes transactions, recovers the senders of those not judged before, and offers them to the pool.
+fn recover(shared: &Shared, judged: &Mutex<Recent>, queue: &Receiver<Raw>) {
+    for raw in queue {
+        let Some(EthMessage::Transactions(transactions) | EthMessage::PooledTransactions { transactions, .. }) =
+            decode(shared, &raw)
+        else {
+            continue;
+        };
+        let hashes: Vec<B256> = transactions.iter().map(|tx| *tx.tx_hash()).collect();
+        let fresh: Vec<bool> = {
+            let mut judged = judged.lock();
+            hashes.iter().map(|hash| judged.insert(hash)).collect()
+        };
+        let candidates = transactions
+            .into_iter()
+            .zip(fresh)
+            .filter(|(_, fresh)| *fresh)
+            .filter_map(|(tx, _)| Candidate::recover(tx).ok().map(Arc::new))
+            .collect();
+        let now_ms = crate::driver::now_us() / 1_000;
+        for hash in admit::remote(&shared.pool, &shared.ledger, now_ms, candidates) {
+            judged.lock().remove(&hash);
+        }
+        shared.inbox.bulk(Input::Heard(raw.peer, hashes), Some(raw.credit));
+    }
+}
+
+/// Decodes everything else; answers requests here, hands the rest to the replica.
+fn answer(shared: &Shared, queue: &Receiver<Raw>) {
+    let pooled = |hash: &B256| shared.pool.lock().get(hash);
+    for raw in queue {
+        let Some(message) = decode(shared, &raw) else { continue };
+        match serve::answer(&shared.ledger, &pooled, &message) {
+            Some(answer) => {
+                let (code, bytes) = answer.encode(raw.version);
+                shared.network.send(ipe_p2p::PeerId(raw.peer.0), Protocol::Eth, code, bytes.0);
+            }
+            None => shared.inbox.bulk(Input::Eth(raw.peer, message), Some(raw.credit)),
+        }
+    }
+}
