@@ -48,7 +48,9 @@ pub enum JournalError {
         expected: B256,
     },
     /// It was written with another key.
-    #[error("signing journal belongs to validator {found}, the key is of {expected}; start with the key that wrote the journal")]
+    #[error(
+        "signing journal belongs to validator {found}, the key is of {expected}; start with the key that wrote the journal"
+    )]
     OtherKey {
         /// Address in the journal.
         found: Address,
@@ -72,9 +74,17 @@ pub(crate) struct Spoken {
 pub(crate) enum Again {
     /// A block is too large to be kept twice; a proposal is made anew or not at all.
     Proposal,
-    Prepare { digest: B256 },
-    Commit { digest: B256, commit_hash: B256 },
-    RoundChange { prepared: Option<(u32, B256)>, dialect: Dialect },
+    Prepare {
+        digest: B256,
+    },
+    Commit {
+        digest: B256,
+        commit_hash: B256,
+    },
+    RoundChange {
+        prepared: Option<(u32, B256)>,
+        dialect: Dialect,
+    },
 }
 
 /// The journal, read: everything that matters at the height in hand.
@@ -169,9 +179,9 @@ impl Journal {
         let spoken = Spoken { identity: draft.identity(), again: again_of(draft) };
         let rises = height > self.height;
         let known = if rises { None } else { self.certificate.as_ref() };
-        let fresh = draft
-            .certificate()
-            .filter(|new| known.is_none_or(|old| new.round > old.round || (new.round == old.round && new.digest != old.digest)));
+        let fresh = draft.certificate().filter(|new| {
+            known.is_none_or(|old| new.round > old.round || (new.round == old.round && new.digest != old.digest))
+        });
         let mut bytes = Vec::new();
         if let Some(certificate) = fresh {
             frame(&mut bytes, &certificate_record(height, certificate));

@@ -268,10 +268,10 @@ impl Pool {
             return Err(Refusal::CannotPay { cost, balance: state.balance });
         }
         if self.senders.get(&sender).is_some_and(|queue| queue.next < next) {
-            self.advance(now, sender, next, None);
+            self.advance(now, sender, next);
         }
 
-        let entry = Entry { candidate, bytes, at: now, height: self.height, arrival: self.arrivals, local: origin.is_ours(), failures: 0 };
+        let entry = Entry { candidate, bytes, at: now, height: self.height, arrival: self.arrivals, local: origin.is_ours(), failures: 0, mined: false };
         if self.senders.get(&sender).is_some_and(|queue| queue.entries.contains_key(&got)) {
             return self.replace(now, sender, entry, origin);
         }
@@ -350,19 +350,19 @@ impl Pool {
         self.settled.clear();
         for (tx, sender) in block.transactions.iter().zip(block.senders) {
             let nonce = tx.nonce();
-            if let Some((held_sender, held_nonce)) = self.by_hash.get(tx.tx_hash())
-                && let Some(entry) = self.senders.get(held_sender).and_then(|queue| queue.entries.get(held_nonce))
+            if let Some(entry) = self.senders.get_mut(sender).and_then(|queue| queue.entries.get_mut(&nonce))
+                && entry.candidate.hash == *tx.tx_hash()
             {
+                entry.mined = true;
                 waits.push(now.saturating_sub(entry.at));
             }
             let next = self.settled.entry(*sender).or_insert(0);
             *next = (*next).max(nonce.saturating_add(1));
         }
         let settled = std::mem::take(&mut self.settled);
-        let mined: B256HashMap<()> = block.transactions.iter().map(|tx| (*tx.tx_hash(), ())).collect();
         for (sender, next) in &settled {
             if self.senders.get(sender).is_some_and(|queue| queue.next < *next) {
-                self.advance(now, *sender, *next, Some(&mined));
+                self.advance(now, *sender, *next);
             }
         }
         self.settled = settled;
@@ -440,7 +440,7 @@ impl Pool {
         for (hash, verdict) in picks.into_verdicts() {
             let Some(&(sender, nonce)) = self.by_hash.get(&hash) else { continue };
             match verdict {
-                order::Verdict::NonceUsed { next } => self.advance(now, sender, next.max(nonce + 1), None),
+                order::Verdict::NonceUsed { next } => self.advance(now, sender, next.max(nonce + 1)),
                 order::Verdict::Refused { reason } => {
                     let height = self.height;
                     let Some(entry) = self.senders.get_mut(&sender).and_then(|queue| queue.entries.get_mut(&nonce)) else {
@@ -582,8 +582,8 @@ impl Pool {
         &self.shed
     }
 
-    /// Everything of `sender` below `next` leaves: mined (`mined` has its hash) or overtaken.
-    fn advance(&mut self, now: u64, sender: Address, next: u64, mined: Option<&B256HashMap<()>>) {
+    /// Everything of `sender` below `next` leaves: mined or overtaken.
+    fn advance(&mut self, now: u64, sender: Address, next: u64) {
         let Some(queue) = self.senders.get_mut(&sender) else { return };
         while let Some(first) = queue.entries.first_entry() {
             if *first.key() >= next {
@@ -597,7 +597,7 @@ impl Pool {
             if nonce < queue.ready_end {
                 self.ready -= 1;
             }
-            if mined.is_none_or(|mined| !mined.contains_key(&hash)) {
+            if !entry.mined {
                 self.drops.remember(now, hash, DropReason::NonceUsed { nonce });
             }
         }
@@ -696,7 +696,7 @@ impl Pool {
         for sender in parked {
             let state = account(sender);
             if self.senders.get(&sender).is_some_and(|queue| queue.next < state.nonce) {
-                self.advance(now, sender, state.nonce, None);
+                self.advance(now, sender, state.nonce);
                 continue;
             }
             let Some(queue) = self.senders.get_mut(&sender) else {

@@ -21,7 +21,9 @@ pub enum LocalJournalError {
     #[error("journal of local transactions cannot be read: {0}")]
     Read(#[source] io::Error),
     /// Writing failed; what waits is still in memory and goes out with the next attempt.
-    #[error("journal of local transactions cannot be written: {0}; transactions sent to this node may be lost if it restarts")]
+    #[error(
+        "journal of local transactions cannot be written: {0}; transactions sent to this node may be lost if it restarts"
+    )]
     Write(#[source] io::Error),
 }
 

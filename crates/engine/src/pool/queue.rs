@@ -23,6 +23,8 @@ pub(super) struct Entry {
     pub(super) local: bool,
     /// How often a builder refused it.
     pub(super) failures: u8,
+    /// The block in hand has it.
+    pub(super) mined: bool,
 }
 
 /// A sender whose next transaction could not be included just now.

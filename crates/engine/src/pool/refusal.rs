@@ -135,13 +135,17 @@ pub enum Refusal {
         most: usize,
     },
     /// The sender has as many transactions waiting as one sender may have.
-    #[error("Sender has {most} transactions waiting, which is the most that this node holds for one; wait for some to be mined")]
+    #[error(
+        "Sender has {most} transactions waiting, which is the most that this node holds for one; wait for some to be mined"
+    )]
     SenderFull {
         /// The limit.
         most: usize,
     },
     /// More is waiting than the next blocks can hold: the node sheds load instead of letting everybody wait.
-    #[error("Node is at capacity: {waiting} transactions wait and the next blocks hold {room}; try again in {retry_ms} ms")]
+    #[error(
+        "Node is at capacity: {waiting} transactions wait and the next blocks hold {room}; try again in {retry_ms} ms"
+    )]
     Overloaded {
         /// Transactions that could be included now.
         waiting: usize,

@@ -148,10 +148,7 @@ fn a_gap_holds_back_its_sender_only_and_closes() {
     assert_eq!(picked(&pool), [(1, 0), (2, 0), (1, 1), (1, 2)].map(|pick| pick).to_vec().sorted());
     assert_eq!(hashes(pool.take_fresh(10)), [(sender(1), 1), (sender(1), 2)]);
     assert_eq!(pool.pending_nonce(&sender(1)), Some(3));
-    assert_eq!(
-        add(&mut pool, &legacy(1, 3 + 65, 0)),
-        Err(Refusal::NonceTooDistant { got: 68, most: 67 })
-    );
+    assert_eq!(add(&mut pool, &legacy(1, 3 + 65, 0)), Err(Refusal::NonceTooDistant { got: 68, most: 67 }));
     audit(&pool);
 }
 
@@ -378,7 +375,8 @@ fn a_base_fee_that_moves_reorders() {
     let low = legacy(2, 0, 10);
     add(&mut pool, &low).unwrap();
     assert_eq!(picked(&pool), [(2, 0), (1, 0)]);
-    let block = MinedBlock { number: 1, transactions: &[], senders: &[], rules: Rules { base_fee: Some(9), ..rules() } };
+    let block =
+        MinedBlock { number: 1, transactions: &[], senders: &[], rules: Rules { base_fee: Some(9), ..rules() } };
     pool.on_block(2_000, &block, &|_| rich());
     assert_eq!(picked(&pool), [(1, 0), (2, 0)]);
     let block = MinedBlock { rules: Rules { base_fee: Some(11), ..rules() }, ..block };
@@ -403,7 +401,10 @@ fn own_transactions_survive_a_restart() {
     journal.save(&pool.take_unsaved()).unwrap();
     assert!(pool.take_unsaved().is_empty());
     let (_, found) = LocalJournal::open(disk.clone()).unwrap();
-    assert_eq!(found.iter().map(|tx| *tx.tx_hash()).collect::<Vec<_>>(), local.iter().map(|tx| tx.hash).collect::<Vec<_>>());
+    assert_eq!(
+        found.iter().map(|tx| *tx.tx_hash()).collect::<Vec<_>>(),
+        local.iter().map(|tx| tx.hash).collect::<Vec<_>>()
+    );
     // A torn append is healed by rewriting what still waits.
     disk.break_at(Fault { at_write: disk.writes(), bytes: 5 });
     assert!(journal.save(&local[..1]).is_err());
@@ -526,36 +527,39 @@ mod random {
     }
 }
 
-/// Figures for the notes; printed with `--nocapture`, bounds generous enough for a debug build on a busy machine.
+/// Figures for the notes, printed with `--nocapture`: the best of some runs, because others use the machine, too. The
+/// bounds are generous enough for a debug build.
 #[test]
 fn it_is_fast_enough() {
-    use std::time::Instant;
+    use std::time::{Duration, Instant};
     const COUNT: u64 = 20_000;
     for senders in [100u64, 2_000, COUNT] {
-        let mut pool = pool();
         let all: Vec<_> = (0..COUNT).map(|n| legacy(n % senders, n / senders, 0)).collect();
         let offers: Vec<_> = all.iter().map(offer).collect();
-        let started = Instant::now();
-        for offer in offers {
-            pool.add(0, offer, &rich()).unwrap();
+        let (mut add, mut pick, mut mined) = (Duration::MAX, Duration::MAX, Duration::MAX);
+        for _ in 0..7 {
+            let mut pool = pool();
+            let offers = offers.clone();
+            let started = Instant::now();
+            for offer in offers {
+                pool.add(0, offer, &rich()).unwrap();
+            }
+            add = add.min(started.elapsed());
+            let started = Instant::now();
+            let picks = pool.pick(&PickLimits { count: 5_000, bytes: usize::MAX });
+            pick = pick.min(started.elapsed());
+            assert_eq!(picks.len(), 5_000);
+            let block: Vec<_> = picks.remaining().collect();
+            let transactions: Vec<_> = block.iter().map(|tx| tx.tx.clone()).collect();
+            let from: Vec<_> = block.iter().map(|tx| tx.sender).collect();
+            let block = MinedBlock { number: 1, transactions: &transactions, senders: &from, rules: rules() };
+            let started = Instant::now();
+            pool.on_block(1, &block, &|_| rich());
+            mined = mined.min(started.elapsed());
+            assert_eq!(pool.statistics().count, 15_000);
         }
-        let add = started.elapsed();
-        let started = Instant::now();
-        let picks = pool.pick(&PickLimits { count: 5_000, bytes: usize::MAX });
-        let pick = started.elapsed();
-        assert_eq!(picks.len(), 5_000);
-        let block: Vec<_> = picks.remaining().collect();
-        let transactions: Vec<_> = block.iter().map(|tx| tx.tx.clone()).collect();
-        let from: Vec<_> = block.iter().map(|tx| tx.sender).collect();
-        let mined = MinedBlock { number: 1, transactions: &transactions, senders: &from, rules: rules() };
-        let started = Instant::now();
-        pool.on_block(1, &mined, &|_| rich());
-        let block = started.elapsed();
-        println!(
-            "{senders} senders: {:.0} adds/s, pick of 5,000 {pick:?}, on_block of 5,000 {block:?}",
-            COUNT as f64 / add.as_secs_f64()
-        );
-        assert!(add.as_secs() < 5 && pick.as_millis() < 200 && block.as_millis() < 300);
-        assert_eq!(pool.statistics().count, 15_000);
+        let rate = COUNT as f64 / add.as_secs_f64();
+        println!("{senders} senders: {rate:.0} adds/s, pick of 5,000 {pick:?}, on_block of 5,000 {mined:?}");
+        assert!(rate > 10_000.0 && pick.as_millis() < 100 && mined.as_millis() < 100);
     }
 }

@@ -86,15 +86,19 @@ impl Why {
     /// What is the matter and what to do, in English.
     pub fn english(&self) -> String {
         match self {
-            Why::Unknown => "this node does not know the transaction: it was never sent here, was refused when it was sent, \
+            Why::Unknown => {
+                "this node does not know the transaction: it was never sent here, was refused when it was sent, \
                  or left the pool too long ago; send it again"
-                .into(),
+                    .into()
+            }
             Why::Mined { block, succeeded: true } => format!("it is in block {block} and succeeded"),
             Why::Mined { block, succeeded: false } => {
                 format!("it is in block {block} and its execution failed; trace it to see why")
             }
             Why::NonceMissing { nonce, missing, sender } => {
-                format!("it has nonce {nonce}, but nonce {missing} of {sender} is not here; send that transaction first")
+                format!(
+                    "it has nonce {nonce}, but nonce {missing} of {sender} is not here; send that transaction first"
+                )
             }
             Why::BelowMinimumPrice { price, least } => format!(
                 "it offers {price} wei per gas and this node includes nothing below {least}; send it again with the same nonce \
@@ -121,9 +125,11 @@ impl Why {
     /// What is the matter and what to do, in Portuguese.
     pub fn portuguese(&self) -> String {
         match self {
-            Why::Unknown => "este nó não conhece a transação: ela nunca foi enviada a ele, foi recusada no envio ou saiu da fila \
+            Why::Unknown => {
+                "este nó não conhece a transação: ela nunca foi enviada a ele, foi recusada no envio ou saiu da fila \
                  há muito tempo; envie-a de novo"
-                .into(),
+                    .into()
+            }
             Why::Mined { block, succeeded: true } => format!("está no bloco {block} e teve sucesso"),
             Why::Mined { block, succeeded: false } => {
                 format!("está no bloco {block} e sua execução falhou; rastreie-a para ver o motivo")

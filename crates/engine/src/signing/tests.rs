@@ -50,8 +50,7 @@ fn commit(height: u64, round: u32, salt: u64) -> Draft {
 }
 
 fn round_change(height: u64, round: u32, prepared: Option<(u32, u64)>) -> Draft {
-    let payload =
-        RoundChangePayload { height, round, prepared: prepared.map(|(round, salt)| (round, digest(salt))) };
+    let payload = RoundChangePayload { height, round, prepared: prepared.map(|(round, salt)| (round, digest(salt))) };
     let certificate = prepared.map(|(round, salt)| certificate(height, round, salt));
     Draft::RoundChange { payload, certificate, dialect: Dialect::Legacy }
 }
