@@ -119,7 +119,9 @@ pub enum StoreError {
         cause: String,
     },
     /// A stored row does not decode: the data folder was written by another version or is damaged.
-    #[error("row in table {table} does not decode: {problem}; restore the data folder or remove it and synchronise again")]
+    #[error(
+        "row in table {table} does not decode: {problem}; restore the data folder or remove it and synchronise again"
+    )]
     Corrupt {
         /// Name of the table.
         table: &'static str,
@@ -145,7 +147,14 @@ pub trait Read: Send + Sync {
 
     /// Visits rows with `from <= key < to` in key order (or from the end when `reverse`), until `visit` breaks.
     /// An empty `to` means "to the end of the table".
-    fn range(&self, table: Table, from: &[u8], to: &[u8], reverse: bool, visit: &mut Visit<'_>) -> Result<(), StoreError>;
+    fn range(
+        &self,
+        table: Table,
+        from: &[u8],
+        to: &[u8],
+        reverse: bool,
+        visit: &mut Visit<'_>,
+    ) -> Result<(), StoreError>;
 }
 
 /// A store: reading, snapshots, atomic and durable batches.
@@ -388,7 +397,14 @@ impl Read for MemoryStore {
         Ok(self.shared.get(None, table, key))
     }
 
-    fn range(&self, table: Table, from: &[u8], to: &[u8], reverse: bool, visit: &mut Visit<'_>) -> Result<(), StoreError> {
+    fn range(
+        &self,
+        table: Table,
+        from: &[u8],
+        to: &[u8],
+        reverse: bool,
+        visit: &mut Visit<'_>,
+    ) -> Result<(), StoreError> {
         self.shared.range(None, table, from, to, reverse, visit);
         Ok(())
     }
@@ -431,7 +447,14 @@ impl Read for MemorySnapshot {
         Ok(self.shared.get(Some(self.version), table, key))
     }
 
-    fn range(&self, table: Table, from: &[u8], to: &[u8], reverse: bool, visit: &mut Visit<'_>) -> Result<(), StoreError> {
+    fn range(
+        &self,
+        table: Table,
+        from: &[u8],
+        to: &[u8],
+        reverse: bool,
+        visit: &mut Visit<'_>,
+    ) -> Result<(), StoreError> {
         self.shared.range(Some(self.version), table, from, to, reverse, visit);
         Ok(())
     }

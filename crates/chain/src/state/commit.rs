@@ -22,15 +22,19 @@ impl State {
         let view = self.view();
         let (position, flush) = self.next_position(&view, number, prepared)?;
         let mut keys = ChangedKeys::default();
+        // Nothing can be asked from before the genesis.
+        let remember = number > 0;
         for write in &prepared.accounts {
             if write.old != write.new {
-                let before = write.old.map(|row| row.encode()).unwrap_or_default();
                 match write.new {
                     Some(row) => batch.put(Table::Accounts, write.key.as_slice(), &row.encode()),
                     None => batch.delete(Table::Accounts, write.key.as_slice()),
                 }
-                batch.put(Table::AccountHistory, &history_row(write.key.as_slice(), number), &before);
-                keys.accounts.push(write.key);
+                if remember {
+                    let before = write.old.map(|row| row.encode()).unwrap_or_default();
+                    batch.put(Table::AccountHistory, &history_row(write.key.as_slice(), number), &before);
+                    keys.accounts.push(write.key);
+                }
             }
             if write.slots.is_empty() {
                 continue;
@@ -42,9 +46,13 @@ impl State {
                 } else {
                     batch.put(Table::Slots, &row, &encode_value(slot.new));
                 }
-                batch.put(Table::SlotHistory, &history_row(&row, number), &encode_value(slot.old));
+                if remember {
+                    batch.put(Table::SlotHistory, &history_row(&row, number), &encode_value(slot.old));
+                }
             }
-            keys.slots.push((write.key, write.slots.iter().map(|slot| slot.key).collect()));
+            if remember {
+                keys.slots.push((write.key, write.slots.iter().map(|slot| slot.key).collect()));
+            }
         }
         for (hash, code) in &prepared.codes {
             batch.put(Table::Code, hash.as_slice(), code.original_byte_slice());
@@ -93,8 +101,7 @@ impl State {
                 None => caches.records.remove(key),
             }
         }
-        let unwritten =
-            if flush { Unwritten::default() } else { view.unwritten.with(Arc::clone(&prepared.records)) };
+        let unwritten = if flush { Unwritten::default() } else { view.unwritten.with(Arc::clone(&prepared.records)) };
         drop(view);
         *self.published.write() = Arc::new(View::new(Some(position), snapshot, unwritten));
         Ok(())

@@ -36,9 +36,7 @@ use crate::kv::{Read, Store, Table};
 use crate::trie::EMPTY_ROOT_HASH;
 
 pub use prepare::Prepared;
-pub use types::{
-    Account, AccountChange, AccountProof, Retention, SlotProof, StateChanges, StateError, StateSettings,
-};
+pub use types::{Account, AccountChange, AccountProof, Retention, SlotProof, StateChanges, StateError, StateSettings};
 pub use view::StateAt;
 
 use rows::{POSITION, Position};
@@ -131,13 +129,7 @@ pub const EMPTY_STATE_ROOT: B256 = EMPTY_ROOT_HASH;
 
 /// A flat row or a history row, whichever says what the key's value was after block `number`, as stored bytes; `None`
 /// or empty when it had none. `head` is the newest block of `read`.
-fn stored_at(
-    read: &dyn Read,
-    flat: Table,
-    key: &[u8],
-    number: u64,
-    head: u64,
-) -> Result<Option<Vec<u8>>, StateError> {
+fn stored_at(read: &dyn Read, flat: Table, key: &[u8], number: u64, head: u64) -> Result<Option<Vec<u8>>, StateError> {
     if number < head
         && let Some(before) = history::first_after(read, flat, key, number)?
     {

@@ -10,7 +10,9 @@ use super::rows::{AccountRow, Position, decode_value, slot_key, slot_leaf, slot_
 use super::view::{RecordChanges, RecordKey, TrieView, Unwritten, View};
 use super::{AccountProof, CHANGES_KEPT, SlotProof, StateAt, StateError, history, stored_at};
 use crate::kv::{Read, StoreError, Table};
-use crate::trie::{EMPTY_ROOT_HASH, LeafChange, Nibbles, Record, TrieRead, TrieUpdate, key_path, prove as prove_key, update};
+use crate::trie::{
+    EMPTY_ROOT_HASH, LeafChange, Nibbles, Record, TrieRead, TrieUpdate, key_path, prove as prove_key, update,
+};
 
 /// Most changed rows that a proof undoes: about a fifth of a second of work.
 const PROOF_LIMIT: usize = 20_000;
@@ -56,7 +58,13 @@ impl Rows<'_> {
     }
 
     /// Leaf changes of one storage trie from one height to another.
-    fn slot_changes(&self, owner: &B256, keys: &BTreeSet<B256>, from: u64, to: u64) -> Result<Vec<LeafChange>, StateError> {
+    fn slot_changes(
+        &self,
+        owner: &B256,
+        keys: &BTreeSet<B256>,
+        from: u64,
+        to: u64,
+    ) -> Result<Vec<LeafChange>, StateError> {
         let mut changes = Vec::with_capacity(keys.len());
         for key in keys {
             let (old, new) = (self.slot(owner, key, from)?, self.slot(owner, key, to)?);
@@ -127,9 +135,9 @@ struct Undone<'a> {
 impl TrieRead for Undone<'_> {
     fn record(&self, path: &Nibbles) -> Result<Option<Record>, StoreError> {
         match self.records.get(path) {
-            Some(Some(bytes)) => Record::decode(bytes)
-                .map(Some)
-                .map_err(|problem| StoreError::corrupt(Table::AccountTrie, problem)),
+            Some(Some(bytes)) => {
+                Record::decode(bytes).map(Some).map_err(|problem| StoreError::corrupt(Table::AccountTrie, problem))
+            }
             Some(None) => Ok(None),
             None => self.head.record(path),
         }

@@ -63,11 +63,7 @@ impl AccountRow {
             return Err(bad());
         }
         Ok(AccountRow {
-            account: Account {
-                nonce: u64::from_be_bytes(number),
-                balance: U256::from_be_slice(balance),
-                code_hash,
-            },
+            account: Account { nonce: u64::from_be_bytes(number), balance: U256::from_be_slice(balance), code_hash },
             storage_root,
         })
     }
@@ -261,7 +257,8 @@ mod tests {
     #[test]
     fn changed_keys_and_positions_survive() {
         let key = B256::repeat_byte;
-        let keys = ChangedKeys { accounts: vec![key(1), key(2)], slots: vec![(key(1), vec![key(3)]), (key(4), vec![])] };
+        let keys =
+            ChangedKeys { accounts: vec![key(1), key(2)], slots: vec![(key(1), vec![key(3)]), (key(4), vec![])] };
         let bytes = keys.encode();
         assert_eq!(ChangedKeys::decode(&bytes).expect("decodes"), keys);
         assert!(ChangedKeys::decode(&bytes[..bytes.len() - 1]).is_err());

@@ -146,9 +146,7 @@ pub enum StateError {
         oldest: u64,
     },
     /// A proof was asked for a block too many changes ago.
-    #[error(
-        "proofs reach back {limit} changed rows, block {asked} is further back; ask for a proof at a newer block"
-    )]
+    #[error("proofs reach back {limit} changed rows, block {asked} is further back; ask for a proof at a newer block")]
     ProofTooOld {
         /// Block asked.
         asked: u64,

@@ -310,8 +310,7 @@ impl StateAt {
 
     /// The row of an account by its key, past the caches.
     pub(super) fn account_by_key(&self, hash: &B256) -> Result<Option<AccountRow>, StateError> {
-        let row =
-            stored_at(&*self.view.snapshot, Table::Accounts, hash.as_slice(), self.number, self.view.number())?;
+        let row = stored_at(&*self.view.snapshot, Table::Accounts, hash.as_slice(), self.number, self.view.number())?;
         Ok(row.map(|row| AccountRow::decode(Table::Accounts, &row)).transpose()?)
     }
 
@@ -349,8 +348,12 @@ impl StateAt {
     pub(super) fn all_slots(&self, owner: &B256) -> Result<BTreeMap<B256, U256>, StateError> {
         let mut slots = BTreeMap::new();
         let mut bad = None;
-        self.view.snapshot.range(Table::Slots, owner.as_slice(), &prefix_end(owner.as_slice()), false, &mut |key, row| {
-            match (B256::try_from(&key[32..]), decode_value(Table::Slots, row)) {
+        self.view.snapshot.range(
+            Table::Slots,
+            owner.as_slice(),
+            &prefix_end(owner.as_slice()),
+            false,
+            &mut |key, row| match (B256::try_from(&key[32..]), decode_value(Table::Slots, row)) {
                 (Ok(slot), Ok(value)) => {
                     slots.insert(slot, value);
                     ControlFlow::Continue(())
@@ -360,8 +363,8 @@ impl StateAt {
                     ControlFlow::Break(())
                 }
                 (Err(_), _) => ControlFlow::Continue(()),
-            }
-        })?;
+            },
+        )?;
         bad.map_or(Ok(slots), |error| Err(error.into()))
     }
 

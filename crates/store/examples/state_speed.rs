@@ -1,0 +1,202 @@
+//! How long the root and the durable commit of a block take, and what a block leaves on the disk.
+//!
+//! `cargo run --release -p ipe-store --example state_speed -- [ACCOUNTS] [CHANGES] [BLOCKS] [FOLDER]`
+//! changes random accounts of a state of ACCOUNTS; then the same with token transfers: CHANGES / 2 senders that move
+//! tokens between two of ACCOUNTS slots each.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use alloy_primitives::{Address, B256, KECCAK256_EMPTY, U256, keccak256};
+use ipe_chain::kv::{Batch, Store, Table};
+use ipe_chain::state::{Account, AccountChange, State, StateChanges, StateSettings};
+use ipe_store::{DiskSettings, FjallStore};
+
+/// Deterministic numbers: splitmix64.
+struct Dice(u64);
+
+impl Dice {
+    fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        z ^ (z >> 31)
+    }
+}
+
+fn address(n: u64) -> Address {
+    Address::from_word(keccak256(n.to_be_bytes()))
+}
+
+fn account(nonce: u64, balance: u64, code_hash: B256) -> Option<Account> {
+    Some(Account { nonce, balance: U256::from(balance) << 40, code_hash })
+}
+
+#[derive(Default)]
+struct Times {
+    read: Vec<Duration>,
+    prepare: Vec<Duration>,
+    apply: Vec<Duration>,
+    commit: Vec<Duration>,
+    committed: Vec<Duration>,
+    rows: usize,
+    bytes: usize,
+}
+
+fn percentile(times: &mut [Duration], percent: usize) -> f64 {
+    times.sort();
+    times.get((times.len() * percent / 100).min(times.len().saturating_sub(1))).map_or(0.0, |t| t.as_secs_f64() * 1e3)
+}
+
+impl Times {
+    fn print(&mut self, title: &str) {
+        println!(
+            "{title}: {} rows, {} KB a block",
+            self.rows / self.commit.len(),
+            self.bytes / self.commit.len() / 1024
+        );
+        for (name, times) in [
+            ("read", &mut self.read),
+            ("prepare (root)", &mut self.prepare),
+            ("apply", &mut self.apply),
+            ("commit (durable)", &mut self.commit),
+            ("committed (caches)", &mut self.committed),
+        ] {
+            let mean = times.iter().sum::<Duration>().as_secs_f64() * 1e3 / times.len() as f64;
+            println!(
+                "  {name:<20} mean {mean:7.2} ms   p50 {:7.2} ms   p99 {:7.2} ms",
+                percentile(times, 50),
+                percentile(times, 99)
+            );
+        }
+    }
+}
+
+fn block(store: &FjallStore, state: &State, number: u64, changes: &StateChanges, times: &mut Times) {
+    let start = Instant::now();
+    let head = state.head();
+    for (address, change) in &changes.accounts {
+        head.account(*address).expect("reads");
+        for slot in change.slots.keys() {
+            head.slot(*address, *slot).expect("reads");
+        }
+    }
+    drop(head);
+    times.read.push(start.elapsed());
+    let start = Instant::now();
+    let prepared = state.prepare(changes).expect("prepares");
+    times.prepare.push(start.elapsed());
+    let start = Instant::now();
+    let mut batch = Batch::new();
+    state.apply(number, &prepared, &mut batch).expect("applies");
+    times.apply.push(start.elapsed());
+    times.rows += batch.len();
+    times.bytes += batch.bytes();
+    let start = Instant::now();
+    store.commit(batch).expect("commits");
+    times.commit.push(start.elapsed());
+    let start = Instant::now();
+    state.committed(number, &prepared).expect("is the head");
+    times.committed.push(start.elapsed());
+}
+
+fn memory() -> String {
+    std::fs::read_to_string("/proc/self/status")
+        .unwrap_or_default()
+        .lines()
+        .filter(|line| line.starts_with("VmRSS") || line.starts_with("VmHWM"))
+        .map(|line| line.split_whitespace().collect::<Vec<_>>().join(" "))
+        .collect::<Vec<_>>()
+        .join(", ")
+}
+
+fn main() {
+    let mut arguments = std::env::args().skip(1);
+    let mut number = |otherwise: u64| arguments.next().and_then(|text| text.parse().ok()).unwrap_or(otherwise);
+    let (accounts, changed, blocks) = (number(100_000), number(2_500), number(60));
+    let folder = PathBuf::from(arguments.next().unwrap_or_else(|| "state_speed.data".to_owned()));
+    let _ = std::fs::remove_dir_all(&folder);
+    let store = Arc::new(FjallStore::open(&folder, DiskSettings::default()).expect("opens"));
+    let state = State::open(store.clone(), StateSettings::default()).expect("opens");
+    let mut dice = Dice(1);
+    let mut times = Times::default();
+
+    let token = address(u64::MAX);
+    let start = Instant::now();
+    let mut genesis: BTreeMap<Address, AccountChange> = (0..accounts)
+        .map(|n| {
+            (address(n), AccountChange { account: account(0, n + 1, KECCAK256_EMPTY), ..AccountChange::default() })
+        })
+        .collect();
+    let slots =
+        (0..accounts).map(|n| (U256::from_be_bytes(keccak256(n.to_le_bytes()).0), U256::from(1u64 << 40))).collect();
+    let token_account = account(1, 0, keccak256("token"));
+    genesis.insert(token, AccountChange { account: token_account, slots, ..AccountChange::default() });
+    block(&store, &state, 0, &StateChanges { accounts: genesis }, &mut times);
+    println!(
+        "genesis of {accounts} accounts and slots: {:.2} s, {} MB on disk, {}",
+        start.elapsed().as_secs_f64(),
+        store.disk_bytes().expect("measures") / 1_000_000,
+        memory()
+    );
+
+    let mut at = 0;
+    let mut times = Times::default();
+    for _ in 0..blocks {
+        at += 1;
+        let changes = (0..changed)
+            .map(|_| {
+                let new = account(at, dice.next() >> 30, KECCAK256_EMPTY);
+                let n = if dice.next() % 10 == 0 { accounts + dice.next() % accounts } else { dice.next() % accounts };
+                (address(n), AccountChange { account: new, ..AccountChange::default() })
+            })
+            .collect();
+        block(&store, &state, at, &StateChanges { accounts: changes }, &mut times);
+    }
+    times.print(&format!("{changed} account changes (a tenth new)"));
+    println!("  {} MB on disk, {}", store.disk_bytes().expect("measures") / 1_000_000, memory());
+
+    let holders = accounts.min(2_000);
+    let mut times = Times::default();
+    for _ in 0..blocks {
+        at += 1;
+        let mut changes = StateChanges::default();
+        let mut slots = BTreeMap::new();
+        for _ in 0..changed / 4 {
+            let sender = dice.next() % holders;
+            let change =
+                AccountChange { account: account(at, sender + 1, KECCAK256_EMPTY), ..AccountChange::default() };
+            changes.accounts.insert(address(sender), change);
+            for n in [sender, dice.next() % holders] {
+                slots.insert(U256::from_be_bytes(keccak256(n.to_le_bytes()).0), U256::from(dice.next() >> 20));
+            }
+        }
+        changes.accounts.insert(token, AccountChange { account: token_account, slots, ..AccountChange::default() });
+        block(&store, &state, at, &changes, &mut times);
+    }
+    times.print(&format!("{} token transfers between {holders} holders", changed / 4));
+    println!("  {} MB on disk, {}", store.disk_bytes().expect("measures") / 1_000_000, memory());
+
+    let mut times = Times::default();
+    for _ in 0..blocks {
+        at += 1;
+        block(&store, &state, at, &StateChanges::default(), &mut times);
+    }
+    times.print("empty block (state part)");
+    for table in [Table::Accounts, Table::AccountTrie] {
+        let start = Instant::now();
+        let snapshot = store.snapshot();
+        let reads = 5_000;
+        for _ in 0..reads {
+            let key = keccak256(address(dice.next() % accounts));
+            let key = if table == Table::Accounts { key.to_vec() } else { vec![4, key[0], key[1]] };
+            snapshot.get(table, &key).expect("reads");
+        }
+        println!("{} random read: {:.2} us", table.name(), start.elapsed().as_secs_f64() * 1e6 / f64::from(reads));
+    }
+    drop((state, store));
+    let _ = std::fs::remove_dir_all(&folder);
+}

@@ -1,0 +1,152 @@
+//! The disk store keeps its promises: what was acknowledged survives, batches are whole, one process at a time.
+
+use std::io::{BufRead, BufReader};
+use std::ops::ControlFlow;
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+
+use ipe_chain::kv::{Batch, Read, Store, StoreError, Table};
+use ipe_store::{DiskSettings, FjallStore};
+
+/// Set for the child process that writes until it is killed: the folder.
+const WRITER: &str = "IPE_STORE_TEST_WRITER";
+
+fn open(folder: &Path) -> FjallStore {
+    FjallStore::open(folder, DiskSettings::default()).expect("opens")
+}
+
+fn number(row: Option<Vec<u8>>) -> u64 {
+    row.map_or(0, |row| u64::from_be_bytes(row.try_into().expect("eight bytes")))
+}
+
+#[test]
+fn rows_survive_closing() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let store = open(folder.path());
+    let mut batch = Batch::new();
+    for n in 0..1000u64 {
+        batch.put(Table::Accounts, &n.to_be_bytes(), &[n as u8; 40]);
+        batch.put(Table::Bodies, &n.to_be_bytes(), &[n as u8; 4000]);
+    }
+    store.commit(batch).expect("commits");
+    let mut batch = Batch::new();
+    batch.delete(Table::Accounts, &7u64.to_be_bytes());
+    batch.put(Table::Accounts, &8u64.to_be_bytes(), b"twice");
+    batch.put(Table::Accounts, &8u64.to_be_bytes(), b"last");
+    store.commit(batch).expect("commits");
+    drop(store);
+    let store = open(folder.path());
+    assert_eq!(store.get(Table::Accounts, &7u64.to_be_bytes()).expect("reads"), None);
+    assert_eq!(store.get(Table::Accounts, &8u64.to_be_bytes()).expect("reads"), Some(b"last".to_vec()));
+    assert_eq!(store.get(Table::Bodies, &999u64.to_be_bytes()).expect("reads"), Some(vec![999u64 as u8; 4000]));
+    assert!(store.disk_bytes().expect("measures") > 0);
+}
+
+#[test]
+fn ranges_are_ordered_and_snapshots_stand_still() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let store = open(folder.path());
+    let put = |key: &[u8]| {
+        let mut batch = Batch::new();
+        batch.put(Table::Logs, key, b"x");
+        store.commit(batch).expect("commits");
+    };
+    for key in [&b"b"[..], b"a", b"c", b"ca"] {
+        put(key);
+    }
+    let before = store.snapshot();
+    put(b"bb");
+    let keys = |read: &dyn Read, from: &[u8], to: &[u8], reverse: bool, limit: usize| {
+        let mut keys = Vec::new();
+        read.range(Table::Logs, from, to, reverse, &mut |key, _| {
+            keys.push(String::from_utf8_lossy(key).into_owned());
+            if keys.len() == limit { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+        })
+        .expect("reads");
+        keys.join(" ")
+    };
+    assert_eq!(keys(&store, b"", b"", false, 99), "a b bb c ca");
+    assert_eq!(keys(&*before, b"", b"", false, 99), "a b c ca");
+    assert_eq!(keys(&store, b"b", b"c", false, 99), "b bb");
+    assert_eq!(keys(&store, b"a", b"", true, 2), "ca c");
+    assert_eq!(keys(&store, b"c", b"b", false, 99), "");
+    assert_eq!(before.get(Table::Logs, b"bb").expect("reads"), None);
+}
+
+#[test]
+fn a_second_process_is_told_that_the_folder_is_in_use() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let _store = open(folder.path());
+    let error = FjallStore::open(folder.path(), DiskSettings::default()).err().expect("is refused");
+    assert!(matches!(&error, StoreError::InUse { path } if Path::new(path) == folder.path()), "{error}");
+    assert!(error.to_string().contains("in use by another process"), "{error}");
+}
+
+/// Runs in the child only: commits numbered batches over two tables and says each number once it is durable.
+#[test]
+fn writer() {
+    let Some(folder) = std::env::var_os(WRITER) else { return };
+    let store = open(Path::new(&folder));
+    let mut at = number(store.get(Table::Meta, b"at").expect("reads"));
+    loop {
+        at += 1;
+        let mut batch = Batch::new();
+        for n in 0..50u64 {
+            let key = (at.wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ n).to_be_bytes();
+            batch.put(Table::Slots, &key, &at.to_be_bytes());
+            batch.put(Table::Receipts, &n.to_be_bytes(), &[at.to_be_bytes(), [7; 8]].concat());
+        }
+        batch.put(Table::Meta, b"at", &at.to_be_bytes());
+        store.commit(batch).expect("commits");
+        println!("durable {at}");
+    }
+}
+
+fn spawn_writer(folder: &Path) -> Child {
+    Command::new(std::env::current_exe().expect("knows itself"))
+        .args(["--exact", "writer", "--nocapture"])
+        .env(WRITER, folder)
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
+        .expect("starts the writer")
+}
+
+#[test]
+fn killing_the_writer_loses_nothing_acknowledged_and_tears_no_batch() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let mut acknowledged = 0;
+    for turn in 0..8u64 {
+        let mut child = spawn_writer(folder.path());
+        let mut lines = BufReader::new(child.stdout.take().expect("is piped")).lines();
+        let said = |line: &str| line.split("durable ").nth(1).and_then(|number| number.trim().parse::<u64>().ok());
+        // A different moment each turn: after so many batches, in the middle of the next one.
+        for _ in 0..turn * 7 + 3 {
+            let Some(Ok(line)) = lines.next() else { break };
+            acknowledged = said(&line).unwrap_or(acknowledged);
+        }
+        child.kill().expect("kills its own child");
+        child.wait().expect("waits for its own child");
+        for line in lines.map_while(Result::ok) {
+            acknowledged = said(&line).unwrap_or(acknowledged);
+        }
+        let store = open(folder.path());
+        let at = number(store.get(Table::Meta, b"at").expect("reads"));
+        assert!(at >= acknowledged && acknowledged > 0, "turn {turn}: at {at}, acknowledged {acknowledged}");
+        for n in 0..50u64 {
+            let key = (at.wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ n).to_be_bytes();
+            assert_eq!(number(store.get(Table::Slots, &key).expect("reads")), at, "torn batch");
+            let row = store.get(Table::Receipts, &n.to_be_bytes()).expect("reads").expect("is there");
+            assert_eq!(row[..8], at.to_be_bytes(), "torn batch");
+        }
+        let mut rows = 0;
+        store
+            .range(Table::Slots, &[], &[], false, &mut |_, value| {
+                assert!(number(Some(value.to_vec())) <= at, "a row of a batch that is not there");
+                rows += 1;
+                ControlFlow::Continue(())
+            })
+            .expect("reads");
+        assert_eq!(rows, at * 50);
+    }
+}
