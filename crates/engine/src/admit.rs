@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use alloy_primitives::{Address, KECCAK256_EMPTY};
+use alloy_primitives::{Address, B256, KECCAK256_EMPTY};
 use ipe_chain::{Candidate, Ledger};
 use ipe_types::spec::ChainSpec;
 use ipe_types::transition::TxGasCap;
@@ -10,14 +10,22 @@ use parking_lot::Mutex;
 
 use crate::pool::{Offer, Origin, Pool, Rules, SenderState};
 
-/// Offers transactions of a peer to the pool; what it does not take is dropped silently, as in Besu.
-pub fn remote(pool: &Mutex<Pool>, ledger: &Ledger, now_ms: u64, candidates: Vec<Arc<Candidate>>) {
+/// Offers transactions of a peer to the pool; what it does not take is dropped silently, as in Besu. Returns the hashes of
+/// those that may be taken when they come again, unchanged.
+pub fn remote(pool: &Mutex<Pool>, ledger: &Ledger, now_ms: u64, candidates: Vec<Arc<Candidate>>) -> Vec<B256> {
     let rules = *pool.lock().rules();
+    let mut passing = Vec::new();
     for candidate in candidates {
-        let Ok(offer) = Offer::check(candidate, Origin::Remote, &rules) else { continue };
-        let state = sender_state(ledger, offer.candidate().sender);
-        let _ = pool.lock().add(now_ms, offer, &state);
+        let hash = candidate.hash;
+        let offered = Offer::check(candidate, Origin::Remote, &rules).and_then(|offer| {
+            let state = sender_state(ledger, offer.candidate().sender);
+            pool.lock().add(now_ms, offer, &state)
+        });
+        if offered.is_err_and(|refusal| refusal.is_passing()) {
+            passing.push(hash);
+        }
     }
+    passing
 }
 
 /// The account of a sender at the head; an account that cannot be read counts as empty, so that nothing is admitted for it.

@@ -24,6 +24,7 @@ pub mod signing;
 pub mod status;
 pub mod sync;
 
+pub use ipe_qbft::Restored;
 pub use control::{Control, PeerControl, Reply, VoteControl, VoteError};
 pub use peer::{PeerId, PeerInfo, PeerStatus};
 pub use replica::{Clock, Input, Level, Notification, Output, Parts, Replica, Settings, Stages};

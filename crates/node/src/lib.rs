@@ -1,8 +1,25 @@
 //! The shell of a node: settings, event loop, timers, tasks and shutdown around the replica.
+//!
+//! ```text
+//! sockets ─ p2p tasks ─ pump ─┬─ consensus ──────────────────────────┐
+//!                             ├─ transactions ─ recover threads ─ pool ─┤
+//!                             └─ requests and the rest ─ eth thread ────┤ inbox ─ replica thread ─ outputs
+//! JSON-RPC tasks ─ pool, control ────────────────────────────────────────┘
+//! ```
 
 pub mod config;
+mod control;
+mod driver;
 pub mod endpoints;
+mod inbound;
+mod inbox;
 pub mod key_file;
+mod local_journal;
+mod outbound;
+mod peers;
+mod run;
+mod telemetry;
 
 pub use config::NodeConfig;
 pub use endpoints::Endpoints;
+pub use run::{LogLevel, RunError, run};

@@ -1,0 +1,493 @@
+//! Bringing a node up, and down again in order.
+//!
+//! Up: lock, chain, gate, pool, network, interfaces, and last the replica, so that its first output finds everything in
+//! place. Down: interfaces, replica, journal, network; every step with a bounded wait.
+
+use std::collections::HashMap;
+use std::fs::{File, OpenOptions, TryLockError};
+use std::future::Future;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use ipe_api::{Api, Backend, Groups, HttpConfig, Release, ServerConfig};
+use ipe_chain::Ledger;
+use ipe_engine::pool::{LocalJournalError, Pool, Rules, Settings as PoolLimits};
+use ipe_engine::signing::{Gate, Signer};
+use ipe_engine::{Input, Parts, Replica, StatusCell, admit};
+use ipe_p2p::{ChainIdentity, IpeStatus, Limits, LocalHead, Network, NetworkConfig, NetworkHandle};
+use ipe_store::{DiskSettings, FjallStore, JournalFileDisk};
+use ipe_types::eth::EthVersion;
+use ipe_types::fork_id::ForkIds;
+use ipe_types::genesis::BaseFeePolicy;
+use ipe_types::spec::ChainSpec;
+use ipe_types::{Bytes, Dialect, NodeKey, Role, U256};
+use parking_lot::{Mutex, RwLock};
+use tokio::sync::{broadcast, mpsc, watch};
+
+use crate::config::{ConfigError, DialectSetting, NodeConfig, RpcListener, RpcRelease};
+use crate::control::Controller;
+use crate::endpoints::Endpoints;
+use crate::inbound::{Shared, Workers};
+use crate::inbox::inbox;
+use crate::local_journal::LocalKeeper;
+use crate::outbound::Outbound;
+use crate::peers::{Neighbours, dial_list};
+use crate::{driver, key_file, telemetry};
+
+/// Notifications that a slow subscriber may lag behind before it misses some: two minutes of blocks and a burst of
+/// transactions.
+const NOTIFICATIONS: usize = 512;
+/// Requests of the interfaces that wait for the node at once.
+const CONTROLS: usize = 1_024;
+/// How long running requests may take to end at shutdown.
+const API_GRACE: Duration = Duration::from_secs(1);
+/// How long the replica may take to end at shutdown: a block under import.
+const REPLICA_GRACE: Duration = Duration::from_secs(10);
+
+/// Changes the level of the log for targets (none = all); `false` when the level is unknown.
+pub type LogLevel = Arc<dyn Fn(&str, &[String]) -> bool + Send + Sync>;
+
+/// Why a node did not start, or did not end well.
+#[derive(Debug, thiserror::Error)]
+pub enum RunError {
+    /// A setting or a file that it names.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// The genesis file.
+    #[error("genesis file {}: {reason}", path.display())]
+    Genesis {
+        /// The file.
+        path: PathBuf,
+        /// Key, got, expected.
+        reason: String,
+    },
+    /// A list of JSON-RPC groups names one that does not exist.
+    #[error("{key}: got {got:?}, expected {expected}")]
+    Groups {
+        /// The setting.
+        key: &'static str,
+        /// As given.
+        got: String,
+        /// What belongs there.
+        expected: String,
+    },
+    /// The data folder cannot be used.
+    #[error("data folder {}: {reason}", path.display())]
+    DataDir {
+        /// The folder.
+        path: PathBuf,
+        /// What the system says.
+        reason: String,
+    },
+    /// Another process runs on this data folder.
+    #[error("data folder {} is in use by another process; stop that one or choose another --data-dir", path.display())]
+    InUse {
+        /// The folder.
+        path: PathBuf,
+    },
+    /// The database cannot be opened.
+    #[error("database in {}: {reason}", path.display())]
+    Store {
+        /// Its folder.
+        path: PathBuf,
+        /// What is wrong.
+        reason: String,
+    },
+    /// The chain in the data folder cannot be used.
+    #[error("chain in {}: {source}", path.display())]
+    Ledger {
+        /// The database's folder.
+        path: PathBuf,
+        /// What is wrong.
+        source: ipe_chain::OpenError,
+    },
+    /// The signing journal cannot be used.
+    #[error("signing journal {}: {reason}; a validator must not run without it", path.display())]
+    SigningJournal {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        reason: String,
+    },
+    /// The journal of local transactions cannot be used.
+    #[error("{}: {source}", path.display())]
+    LocalJournal {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        source: LocalJournalError,
+    },
+    /// A listener cannot be opened.
+    #[error(transparent)]
+    Network(#[from] ipe_p2p::NetworkError),
+    /// JSON-RPC cannot listen.
+    #[error(transparent)]
+    Api(#[from] ipe_api::ServeError),
+    /// The metrics exporter cannot listen.
+    #[error("could not listen for metrics on {address}: {source}; choose another metrics-port or stop what uses it")]
+    Metrics {
+        /// What was configured.
+        address: SocketAddr,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// The system has no more threads.
+    #[error("a thread could not be started: {0}")]
+    Thread(std::io::Error),
+    /// A bug: the core of the node ended by itself.
+    #[error("the replica ended unexpectedly; the log tells why. The data folder is sound: start the node again")]
+    Replica,
+}
+
+/// Runs a node until `shutdown` completes, then ends it in order.
+///
+/// # Errors
+/// Why it did not start; once it runs only [`RunError::Replica`].
+pub async fn run(config: NodeConfig, shutdown: impl Future<Output = ()>, log_level: LogLevel) -> Result<(), RunError> {
+    for warning in &config.warnings {
+        tracing::warn!("{warning}");
+    }
+    let _lock = lock(&config.data_dir)?;
+    let (genesis_path, text) = config.load_genesis()?;
+    let spec = ChainSpec::parse(&text)
+        .map_err(|error| RunError::Genesis { path: genesis_path.clone(), reason: error.to_string() })?;
+    for warning in spec.warnings() {
+        tracing::warn!(file = %genesis_path.display(), "{warning}");
+    }
+    let spec = Arc::new(spec);
+    let (key, made) = key_file::load_or_create(&config.key_path())?;
+    if made {
+        tracing::warn!(file = %config.key_path().display(), address = %key.address(), "made a new node key");
+    }
+    let node = Node::open(&config, &spec, &key)?;
+    node.run(config, spec, key, shutdown, log_level).await
+}
+
+/// Takes the data folder for this process; the lock is the operating system's and ends with the process.
+fn lock(data_dir: &Path) -> Result<File, RunError> {
+    let failed = |error: std::io::Error| RunError::DataDir { path: data_dir.to_owned(), reason: error.to_string() };
+    std::fs::create_dir_all(data_dir).map_err(failed)?;
+    let path = data_dir.join("LOCK");
+    let file = OpenOptions::new().create(true).truncate(false).write(true).open(path).map_err(failed)?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(TryLockError::WouldBlock) => Err(RunError::InUse { path: data_dir.to_owned() }),
+        Err(TryLockError::Error(error)) => Err(failed(error)),
+    }
+}
+
+/// The parts of a node that live on disk and in memory, before anything listens.
+struct Node {
+    ledger: Arc<Ledger>,
+    pool: Arc<Mutex<Pool>>,
+    gate: Option<Gate>,
+    restored: Option<ipe_engine::Restored>,
+    locals: Option<LocalKeeper>,
+}
+
+impl Node {
+    fn open(config: &NodeConfig, spec: &Arc<ChainSpec>, key: &NodeKey) -> Result<Self, RunError> {
+        let path = config.data_dir.join("database");
+        let store = FjallStore::open(&path, DiskSettings::default())
+            .map_err(|error| RunError::Store { path: path.clone(), reason: error.to_string() })?;
+        let ledger = Ledger::open(Arc::new(store), spec.clone()).map_err(|source| RunError::Ledger { path, source })?;
+        let ledger = Arc::new(ledger);
+        let (gate, restored) = match config.role {
+            Role::Validator => open_gate(config, spec, key).map(|(gate, restored)| (Some(gate), restored))?,
+            _ => (None, None),
+        };
+        let pool = Arc::new(Mutex::new(open_pool(config, spec, &ledger)));
+        let locals = if config.pool.journal {
+            let path = config.data_dir.join("local-transactions.journal");
+            let (locals, restored) = LocalKeeper::start(&path, pool.clone(), &ledger, driver::now_us() / 1_000)
+                .map_err(|source| RunError::LocalJournal { path, source })?;
+            if restored > 0 {
+                tracing::info!(restored, "transactions of an earlier run wait again");
+            }
+            Some(locals)
+        } else {
+            None
+        };
+        Ok(Self { ledger, pool, gate, restored, locals })
+    }
+
+    async fn run(
+        self,
+        config: NodeConfig,
+        spec: Arc<ChainSpec>,
+        key: NodeKey,
+        shutdown: impl Future<Output = ()>,
+        log_level: LogLevel,
+    ) -> Result<(), RunError> {
+        let Self { ledger, pool, gate, restored, locals } = self;
+        let (head, head_out) = watch::channel(local_head(&ledger));
+        let (network, events) = Network::start(network_config(&config, &spec, &key, head_out)?).await?;
+        let status = StatusCell::default();
+        let (notifications, _) = broadcast::channel(NOTIFICATIONS);
+        let (control, control_out) = mpsc::channel(CONTROLS);
+        let (inbox, outlet) = inbox();
+        let (stop, stopped) = watch::channel(false);
+
+        let exporter = match config.metrics_enabled.then(telemetry::install).flatten() {
+            Some(handle) => {
+                let address = SocketAddr::new(config.metrics_host, config.metrics_port);
+                let sources = telemetry::Sources {
+                    ledger: ledger.clone(),
+                    pool: pool.clone(),
+                    status: status.clone(),
+                    network: network.clone(),
+                    peer_limit: config.max_peers,
+                };
+                let served = telemetry::serve(address, handle, Arc::new(sources), stopped.clone()).await;
+                Some(served.map_err(|source| RunError::Metrics { address, source })?)
+            }
+            None => None,
+        };
+        let backend = Backend {
+            ledger: ledger.clone(),
+            pool: pool.clone(),
+            control,
+            notifications: notifications.clone(),
+            status: status.clone(),
+            log_level,
+        };
+        let metrics = exporter.as_ref().map(|exporter| exporter.address);
+        let api = Api::new(backend, api_settings(&config, &spec, &key, &network, metrics));
+        let server = ipe_api::serve(api, server_config(&config)?).await?;
+        let endpoints = Endpoints {
+            pid: std::process::id(),
+            p2p: network.local().listen,
+            enode: network.local().enode.as_ref().map(ToString::to_string),
+            rpc_http: server.http,
+            rpc_ws: server.ws,
+            metrics,
+        };
+        endpoints.write(&config.data_dir).map_err(|error| RunError::DataDir {
+            path: config.data_dir.clone(),
+            reason: format!("endpoints.json cannot be written: {error}"),
+        })?;
+
+        let versions = Arc::new(RwLock::new(HashMap::new()));
+        let outbound = Outbound { network: network.clone(), versions: versions.clone(), notifications, head };
+        let settings = replica_settings(&config, &key);
+        let parts = Parts { ledger: ledger.clone(), spec, pool: pool.clone(), gate, status };
+        let replica = Replica::new(settings, parts, restored);
+        let shared = Arc::new(Shared { network: network.clone(), ledger: ledger.clone(), pool, inbox: inbox.clone(), versions });
+        let workers = Workers::start(shared.clone()).map_err(RunError::Thread)?;
+        let (thread, mut replica_end) = driver::start(replica, outlet, outbound).map_err(RunError::Thread)?;
+        let pump = tokio::spawn(workers.pump(shared, events));
+        let controller = Controller { network: network.clone(), inbox: inbox.clone(), role: config.role };
+        let controls = tokio::spawn(controller.serve(control_out));
+        let head = ledger.head();
+        tracing::info!(
+            role = %config.role,
+            address = %key.address(),
+            head = head.number,
+            http = ?endpoints.rpc_http,
+            ws = ?endpoints.rpc_ws,
+            metrics = ?endpoints.metrics,
+            p2p = ?endpoints.p2p,
+            "node runs"
+        );
+
+        let outcome = tokio::select! {
+            () = shutdown => Ok(()),
+            _ = &mut replica_end => Err(RunError::Replica),
+        };
+        tracing::info!("stopping");
+        Endpoints::remove(&config.data_dir);
+        stop.send_replace(true);
+        server.shutdown(API_GRACE).await;
+        inbox.stop();
+        if outcome.is_ok() && tokio::time::timeout(REPLICA_GRACE, replica_end).await.is_err() {
+            tracing::error!("the replica did not end within {REPLICA_GRACE:?}");
+        } else {
+            let _ = tokio::task::spawn_blocking(move || thread.join()).await;
+        }
+        if let Some(locals) = locals {
+            let _ = tokio::task::spawn_blocking(move || locals.stop()).await;
+        }
+        network.shutdown().await;
+        controls.abort();
+        if let Some(exporter) = exporter {
+            exporter.task.abort();
+        }
+        // The workers end when the network has dropped its side of the events.
+        drop(network);
+        if tokio::time::timeout(API_GRACE, pump).await.is_err() {
+            tracing::debug!("the network's events did not end within {API_GRACE:?}");
+        }
+        tracing::info!(head = ledger.head().number, "stopped");
+        outcome
+    }
+}
+
+fn open_gate(config: &NodeConfig, spec: &ChainSpec, key: &NodeKey) -> Result<(Gate, Option<ipe_engine::Restored>), RunError> {
+    let path = config.data_dir.join("signing.journal");
+    let failed = |reason: String| RunError::SigningJournal { path: path.clone(), reason };
+    let file = JournalFileDisk::open(&path).map_err(|error| failed(error.to_string()))?;
+    Gate::open(Signer::Local(key.clone()), Box::new(file), spec.genesis_hash()).map_err(|error| failed(error.to_string()))
+}
+
+fn open_pool(config: &NodeConfig, spec: &ChainSpec, ledger: &Ledger) -> Pool {
+    let head = ledger.head();
+    let params = spec.qbft_at(head.number + 1, head.header.timestamp);
+    // On a network without fees an equally priced resend replaces (spec/besu-compat.md 11.2).
+    let free = spec.base_fee_policy() == BaseFeePolicy::Zero || config.min_gas_price == 0;
+    let limits = PoolLimits {
+        max_count: config.pool.max_count,
+        max_bytes: config.pool.max_bytes,
+        max_per_sender: config.pool.max_per_sender,
+        max_gap: config.pool.max_gap,
+        price_bump_percent: if free { 0 } else { config.pool.price_bump_percent },
+        retention_ms: config.pool.retention_s.saturating_mul(1_000),
+        target_wait_ms: (params.period_ms * 22 / 10).max(PoolLimits::default().target_wait_ms),
+        ..PoolLimits::default()
+    };
+    let own = Rules {
+        chain_id: spec.chain_id(),
+        fork: spec.fork_at(head.number + 1, head.header.timestamp),
+        block_gas_limit: head.header.gas_limit,
+        tx_gas_cap: None,
+        base_fee: None,
+        min_gas_price: u128::from(config.min_gas_price),
+        fee_cap: (config.rpc_tx_fee_cap > 0).then(|| U256::from(config.rpc_tx_fee_cap)),
+        max_tx_bytes: MAX_TX_BYTES,
+        period_ms: params.period_ms,
+    };
+    Pool::new(limits, admit::rules(ledger, spec, &own), head.number)
+}
+
+/// Longest transaction that is taken: go-ethereum's limit of four slots of 32 KiB.
+const MAX_TX_BYTES: usize = 128 * 1024;
+
+fn local_head(ledger: &Ledger) -> LocalHead {
+    let head = ledger.head();
+    LocalHead {
+        number: head.number,
+        timestamp: head.header.timestamp,
+        hash: head.hash,
+        total_difficulty: head.total_difficulty,
+        earliest: 0,
+    }
+}
+
+fn replica_settings(config: &NodeConfig, key: &NodeKey) -> ipe_engine::Settings {
+    let mut vanity = config.miner_extra_data.clone().unwrap_or_else(|| client_name().into_bytes());
+    vanity.resize(32, 0);
+    ipe_engine::Settings {
+        role: config.role,
+        topology: config.topology,
+        local: key.address(),
+        dialect: match config.dialect {
+            DialectSetting::Besu26 => Dialect::Besu26,
+            DialectSetting::Legacy => Dialect::Legacy,
+        },
+        vanity: Bytes::from(vanity),
+        target_gas_limit: config.target_gas_limit,
+        min_gas_price: config.min_gas_price,
+        build_percent: config.block_selection_percent,
+    }
+}
+
+fn client_name() -> String {
+    format!("ipe/v{}/{}-{}", env!("CARGO_PKG_VERSION"), std::env::consts::OS, std::env::consts::ARCH)
+}
+
+fn network_config(
+    config: &NodeConfig,
+    spec: &ChainSpec,
+    key: &NodeKey,
+    head: watch::Receiver<LocalHead>,
+) -> Result<NetworkConfig, RunError> {
+    let neighbours = Arc::new(Neighbours::new(config, key.node_id())?);
+    let static_nodes = dial_list(config, spec, &neighbours)?;
+    let directory = neighbours.directory(&static_nodes);
+    let listen = config.listens().then(|| SocketAddr::new(config.p2p_interface, config.p2p_port));
+    let discovery = (config.discovery && listen.is_some()).then(|| ipe_p2p::DiscoveryConfig {
+        listen: SocketAddr::new(config.p2p_interface, config.p2p_port),
+        bootnodes: static_nodes.clone(),
+        dial_found: true,
+    });
+    let genesis_time = spec.genesis_header().timestamp;
+    Ok(NetworkConfig {
+        key: key.clone(),
+        client: client_name(),
+        listen,
+        advertised: config.p2p_host.clone(),
+        discovery,
+        chain: ChainIdentity {
+            network_id: config.network_id.unwrap_or_else(|| spec.chain_id()),
+            genesis: spec.genesis_hash(),
+            fork_ids: ForkIds::new(spec.genesis_hash(), genesis_time, &spec.genesis().forks),
+        },
+        ipe: Some(IpeStatus {
+            role: config.role,
+            institution: config.institution.clone(),
+            name: config.name.clone(),
+            height: head.borrow().number,
+        }),
+        head,
+        eth_versions: EthVersion::ALL.to_vec(),
+        istanbul: true,
+        static_nodes,
+        directory,
+        admit: neighbours.judge(),
+        limits: Limits { strangers: config.max_peers, ..Limits::default() },
+    })
+}
+
+fn api_settings(
+    config: &NodeConfig,
+    spec: &ChainSpec,
+    key: &NodeKey,
+    network: &NetworkHandle,
+    metrics: Option<SocketAddr>,
+) -> ipe_api::Settings {
+    let socket = |listener: &RpcListener| listener.enabled.then(|| SocketAddr::new(listener.host, listener.port));
+    ipe_api::Settings {
+        client_version: client_name(),
+        network_id: config.network_id.unwrap_or_else(|| spec.chain_id()),
+        address: key.address(),
+        enode: network.local().enode.as_ref().map(ToString::to_string),
+        release: match config.rpc_release {
+            RpcRelease::Besu25 => Release::Besu25,
+            RpcRelease::Besu26 => Release::Besu26,
+        },
+        min_gas_price: u128::from(config.min_gas_price),
+        gas_cap: config.rpc_gas_cap,
+        fee_cap: U256::from(config.rpc_tx_fee_cap),
+        max_logs_range: config.rpc_max_logs_range,
+        max_trace_range: config.rpc_max_trace_range,
+        revert_reason: config.revert_reason,
+        services: ipe_api::Services {
+            http: socket(&config.rpc_http),
+            ws: socket(&config.rpc_ws),
+            metrics,
+            p2p: network.local().listen,
+        },
+        ..ipe_api::Settings::default()
+    }
+}
+
+fn server_config(config: &NodeConfig) -> Result<ServerConfig, RunError> {
+    let listener = |key: &'static str, listener: &RpcListener| -> Result<Option<HttpConfig>, RunError> {
+        if !listener.enabled {
+            return Ok(None);
+        }
+        let groups = Groups::parse(listener.api.iter().map(String::as_str))
+            .map_err(|expected| RunError::Groups { key, got: listener.api.join(","), expected })?;
+        Ok(Some(HttpConfig {
+            groups,
+            host_allowlist: config.host_allowlist.clone(),
+            cors_origins: config.rpc_cors_origins.clone(),
+            max_connections: listener.max_connections,
+            max_batch: config.rpc_max_batch,
+            max_body: config.rpc_max_body,
+            ..HttpConfig::at(SocketAddr::new(listener.host, listener.port))
+        }))
+    };
+    Ok(ServerConfig { http: listener("rpc-http-api", &config.rpc_http)?, ws: listener("rpc-ws-api", &config.rpc_ws)? })
+}

@@ -1,0 +1,284 @@
+//! Prometheus: the names of Besu (spec/besu-compat.md 8) and our own, refreshed when they are asked for.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use axum::http::header::CONTENT_TYPE;
+use axum::routing::get;
+use ipe_chain::{Imported, Ledger};
+use ipe_engine::pool::Pool;
+use ipe_engine::{Stages, StatusCell};
+use ipe_p2p::NetworkHandle;
+use metrics::{Unit, counter, describe_counter, describe_gauge, describe_histogram, gauge, histogram};
+use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
+use parking_lot::Mutex;
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+
+/// Upper bounds of durations, seconds: from a light read to a block that takes longer than its period.
+const SECONDS: [f64; 16] =
+    [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.02, 0.035, 0.05, 0.075, 0.1, 0.2, 0.35, 0.5, 1.0, 2.5, 10.0];
+/// How often the recorder folds what histograms have collected; without it they would grow between two scrapes.
+const UPKEEP: Duration = Duration::from_secs(5);
+/// Kernel ticks a second in /proc/self/stat on Linux.
+const TICKS_A_SECOND: f64 = 100.0;
+/// Bytes of a memory page in /proc/self/statm.
+const PAGE_BYTES: f64 = 4096.0;
+
+/// What a scrape looks at.
+pub(crate) struct Sources {
+    pub(crate) ledger: Arc<Ledger>,
+    pub(crate) pool: Arc<Mutex<Pool>>,
+    pub(crate) status: StatusCell,
+    pub(crate) network: NetworkHandle,
+    pub(crate) peer_limit: usize,
+}
+
+/// Installs the process-wide recorder; `None` when there is one already (several nodes in one test process).
+pub(crate) fn install() -> Option<PrometheusHandle> {
+    let handle = PrometheusBuilder::new().set_buckets(&SECONDS).ok()?.install_recorder().ok()?;
+    describe();
+    Some(handle)
+}
+
+fn describe() {
+    for (name, text) in [
+        ("ethereum_blockchain_height", "Number of the head"),
+        ("ethereum_best_known_block_number", "Highest block known, own or a peer's"),
+        ("ethereum_blockchain_finalized_block", "Number of the newest final block: every block is final"),
+        ("ethereum_blockchain_safe_block", "Number of the newest safe block: every block is final"),
+        ("ethereum_peer_count", "Connected peers"),
+        ("ethereum_peer_limit", "Slots for peers outside the directory"),
+        ("ethereum_min_gas_price", "Least gas price that is accepted, wei"),
+        ("besu_blockchain_difficulty", "Sum of difficulties up to the head"),
+        ("besu_blockchain_chain_head_timestamp", "Timestamp of the head, unix seconds"),
+        ("besu_blockchain_chain_head_gas_used", "Gas used by the head"),
+        ("besu_blockchain_chain_head_gas_limit", "Gas limit of the head"),
+        ("besu_blockchain_chain_head_transaction_count", "Transactions of the head"),
+        ("besu_peers_peer_count_by_client", "Connected peers by client name"),
+        ("besu_synchronizer_in_sync", "1 when not catching up"),
+        ("besu_transaction_pool_transactions", "Transactions in the pool"),
+        ("ipe_transaction_pool_ready", "Transactions in the pool that could be included now"),
+        ("ipe_transaction_pool_room", "Transactions that may wait before clients are refused"),
+        ("ipe_consensus_round", "Round of the height being decided; -1 when not known"),
+        ("ipe_consensus_validators", "Validators of the next block"),
+        ("ipe_consensus_validators_heard", "Validators whose messages were seen lately"),
+        ("ipe_consensus_fault_margin", "Validators that may still fall silent before blocks stop; negative when they have"),
+        ("ipe_consensus_validating", "1 when this node validates the next block"),
+        ("ipe_build_budget_gas", "Work that the next block built here may hold, gas plus 21000 a transaction"),
+        ("ipe_peers", "Connected peers by role"),
+        ("process_resident_memory_bytes", "Resident memory"),
+    ] {
+        describe_gauge!(name, text);
+    }
+    for (name, text) in [
+        ("besu_blockchain_chain_head_gas_used_counter_total", "Gas used by blocks imported since the start"),
+        ("besu_blockchain_chain_head_transaction_count_counter_total", "Transactions of blocks imported since the start"),
+        ("besu_peers_connected_total", "Sessions opened"),
+        ("besu_peers_disconnected_total", "Sessions ended"),
+        ("besu_network_p2p_messages_inbound_total", "Messages received"),
+        ("besu_network_p2p_messages_outbound_total", "Messages sent"),
+        ("besu_network_p2p_bytes_inbound_total", "Bytes of messages received, uncompressed"),
+        ("besu_network_p2p_bytes_outbound_total", "Bytes of messages sent, uncompressed"),
+        ("besu_network_rlpx_connect_outcome_total", "Attempts to connect by outcome"),
+        ("besu_network_rlpx_outbound_connect_attempts_total", "Times this node dialled"),
+        ("besu_network_discovery_messages_inbound_total", "Discovery packets received"),
+        ("besu_network_discovery_messages_outbound_total", "Discovery packets sent"),
+        ("ipe_consensus_round_changes_total", "Rounds above 0 entered"),
+        ("ipe_consensus_proposed_total", "Blocks proposed"),
+        ("ipe_relay_messages_total", "Consensus messages passed on for others"),
+        ("ipe_relay_duplicates_total", "Consensus messages dropped as already seen"),
+        ("ipe_relay_refused_total", "Consensus messages refused by reason"),
+        ("ipe_peers_cut_total", "Peers cut for misbehaviour"),
+        ("ipe_peer_penalties_total", "Penalties given to peers"),
+        ("ipe_peer_bans_total", "Nodes banned for a while"),
+        
+    ] {
+        describe_counter!(name, text);
+    }
+    describe_histogram!("ipe_block_stage_seconds", Unit::Seconds, "Time of a block's stages: build, check, import, total");
+}
+
+/// Counts a block.
+pub(crate) fn block(imported: &Imported, stages: &Stages) {
+    counter!("besu_blockchain_chain_head_gas_used_counter_total").increment(imported.block.header.gas_used);
+    let transactions = imported.block.body.transactions.len() as u64;
+    counter!("besu_blockchain_chain_head_transaction_count_counter_total").increment(transactions);
+    for (stage, took) in [("build", stages.build), ("check", stages.check), ("import", stages.import), ("total", stages.total)] {
+        if !took.is_zero() {
+            histogram!("ipe_block_stage_seconds", "stage" => stage).record(took.as_secs_f64());
+        }
+    }
+}
+
+/// Brings everything up to date that is not counted as it happens.
+pub(crate) fn refresh(sources: &Sources) {
+    let head = sources.ledger.head();
+    let status = sources.status.get();
+    let pool = sources.pool.lock().statistics();
+    let min_gas_price = sources.pool.lock().rules().min_gas_price;
+    let transactions = sources.ledger.body(head.number).ok().flatten().map_or(0, |body| body.transactions.len());
+    let difficulty = u64::try_from(head.total_difficulty).unwrap_or(u64::MAX) as f64;
+    for (name, value) in [
+        ("ethereum_blockchain_height", head.number as f64),
+        ("ethereum_best_known_block_number", status.best_known.max(head.number) as f64),
+        ("ethereum_blockchain_finalized_block", head.number as f64),
+        ("ethereum_blockchain_safe_block", head.number as f64),
+        ("ethereum_peer_count", status.peers.iter().map(|(_, count)| *count).sum::<usize>() as f64),
+        ("ethereum_peer_limit", sources.peer_limit as f64),
+        ("ethereum_min_gas_price", min_gas_price as f64),
+        ("besu_blockchain_difficulty", difficulty),
+        ("besu_blockchain_difficulty_total", difficulty),
+        ("besu_blockchain_chain_head_timestamp", head.header.timestamp as f64),
+        ("besu_blockchain_chain_head_gas_used", head.header.gas_used as f64),
+        ("besu_blockchain_chain_head_gas_limit", head.header.gas_limit as f64),
+        ("besu_blockchain_chain_head_transaction_count", transactions as f64),
+        ("besu_synchronizer_in_sync", f64::from(u8::from(status.sync.is_none()))),
+        ("besu_transaction_pool_transactions", pool.count as f64),
+        ("ipe_transaction_pool_ready", pool.ready as f64),
+        ("ipe_transaction_pool_room", pool.room as f64),
+        ("ipe_consensus_round", status.round.map_or(-1.0, f64::from)),
+        ("ipe_consensus_validators", status.validators.len() as f64),
+        ("ipe_consensus_validators_heard", status.validators_heard.len() as f64),
+        ("ipe_consensus_fault_margin", status.fault_margin as f64),
+        ("ipe_consensus_validating", f64::from(u8::from(status.validating))),
+        ("ipe_build_budget_gas", status.build_budget_gas as f64),
+    ] {
+        gauge!(name).set(value);
+    }
+    for role in ipe_types::Role::ALL.into_iter().map(Some).chain([None]) {
+        let count = status.peers.iter().find(|(known, _)| *known == role).map_or(0, |(_, count)| *count);
+        gauge!("ipe_peers", "role" => role.map_or("stranger", ipe_types::Role::name)).set(count as f64);
+    }
+    for (reason, count) in [
+        ("malformed", status.refused.malformed),
+        ("author", status.refused.author),
+        ("window", status.refused.window),
+        ("budget", status.refused.budget),
+    ] {
+        counter!("ipe_relay_refused_total", "reason" => reason).absolute(count);
+    }
+    for (name, count) in [
+        ("ipe_consensus_round_changes_total", status.round_changes),
+        ("ipe_consensus_proposed_total", status.proposed),
+        ("ipe_relay_messages_total", status.relayed),
+        ("ipe_relay_duplicates_total", status.duplicates),
+        ("ipe_peers_cut_total", status.peers_cut),
+    ] {
+        counter!(name).absolute(count);
+    }
+    refresh_network(&sources.network);
+    refresh_process();
+}
+
+fn refresh_network(network: &NetworkHandle) {
+    let counts = network.counters();
+    for message in &counts.messages {
+        let labels = [("protocol", message.protocol.to_owned()), ("name", message.name.to_owned()), ("code", message.code.to_string())];
+        let (messages, bytes) = if message.inbound {
+            ("besu_network_p2p_messages_inbound_total", "besu_network_p2p_bytes_inbound_total")
+        } else {
+            ("besu_network_p2p_messages_outbound_total", "besu_network_p2p_bytes_outbound_total")
+        };
+        counter!(messages, &labels).absolute(message.messages);
+        counter!(bytes, &labels).absolute(message.bytes);
+    }
+    for ended in &counts.disconnects {
+        let initiator = if ended.by_us { "local" } else { "remote" };
+        counter!("besu_peers_disconnected_total", "initiator" => initiator, "disconnectReason" => ended.reason.name()).absolute(ended.count);
+    }
+    let mut connected = 0;
+    for outcome in &counts.outcomes {
+        if outcome.outcome == ipe_p2p::counters::Outcome::Connected {
+            connected += outcome.count;
+        }
+        let direction = if outcome.inbound { "inbound" } else { "outbound" };
+        counter!("besu_network_rlpx_connect_outcome_total", "result" => outcome.outcome.name(), "direction" => direction).absolute(outcome.count);
+    }
+    counter!("besu_peers_connected_total").absolute(connected);
+    counter!("besu_network_rlpx_outbound_connect_attempts_total").absolute(counts.dials);
+    counter!("besu_network_discovery_messages_inbound_total").absolute(counts.discovery_inbound);
+    counter!("besu_network_discovery_messages_outbound_total").absolute(counts.discovery_outbound);
+    counter!("ipe_peer_penalties_total").absolute(counts.penalties);
+    counter!("ipe_peer_bans_total").absolute(counts.bans);
+    let mut by_client = std::collections::BTreeMap::<String, usize>::new();
+    for peer in network.peers() {
+        // The part before the first slash: a name of a client, not of every build of it.
+        let client: String = peer.client.split('/').next().unwrap_or_default().chars().take(32).collect();
+        *by_client.entry(client).or_default() += 1;
+    }
+    for (client, count) in by_client {
+        gauge!("besu_peers_peer_count_by_client", "client" => client).set(count as f64);
+    }
+}
+
+fn refresh_process() {
+    if let Ok(stat) = std::fs::read_to_string("/proc/self/stat")
+        && let Some((_, rest)) = stat.rsplit_once(')')
+    {
+        // Fields 14 and 15 of the line, counted from 1; the name that may hold spaces is behind us.
+        let ticks: u64 = rest.split_whitespace().skip(11).take(2).filter_map(|field| field.parse::<u64>().ok()).sum();
+        gauge!("process_cpu_seconds_total").set(ticks as f64 / TICKS_A_SECOND);
+    }
+    if let Ok(statm) = std::fs::read_to_string("/proc/self/statm")
+        && let Some(pages) = statm.split_whitespace().nth(1).and_then(|field| field.parse::<u64>().ok())
+    {
+        gauge!("process_resident_memory_bytes").set(pages as f64 * PAGE_BYTES);
+    }
+    gauge!("process_release", "version" => concat!("ipe/v", env!("CARGO_PKG_VERSION"))).set(1.0);
+}
+
+/// The exporter's task and where it listens.
+pub(crate) struct Exporter {
+    pub(crate) address: SocketAddr,
+    pub(crate) task: JoinHandle<()>,
+}
+
+/// Serves `/metrics` at `address` until `stop` turns true.
+///
+/// # Errors
+/// The address cannot be bound.
+pub(crate) async fn serve(
+    address: SocketAddr,
+    handle: PrometheusHandle,
+    sources: Arc<Sources>,
+    mut stop: watch::Receiver<bool>,
+) -> std::io::Result<Exporter> {
+    let listener = TcpListener::bind(address).await?;
+    let address = listener.local_addr()?;
+    let upkeep = handle.clone();
+    let scrape = move || {
+        let (handle, sources) = (handle.clone(), sources.clone());
+        async move {
+            refresh(&sources);
+            ([(CONTENT_TYPE, "text/plain; version=0.0.4")], handle.render())
+        }
+    };
+    let router = Router::new().route("/metrics", get(scrape));
+    let mut stopping = stop.clone();
+    let task = tokio::spawn(async move {
+        let tidy = async {
+            loop {
+                tokio::time::sleep(UPKEEP).await;
+                upkeep.run_upkeep();
+            }
+        };
+        let serving = async {
+            let until = async move {
+                let _ = stopping.wait_for(|stop| *stop).await;
+            };
+            if let Err(error) = axum::serve(listener, router).with_graceful_shutdown(until).await {
+                tracing::error!("the metrics listener ended: {error}");
+            }
+        };
+        tokio::select! {
+            () = tidy => {}
+            () = serving => {}
+            _ = async { stop.wait_for(|stop| *stop).await.map(|_| ()) } => {}
+        }
+    });
+    Ok(Exporter { address, task })
+}
