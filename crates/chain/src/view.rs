@@ -248,6 +248,12 @@ impl Replay {
         Ok(())
     }
 
+    /// Keeps what the next transaction did, when the caller simulated it on [`Replay::db`] itself, and moves on.
+    pub fn keep(&mut self, simulated: Simulated) {
+        self.db.commit(simulated.state);
+        self.next += 1;
+    }
+
     /// Executes the next transaction, watched by `inspector`, and keeps its changes; `None` after the last.
     ///
     /// # Errors
