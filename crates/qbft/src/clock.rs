@@ -82,11 +82,11 @@ pub(crate) struct Pace {
 impl Pace {
     /// Patience with a round that can have a proposal.
     ///
-    /// One request timeout, as long as it is the proposers who fail: two whole turns of them. Beyond, and when
+    /// One request timeout, as long as it may be the proposers who fail: a whole turn of them. Beyond, and when
     /// proposals come late, it is the timeout that is too short: it doubles, within what Besu would wait in `round`.
     pub(crate) fn patience_ms(&self, parent: &HeadInfo, round: u32) -> u64 {
-        let turns = 2 * parent.validators.len() as u32;
-        let doublings = self.late.max(self.failed.saturating_sub(turns)).min(DOUBLINGS_MAX).min(round);
+        let turn = parent.validators.len() as u32;
+        let doublings = self.late.max(self.failed.saturating_sub(turn)).min(DOUBLINGS_MAX).min(round);
         doubled(timeout_ms(parent), doublings)
     }
 
