@@ -22,6 +22,7 @@ use crate::overlay::ReadError;
 use crate::receipts;
 use crate::rules::{GAS_LIMIT_DIVISOR, MAX_GAS_LIMIT, MIN_GAS_LIMIT, gas_limit_base};
 use crate::state::StateChanges;
+use crate::validators::may_vote;
 
 /// Bytes of transactions in a built block. A proposal and, after a round change, its justification travel in one devp2p
 /// message of at most 10 MiB; from Osaka on a block has at most 8 MiB (EIP-7934).
@@ -115,10 +116,11 @@ impl Ledger {
         let cannot = |reason: String| LedgerError::CannotBuild { head: head.number, reason };
         let (selection, validators) =
             self.sealers(head, order.timestamp).map_err(|error| cannot(error.to_string()))?;
-        let (listed, vote) = match selection {
-            Selection::Header => (validators.as_slice().to_vec(), order.vote),
-            Selection::Contract(_) => (Vec::new(), None),
+        let listed = match selection {
+            Selection::Header => validators.as_slice().to_vec(),
+            Selection::Contract(_) => Vec::new(),
         };
+        let vote = order.vote.filter(|_| may_vote(&self.spec, selection));
         let extra =
             ExtraData { vanity: order.vanity.clone(), validators: listed, vote, round: order.round, seals: Vec::new() };
         let mut header = next_header(&self.spec, &head.header, order.timestamp, order.min_gas_price);

@@ -30,7 +30,6 @@ pub const CONSOLIDATION_REQUESTS_CONTRACT: Address = address!("0000BBdDc7CE48864
 pub const NO_REQUESTS_HASH: B256 = b256!("e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855");
 
 /// What executing a block gave: kept by block hash, so that the block is executed once.
-#[derive(Debug)]
 pub struct Executed {
     /// The block that was executed, as it was then.
     pub(crate) block: Arc<Block>,
@@ -40,6 +39,12 @@ pub struct Executed {
     pub(crate) receipts: Arc<Vec<Receipt>>,
     /// The state after the block, computed but not written.
     pub(crate) prepared: Prepared,
+}
+
+impl std::fmt::Debug for Executed {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Executed(block {}, {} receipts)", self.block.header.number, self.receipts.len())
+    }
 }
 
 /// Why a transaction cannot be in the block.

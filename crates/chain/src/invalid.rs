@@ -26,6 +26,15 @@ pub enum InvalidBlock {
     /// The extra data does not decode, so the block has no hash.
     #[error("{0}")]
     ExtraData(#[from] ExtraDataError),
+    /// A round that clients with signed 32-bit rounds cannot read.
+    #[error("round is {got}, expected at most {max}", max = i32::MAX)]
+    Round {
+        /// In the extra data.
+        got: u32,
+    },
+    /// GoQuorum reads extra data in one form only.
+    #[error("extra data is not in its canonical form, which GoQuorum's chains require")]
+    ExtraDataForm,
     /// Gas used above the gas limit.
     #[error("gas used {used} is above the gas limit {limit}")]
     GasAboveLimit {
@@ -260,6 +269,8 @@ impl InvalidBlock {
             Self::ParentHash { .. } => "parent_hash",
             Self::Number { .. } => "number",
             Self::ExtraData(_) => "extra_data",
+            Self::Round { .. } => "round",
+            Self::ExtraDataForm => "extra_data_form",
             Self::GasAboveLimit { .. } => "gas_above_limit",
             Self::GasLimitRange { .. } => "gas_limit_range",
             Self::GasLimitDelta { .. } => "gas_limit_delta",

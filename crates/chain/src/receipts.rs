@@ -35,9 +35,15 @@ pub fn gas_used(receipts: &[Receipt]) -> Vec<u64> {
         .collect()
 }
 
-/// The bytes that the receipts root, `debug_getRawReceipts` and eth/66–68 use: type byte, then RLP with bloom.
+/// The bytes that the receipts root hashes: type byte, then RLP with bloom.
 pub fn consensus_bytes(receipt: &Receipt) -> Bytes {
     receipt.encoded_2718().into()
+}
+
+/// The bytes of eth/66–68 and of Besu's `debug_getRawReceipts`: as [`consensus_bytes`], a typed receipt wrapped in an RLP
+/// string.
+pub fn network_bytes(receipt: &Receipt) -> Bytes {
+    alloy_rlp::encode(receipt).into()
 }
 
 /// Root of the receipts trie.

@@ -13,6 +13,7 @@ use ipe_types::transition::Selection;
 use ipe_types::validators::ValidatorSet;
 
 use crate::invalid::InvalidBlock;
+use crate::validators::{is_goquorum, may_vote};
 
 /// Least gas limit of a block.
 pub const MIN_GAS_LIMIT: u64 = 5000;
@@ -56,11 +57,12 @@ pub fn check_header_light(
     now_ms: u64,
 ) -> Result<(), InvalidBlock> {
     check_ancestry(header, parent)?;
+    check_extra(spec, header, extra)?;
     check_gas(spec, header, parent.header)?;
     check_time(spec, header, parent.header, now_ms)?;
     check_constants(header)?;
     check_fork_fields(spec, header)?;
-    check_validators(header, extra, sealers)
+    check_validators(spec, header, extra, sealers)
 }
 
 /// The seals (Besu's FULL mode adds these to LIGHT): a quorum, nobody twice, validators only.
@@ -114,7 +116,6 @@ fn first_fault(header: &Header, extra: &ExtraData, validators: &ValidatorSet) ->
 pub fn check_body(spec: &ChainSpec, block: &Block) -> Result<(), InvalidBlock> {
     let header = &block.header;
     let max = if spec.fork_at(header.number, header.timestamp) >= Fork::Osaka { OSAKA_BLOCK_BYTES } else { MAX_BLOCK_BYTES };
-    // A transaction's RLP is at most 5 bytes longer than its input and lists; the exact length is only needed near the bound.
     let got = block.length();
     if got > max {
         return Err(InvalidBlock::TooLarge { got, max });
@@ -140,6 +141,17 @@ fn check_ancestry(header: &Header, parent: Parent<'_>) -> Result<(), InvalidBloc
     }
     if header.parent_hash != parent.hash {
         return Err(InvalidBlock::ParentHash { got: header.parent_hash, expected: parent.hash });
+    }
+    Ok(())
+}
+
+/// What decoding tolerates and the clients do not: Besu's rounds are signed, and GoQuorum reads one form only.
+fn check_extra(spec: &ChainSpec, header: &Header, extra: &ExtraData) -> Result<(), InvalidBlock> {
+    if i32::try_from(extra.round).is_err() {
+        return Err(InvalidBlock::Round { got: extra.round });
+    }
+    if is_goquorum(spec) && extra.encode() != header.extra_data {
+        return Err(InvalidBlock::ExtraDataForm);
     }
     Ok(())
 }
@@ -220,7 +232,7 @@ fn check_fork_fields(spec: &ChainSpec, header: &Header) -> Result<(), InvalidBlo
     Ok(())
 }
 
-fn check_validators(header: &Header, extra: &ExtraData, sealers: Sealers<'_>) -> Result<(), InvalidBlock> {
+fn check_validators(spec: &ChainSpec, header: &Header, extra: &ExtraData, sealers: Sealers<'_>) -> Result<(), InvalidBlock> {
     match sealers.selection {
         Selection::Header => {
             if extra.validators != sealers.validators.as_slice() {
@@ -234,7 +246,7 @@ fn check_validators(header: &Header, extra: &ExtraData, sealers: Sealers<'_>) ->
             if !extra.validators.is_empty() {
                 return Err(InvalidBlock::NotInContractMode { what: "validators" });
             }
-            if extra.vote.is_some() {
+            if extra.vote.is_some() && !may_vote(spec, sealers.selection) {
                 return Err(InvalidBlock::NotInContractMode { what: "a vote" });
             }
         }

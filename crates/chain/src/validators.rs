@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use alloy_primitives::{Address, Bytes, TxKind, U256};
 use alloy_rlp::{Decodable, Encodable, Header as RlpHeader};
 use ipe_types::extra::{ExtraData, ExtraDataError, MAX_VALIDATORS, Vote};
+use ipe_types::genesis::GenesisFormat;
 use ipe_types::header::Header;
 use ipe_types::spec::ChainSpec;
 use ipe_types::transition::Selection;
@@ -87,8 +88,11 @@ impl Tally {
 
     /// As [`Tally::after`], with the extra data already decoded.
     pub fn after_extra(&self, spec: &ChainSpec, header: &Header, extra: &ExtraData) -> Self {
-        let params = spec.qbft_at(header.number, header.timestamp);
-        let next = if params.is_epoch(header.number) {
+        let epoch = spec.qbft_at(header.number, header.timestamp).is_epoch(header.number);
+        if is_goquorum(spec) {
+            return self.after_goquorum(spec, header, extra, epoch);
+        }
+        let next = if epoch {
             Self::of(extra.validators.iter().copied())
         } else {
             let mut next = self.clone();
@@ -100,11 +104,27 @@ impl Tally {
         next.forced(spec, header.number)
     }
 
+    /// GoQuorum: an epoch block forgets votes but its own counts; a vote that would change nothing is ignored; a forced set
+    /// comes a block later and leaves votes standing.
+    fn after_goquorum(&self, spec: &ChainSpec, header: &Header, extra: &ExtraData, epoch: bool) -> Self {
+        let mut next = self.clone();
+        if epoch {
+            next.votes.clear();
+        }
+        if let Some(vote) = extra.vote.filter(|vote| vote.add != next.validators.contains(&vote.recipient)) {
+            next.apply(header.beneficiary, vote);
+        }
+        if let Some(forced) = spec.validators_override(header.number) {
+            next.validators = forced.iter().copied().collect();
+        }
+        next
+    }
+
     /// `transitions[].validators` replaces the computed set for the block with that number.
     fn forced(self, spec: &ChainSpec, number: u64) -> Self {
         match spec.validators_override(number.saturating_add(1)) {
-            Some(forced) => Self::of(forced.iter().copied()),
-            None => self,
+            Some(forced) if !is_goquorum(spec) => Self::of(forced.iter().copied()),
+            _ => self,
         }
     }
 
@@ -264,10 +284,23 @@ fn decode_addresses(data: &[u8]) -> Result<Vec<Address>, &'static str> {
         .collect()
 }
 
+/// Whether the chain follows GoQuorum's rules where they differ from Besu's (spec/qbft.md 5.1, 5.2).
+pub fn is_goquorum(spec: &ChainSpec) -> bool {
+    spec.genesis().format == GenesisFormat::GoQuorum
+}
+
 /// How the validators of the block after `parent` are selected. A transition that is keyed by time is judged by `timestamp`,
-/// the new block's, in seconds.
+/// the new block's, in seconds. GoQuorum looks the mode up with the parent's number, so that a switch comes a block later.
 pub fn selection(spec: &ChainSpec, parent: &Header, timestamp: u64) -> Selection {
+    if is_goquorum(spec) {
+        return spec.qbft_at(parent.number, parent.timestamp).selection;
+    }
     spec.qbft_at(parent.number.saturating_add(1), timestamp).selection
+}
+
+/// Whether a block's extra data may carry a vote: in header mode, and in GoQuorum's chains always.
+pub fn may_vote(spec: &ChainSpec, selection: Selection) -> bool {
+    selection == Selection::Header || is_goquorum(spec)
 }
 
 #[cfg(test)]

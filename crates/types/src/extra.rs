@@ -76,7 +76,11 @@ impl ExtraData {
     /// # Errors
     /// [`ExtraDataError`] names the item.
     pub fn decode(bytes: &[u8]) -> Result<Self, ExtraDataError> {
-        let mut list = list_of(&mut &bytes[..], "list")?;
+        let mut rest = bytes;
+        let mut list = list_of(&mut rest, "list")?;
+        if !rest.is_empty() {
+            return Err(ExtraDataError::Rlp { item: "end", source: alloy_rlp::Error::UnexpectedLength });
+        }
         let vanity = Bytes::from(string_of(&mut list, "vanity")?.to_vec());
         let validators = addresses_of(&mut list)?;
         let vote = vote_of(&mut list)?;
@@ -212,6 +216,10 @@ mod tests {
         trailing.push(0x01);
         trailing[1] += 1;
         assert_eq!(ExtraData::decode(&trailing).unwrap(), drop);
+
+        let mut behind = canonical.to_vec();
+        behind.push(0x01);
+        assert!(matches!(ExtraData::decode(&behind), Err(ExtraDataError::Rlp { item: "end", .. })));
 
         assert!(ExtraData::decode(&[]).is_err());
         let no_vote_as_string = hex!("e5a00000000000000000000000000000000000000000000000000000000000000000c08080c0");
