@@ -3,7 +3,7 @@
 use crate::eth_logs::Filters;
 use alloy_primitives::{Address, U256};
 use ipe_chain::Ledger;
-use ipe_engine::pool::Pool;
+use ipe_engine::pool::{LoadGate, Pool};
 use ipe_engine::{Control, Notification, Reply, StatusCell};
 use parking_lot::Mutex;
 use std::net::SocketAddr;
@@ -115,6 +115,7 @@ pub struct Api {
     /// What was configured.
     pub settings: Settings,
     pub(crate) filters: Filters,
+    pub(crate) gate: Arc<LoadGate>,
     pub(crate) heavy: Arc<Semaphore>,
     pub(crate) waiting: Arc<Semaphore>,
 }
@@ -123,8 +124,10 @@ impl Api {
     /// A dispatcher over a node.
     pub fn new(backend: Backend, settings: Settings) -> Arc<Self> {
         let heavy = settings.heavy.max(1);
+        let gate = backend.pool.lock().gate();
         Arc::new(Self {
             backend,
+            gate,
             filters: Filters::default(),
             heavy: Arc::new(Semaphore::new(heavy)),
             // Waiting costs a task and a parsed request; four times the running ones smooths bursts of a dApp page.

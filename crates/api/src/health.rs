@@ -83,7 +83,7 @@ pub fn health(api: &Api) -> Response {
         round: status.round,
         fault_margin: status.fault_margin,
         peers: status.peers.iter().map(|(_, n)| n).sum(),
-        pending_transactions: api.backend.pool.lock().len(),
+        pending_transactions: api.backend.pool.lock().statistics().count,
         last_error: status.last_error.as_deref(),
     };
     match serde_json::to_string(&body) {

@@ -35,6 +35,7 @@ mod flat_trace;
 mod health;
 mod hosts;
 mod ipe;
+mod lookup;
 mod net;
 mod perm;
 mod qbft;

@@ -158,7 +158,7 @@ pub(crate) enum RpcTransactions {
     Full(Vec<RpcTransaction>),
 }
 
-/// A block object, also without transactions as `newHeads` sends it.
+/// A block object.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct RpcBlock {
@@ -233,11 +233,6 @@ impl RpcBlock {
             excess_blob_gas: h.excess_blob_gas.map(U64::from),
             parent_beacon_block_root: h.parent_beacon_block_root,
         }
-    }
-
-    /// The header as `newHeads` sends it.
-    pub(crate) fn head(hash: B256, header: &Header) -> Self {
-        Self::header(hash, header)
     }
 
     /// The whole block; `senders` are needed for full transactions only.

@@ -1,0 +1,202 @@
+//! Prices of `eth_*`.
+
+use crate::backend::Api;
+use crate::error::RpcError;
+use crate::params::Params;
+use crate::wire::json;
+use alloy_consensus::Transaction as _;
+use alloy_eips::eip4844::BLOB_TX_MIN_BLOB_GASPRICE;
+use alloy_eips::eip7840::BlobParams;
+use alloy_primitives::{U256, U64};
+use ipe_types::fork::Fork;
+use ipe_types::Header;
+use serde::Serialize;
+
+/// Blocks that the suggested prices look at (`api-gas-price-blocks`).
+const SAMPLE_BLOCKS: u64 = 100;
+/// Share of cheaper transactions in that sample (`api-gas-price-percentile`), per cent.
+const PERCENTILE: usize = 50;
+/// Highest suggested price in wei (`api-gas-price-max`).
+const MAX_PRICE: u128 = 500_000_000_000;
+/// Most blocks of one fee history, as Besu and go-ethereum.
+const MAX_HISTORY: u64 = 1024;
+/// Most percentiles of one fee history.
+const MAX_PERCENTILES: usize = 100;
+
+type Answer = Result<Vec<u8>, RpcError>;
+
+/// Base fee of the block after the head; `None` before London.
+fn next_base_fee(api: &Api) -> Option<u64> {
+    let head = api.backend.ledger.head();
+    let floor = u64::try_from(api.settings.min_gas_price).unwrap_or(u64::MAX);
+    let time = head.header.timestamp.saturating_add(1);
+    api.backend.ledger.spec().next_base_fee(&head.header, time, floor)
+}
+
+pub(crate) fn base_fee(api: &Api, _: &Params<'_>) -> Answer {
+    json(&U64::from(next_base_fee(api).unwrap_or(0)), 64)
+}
+
+/// Prices (or, from London on, tips) of the transactions in the newest blocks, sorted.
+fn sample(api: &Api, of: impl Fn(&ipe_types::Transaction, &Header) -> u128) -> Result<Vec<u128>, RpcError> {
+    let head = api.backend.ledger.head().number;
+    let mut prices = Vec::new();
+    for number in head.saturating_sub(SAMPLE_BLOCKS - 1)..=head {
+        // Empty blocks are recognised by the header alone, so that the walk stays cheap on quiet chains.
+        let header = api.header(number)?;
+        if header.gas_used == 0 {
+            continue;
+        }
+        if let Some(block) = api.backend.ledger.block(number)? {
+            prices.extend(block.body.transactions.iter().map(|tx| of(tx, &header)));
+        }
+    }
+    prices.sort_unstable();
+    Ok(prices)
+}
+
+pub(crate) fn gas_price(api: &Api, _: &Params<'_>) -> Answer {
+    let floor = api.settings.min_gas_price;
+    let prices = sample(api, |tx, header| tx.effective_gas_price(header.base_fee_per_gas))?;
+    let median = prices.get(prices.len() * PERCENTILE / 100).copied().unwrap_or(floor);
+    let least = floor.max(next_base_fee(api).map_or(0, u128::from));
+    json(&U256::from(median.min(MAX_PRICE.max(least)).max(least)), 128)
+}
+
+pub(crate) fn max_priority_fee(api: &Api, _: &Params<'_>) -> Answer {
+    if next_base_fee(api).is_none() {
+        return Ok(b"\"0x0\"".to_vec());
+    }
+    let tips = sample(api, |tx, header| tx.effective_tip_per_gas(header.base_fee_per_gas.unwrap_or(0)).unwrap_or(0))?;
+    let median = tips.get(tips.len() * PERCENTILE / 100).copied().unwrap_or(1);
+    json(&U256::from(median.clamp(1, MAX_PRICE)), 128)
+}
+
+fn blob_params(fork: Fork) -> BlobParams {
+    match fork {
+        f if f >= Fork::Osaka => BlobParams::osaka(),
+        f if f >= Fork::Prague => BlobParams::prague(),
+        _ => BlobParams::cancun(),
+    }
+}
+
+/// Blob base fee of a block; zero before Cancun.
+fn blob_fee(api: &Api, header: &Header) -> u128 {
+    let fork = api.backend.ledger.spec().fork_at(header.number, header.timestamp);
+    match header.excess_blob_gas {
+        Some(excess) if fork >= Fork::Cancun => blob_params(fork).calc_blob_fee(excess).max(BLOB_TX_MIN_BLOB_GASPRICE),
+        _ => 0,
+    }
+}
+
+pub(crate) fn blob_base_fee(api: &Api, _: &Params<'_>) -> Answer {
+    json(&U256::from(blob_fee(api, &api.backend.ledger.head().header)), 128)
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct FeeHistory {
+    oldest_block: U64,
+    base_fee_per_gas: Vec<U64>,
+    base_fee_per_blob_gas: Vec<U256>,
+    gas_used_ratio: Vec<f64>,
+    blob_gas_used_ratio: Vec<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reward: Option<Vec<Vec<U256>>>,
+}
+
+pub(crate) fn fee_history(api: &Api, params: &Params<'_>) -> Answer {
+    let bad_count = RpcError::new(-32602, "Invalid block count params");
+    let count = params.number(0, &bad_count)?;
+    if count == 0 || count > MAX_HISTORY {
+        return Err(bad_count);
+    }
+    let newest = api.number(params.block(1, &RpcError::BLOCK_NUMBER)?)?;
+    let newest = newest.ok_or(RpcError::INVALID_PARAMS)?;
+    let bad = RpcError::new(-32602, "Invalid reward percentiles params");
+    let percentiles: Option<Vec<f64>> = params.optional(2, &bad)?;
+    if let Some(list) = &percentiles {
+        let sorted = list.windows(2).all(|w| w[0] <= w[1]);
+        if !sorted || list.len() > MAX_PERCENTILES || list.iter().any(|p| !(0.0..=100.0).contains(p)) {
+            return Err(bad);
+        }
+    }
+    let oldest = (newest + 1).saturating_sub(count);
+    let spec = api.backend.ledger.spec();
+    let mut out = FeeHistory {
+        oldest_block: U64::from(oldest),
+        base_fee_per_gas: Vec::new(),
+        base_fee_per_blob_gas: Vec::new(),
+        gas_used_ratio: Vec::new(),
+        blob_gas_used_ratio: Vec::new(),
+        reward: percentiles.as_ref().map(|_| Vec::new()),
+    };
+    for number in oldest..=newest {
+        let header = api.header(number)?;
+        let fork = spec.fork_at(number, header.timestamp);
+        out.base_fee_per_gas.push(U64::from(header.base_fee_per_gas.unwrap_or(0)));
+        out.base_fee_per_blob_gas.push(U256::from(blob_fee(api, &header)));
+        #[allow(clippy::cast_precision_loss)]
+        let ratio = |used: u64, limit: u64| if limit == 0 { 0.0 } else { used as f64 / limit as f64 };
+        out.gas_used_ratio.push(ratio(header.gas_used, header.gas_limit));
+        let most = blob_params(fork).max_blob_gas_per_block();
+        out.blob_gas_used_ratio.push(ratio(header.blob_gas_used.unwrap_or(0), most));
+        if let (Some(list), Some(rewards)) = (&percentiles, &mut out.reward) {
+            rewards.push(rewards_of(api, number, &header, list)?);
+        }
+        if number == newest {
+            let floor = u64::try_from(api.settings.min_gas_price).unwrap_or(u64::MAX);
+            let next = spec.next_base_fee(&header, header.timestamp.saturating_add(1), floor);
+            out.base_fee_per_gas.push(U64::from(next.unwrap_or(0)));
+            out.base_fee_per_blob_gas.push(U256::from(next_blob_fee(&header, fork)));
+        }
+    }
+    json(&out, api.settings.response_limit)
+}
+
+fn next_blob_fee(header: &Header, fork: Fork) -> u128 {
+    match (header.excess_blob_gas, header.blob_gas_used) {
+        (Some(excess), Some(used)) if fork >= Fork::Cancun => {
+            let params = blob_params(fork);
+            let base = header.base_fee_per_gas.unwrap_or(0);
+            params.calc_blob_fee(params.next_block_excess_blob_gas_osaka(excess, used, base)).max(BLOB_TX_MIN_BLOB_GASPRICE)
+        }
+        _ => 0,
+    }
+}
+
+/// Tips at the percentiles of gas used in a block.
+fn rewards_of(api: &Api, number: u64, header: &Header, percentiles: &[f64]) -> Result<Vec<U256>, RpcError> {
+    if header.gas_used == 0 {
+        return Ok(vec![U256::ZERO; percentiles.len()]);
+    }
+    let Some(stored) = api.stored(number)? else { return Ok(vec![U256::ZERO; percentiles.len()]) };
+    let base = header.base_fee_per_gas.unwrap_or(0);
+    let mut before = 0;
+    let mut tips: Vec<(u128, u64)> = stored
+        .block
+        .body
+        .transactions
+        .iter()
+        .zip(stored.receipts.iter())
+        .map(|(tx, receipt)| {
+            let used = receipt.cumulative_gas_used().saturating_sub(before);
+            before = receipt.cumulative_gas_used();
+            (tx.effective_tip_per_gas(base).unwrap_or(0), used)
+        })
+        .collect();
+    tips.sort_unstable();
+    let mut out = Vec::with_capacity(percentiles.len());
+    let mut at = 0;
+    let mut used = tips.first().map_or(0, |(_, gas)| *gas);
+    for percentile in percentiles {
+        #[allow(clippy::cast_precision_loss, clippy::cast_possible_truncation, clippy::cast_sign_loss)]
+        let threshold = (percentile * header.gas_used as f64 / 100.0) as u64;
+        while used < threshold && at + 1 < tips.len() {
+            at += 1;
+            used += tips[at].1;
+        }
+        out.push(tips.get(at).map_or(U256::ZERO, |(tip, _)| U256::from(*tip)));
+    }
+    Ok(out)
+}

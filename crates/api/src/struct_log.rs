@@ -1,0 +1,354 @@
+//! The struct logger of `debug_trace…` in Besu's form.
+//!
+//! Besu 25 shows the stack before and memory and storage after an instruction, numbers without leading zeros, and as
+//! storage everything that the transaction has written in the account so far. Besu 26 follows go-ethereum more closely:
+//! no memory unless asked for, storage only where it is read or written, and the refund counter.
+//!
+//! Steps are written as JSON text at once, so a trace takes no more memory than its answer, and ends at the answer's limit.
+
+use crate::backend::Release;
+use crate::error::RpcError;
+use alloy_primitives::map::HashMap;
+use alloy_primitives::{hex, Address, U256};
+use revm::bytecode::opcode::{self, OpCode};
+use revm::context::{ContextTr, JournalTr};
+use revm::interpreter::interpreter::EthInterpreter;
+use revm::interpreter::interpreter_types::{InputsTr, Jumps, LoopControl, MemoryTr};
+use revm::interpreter::{
+    CallInputs, CallOutcome, CreateInputs, CreateOutcome, FrameInput, InstructionResult, Interpreter, InterpreterAction,
+};
+use revm::Inspector;
+use serde::Deserialize;
+use std::collections::BTreeMap;
+use std::io::Write as _;
+
+/// Gas that a call with value gives to the callee on top.
+const STIPEND: u64 = 2300;
+
+/// Options of a struct-log trace, Besu's and go-ethereum's spellings.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub(crate) struct Options {
+    pub disable_storage: Option<bool>,
+    pub disable_memory: Option<bool>,
+    pub enable_memory: Option<bool>,
+    pub disable_stack: Option<bool>,
+    pub tracer: Option<String>,
+    pub tracer_config: Option<serde_json::Value>,
+    pub state_overrides: Option<serde_json::Value>,
+    pub block_overrides: Option<serde_json::Value>,
+}
+
+/// Records the steps of one transaction.
+pub(crate) struct StructLogger {
+    release: Release,
+    stack: bool,
+    memory: bool,
+    storage: bool,
+    limit: usize,
+    full: bool,
+    out: Vec<u8>,
+    step: Step,
+    depth: u64,
+    frames: Vec<usize>,
+    /// What the frames still open have written, to be undone when one of them fails.
+    writes: Vec<(Address, U256, Option<U256>)>,
+    current: HashMap<Address, BTreeMap<U256, U256>>,
+}
+
+#[derive(Default)]
+struct Step {
+    pc: usize,
+    op: u8,
+    gas: u64,
+    stack: Vec<U256>,
+    address: Address,
+    open: bool,
+}
+
+impl StructLogger {
+    pub(crate) fn new(release: Release, options: &Options, limit: usize) -> Self {
+        let memory = match release {
+            Release::Besu25 => !options.disable_memory.unwrap_or(false),
+            Release::Besu26 => options.enable_memory.unwrap_or(false) || options.disable_memory == Some(false),
+        };
+        Self {
+            release,
+            stack: !options.disable_stack.unwrap_or(false),
+            memory,
+            storage: !options.disable_storage.unwrap_or(false),
+            limit,
+            full: false,
+            out: Vec::new(),
+            step: Step::default(),
+            depth: 0,
+            frames: Vec::new(),
+            writes: Vec::new(),
+            current: HashMap::default(),
+        }
+    }
+
+    /// The object with everything in it.
+    pub(crate) fn finish(self, gas: u64, failed: bool, returned: &[u8]) -> Result<Vec<u8>, RpcError> {
+        if self.full {
+            return Err(RpcError::RESPONSE_SIZE);
+        }
+        let prefix = if self.release == Release::Besu26 { "0x" } else { "" };
+        let mut text = Vec::with_capacity(self.out.len() + 2 * returned.len() + 96);
+        // Writing to memory cannot fail.
+        let _ = write!(
+            text,
+            "{{\"gas\":{gas},\"failed\":{failed},\"returnValue\":\"{prefix}{}\",\"structLogs\":[",
+            hex::encode(returned)
+        );
+        text.extend_from_slice(&self.out);
+        text.extend_from_slice(b"]}");
+        Ok(text)
+    }
+
+    fn storage_of(&self, address: &Address) -> Option<&BTreeMap<U256, U256>> {
+        self.current.get(address).filter(|m| !m.is_empty())
+    }
+
+    fn put(&mut self, address: Address, slot: U256, value: U256) {
+        let before = self.current.entry(address).or_default().insert(slot, value);
+        self.writes.push((address, slot, before));
+    }
+
+    fn enter(&mut self) {
+        self.depth += 1;
+        self.frames.push(self.writes.len());
+    }
+
+    fn leave(&mut self, succeeded: bool) {
+        self.depth = self.depth.saturating_sub(1);
+        let mark = self.frames.pop().unwrap_or(0);
+        if succeeded {
+            return;
+        }
+        while self.writes.len() > mark {
+            let Some((address, slot, before)) = self.writes.pop() else { break };
+            let slots = self.current.entry(address).or_default();
+            match before {
+                Some(value) => slots.insert(slot, value),
+                None => slots.remove(&slot),
+            };
+        }
+    }
+
+    fn begin(&mut self) {
+        if !self.out.is_empty() {
+            self.out.push(b',');
+        }
+    }
+
+    fn head(&mut self, pc: usize, name: &str, gas: u64, cost: u64) {
+        self.begin();
+        let _ = write!(self.out, "{{\"pc\":{pc},\"op\":\"{name}\",\"gas\":{gas},\"gasCost\":{cost},\"depth\":{}", self.depth);
+    }
+
+    fn words<'w>(out: &mut Vec<u8>, name: &str, words: impl Iterator<Item = U256> + 'w) {
+        let _ = write!(out, ",\"{name}\":[");
+        let mut first = true;
+        for word in words {
+            if !first {
+                out.push(b',');
+            }
+            first = false;
+            let _ = write!(out, "\"{word:#x}\"");
+        }
+        out.push(b']');
+    }
+
+    fn write_storage(&mut self, address: &Address) {
+        if !self.storage {
+            return;
+        }
+        let besu26 = self.release == Release::Besu26;
+        let touches = matches!(self.step.op, opcode::SLOAD | opcode::SSTORE);
+        if besu26 && !touches {
+            return;
+        }
+        let Some(slots) = self.storage_of(address) else { return };
+        let mut text = Vec::new();
+        for (slot, value) in slots {
+            if !text.is_empty() {
+                text.push(b',');
+            }
+            let _ = if besu26 {
+                write!(text, "\"{slot:#066x}\":\"{value:#066x}\"")
+            } else {
+                write!(text, "\"{slot:064x}\":\"{value:x}\"")
+            };
+        }
+        self.out.extend_from_slice(b",\"storage\":{");
+        self.out.extend_from_slice(&text);
+        self.out.push(b'}');
+    }
+}
+
+/// `0x` and the digits without leading zeros.
+fn short(bytes: &[u8]) -> String {
+    let digits = hex::encode(bytes);
+    let trimmed = digits.trim_start_matches('0');
+    format!("0x{}", if trimmed.is_empty() { "0" } else { trimmed })
+}
+
+fn op_name(op: u8, release: Release) -> String {
+    match (op, release) {
+        (opcode::KECCAK256, _) => "KECCAK256".to_owned(),
+        (opcode::INVALID, _) => "INVALID".to_owned(),
+        _ => OpCode::new(op).map_or_else(|| "INVALID".to_owned(), |o| o.as_str().to_owned()),
+    }
+}
+
+/// Besu's name of an instruction's failure; `None` for an end that is none.
+fn failure(result: InstructionResult) -> Option<&'static str> {
+    use InstructionResult as R;
+    Some(match result {
+        R::Stop | R::Return | R::SelfDestruct | R::Suspend | R::Revert => return None,
+        R::OutOfGas | R::MemoryOOG | R::MemoryLimitOOG | R::PrecompileOOG | R::InvalidOperandOOG | R::ReentrancySentryOOG => {
+            "INSUFFICIENT_GAS"
+        }
+        R::OpcodeNotFound | R::InvalidFEOpcode | R::NotActivated => "INVALID_OPERATION",
+        R::InvalidJump => "INVALID_JUMP_DESTINATION",
+        R::StackUnderflow => "INSUFFICIENT_STACK_ITEMS",
+        R::StackOverflow => "TOO_MANY_STACK_ITEMS",
+        R::OutOfOffset => "INVALID_RETURN_DATA_BUFFER_ACCESS",
+        R::CallNotAllowedInsideStatic | R::StateChangeDuringStaticCall => "ILLEGAL_STATE_CHANGE",
+        R::CreateContractSizeLimit | R::CreateInitCodeSizeLimit => "CODE_TOO_LARGE",
+        R::CreateContractStartingWithEF => "INVALID_CODE",
+        R::PrecompileError => "PRECOMPILE_ERROR",
+        _ => "NONE",
+    })
+}
+
+impl<C: ContextTr> Inspector<C, EthInterpreter> for StructLogger {
+    fn step(&mut self, interp: &mut Interpreter<EthInterpreter>, _: &mut C) {
+        if self.full {
+            interp.bytecode.set_action(InterpreterAction::new_halt(InstructionResult::OutOfGas, interp.gas));
+            return;
+        }
+        self.step.pc = interp.bytecode.pc();
+        self.step.op = interp.bytecode.opcode();
+        self.step.gas = interp.gas.remaining();
+        self.step.address = interp.input.target_address();
+        self.step.open = true;
+        self.step.stack.clear();
+        // The operands of a store are needed whether the stack is shown or not.
+        if self.stack || matches!(self.step.op, opcode::SLOAD | opcode::SSTORE | opcode::CALL | opcode::CALLCODE) {
+            self.step.stack.extend_from_slice(interp.stack.data());
+        }
+    }
+
+    fn step_end(&mut self, interp: &mut Interpreter<EthInterpreter>, context: &mut C) {
+        if !std::mem::take(&mut self.step.open) {
+            return;
+        }
+        let (op, gas, address) = (self.step.op, self.step.gas, self.step.address);
+        let mut cost = gas.saturating_sub(interp.gas.remaining());
+        let mut error = None;
+        let mut reason = None;
+        match interp.bytecode.action() {
+            Some(InterpreterAction::NewFrame(FrameInput::Create(inputs))) => {
+                // What the new contract may spend is not the instruction's own cost.
+                cost = cost.saturating_sub(inputs.gas_limit());
+            }
+            Some(InterpreterAction::NewFrame(FrameInput::Call(_))) => {
+                let operands = &self.step.stack;
+                let with_value = matches!(op, opcode::CALL | opcode::CALLCODE)
+                    && operands.len() >= 3
+                    && !operands[operands.len() - 3].is_zero();
+                if with_value {
+                    cost += STIPEND;
+                }
+            }
+            Some(InterpreterAction::Return(end)) => {
+                error = failure(end.result);
+                if end.result == InstructionResult::Revert && op == opcode::REVERT {
+                    // Memory grown for the reason is paid by the instruction; Besu shows no cost for it.
+                    reason = Some(short(&end.output));
+                }
+                if error == Some("INVALID_OPERATION") {
+                    cost = 0;
+                }
+            }
+            _ => {}
+        }
+        if error.is_none() {
+            let operands = &self.step.stack;
+            let top = operands.last().copied();
+            let second = operands.len().checked_sub(2).map(|i| operands[i]);
+            match (op, top, second) {
+                (opcode::SSTORE, Some(slot), Some(value)) => self.put(address, slot, value),
+                (opcode::SLOAD, Some(slot), _) if self.release == Release::Besu26 => {
+                    if let Some(value) = interp.stack.data().last().copied() {
+                        self.put(address, slot, value);
+                    }
+                }
+                _ => {}
+            }
+        }
+        let name = op_name(op, self.release);
+        let pc = self.step.pc;
+        self.head(pc, &name, gas, cost);
+        if self.stack {
+            let stack = std::mem::take(&mut self.step.stack);
+            Self::words(&mut self.out, "stack", stack.iter().copied());
+            self.step.stack = stack;
+        }
+        if self.memory && interp.memory.size() > 0 {
+            let memory = interp.memory.slice(0..interp.memory.size());
+            Self::words(&mut self.out, "memory", memory.chunks(32).map(U256::from_be_slice));
+        }
+        self.write_storage(&address);
+        if self.release == Release::Besu26 {
+            let refund = interp.gas.refunded();
+            if refund != 0 {
+                let _ = write!(self.out, ",\"refund\":{refund}");
+            }
+        }
+        let _ = context;
+        if let Some(reason) = reason {
+            let _ = write!(self.out, ",\"reason\":\"{reason}\"");
+        }
+        if let Some(error) = error {
+            let _ = match self.release {
+                Release::Besu25 => write!(self.out, ",\"error\":[\"{error}\"]"),
+                Release::Besu26 => write!(self.out, ",\"error\":\"{error}\""),
+            };
+        }
+        self.out.push(b'}');
+        self.full |= self.out.len() > self.limit;
+    }
+
+    fn call(&mut self, context: &mut C, inputs: &mut CallInputs) -> Option<CallOutcome> {
+        self.enter();
+        // A call to an account without code executes one STOP in Besu; the EVM here ends it without a step.
+        let precompile = context.journal_ref().precompile_addresses().contains(&inputs.bytecode_address);
+        if inputs.known_bytecode.1.is_empty() && !precompile {
+            self.head(0, "STOP", inputs.gas_limit, 0);
+            if self.stack {
+                self.out.extend_from_slice(b",\"stack\":[]");
+            }
+            let target = inputs.target_address;
+            self.step.op = opcode::STOP;
+            self.write_storage(&target);
+            self.out.push(b'}');
+        }
+        None
+    }
+
+    fn call_end(&mut self, _: &mut C, _: &CallInputs, outcome: &mut CallOutcome) {
+        self.leave(outcome.result.is_ok());
+    }
+
+    fn create(&mut self, _: &mut C, _: &mut CreateInputs) -> Option<CreateOutcome> {
+        self.enter();
+        None
+    }
+
+    fn create_end(&mut self, _: &mut C, _: &CreateInputs, outcome: &mut CreateOutcome) {
+        self.leave(outcome.result.is_ok());
+    }
+}

@@ -1,0 +1,245 @@
+//! `txpool_*`: Besu's listings and, from Besu 26.4 on, go-ethereum's.
+
+use crate::backend::Api;
+use crate::error::RpcError;
+use crate::params::{address, number, word, Params};
+use crate::shapes::RpcTransaction;
+use crate::wire::json;
+use alloy_consensus::Transaction as _;
+use alloy_primitives::{Address, B256, U256, U64};
+use ipe_engine::pool::Held;
+use serde::Serialize;
+use serde_json::value::RawValue;
+use std::collections::BTreeMap;
+
+/// Most transactions one listing shows: a full answer stays under 16 MB and the pool's lock is held for some milliseconds.
+const MAX_LISTED: usize = 10_000;
+
+type Answer = Result<Vec<u8>, RpcError>;
+
+fn held(api: &Api, keep: impl Fn(&Held) -> bool) -> Vec<Held> {
+    api.backend.pool.lock().iter().filter(keep).take(MAX_LISTED).collect()
+}
+
+pub(crate) fn besu_statistics(api: &Api, _: &Params<'_>) -> Answer {
+    #[derive(Serialize)]
+    #[serde(rename_all = "camelCase")]
+    struct Statistics {
+        max_size: i64,
+        local_count: usize,
+        remote_count: usize,
+    }
+    let statistics = api.backend.pool.lock().statistics();
+    // -1 as from Besu's layered pool: the bound is by bytes and pace, not by count alone.
+    json(
+        &Statistics {
+            max_size: -1,
+            local_count: statistics.local,
+            remote_count: statistics.count.saturating_sub(statistics.local),
+        },
+        256,
+    )
+}
+
+pub(crate) fn besu_transactions(api: &Api, _: &Params<'_>) -> Answer {
+    #[derive(Serialize)]
+    #[serde(rename_all = "camelCase")]
+    struct Entry {
+        hash: B256,
+        is_received_from_local_source: bool,
+        added_to_pool_at: String,
+    }
+    let list: Vec<Entry> = held(api, |_| true)
+        .into_iter()
+        .map(|h| Entry {
+            hash: h.candidate.hash,
+            is_received_from_local_source: h.local,
+            added_to_pool_at: iso_time(h.at),
+        })
+        .collect();
+    json(&list, api.settings.response_limit)
+}
+
+/// One condition of `txpool_besuPendingTransactions`.
+enum Condition {
+    From(Address),
+    To(Option<Address>),
+    Number { field: Field, order: std::cmp::Ordering, than: U256 },
+}
+
+#[derive(Clone, Copy)]
+enum Field {
+    Value,
+    Gas,
+    GasPrice,
+    Nonce,
+}
+
+impl Condition {
+    fn holds(&self, held: &Held) -> bool {
+        let tx = &held.candidate.tx;
+        match self {
+            Self::From(from) => held.candidate.sender == *from,
+            Self::To(to) => tx.to() == *to,
+            Self::Number { field, order, than } => {
+                let value = match field {
+                    Field::Value => tx.value(),
+                    Field::Gas => U256::from(tx.gas_limit()),
+                    Field::GasPrice => U256::from(tx.max_fee_per_gas()),
+                    Field::Nonce => U256::from(tx.nonce()),
+                };
+                value.cmp(than) == *order
+            }
+        }
+    }
+}
+
+fn conditions(raw: &str) -> Result<Vec<Condition>, RpcError> {
+    let bad = RpcError::new(-32602, "Invalid pending transactions params");
+    let fields: BTreeMap<String, BTreeMap<String, Box<RawValue>>> = serde_json::from_str(raw).map_err(|_| bad.clone())?;
+    let mut out = Vec::new();
+    for (name, operators) in &fields {
+        for (operator, value) in operators {
+            let text = value.get().trim_matches('"');
+            let order = match operator.as_str() {
+                "eq" => std::cmp::Ordering::Equal,
+                "gt" => std::cmp::Ordering::Greater,
+                "lt" => std::cmp::Ordering::Less,
+                "action" => {
+                    if name == "to" && text == "contract_creation" {
+                        out.push(Condition::To(None));
+                        continue;
+                    }
+                    return Err(bad);
+                }
+                _ => return Err(bad),
+            };
+            let field = match name.as_str() {
+                "from" => {
+                    out.push(Condition::From(address(text).ok_or_else(|| bad.clone())?));
+                    continue;
+                }
+                "to" => {
+                    out.push(Condition::To(Some(address(text).ok_or_else(|| bad.clone())?)));
+                    continue;
+                }
+                "value" => Field::Value,
+                "gas" => Field::Gas,
+                "gasPrice" => Field::GasPrice,
+                "nonce" => Field::Nonce,
+                _ => return Err(bad),
+            };
+            let than = word(text).or_else(|| number(text).map(U256::from)).ok_or_else(|| bad.clone())?;
+            out.push(Condition::Number { field, order, than });
+        }
+    }
+    Ok(out)
+}
+
+pub(crate) fn besu_pending(api: &Api, params: &Params<'_>) -> Answer {
+    let bad = RpcError::new(-32602, "Invalid pending transactions params");
+    let limit = params.optional_number(0, &bad)?.map_or(MAX_LISTED, |n| usize::try_from(n).unwrap_or(MAX_LISTED));
+    let conditions = params.raw(1).map(conditions).transpose()?.unwrap_or_default();
+    let list: Vec<RpcTransaction> = held(api, |h| conditions.iter().all(|c| c.holds(h)))
+        .iter()
+        .take(limit)
+        .map(|h| shape(api, h))
+        .collect();
+    json(&list, api.settings.response_limit)
+}
+
+fn shape(api: &Api, held: &Held) -> RpcTransaction {
+    let c = &held.candidate;
+    RpcTransaction::new(&c.tx, c.hash, c.sender, None, api.settings.release)
+}
+
+pub(crate) fn status(api: &Api, _: &Params<'_>) -> Answer {
+    #[derive(Serialize)]
+    struct Status {
+        pending: U64,
+        queued: U64,
+    }
+    let statistics = api.backend.pool.lock().statistics();
+    let pending = U64::from(statistics.ready as u64);
+    let queued = U64::from(statistics.count.saturating_sub(statistics.ready) as u64);
+    json(&Status { pending, queued }, 256)
+}
+
+#[derive(Serialize)]
+struct Content<T> {
+    pending: BTreeMap<Address, BTreeMap<u64, T>>,
+    queued: BTreeMap<Address, BTreeMap<u64, T>>,
+}
+
+fn sorted<T>(list: &[Held], mut show: impl FnMut(&Held) -> T) -> Content<T> {
+    let mut content = Content { pending: BTreeMap::new(), queued: BTreeMap::new() };
+    for held in list {
+        let side = if held.ready { &mut content.pending } else { &mut content.queued };
+        side.entry(held.candidate.sender).or_default().insert(held.candidate.tx.nonce(), show(held));
+    }
+    content
+}
+
+pub(crate) fn content(api: &Api, _: &Params<'_>) -> Answer {
+    json(&sorted(&held(api, |_| true), |h| shape(api, h)), api.settings.response_limit)
+}
+
+pub(crate) fn content_from(api: &Api, params: &Params<'_>) -> Answer {
+    let from = params.address(0, &RpcError::ADDRESS)?;
+    let list = api.backend.pool.lock().of_sender(&from);
+    let mut content = sorted(&list, |h| shape(api, h));
+    #[derive(Serialize)]
+    struct Of<T> {
+        pending: BTreeMap<u64, T>,
+        queued: BTreeMap<u64, T>,
+    }
+    let of = Of {
+        pending: content.pending.remove(&from).unwrap_or_default(),
+        queued: content.queued.remove(&from).unwrap_or_default(),
+    };
+    json(&of, api.settings.response_limit)
+}
+
+pub(crate) fn inspect(api: &Api, _: &Params<'_>) -> Answer {
+    let line = |h: &Held| {
+        let tx = &h.candidate.tx;
+        let to = tx.to().map_or_else(|| "contract creation".to_owned(), |to| to.to_checksum(None));
+        format!("{to}: {} wei + {} gas × {} wei", tx.value(), tx.gas_limit(), tx.max_fee_per_gas())
+    };
+    json(&sorted(&held(api, |_| true), line), api.settings.response_limit)
+}
+
+/// `2025-05-14T09:30:00.123Z` of milliseconds since 1970.
+fn iso_time(ms: u64) -> String {
+    let (days, in_day) = (ms / 86_400_000, ms % 86_400_000);
+    // Civil date from days since 1970: years of 365.2425 days counted from 1 March 0000.
+    let z = days + 719_468;
+    let (era, day_of_era) = (z / 146_097, z % 146_097);
+    let year_of_era = (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
+    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
+    let month_index = (5 * day_of_year + 2) / 153;
+    let day = day_of_year - (153 * month_index + 2) / 5 + 1;
+    let month = if month_index < 10 { month_index + 3 } else { month_index - 9 };
+    let year = year_of_era + era * 400 + u64::from(month <= 2);
+    let (h, m, s, milli) = (in_day / 3_600_000, in_day / 60_000 % 60, in_day / 1000 % 60, in_day % 1000);
+    format!("{year:04}-{month:02}-{day:02}T{h:02}:{m:02}:{s:02}.{milli:03}Z")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_are_written_in_utc() {
+        assert_eq!(iso_time(0), "1970-01-01T00:00:00.000Z");
+        assert_eq!(iso_time(951_782_400_123), "2000-02-29T00:00:00.123Z");
+        assert_eq!(iso_time(1_747_215_000_000), "2025-05-14T09:30:00.000Z");
+    }
+
+    #[test]
+    fn filters_of_pending_transactions() {
+        assert_eq!(conditions(r#"{"from":{"eq":"0x12"},"gas":{"lt":"0x5209"},"to":{"action":"contract_creation"}}"#).map(|c| c.len()), Ok(3));
+        assert!(conditions(r#"{"from":{"like":"0x12"}}"#).is_err());
+        assert!(conditions("7").is_err());
+    }
+}
