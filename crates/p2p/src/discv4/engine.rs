@@ -1,0 +1,341 @@
+//! What discovery answers and asks: packets in, packets out, without sockets or clocks.
+
+use std::collections::{HashMap, HashSet, VecDeque};
+use std::net::{IpAddr, SocketAddr};
+use std::time::{Duration, Instant};
+
+use ipe_types::fork_id::ForkId;
+use ipe_types::{B256, Enode, NodeId, NodeKey};
+
+use super::enr::Record;
+use super::limiter::Limiter;
+use super::packet::{Endpoint, Envelope, MAX_NEIGHBORS, Neighbor, Packet};
+use super::table::{BUCKET, Entry, Table};
+
+/// Life of a packet, seconds.
+const EXPIRATION: u64 = 20;
+/// How long a Pong proves an endpoint (devp2p: 12 hours).
+const PROOF: Duration = Duration::from_secs(12 * 3600);
+/// Endpoint proofs remembered; the oldest is forgotten, and proved again when needed.
+const MAX_PROOFS: usize = 4096;
+/// Time for an answer.
+const ANSWER: Duration = Duration::from_secs(3);
+/// Unanswered requests remembered: above this nothing more is asked for a moment.
+const MAX_WAITING: usize = 512;
+/// How often a node of the table is checked, at the fastest.
+const CHECK: Duration = Duration::from_secs(20);
+/// Pause between lookups while the table is nearly empty, and afterwards.
+const LOOKUP_HUNGRY: Duration = Duration::from_secs(2);
+const LOOKUP: Duration = Duration::from_secs(30);
+/// A table with fewer nodes is hungry.
+const FEW: usize = 8;
+/// Nodes asked in a lookup (Kademlia's α).
+const ALPHA: usize = 3;
+/// Time between two dials of a found node.
+const REDIAL: Duration = Duration::from_secs(60);
+
+/// A datagram to be sent.
+pub type Datagram = (SocketAddr, Vec<u8>);
+
+#[derive(Debug)]
+struct SentPing {
+    id: NodeId,
+    to: SocketAddr,
+    tcp: u16,
+    at: Instant,
+}
+
+#[derive(Debug)]
+struct Asked {
+    at: Instant,
+    /// Nodes that may still come.
+    left: usize,
+}
+
+/// The state of discovery.
+#[derive(Debug)]
+pub struct Discovery {
+    key: NodeKey,
+    id: NodeId,
+    own: Endpoint,
+    record: Record,
+    fork_id: ForkId,
+    bootnodes: Vec<(NodeId, SocketAddr, u16)>,
+    table: Table,
+    limiter: Limiter,
+    pings: HashMap<B256, SentPing>,
+    asked: HashMap<NodeId, Asked>,
+    records_asked: HashMap<NodeId, (B256, Instant)>,
+    proofs: HashMap<(NodeId, IpAddr), Instant>,
+    proof_order: VecDeque<(NodeId, IpAddr)>,
+    next_lookup: Instant,
+    out: Vec<Datagram>,
+}
+
+impl Discovery {
+    /// A node that has heard of nobody. `seq` numbers its first record.
+    pub fn new(now: Instant, key: NodeKey, own: Endpoint, fork_id: ForkId, seq: u64) -> Self {
+        let id = key.node_id();
+        let tcp = (own.tcp != 0).then_some(own.tcp);
+        let record = Record { seq, id, ip: own.ip, tcp, udp: Some(own.udp), fork_id: Some(fork_id) };
+        Discovery {
+            table: Table::new(&id),
+            id,
+            key,
+            own,
+            record,
+            fork_id,
+            bootnodes: Vec::new(),
+            limiter: Limiter::new(now),
+            pings: HashMap::new(),
+            asked: HashMap::new(),
+            records_asked: HashMap::new(),
+            proofs: HashMap::new(),
+            proof_order: VecDeque::new(),
+            next_lookup: now,
+            out: Vec::new(),
+        }
+    }
+
+    /// The bootnodes' addresses as resolved now; they are pinged until they answer.
+    pub fn set_bootnodes(&mut self, bootnodes: Vec<(NodeId, SocketAddr, u16)>) {
+        self.bootnodes = bootnodes;
+    }
+
+    /// The fork identifier has changed with the head: the record says so from now on.
+    pub fn set_fork_id(&mut self, fork_id: ForkId) {
+        if fork_id != self.fork_id {
+            self.fork_id = fork_id;
+            self.record.fork_id = Some(fork_id);
+            self.record.seq += 1;
+        }
+    }
+
+    /// How many nodes are known.
+    pub fn known(&self) -> usize {
+        self.table.len()
+    }
+
+    /// What is to be sent.
+    pub fn take_output(&mut self) -> Vec<Datagram> {
+        std::mem::take(&mut self.out)
+    }
+
+    /// A datagram has come. `unix` is the time in seconds.
+    pub fn receive(&mut self, now: Instant, unix: u64, from: SocketAddr, datagram: &[u8]) {
+        let from = SocketAddr::new(from.ip().to_canonical(), from.port());
+        if !self.limiter.allow(now, from.ip()) {
+            return;
+        }
+        // What is malformed is dropped without a word or a line: anybody can send it.
+        let Ok(envelope) = Envelope::open(datagram) else { return };
+        let Ok(packet) = envelope.packet() else { return };
+        if packet.expiration().is_some_and(|expiration| expiration < unix) {
+            return;
+        }
+        let Ok(sender) = envelope.sender() else { return };
+        if sender == self.id {
+            return;
+        }
+        let hash = envelope.hash;
+        match packet {
+            Packet::Ping { from: stated, .. } => self.on_ping(now, unix, from, sender, hash, stated),
+            Packet::Pong { ping_hash, .. } => self.on_pong(now, unix, from, sender, ping_hash),
+            Packet::FindNode { target, .. } => self.on_find_node(now, unix, from, sender, &target),
+            Packet::Neighbors { nodes, .. } => self.on_neighbors(now, unix, from, sender, &nodes),
+            Packet::EnrRequest { .. } => {
+                if self.proved(now, &sender, from.ip()) {
+                    let record = self.record.encode(&self.key);
+                    self.send(from, &Packet::EnrResponse { request_hash: hash, record });
+                }
+            }
+            Packet::EnrResponse { request_hash, record } => self.on_record(sender, request_hash, &record),
+        }
+    }
+
+    fn on_ping(&mut self, now: Instant, unix: u64, from: SocketAddr, sender: NodeId, hash: B256, stated: Endpoint) {
+        // Only the TCP port is taken from what it states: the rest is where the packet came from.
+        let to = Endpoint { ip: Some(from.ip()), udp: from.port(), tcp: stated.tcp };
+        let enr_seq = Some(self.record.seq);
+        self.send(from, &Packet::Pong { to, ping_hash: hash, expiration: unix + EXPIRATION, enr_seq });
+        if !self.proved(now, &sender, from.ip()) {
+            self.ping(now, unix, sender, from, stated.tcp);
+        } else if let Some(entry) = self.table.get_mut(&sender)
+            && stated.tcp != 0
+        {
+            entry.tcp = stated.tcp;
+        }
+    }
+
+    fn on_pong(&mut self, now: Instant, unix: u64, from: SocketAddr, sender: NodeId, ping_hash: B256) {
+        let expected = self.pings.get(&ping_hash).is_some_and(|ping| ping.id == sender && ping.to == from);
+        if !expected {
+            return;
+        }
+        let Some(ping) = self.pings.remove(&ping_hash) else { return };
+        self.prove(now, sender, from.ip());
+        let is_new = self.table.answered(now, sender, from, ping.tcp);
+        let unknown = self.table.get_mut(&sender).is_some_and(|entry| entry.compatible.is_none());
+        if (is_new || unknown) && self.records_asked.len() < MAX_WAITING {
+            let hash = self.send(from, &Packet::EnrRequest { expiration: unix + EXPIRATION });
+            self.records_asked.insert(sender, (hash, now));
+        }
+    }
+
+    fn on_find_node(&mut self, now: Instant, unix: u64, from: SocketAddr, sender: NodeId, target: &NodeId) {
+        // Without a proof the answer, larger than the question, could be aimed at somebody else.
+        if !self.proved(now, &sender, from.ip()) {
+            return;
+        }
+        let usable = |entry: &&Entry| may_relay(from.ip(), entry.udp.ip()) && entry.id != sender;
+        let nodes: Vec<Neighbor> = self
+            .table
+            .nearest(target, BUCKET)
+            .iter()
+            .filter(|entry| usable(entry))
+            .map(|entry| Neighbor { endpoint: entry.endpoint(), id: entry.id })
+            .collect();
+        let expiration = unix + EXPIRATION;
+        if nodes.is_empty() {
+            self.send(from, &Packet::Neighbors { nodes, expiration });
+            return;
+        }
+        for part in nodes.chunks(MAX_NEIGHBORS) {
+            self.send(from, &Packet::Neighbors { nodes: part.to_vec(), expiration });
+        }
+    }
+
+    fn on_neighbors(&mut self, now: Instant, unix: u64, from: SocketAddr, sender: NodeId, nodes: &[Neighbor]) {
+        let Some(asked) = self.asked.get_mut(&sender) else { return };
+        let taken = nodes.len().min(asked.left);
+        asked.left -= taken;
+        if asked.left == 0 {
+            self.asked.remove(&sender);
+        }
+        for node in &nodes[..taken] {
+            let Some(ip) = node.endpoint.ip else { continue };
+            let known = node.id == self.id || self.table.get_mut(&node.id).is_some();
+            if known || node.endpoint.udp == 0 || !may_relay(from.ip(), ip) {
+                continue;
+            }
+            self.ping(now, unix, node.id, SocketAddr::new(ip, node.endpoint.udp), node.endpoint.tcp);
+        }
+    }
+
+    fn on_record(&mut self, sender: NodeId, request_hash: B256, record: &[u8]) {
+        if self.records_asked.get(&sender).is_none_or(|(hash, _)| *hash != request_hash) {
+            return;
+        }
+        self.records_asked.remove(&sender);
+        let Ok(record) = Record::decode(record) else { return };
+        let own = self.fork_id.hash;
+        if record.id == sender
+            && let Some(entry) = self.table.get_mut(&sender)
+        {
+            // On a private chain the fork hash covers the genesis; a node further on or behind is judged by Status.
+            entry.compatible = Some(record.fork_id.is_none_or(|fork_id| fork_id.hash == own || fork_id.next != 0));
+            if let Some(tcp) = record.tcp {
+                entry.tcp = tcp;
+            }
+        }
+    }
+
+    /// Some time has passed: check a node, look for more.
+    pub fn tick(&mut self, now: Instant, unix: u64) {
+        let waiting = |at: Instant| now.duration_since(at) < ANSWER;
+        self.pings.retain(|_, ping| waiting(ping.at));
+        self.asked.retain(|_, asked| waiting(asked.at));
+        self.records_asked.retain(|_, (_, at)| waiting(*at));
+        if let Some((id, udp)) = self.table.due(now, CHECK) {
+            self.ping(now, unix, id, udp, 0);
+        }
+        if now < self.next_lookup {
+            return;
+        }
+        let hungry = self.table.len() < FEW;
+        self.next_lookup = now + if hungry { LOOKUP_HUNGRY } else { LOOKUP };
+        // On a network that is just starting the bootnodes may come up after us: they are asked for ever.
+        for (id, udp, tcp) in self.bootnodes.clone() {
+            if id != self.id && !self.proved(now, &id, udp.ip()) {
+                self.ping(now, unix, id, udp, tcp);
+            }
+        }
+        let target = NodeId::from(rand::random::<[u8; 64]>());
+        let asked: Vec<(NodeId, SocketAddr)> =
+            self.table.nearest(&target, ALPHA).iter().map(|entry| (entry.id, entry.udp)).collect();
+        for (id, udp) in asked {
+            if self.proved(now, &id, udp.ip()) && self.asked.len() < MAX_WAITING {
+                self.asked.insert(id, Asked { at: now, left: BUCKET });
+                self.send(udp, &Packet::FindNode { target, expiration: unix + EXPIRATION });
+            }
+        }
+    }
+
+    /// Nodes of our chain that have not been dialled for a while, at most `count`.
+    pub fn to_dial(&mut self, now: Instant, count: usize, skip: &HashSet<NodeId>) -> Vec<Enode> {
+        self.table
+            .entries_mut()
+            .filter(|entry| entry.compatible == Some(true) && entry.tcp != 0 && !skip.contains(&entry.id))
+            .filter(|entry| entry.dialled.is_none_or(|at| now.duration_since(at) >= REDIAL))
+            .take(count)
+            .map(|entry| {
+                entry.dialled = Some(now);
+                let (tcp, udp) = (entry.tcp, Some(entry.udp.port()));
+                Enode { id: entry.id, hosts: vec![entry.udp.ip().to_string()], tcp, udp }
+            })
+            .collect()
+    }
+
+    fn ping(&mut self, now: Instant, unix: u64, id: NodeId, to: SocketAddr, tcp: u16) {
+        let already = self.pings.values().any(|ping| ping.id == id && ping.to == to);
+        if already || self.pings.len() >= MAX_WAITING {
+            return;
+        }
+        let endpoint = Endpoint { ip: Some(to.ip()), udp: to.port(), tcp: 0 };
+        let (from, enr_seq) = (self.own, Some(self.record.seq));
+        let hash = self.send(to, &Packet::Ping { from, to: endpoint, expiration: unix + EXPIRATION, enr_seq });
+        self.pings.insert(hash, SentPing { id, to, tcp, at: now });
+    }
+
+    fn send(&mut self, to: SocketAddr, packet: &Packet) -> B256 {
+        let (datagram, hash) = packet.encode(&self.key);
+        self.out.push((to, datagram));
+        hash
+    }
+
+    fn prove(&mut self, now: Instant, id: NodeId, ip: IpAddr) {
+        if self.proofs.insert((id, ip), now).is_none() {
+            self.proof_order.push_back((id, ip));
+        }
+        while self.proofs.len() > MAX_PROOFS {
+            match self.proof_order.pop_front() {
+                Some(oldest) => self.proofs.remove(&oldest),
+                None => break,
+            };
+        }
+    }
+
+    fn proved(&self, now: Instant, id: &NodeId, ip: IpAddr) -> bool {
+        self.proofs.get(&(*id, ip)).is_some_and(|at| now.duration_since(*at) < PROOF)
+    }
+}
+
+/// Whether a node at `from` may tell of, or be told of, a node at `ip`: loopback stays on the machine, private networks
+/// among themselves, and what is no unicast address is nobody's.
+fn may_relay(from: IpAddr, ip: IpAddr) -> bool {
+    let private = |ip: IpAddr| match ip {
+        IpAddr::V4(ip) => ip.is_private() || ip.is_link_local(),
+        IpAddr::V6(ip) => ip.is_unique_local() || ip.is_unicast_link_local(),
+    };
+    if ip.is_unspecified() || ip.is_multicast() || matches!(ip, IpAddr::V4(ip) if ip.is_broadcast()) {
+        return false;
+    }
+    if ip.is_loopback() {
+        return from.is_loopback();
+    }
+    !private(ip) || private(from) || from.is_loopback()
+}
+
+#[cfg(test)]
+#[path = "engine_tests.rs"]
+mod tests;

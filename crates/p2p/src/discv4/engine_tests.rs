@@ -1,0 +1,189 @@
+//! Discovery without sockets: what is asked of a node that means well, and of one that does not.
+
+use super::*;
+
+const UNIX: u64 = 1_800_000_000;
+
+fn key(n: u8) -> NodeKey {
+    NodeKey::from_bytes([n; 32]).expect("a key")
+}
+
+fn address(n: u8) -> SocketAddr {
+    ([10, 0, 0, n], 30303).into()
+}
+
+fn fork() -> ForkId {
+    ForkId { hash: [1, 2, 3, 4], next: 0 }
+}
+
+fn node(now: Instant, n: u8) -> Discovery {
+    Discovery::new(now, key(n), Endpoint { ip: Some(address(n).ip()), udp: 30303, tcp: 30303 }, fork(), 1)
+}
+
+fn endpoint(n: u8) -> Endpoint {
+    Endpoint { ip: Some(address(n).ip()), udp: 30303, tcp: 30303 }
+}
+
+fn open(datagram: &[u8]) -> Packet {
+    Envelope::open(datagram).expect("a packet").packet().expect("a packet")
+}
+
+/// Sends `packet` of node `n` and returns the answers that go back to it.
+fn tell(node: &mut Discovery, now: Instant, n: u8, packet: &Packet) -> (B256, Vec<(B256, Packet)>) {
+    let (datagram, hash) = packet.encode(&key(n));
+    node.receive(now, UNIX, address(n), &datagram);
+    let answers = node
+        .take_output()
+        .into_iter()
+        .filter(|(to, _)| *to == address(n))
+        .map(|(_, datagram)| (Envelope::open(&datagram).expect("a packet").hash, open(&datagram)))
+        .collect();
+    (hash, answers)
+}
+
+fn ping() -> Packet {
+    Packet::Ping { from: endpoint(9), to: endpoint(1), expiration: UNIX + 5, enr_seq: None }
+}
+
+/// Proves the endpoint of node `n`.
+fn bond(node: &mut Discovery, now: Instant, n: u8) {
+    let (hash, answers) = tell(node, now, n, &ping());
+    let mut pinged = None;
+    for (answer_hash, packet) in answers {
+        match packet {
+            Packet::Pong { ping_hash, to, .. } => {
+                assert_eq!((ping_hash, to.ip, to.udp), (hash, Some(address(n).ip()), 30303));
+            }
+            Packet::Ping { .. } => pinged = Some(answer_hash),
+            other => panic!("unexpected {other:?}"),
+        }
+    }
+    let ping_hash = pinged.expect("it wants a proof");
+    tell(node, now, n, &Packet::Pong { to: endpoint(1), ping_hash, expiration: UNIX + 5, enr_seq: None });
+}
+
+#[test]
+fn neighbours_only_for_who_proved_its_endpoint() {
+    let now = Instant::now();
+    let mut node = node(now, 1);
+    let ask = Packet::FindNode { target: NodeId::repeat_byte(5), expiration: UNIX + 5 };
+    assert!(tell(&mut node, now, 2, &ask).1.is_empty(), "no proof, no answer");
+    assert!(tell(&mut node, now, 2, &Packet::EnrRequest { expiration: UNIX + 5 }).1.is_empty());
+    bond(&mut node, now, 3);
+    bond(&mut node, now, 2);
+    let (_, answers) = tell(&mut node, now, 2, &ask);
+    let Packet::Neighbors { nodes, .. } = &answers[0].1 else { panic!("{answers:?}") };
+    assert_eq!(nodes.iter().map(|found| found.id).collect::<Vec<_>>(), [key(3).node_id()]);
+    let (hash, answers) = tell(&mut node, now, 2, &Packet::EnrRequest { expiration: UNIX + 5 });
+    let Packet::EnrResponse { request_hash, record } = &answers[0].1 else { panic!("{answers:?}") };
+    assert_eq!(*request_hash, hash);
+    assert_eq!(Record::decode(record).expect("a record").fork_id, Some(fork()));
+    // The same key from another address has proved nothing there.
+    let (datagram, _) = ask.encode(&key(2));
+    node.receive(now, UNIX, address(77), &datagram);
+    assert!(node.take_output().is_empty());
+}
+
+#[test]
+fn a_wrong_pong_proves_nothing() {
+    let now = Instant::now();
+    let mut node = node(now, 1);
+    tell(&mut node, now, 2, &ping());
+    let wrong = Packet::Pong { to: endpoint(1), ping_hash: B256::repeat_byte(7), expiration: UNIX + 5, enr_seq: None };
+    tell(&mut node, now, 2, &wrong);
+    let ask = Packet::FindNode { target: NodeId::ZERO, expiration: UNIX + 5 };
+    assert!(tell(&mut node, now, 2, &ask).1.is_empty());
+}
+
+#[test]
+fn expired_packets_are_dropped() {
+    let now = Instant::now();
+    let mut node = node(now, 1);
+    let late = Packet::Ping { from: endpoint(2), to: endpoint(1), expiration: UNIX - 1, enr_seq: None };
+    assert!(tell(&mut node, now, 2, &late).1.is_empty());
+    bond(&mut node, now, 2);
+    let late = Packet::FindNode { target: NodeId::ZERO, expiration: UNIX - 1 };
+    assert!(tell(&mut node, now, 2, &late).1.is_empty());
+}
+
+#[test]
+fn neighbours_that_nobody_asked_for_are_ignored() {
+    let now = Instant::now();
+    let mut node = node(now, 1);
+    bond(&mut node, now, 2);
+    let fake = Neighbor { endpoint: endpoint(66), id: key(66).node_id() };
+    let offer = Packet::Neighbors { nodes: vec![fake; 12], expiration: UNIX + 5 };
+    let (datagram, _) = offer.encode(&key(2));
+    node.receive(now, UNIX, address(2), &datagram);
+    assert!(node.take_output().is_empty(), "the fake node is not even pinged");
+    // Asked for, they are pinged, each once, and no more than were asked for.
+    node.tick(now, UNIX);
+    assert!(node.take_output().iter().any(|(_, datagram)| matches!(open(datagram), Packet::FindNode { .. })));
+    let many: Vec<Neighbor> = (100..112).map(|n| Neighbor { endpoint: endpoint(n), id: key(n).node_id() }).collect();
+    for _ in 0..3 {
+        let (datagram, _) = Packet::Neighbors { nodes: many.clone(), expiration: UNIX + 5 }.encode(&key(2));
+        node.receive(now, UNIX, address(2), &datagram);
+    }
+    assert_eq!(node.take_output().len(), 12);
+}
+
+#[test]
+fn a_flood_is_answered_within_bounds() {
+    let now = Instant::now();
+    let mut node = node(now, 1);
+    let (datagram, _) = ping().encode(&key(2));
+    for _ in 0..10_000 {
+        node.receive(now, UNIX, address(2), &datagram);
+    }
+    assert!(node.take_output().len() <= 100);
+    for garbage in [vec![0; 97], vec![0xff; 1280], vec![1; 3000], Vec::new()] {
+        node.receive(now, UNIX, address(3), &garbage);
+    }
+    assert!(node.take_output().is_empty());
+}
+
+#[test]
+fn nodes_find_each_other_through_a_bootnode() {
+    let start = Instant::now();
+    let mut nodes: Vec<Discovery> = (1..=6).map(|n| node(start, n)).collect();
+    for node in &mut nodes[1..] {
+        node.set_bootnodes(vec![(key(1).node_id(), address(1), 30303)]);
+    }
+    for second in 0..120u64 {
+        let now = start + Duration::from_secs(second);
+        for at in 0..nodes.len() {
+            nodes[at].tick(now, UNIX + second);
+            // Deliver until nothing is on its way.
+            let mut on_the_way: Vec<(u8, Datagram)> =
+                nodes[at].take_output().into_iter().map(|datagram| (at as u8 + 1, datagram)).collect();
+            while let Some((from, (to, datagram))) = on_the_way.pop() {
+                let Some(receiver) = (1..=6u8).find(|n| address(*n) == to) else { continue };
+                let node = &mut nodes[usize::from(receiver) - 1];
+                node.receive(now, UNIX + second, address(from), &datagram);
+                on_the_way.extend(node.take_output().into_iter().map(|datagram| (receiver, datagram)));
+            }
+        }
+    }
+    for node in &mut nodes {
+        assert_eq!(node.known(), 5);
+        let to_dial = node.to_dial(start, 10, &HashSet::new());
+        assert_eq!(to_dial.len(), 5, "all are of our chain");
+        assert!(node.to_dial(start, 10, &HashSet::new()).is_empty(), "not again at once");
+    }
+}
+
+#[test]
+fn private_addresses_do_not_leak_into_public_networks() {
+    let ip = |text: &str| text.parse::<IpAddr>().expect("an address");
+    for (from, of, allowed) in [
+        ("8.8.8.8", "127.0.0.1", false),
+        ("8.8.8.8", "10.0.0.1", false),
+        ("8.8.8.8", "9.9.9.9", true),
+        ("10.1.1.1", "10.0.0.1", true),
+        ("127.0.0.1", "127.0.0.1", true),
+        ("127.0.0.1", "0.0.0.0", false),
+        ("127.0.0.1", "224.0.0.1", false),
+    ] {
+        assert_eq!(may_relay(ip(from), ip(of)), allowed, "{from} tells of {of}");
+    }
+}
