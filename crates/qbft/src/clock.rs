@@ -5,13 +5,14 @@ use crate::event::{HeadInfo, Millis};
 /// Patience with a round that fails on and on is doubled at most this often: 64 request timeouts.
 pub(crate) const DOUBLINGS_MAX: u32 = 6;
 
-/// Rounds that a node climbs at the pace of [`resend_period_ms`] to meet others who are above it, before it slows
-/// down: a Besu peer alone for 250 request timeouts is eight rounds up.
+/// Rounds that a node climbs at the pace of [`quarter_ms`] to meet others who are above it, before it slows down: a
+/// Besu peer alone for 250 request timeouts is eight rounds up.
 pub(crate) const QUICK_CLIMBS: u32 = 8;
 
-/// Longest and shortest time between two sendings of the same messages, in milliseconds: a returning node must not
-/// wait long at a timeout of minutes, nor a machine choke at one of milliseconds.
-const RESEND_MS: std::ops::RangeInclusive<u64> = 50..=2_500;
+/// Shortest and longest time between two sendings of the same messages, in milliseconds. Shorter would look like a
+/// flood to a relay (four messages at most, twice a second); longer would keep a returning node waiting at a request
+/// timeout of minutes.
+const RESEND_MS: std::ops::RangeInclusive<u64> = 500..=2_500;
 
 /// Time of the block timer: whole-second periods are counted from the parent's timestamp; others from `anchor`, the
 /// moment at which the former round 0 began, so that blocks do not fall behind by the time that a decision takes.
@@ -57,10 +58,14 @@ pub(crate) fn timeout_ms(parent: &HeadInfo) -> u64 {
     parent.request_timeout_ms.max(1)
 }
 
-/// A quarter of the request timeout, within reason: how often our latest messages are sent again, and how long a round
-/// that cannot get its own quorum is borne.
+/// A quarter of the request timeout: how long a round is borne that is overdue or cannot get its own quorum.
+pub(crate) fn quarter_ms(parent: &HeadInfo) -> u64 {
+    (timeout_ms(parent) / 4).max(1)
+}
+
+/// How often our latest messages are sent again.
 pub(crate) fn resend_period_ms(parent: &HeadInfo) -> u64 {
-    (timeout_ms(parent) / 4).clamp(*RESEND_MS.start(), *RESEND_MS.end())
+    quarter_ms(parent).clamp(*RESEND_MS.start(), *RESEND_MS.end())
 }
 
 /// T · 2^doublings without overflow.
@@ -92,6 +97,6 @@ impl Pace {
 
     /// Patience with a round that waits for others who are above it.
     pub(crate) fn climb_ms(&self, parent: &HeadInfo) -> u64 {
-        doubled(resend_period_ms(parent), self.climbs.saturating_sub(QUICK_CLIMBS))
+        doubled(quarter_ms(parent), self.climbs.saturating_sub(QUICK_CLIMBS))
     }
 }

@@ -101,7 +101,16 @@ fn resume(state: &mut State, turn: &mut Turn) {
         receive(state, turn, message);
     }
     let Some(height) = state.inhand.as_mut() else { return };
-    if round > 0 && !spoke && height.round_number() == Some(round) {
+    if round == 0 || spoke || height.round_number() != Some(round) {
+        return;
+    }
+    if height.certificate.as_ref().is_some_and(|certificate| certificate.round >= round) {
+        // Prepared in this very round, we can no more ask for it: others who came down with us would wait for that in
+        // vain. If it does not end by itself it is left in time.
+        if let Some(inhand) = height.round.as_mut() {
+            inhand.refused = true;
+        }
+    } else {
         upon_timeout::ask_round_change(height, turn, round);
     }
 }

@@ -45,7 +45,8 @@ pub(crate) fn settle(height: &mut Height, turn: &mut Turn) {
     // f+1 others are at this round or above: one of them is honest, and without them no round below can succeed.
     let leap = height.round_changes.reached_by(height.rules.validators.f() + 1, &local);
     if leap > height.round_number().unwrap_or(0) {
-        change_round(height, turn, leap);
+        // What else follows will be seen when our own RoundChange is heard, or refused.
+        return change_round(height, turn, leap);
     }
     let quorum = height.rules.quorum();
     let Some(round) = height.round.as_mut() else { return };

@@ -103,7 +103,7 @@ pub(crate) fn enter_round(height: &mut Height, turn: &mut Turn, number: u32) {
         height.began = Some(now);
     }
     let patience_ms = if number == 0 && clock::is_overdue(&height.parent, now) {
-        clock::resend_period_ms(&height.parent).min(clock::timeout_ms(&height.parent))
+        clock::quarter_ms(&height.parent)
     } else {
         clock::timeout_ms(&height.parent)
     };
