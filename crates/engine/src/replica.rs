@@ -210,6 +210,8 @@ pub struct Replica {
     pub(crate) proposed: u64,
     pub(crate) last_error: Option<String>,
     started_ms: Option<u64>,
+    /// When a validator that has not started consensus looks again whether to.
+    start_at: Option<u64>,
     status_at: u64,
     status_stale: bool,
 }
@@ -247,6 +249,7 @@ impl Replica {
             proposed: 0,
             last_error: None,
             started_ms: None,
+            start_at: None,
             status_at: 0,
             status_stale: true,
             settings,
@@ -261,10 +264,8 @@ impl Replica {
         }
         let paused = self.sync.is_behind();
         let timers = self.timers.iter().flatten().map(|(_, at)| *at).filter(|_| !paused);
-        let start = self.started_ms.filter(|_| self.core.is_some() && self.told_head.is_none());
-        let start = start.map(|at| if self.status_at < at + START_PATIENCE_MS { at + START_PATIENCE_MS } else { at + START_SYNC_PATIENCE_MS });
         timers
-            .chain(start)
+            .chain(self.start_at)
             .chain(self.gossip.wake_at())
             .chain(self.sync.wake_at())
             .chain(self.started_ms.map(|_| self.status_at + STATUS_MS))
@@ -500,8 +501,10 @@ impl Replica {
         let behind = self.sync.is_behind() || self.peers.best_height() > head.number;
         let patience = if behind { START_SYNC_PATIENCE_MS } else { START_PATIENCE_MS };
         if !(alone || waited >= patience || (connected && !behind)) {
+            self.start_at = Some(now_ms - waited + patience);
             return;
         }
+        self.start_at = None;
         if let Some(restored) = self.restored.take() {
             self.drive(clock, Event::Restored(restored), put);
         }

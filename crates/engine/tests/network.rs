@@ -1,0 +1,152 @@
+//! A network of replicas in one thread and one virtual clock, in sentry form: validators have links to their own boot
+//! only, boots have links to each other.
+
+mod world;
+
+use ipe_types::{Role, Topology};
+use world::sentry;
+
+#[test]
+fn validators_behind_boots_make_blocks_at_the_period() {
+    let mut world = sentry(4);
+    world.run_for(10_000);
+    let heights = world.heights();
+    assert!(heights.iter().all(|(_, height)| (9..=11).contains(height)), "{heights:?}");
+    assert!(world.agree());
+    for (index, node) in world.nodes.iter().enumerate() {
+        if node.role == Role::Validator {
+            assert_eq!(world.links_of(index).len(), 1, "a validator has a link to its boot only");
+        }
+    }
+    assert_eq!(world.faults(), Vec::<String>::new());
+}
+
+/// Besides its own link a message crosses a boot once: what a boot has sent to a peer it does not send again, nor back.
+#[test]
+fn boots_relay_each_message_once_and_never_back() {
+    let mut world = sentry(4);
+    world.run_for(5_000);
+    assert!(world.height_of("v0") >= 4);
+    assert_eq!(world.repeated_relays(), 0);
+}
+
+#[test]
+fn mesh_validators_make_blocks_too() {
+    let mut world = world::mesh(4);
+    world.run_for(5_000);
+    assert!(world.heights().iter().all(|(_, height)| *height >= 4), "{:?}", world.heights());
+    assert_eq!(world.topology, Topology::Mesh);
+    assert!(world.agree());
+}
+
+#[test]
+fn a_killed_validator_costs_rounds_and_comes_back() {
+    let mut world = sentry(4);
+    world.run_for(3_000);
+    world.kill("v1");
+    world.run_for(20_000);
+    let without = world.height_of("v0");
+    assert!(without >= 8, "{without}");
+    world.revive("v1");
+    world.run_for(4_000);
+    assert!(world.height_of("v1") >= world.height_of("v0") - 1, "{:?}", world.heights());
+    let before = world.height_of("v0");
+    world.run_for(8_000);
+    assert!(world.height_of("v0") >= before + 7, "{:?}", world.heights());
+    assert!(world.agree());
+}
+
+#[test]
+fn a_killed_boot_takes_its_validator_with_it_and_a_backup_does_not() {
+    let mut world = sentry(4);
+    world.add_backup_boot(0);
+    world.run_for(3_000);
+    world.kill("b0");
+    let before = world.height_of("v0");
+    world.run_for(6_000);
+    assert!(world.height_of("v0") >= before + 5, "{:?}", world.heights());
+}
+
+#[test]
+fn a_wiped_validator_fetches_the_chain_and_votes_again() {
+    let mut world = sentry(4);
+    world.run_for(30_000);
+    world.kill("v2");
+    world.wipe("v2");
+    world.run_for(5_000);
+    world.revive("v2");
+    world.run_for(5_000);
+    assert!(world.height_of("v2") >= world.height_of("v0") - 1, "{:?}", world.heights());
+    // Without v3 every vote counts, so blocks come only if v2 votes.
+    world.kill("v3");
+    let before = world.height_of("v0");
+    world.run_for(20_000);
+    assert!(world.height_of("v0") >= before + 5, "{:?}", world.heights());
+    assert!(world.agree());
+}
+
+#[test]
+fn a_lost_quorum_returns_within_two_request_timeouts() {
+    let mut world = sentry(4);
+    world.run_for(3_000);
+    world.kill("v2");
+    world.kill("v3");
+    world.run_for(60_000);
+    let before = world.height_of("v0");
+    world.revive("v2");
+    world.revive("v3");
+    world.run_for(2 * world::REQUEST_TIMEOUT_MS);
+    assert!(world.height_of("v0") > before, "{:?}", world.heights());
+    assert!(world.agree());
+}
+
+#[test]
+fn all_stopped_and_started_again_go_on_with_the_same_chain() {
+    let mut world = sentry(4);
+    world.run_for(5_000);
+    let (height, hash) = world.head_of("v0");
+    let names = world.names();
+    names.iter().for_each(|name| world.kill(name));
+    world.run_for(2_000);
+    names.iter().for_each(|name| world.revive(name));
+    world.run_for(5_000);
+    assert!(world.height_of("v0") >= height + 3, "{:?}", world.heights());
+    assert_eq!(world.hash_at("v1", height), Some(hash));
+    assert!(world.agree());
+}
+
+#[test]
+fn one_wrong_clock_does_not_stop_the_network() {
+    for skew_ms in [-30_000, 30_000] {
+        let mut world = sentry(4);
+        world.skew("v1", skew_ms);
+        world.run_for(30_000);
+        assert!(world.height_of("v0") >= 10, "{skew_ms}: {:?}", world.heights());
+        assert!(world.agree());
+    }
+}
+
+#[test]
+fn writers_and_observers_follow_and_transactions_reach_every_pool() {
+    let mut world = sentry(4);
+    world.add_writer(0);
+    world.run_for(3_000);
+    let sent: Vec<_> = (0..20).map(|nonce| world.submit("w0", nonce)).collect();
+    world.run_for(4_000);
+    for hash in sent {
+        assert!(world.is_mined("v3", &hash) && world.is_mined("w0", &hash), "{hash}");
+    }
+    assert!(world.height_of("w0") >= world.height_of("v0") - 1);
+    assert!(world.agree());
+}
+
+#[test]
+fn a_flood_of_invalid_messages_is_cut_and_delays_nothing() {
+    let mut world = sentry(4);
+    world.run_for(2_000);
+    world.add_villain("b0");
+    let before = world.height_of("v0");
+    world.run_for(5_000);
+    assert!(world.height_of("v0") >= before + 4, "{:?}", world.heights());
+    assert!(world.villain_was_cut());
+}

@@ -1,0 +1,545 @@
+//! Replicas, links and a virtual clock.
+
+use std::collections::{BTreeMap, BinaryHeap, HashMap};
+use std::cmp::Reverse;
+use std::sync::Arc;
+
+use alloy_consensus::{SignableTransaction, TxLegacy};
+use alloy_primitives::{Address, B256, Bytes, TxKind, U256, keccak256};
+use ipe_chain::kv::MemoryStore;
+use ipe_chain::{Candidate, Ledger};
+use ipe_engine::journal::MemoryJournal;
+use ipe_engine::pool::{Offer, Origin, Pool, Rules, Settings as PoolSettings};
+use ipe_engine::signing::{Gate, Signer};
+use ipe_engine::{Input, Level, Output, Parts, PeerId, PeerInfo, PeerStatus, Replica, Settings, StatusCell, admit};
+use ipe_types::eth::{EthMessage, EthVersion};
+use ipe_types::fork::Fork;
+use ipe_types::genesis::{GenesisAccount, GenesisBuilder};
+use ipe_types::spec::ChainSpec;
+use ipe_types::{Dialect, NodeKey, Role, Topology, Transaction};
+use parking_lot::Mutex;
+
+pub const PERIOD_MS: u64 = 1_000;
+pub const REQUEST_TIMEOUT_MS: u64 = 4_000;
+/// One way over any link.
+const LATENCY_US: u64 = 2_000;
+const START_US: u64 = 1_800_000_000_000_000;
+
+pub struct Node {
+    pub name: String,
+    pub role: Role,
+    key: NodeKey,
+    store: Arc<MemoryStore>,
+    journal: MemoryJournal,
+    skew_ms: i64,
+    alive: Option<Alive>,
+}
+
+struct Alive {
+    replica: Replica,
+    ledger: Arc<Ledger>,
+    pool: Arc<Mutex<Pool>>,
+    sessions: BTreeMap<PeerId, (usize, PeerId)>,
+}
+
+enum Happening {
+    Connect(usize, usize),
+    Deliver { to: usize, session: PeerId, packet: Packet },
+    Gone { to: usize, session: PeerId },
+    Flood,
+}
+
+#[derive(Clone)]
+enum Packet {
+    Eth(EthMessage),
+    Istanbul(u8, Bytes),
+}
+
+struct Queued(u64, u64, Happening);
+
+impl PartialEq for Queued {
+    fn eq(&self, other: &Self) -> bool {
+        (self.0, self.1) == (other.0, other.1)
+    }
+}
+impl Eq for Queued {}
+impl PartialOrd for Queued {
+    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
+        Some(self.cmp(other))
+    }
+}
+impl Ord for Queued {
+    fn cmp(&self, other: &Self) -> std::cmp::Ordering {
+        (self.0, self.1).cmp(&(other.0, other.1))
+    }
+}
+
+pub struct World {
+    pub topology: Topology,
+    pub nodes: Vec<Node>,
+    spec: Arc<ChainSpec>,
+    client: NodeKey,
+    now_us: u64,
+    sequence: u64,
+    queue: BinaryHeap<Reverse<Queued>>,
+    links: Vec<(usize, usize)>,
+    next_session: u64,
+    sent: HashMap<(usize, usize, B256), u32>,
+    errors: Vec<String>,
+    villain: Option<(usize, PeerId, bool)>,
+}
+
+/// Institutions with a validator and a boot each; validators have links to their own boot, boots to each other.
+pub fn sentry(institutions: usize) -> World {
+    let mut world = World::new(institutions, Topology::Sentry);
+    let validators: Vec<usize> = (0..institutions).map(|index| world.add(format!("v{index}"), Role::Validator, index)).collect();
+    let boots: Vec<usize> = (0..institutions).map(|index| world.add(format!("b{index}"), Role::Boot, 100 + index)).collect();
+    for (validator, boot) in validators.iter().zip(&boots) {
+        world.link(*validator, *boot);
+    }
+    for (index, a) in boots.iter().enumerate() {
+        for b in &boots[index + 1..] {
+            world.link(*a, *b);
+        }
+    }
+    world
+}
+
+/// Validators with links to each other.
+pub fn mesh(validators: usize) -> World {
+    let mut world = World::new(validators, Topology::Mesh);
+    let nodes: Vec<usize> = (0..validators).map(|index| world.add(format!("v{index}"), Role::Validator, index)).collect();
+    for (index, a) in nodes.iter().enumerate() {
+        for b in &nodes[index + 1..] {
+            world.link(*a, *b);
+        }
+    }
+    world
+}
+
+fn key(number: usize) -> NodeKey {
+    let mut secret = [0x11; 32];
+    secret[30..].copy_from_slice(&(number as u16 + 1).to_be_bytes());
+    NodeKey::from_bytes(secret).expect("in range")
+}
+
+impl World {
+    fn new(validators: usize, topology: Topology) -> Self {
+        let client = key(9_999);
+        let account = GenesisAccount { balance: U256::from(10).pow(U256::from(24)), ..GenesisAccount::default() };
+        let genesis = GenesisBuilder {
+            chain_id: 1337,
+            fork: Fork::Berlin,
+            validators: (0..validators).map(|index| key(index).address()).collect(),
+            validator_contract: None,
+            bootnodes: Vec::new(),
+            period_ms: PERIOD_MS,
+            empty_period_s: 0,
+            request_timeout_s: REQUEST_TIMEOUT_MS / 1_000,
+            epoch_length: 30_000,
+            gas_limit: 100_000_000,
+            timestamp: START_US / 1_000_000 - 100,
+            zero_base_fee: false,
+            code_size_limit: None,
+            block_reward: U256::ZERO,
+            beneficiary: None,
+            alloc: BTreeMap::from([(client.address(), account)]),
+        };
+        let spec = Arc::new(ChainSpec::parse(&genesis.to_json().expect("a valid genesis")).expect("a valid genesis"));
+        Self {
+            topology,
+            nodes: Vec::new(),
+            spec,
+            client,
+            now_us: START_US,
+            sequence: 0,
+            queue: BinaryHeap::new(),
+            links: Vec::new(),
+            next_session: 0,
+            sent: HashMap::new(),
+            errors: Vec::new(),
+            villain: None,
+        }
+    }
+
+    fn add(&mut self, name: String, role: Role, key_number: usize) -> usize {
+        let (store, journal) = (Arc::new(MemoryStore::new()), MemoryJournal::new());
+        self.nodes.push(Node { name, role, key: key(key_number), store, journal, skew_ms: 0, alive: None });
+        let index = self.nodes.len() - 1;
+        self.start(index);
+        index
+    }
+
+    pub fn add_backup_boot(&mut self, institution: usize) {
+        let backup = self.add(format!("c{institution}"), Role::Boot, 200 + institution);
+        self.link(self.index(&format!("v{institution}")), backup);
+        let boots: Vec<usize> = (0..self.nodes.len()).filter(|&i| self.nodes[i].role == Role::Boot && i != backup).collect();
+        boots.into_iter().for_each(|boot| self.link(backup, boot));
+    }
+
+    pub fn add_writer(&mut self, institution: usize) {
+        let writer = self.add(format!("w{institution}"), Role::Writer, 300 + institution);
+        self.link(writer, self.index(&format!("b{institution}")));
+    }
+
+    fn link(&mut self, from: usize, to: usize) {
+        self.links.push((from, to));
+        self.at(LATENCY_US, Happening::Connect(from, to));
+    }
+
+    fn start(&mut self, index: usize) {
+        let node = &mut self.nodes[index];
+        let ledger = Arc::new(Ledger::open(node.store.clone(), self.spec.clone()).expect("the ledger opens"));
+        let rules = Rules {
+            chain_id: 1337,
+            fork: Fork::Berlin,
+            block_gas_limit: 0,
+            tx_gas_cap: None,
+            base_fee: None,
+            min_gas_price: 0,
+            fee_cap: None,
+            max_tx_bytes: 128 * 1024,
+            period_ms: PERIOD_MS,
+        };
+        let rules = admit::rules(&ledger, &self.spec, &rules);
+        let pool = Arc::new(Mutex::new(Pool::new(PoolSettings::default(), rules, ledger.head().number)));
+        let (gate, restored) = match node.role {
+            Role::Validator => {
+                let file = Box::new(node.journal.clone());
+                let opened = Gate::open(Signer::Local(node.key.clone()), file, self.spec.genesis_hash());
+                let (gate, restored) = opened.expect("the journal opens");
+                (Some(gate), restored)
+            }
+            _ => (None, None),
+        };
+        let settings = Settings {
+            role: node.role,
+            topology: self.topology,
+            local: node.key.address(),
+            dialect: Dialect::Besu26,
+            vanity: Bytes::from(vec![0; 32]),
+            target_gas_limit: None,
+            min_gas_price: 0,
+            build_percent: 75,
+        };
+        let parts = Parts {
+            ledger: ledger.clone(),
+            spec: self.spec.clone(),
+            pool: pool.clone(),
+            gate,
+            status: StatusCell::default(),
+        };
+        let replica = Replica::new(settings, parts, restored);
+        node.alive = Some(Alive { replica, ledger, pool, sessions: BTreeMap::new() });
+        self.input(index, Input::Tick);
+    }
+
+    pub fn kill(&mut self, name: &str) {
+        let index = self.index(name);
+        let Some(alive) = self.nodes[index].alive.take() else { return };
+        for (other, session) in alive.sessions.values() {
+            self.at(LATENCY_US, Happening::Gone { to: *other, session: *session });
+        }
+    }
+
+    pub fn wipe(&mut self, name: &str) {
+        let index = self.index(name);
+        assert!(self.nodes[index].alive.is_none(), "only a stopped node is wiped");
+        self.nodes[index].store = Arc::new(MemoryStore::new());
+        self.nodes[index].journal = MemoryJournal::new();
+    }
+
+    pub fn revive(&mut self, name: &str) {
+        let index = self.index(name);
+        self.start(index);
+        let links: Vec<(usize, usize)> =
+            self.links.iter().copied().filter(|(a, b)| *a == index || *b == index).collect();
+        links.into_iter().for_each(|(a, b)| self.at(20 * LATENCY_US, Happening::Connect(a, b)));
+    }
+
+    pub fn skew(&mut self, name: &str, skew_ms: i64) {
+        let index = self.index(name);
+        self.nodes[index].skew_ms = skew_ms;
+    }
+
+    /// A node outside of every list that has got a session with `name` and sends garbage as fast as it can.
+    pub fn add_villain(&mut self, name: &str) {
+        let target = self.index(name);
+        self.next_session += 1;
+        let session = PeerId(self.next_session);
+        self.villain = Some((target, session, false));
+        let head = self.spec.genesis_hash();
+        let info = self.info(session, &key(7_777), None, head, 0, true);
+        self.input(target, Input::PeerConnected(info));
+        self.at(1_000, Happening::Flood);
+    }
+
+    pub fn villain_was_cut(&self) -> bool {
+        self.villain.is_some_and(|(_, _, cut)| cut)
+    }
+
+    pub fn submit(&mut self, name: &str, nonce: u64) -> B256 {
+        let to = TxKind::Call(Address::repeat_byte(0x77));
+        let tx = TxLegacy { chain_id: Some(1337), nonce, gas_price: 0, gas_limit: 21_000, to, value: U256::from(1), input: Bytes::new() };
+        let signature = self.client.sign(tx.signature_hash());
+        let bytes = signature.as_slice();
+        let parity = bytes[64] == 1;
+        let signature = alloy_primitives::Signature::new(
+            U256::from_be_slice(&bytes[..32]),
+            U256::from_be_slice(&bytes[32..64]),
+            parity,
+        );
+        let candidate = Arc::new(Candidate::recover(Transaction::Legacy(tx.into_signed(signature))).expect("signed"));
+        let hash = candidate.hash;
+        let index = self.index(name);
+        let now_ms = self.now_us / 1_000;
+        let alive = self.nodes[index].alive.as_mut().expect("alive");
+        let rules = *alive.pool.lock().rules();
+        let offer = Offer::check(candidate, Origin::Local, &rules).expect("a sound transaction");
+        let state = admit::sender_state(&alive.ledger, offer.candidate().sender);
+        alive.pool.lock().add(now_ms, offer, &state).expect("room");
+        self.input(index, Input::PoolChanged);
+        hash
+    }
+
+    pub fn run_for(&mut self, ms: u64) {
+        let end = self.now_us + ms * 1_000;
+        loop {
+            let wake = (0..self.nodes.len()).filter_map(|index| Some((self.wake_of(index)?, index))).min();
+            let queued = self.queue.peek().map(|Reverse(queued)| queued.0);
+            let next = wake.map(|(at, _)| at).into_iter().chain(queued).min();
+            let Some(next) = next.filter(|next| *next <= end) else { break };
+            self.now_us = self.now_us.max(next);
+            if queued == Some(next) {
+                if let Some(Reverse(Queued(_, _, happening))) = self.queue.pop() {
+                    self.happen(happening);
+                }
+                continue;
+            }
+            if let Some((_, index)) = wake {
+                self.input(index, Input::Tick);
+                if self.wake_of(index).is_some_and(|at| at <= self.now_us) {
+                    // Whoever is never satisfied must not stop the world's clock.
+                    self.now_us += 100;
+                }
+            }
+        }
+        self.now_us = end;
+    }
+
+    fn wake_of(&self, index: usize) -> Option<u64> {
+        let node = &self.nodes[index];
+        let at_ms = node.alive.as_ref()?.replica.wake_at()?;
+        Some((at_ms as i64 - node.skew_ms).max(0) as u64 * 1_000)
+    }
+
+    fn at(&mut self, in_us: u64, happening: Happening) {
+        self.sequence += 1;
+        self.queue.push(Reverse(Queued(self.now_us + in_us, self.sequence, happening)));
+    }
+
+    fn happen(&mut self, happening: Happening) {
+        match happening {
+            Happening::Connect(a, b) => self.connect(a, b),
+            Happening::Gone { to, session } => {
+                let known = self.nodes[to].alive.as_mut().is_some_and(|alive| alive.sessions.remove(&session).is_some());
+                if known {
+                    self.input(to, Input::PeerGone(session));
+                }
+            }
+            Happening::Deliver { to, session, packet } => {
+                if !self.nodes[to].alive.as_ref().is_some_and(|alive| alive.sessions.contains_key(&session)) {
+                    return;
+                }
+                let input = match packet {
+                    Packet::Eth(message) => Input::Eth(session, message),
+                    Packet::Istanbul(code, bytes) => Input::Istanbul(session, code, bytes),
+                };
+                self.input(to, input);
+            }
+            Happening::Flood => {
+                let Some((target, session, false)) = self.villain else { return };
+                let height = self.nodes[target].alive.as_ref().map_or(0, |alive| alive.ledger.head().number) + 1;
+                for number in 0..50u64 {
+                    let stranger = key(5_000);
+                    let payload = ipe_types::message::PreparePayload {
+                        height,
+                        round: 0,
+                        digest: keccak256((self.now_us + number).to_be_bytes()),
+                    };
+                    let signed = ipe_types::message::Signed::sign_with(payload, |hash| stranger.sign(hash)).expect("signs");
+                    let bytes = ipe_types::Message::Prepare(signed).encode();
+                    self.input(target, Input::Istanbul(session, 0x13, bytes));
+                }
+                self.at(1_000, Happening::Flood);
+            }
+        }
+    }
+
+    fn connect(&mut self, a: usize, b: usize) {
+        if self.nodes[a].alive.is_none() || self.nodes[b].alive.is_none() {
+            return;
+        }
+        if self.nodes[a].alive.as_ref().is_some_and(|alive| alive.sessions.values().any(|(other, _)| *other == b)) {
+            return;
+        }
+        let (at_a, at_b) = (PeerId(self.next_session + 1), PeerId(self.next_session + 2));
+        self.next_session += 2;
+        for (me, other, mine, theirs, inbound) in [(a, b, at_a, at_b, false), (b, a, at_b, at_a, true)] {
+            let (hash, number) = self.nodes[other].alive.as_ref().map(|alive| {
+                let head = alive.ledger.head();
+                (head.hash, head.number)
+            }).expect("alive");
+            let info = self.info(mine, &self.nodes[other].key.clone(), Some(self.nodes[other].role), hash, number, inbound);
+            if let Some(alive) = &mut self.nodes[me].alive {
+                alive.sessions.insert(mine, (other, theirs));
+            }
+            self.input(me, Input::PeerConnected(info));
+        }
+    }
+
+    fn info(&self, id: PeerId, key: &NodeKey, role: Option<Role>, head: B256, height: u64, inbound: bool) -> PeerInfo {
+        let status = PeerStatus { head, height: Some(height), total_difficulty: None };
+        PeerInfo { id, node: key.node_id(), address: key.address(), role, eth: EthVersion::V69, istanbul: true, inbound, status }
+    }
+
+    fn input(&mut self, index: usize, input: Input) {
+        let node = &mut self.nodes[index];
+        let clock_us = (self.now_us as i64 + node.skew_ms * 1_000) as u64;
+        let Some(alive) = &mut node.alive else { return };
+        let mut outputs = Vec::new();
+        alive.replica.handle(&|| clock_us, input, &mut |output| outputs.push(output));
+        for output in outputs {
+            self.output(index, output);
+        }
+    }
+
+    fn output(&mut self, from: usize, output: Output) {
+        match output {
+            Output::Eth(to, message) => self.send(from, &to, &Packet::Eth((*message).clone())),
+            Output::Transactions(to, candidates) => {
+                let transactions = candidates.iter().map(|candidate| candidate.tx.clone()).collect();
+                self.send(from, &to, &Packet::Eth(EthMessage::Transactions(transactions)));
+            }
+            Output::NewBlock(to, block, total_difficulty) => {
+                let message = EthMessage::NewBlock { block: Box::new((*block).clone()), total_difficulty };
+                self.send(from, &to, &Packet::Eth(message));
+            }
+            Output::Istanbul(to, code, bytes) => {
+                let hash = keccak256(&bytes);
+                if self.nodes[from].role == Role::Boot {
+                    for session in &to {
+                        if let Some(other) = self.other_end(from, *session) {
+                            *self.sent.entry((from, other, hash)).or_default() += 1;
+                        }
+                    }
+                }
+                self.send(from, &to, &Packet::Istanbul(code, bytes));
+            }
+            Output::Disconnect(session, _, why) => {
+                if let Some((target, villain, cut)) = &mut self.villain
+                    && *target == from
+                    && *villain == session
+                {
+                    *cut = true;
+                    self.input(from, Input::PeerGone(session));
+                    return;
+                }
+                self.errors.push(format!("{} cut a peer: {why}", self.nodes[from].name));
+                let Some(alive) = &mut self.nodes[from].alive else { return };
+                if let Some((other, theirs)) = alive.sessions.remove(&session) {
+                    self.at(LATENCY_US, Happening::Gone { to: other, session: theirs });
+                    self.input(from, Input::PeerGone(session));
+                }
+            }
+            Output::Log(Level::Error, text) => self.errors.push(format!("{}: {text}", self.nodes[from].name)),
+            Output::Log(level, text) => {
+                if std::env::var_os("WORLD_LOG").is_some() {
+                    eprintln!("{:>9} {} {level:?} {text}", (self.now_us - START_US) / 1_000, self.nodes[from].name);
+                }
+            }
+            Output::Imported(imported, stages) => {
+                if std::env::var_os("WORLD_LOG").is_some() {
+                    let at = (self.now_us - START_US) / 1_000;
+                    eprintln!("{at:>9} {} block {} {stages:?}", self.nodes[from].name, imported.number());
+                }
+            }
+            Output::Notify(_) => {}
+        }
+    }
+
+    fn other_end(&self, from: usize, session: PeerId) -> Option<usize> {
+        self.nodes[from].alive.as_ref()?.sessions.get(&session).map(|(other, _)| *other)
+    }
+
+    fn send(&mut self, from: usize, to: &[PeerId], packet: &Packet) {
+        for session in to {
+            let Some((other, theirs)) =
+                self.nodes[from].alive.as_ref().and_then(|alive| alive.sessions.get(session).copied())
+            else {
+                continue;
+            };
+            self.at(LATENCY_US, Happening::Deliver { to: other, session: theirs, packet: packet.clone() });
+        }
+    }
+
+    pub fn index(&self, name: &str) -> usize {
+        self.nodes.iter().position(|node| node.name == name).expect("a node of that name")
+    }
+
+    pub fn names(&self) -> Vec<String> {
+        self.nodes.iter().map(|node| node.name.clone()).collect()
+    }
+
+    fn ledger(&self, name: &str) -> Option<&Arc<Ledger>> {
+        self.nodes[self.index(name)].alive.as_ref().map(|alive| &alive.ledger)
+    }
+
+    pub fn head_of(&self, name: &str) -> (u64, B256) {
+        let head = self.ledger(name).expect("alive").head();
+        (head.number, head.hash)
+    }
+
+    pub fn height_of(&self, name: &str) -> u64 {
+        self.head_of(name).0
+    }
+
+    pub fn hash_at(&self, name: &str, number: u64) -> Option<B256> {
+        self.ledger(name)?.hash_of(number).expect("readable")
+    }
+
+    pub fn heights(&self) -> Vec<(&str, u64)> {
+        let alive = self.nodes.iter().filter_map(|node| Some((node, node.alive.as_ref()?)));
+        alive.map(|(node, alive)| (node.name.as_str(), alive.ledger.head().number)).collect()
+    }
+
+    pub fn is_mined(&self, name: &str, hash: &B256) -> bool {
+        self.ledger(name).expect("alive").position_of(hash).expect("readable").is_some()
+    }
+
+    /// Every two nodes have the same block at the lower of their heights.
+    pub fn agree(&self) -> bool {
+        let ledgers: Vec<&Arc<Ledger>> =
+            self.nodes.iter().filter_map(|node| node.alive.as_ref().map(|alive| &alive.ledger)).collect();
+        let lowest = ledgers.iter().map(|ledger| ledger.head().number).min().unwrap_or(0);
+        (0..=lowest).all(|number| {
+            let hashes: std::collections::HashSet<Option<B256>> =
+                ledgers.iter().map(|ledger| ledger.hash_of(number).expect("readable")).collect();
+            hashes.len() == 1
+        })
+    }
+
+    pub fn links_of(&self, index: usize) -> Vec<usize> {
+        let alive = self.nodes[index].alive.as_ref().expect("alive");
+        alive.sessions.values().map(|(other, _)| *other).collect()
+    }
+
+    /// How often a boot sent the same bytes to the same node again.
+    pub fn repeated_relays(&self) -> usize {
+        self.sent.values().filter(|count| **count > 1).count()
+    }
+
+    pub fn faults(&self) -> Vec<String> {
+        self.errors.clone()
+    }
+}
