@@ -4,9 +4,10 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use super::rows::{ChangedKeys, POSITION, Position, encode_value, history_row, slot_row};
-use super::view::{RecordKey, Unwritten, View, code_bytes};
+use super::view::{RecordKey, View, code_bytes};
 use super::{CHANGES_KEPT, MAX_TRIE_LAG, MIN_KEEP, Prepared, Retention, State, StateError, history};
 use crate::kv::{Batch, Table};
+use crate::trie::Record;
 
 /// Most blocks whose differences one block's batch deletes. More than one only after `keep` was lowered; the rest goes
 /// with the next blocks.
@@ -61,7 +62,11 @@ impl State {
             batch.put(Table::Changes, &number.to_be_bytes(), &keys.encode());
         }
         if flush {
-            for (key, record) in &view.unwritten.with(Arc::clone(&prepared.records)).merged().records {
+            // What this block changed comes last and so wins.
+            for (key, record) in &self.shared.unwritten.read_recursive().records {
+                put_record(batch, key, record.as_deref());
+            }
+            for (key, record) in &prepared.records {
                 put_record(batch, key, record.as_deref());
             }
         }
@@ -79,7 +84,7 @@ impl State {
         let (position, flush) = self.next_position(&view, number, prepared)?;
         let snapshot = self.store.snapshot();
         let version = number + 1;
-        let caches = &self.caches;
+        let caches = &self.shared.caches;
         caches.head.store(version, Ordering::SeqCst);
         if !prepared.wiped.is_empty() {
             caches.slots.forget(|(address, _)| prepared.wiped.contains(address));
@@ -95,15 +100,22 @@ impl State {
         for (hash, code) in &prepared.codes {
             caches.code.set(0, *hash, code.clone(), code_bytes(code));
         }
-        for (key, record) in &prepared.records.records {
-            match record {
-                Some(record) => caches.records.set(version, *key, Arc::clone(record), record.len()),
-                None => caches.records.remove(key),
+        let mut unwritten = self.shared.unwritten.write();
+        for (key, record) in &prepared.records {
+            unwritten.set(*key, record.clone());
+        }
+        if flush {
+            for (key, record) in std::mem::take(&mut *unwritten).records {
+                match record {
+                    Some(record) => {
+                        let memory = record.memory();
+                        caches.records.set(version, key, record, memory);
+                    }
+                    None => caches.records.remove(&key),
+                }
             }
         }
-        let unwritten = if flush { Unwritten::default() } else { view.unwritten.with(Arc::clone(&prepared.records)) };
-        drop(view);
-        *self.published.write() = Arc::new(View::new(Some(position), snapshot, unwritten));
+        *self.shared.published.write() = Arc::new(View::new(Some(position), snapshot));
         Ok(())
     }
 
@@ -117,7 +129,7 @@ impl State {
             });
         }
         let (trie_number, trie_root) = view.position.map_or((0, view.root()), |at| (at.trie_number, at.trie_root));
-        let waiting = view.unwritten.bytes() + prepared.records.bytes;
+        let waiting = self.shared.unwritten.read_recursive().bytes + prepared.record_bytes;
         let flush = number == 0
             || waiting == 0
             || waiting > self.settings.trie_unwritten
@@ -154,9 +166,9 @@ impl State {
     }
 }
 
-fn put_record(batch: &mut Batch, key: &RecordKey, record: Option<&[u8]>) {
+fn put_record(batch: &mut Batch, key: &RecordKey, record: Option<&Record>) {
     match record {
-        Some(record) => batch.put(key.table(), &key.row(), record),
+        Some(record) => batch.put(key.table(), &key.row(), &record.encode()),
         None => batch.delete(key.table(), &key.row()),
     }
 }

@@ -40,7 +40,7 @@ pub use types::{Account, AccountChange, AccountProof, Retention, SlotProof, Stat
 pub use view::StateAt;
 
 use rows::{POSITION, Position};
-use view::{Caches, Unwritten, View};
+use view::{Caches, Shared, Unwritten, View};
 
 /// Fewest blocks whose differences are kept, whatever [`Retention`] says: enough to compute unwritten branch records
 /// again and to serve callers that ask a little behind the head.
@@ -56,8 +56,7 @@ pub const MAX_TRIE_LAG: u64 = 64;
 pub struct State {
     store: Arc<dyn Store>,
     settings: StateSettings,
-    caches: Arc<Caches>,
-    published: RwLock<Arc<View>>,
+    shared: Arc<Shared>,
 }
 
 impl State {
@@ -76,16 +75,17 @@ impl State {
             Some(position) => retrace::recover(Arc::clone(&snapshot), position)?,
             None => Unwritten::default(),
         };
-        let view = View::new(position, snapshot, unwritten);
+        let view = View::new(position, snapshot);
         let caches = Caches::new(&settings);
         caches.head.store(view.version(), Ordering::SeqCst);
-        Ok(State { store, settings, caches: Arc::new(caches), published: RwLock::new(Arc::new(view)) })
+        let shared = Shared { caches, published: RwLock::new(Arc::new(view)), unwritten: RwLock::new(unwritten) };
+        Ok(State { store, settings, shared: Arc::new(shared) })
     }
 
     /// The state at the head. Before the genesis: the empty state, numbered 0.
     pub fn head(&self) -> StateAt {
         let view = self.view();
-        StateAt::new(view.number(), view, Arc::clone(&self.caches))
+        StateAt::new(view.number(), view, Arc::clone(&self.shared))
     }
 
     /// Block and root of the head, or `None` before the genesis was committed.
@@ -111,16 +111,16 @@ impl State {
         if number < oldest {
             return Err(StateError::Pruned { asked: number, oldest });
         }
-        Ok(StateAt::new(number, view, Arc::clone(&self.caches)))
+        Ok(StateAt::new(number, view, Arc::clone(&self.shared)))
     }
 
     /// Bytes that caches and unwritten branch records take in memory.
     pub fn memory(&self) -> usize {
-        self.caches.bytes() + self.view().unwritten.bytes()
+        self.shared.caches.bytes() + self.shared.unwritten.read().bytes
     }
 
     fn view(&self) -> Arc<View> {
-        Arc::clone(&self.published.read())
+        self.shared.view()
     }
 }
 

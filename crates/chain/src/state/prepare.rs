@@ -8,7 +8,7 @@ use rayon::prelude::*;
 use revm::bytecode::Bytecode;
 
 use super::rows::{AccountRow, slot_key, slot_leaf};
-use super::view::{RecordChanges, RecordKey, TrieView};
+use super::view::{RecordKey, RecordMap, TrieView, record_memory};
 use super::{AccountChange, State, StateAt, StateChanges, StateError};
 use crate::kv::StoreError;
 use crate::trie::{EMPTY_ROOT_HASH, LeafChange, Nibbles, Record, TrieRead, key_path, update};
@@ -26,8 +26,10 @@ pub struct Prepared {
     /// Accounts that lost storage from before the block.
     pub(super) wiped: BTreeSet<Address>,
     pub(super) codes: Vec<(B256, Bytecode)>,
-    /// Changed branch records of all tries.
-    pub(super) records: Arc<RecordChanges>,
+    /// Changed branch records of all tries, each once.
+    pub(super) records: Vec<(RecordKey, Option<Arc<Record>>)>,
+    /// What they take in memory, about.
+    pub(super) record_bytes: usize,
 }
 
 /// One account and its slots that change.
@@ -66,7 +68,7 @@ impl Prepared {
     }
 }
 
-type Records = Vec<(Nibbles, Option<Vec<u8>>)>;
+type Records = Vec<(Nibbles, Option<Arc<Record>>)>;
 
 /// What one account's changes lead to.
 struct Work {
@@ -82,9 +84,13 @@ impl State {
     /// What the store says; [`StoreError::Corrupt`] when a branch record or a row is missing.
     pub fn prepare(&self, changes: &StateChanges) -> Result<Prepared, StateError> {
         let head = self.head();
+        let unwritten = self.shared.unwritten.read_recursive();
+        let unwritten = &unwritten.records;
         let list: Vec<(&Address, &AccountChange)> = changes.accounts.iter().collect();
         let size = list.len() + list.iter().map(|(_, change)| change.slots.len()).sum::<usize>();
-        let one = |(address, change): &(&Address, &AccountChange)| account_work(&head, **address, change).transpose();
+        let one = |(address, change): &(&Address, &AccountChange)| {
+            account_work(&head, unwritten, **address, change).transpose()
+        };
         let mut works: Vec<Work> = if size >= PARALLEL {
             list.par_iter().with_min_len(8).filter_map(one).collect::<Result<_, _>>()?
         } else {
@@ -101,7 +107,7 @@ impl State {
                 existed: work.write.old.is_some(),
             })
             .collect();
-        let trie = TrieView { view: head.view(), owner: None, caches: Some(head.caches()), hidden: None };
+        let trie = trie_of(&head, unwritten, None);
         let done = update(&trie, head.view().root(), &leaves)?;
 
         let mut prepared = Prepared {
@@ -110,13 +116,12 @@ impl State {
             accounts: Vec::with_capacity(works.len()),
             wiped: BTreeSet::new(),
             codes: Vec::new(),
-            records: Arc::default(),
+            records: Vec::with_capacity(done.records.len() * 2),
+            record_bytes: 0,
         };
-        let mut records = RecordChanges::default();
-        records.records.reserve(done.records.len());
-        keep_records(&mut records, None, done.records);
+        keep_records(&mut prepared, None, done.records);
         for work in works {
-            keep_records(&mut records, Some(work.write.key), work.records);
+            keep_records(&mut prepared, Some(work.write.key), work.records);
             let change = &changes.accounts[&work.write.address];
             if let (Some(row), Some(code)) = (&work.write.new, &change.code)
                 && work.write.old.is_none_or(|old| old.account.code_hash != row.account.code_hash)
@@ -128,28 +133,37 @@ impl State {
             }
             prepared.accounts.push(work.write);
         }
-        prepared.records = Arc::new(records);
         Ok(prepared)
     }
 }
 
-fn keep_records(changes: &mut RecordChanges, owner: Option<B256>, records: Records) {
+fn keep_records(prepared: &mut Prepared, owner: Option<B256>, records: Records) {
     for (path, record) in records {
-        changes.set(RecordKey { owner, path }, record.map(Arc::from));
+        prepared.record_bytes += record_memory(&record);
+        prepared.records.push((RecordKey { owner, path }, record));
     }
 }
 
+fn trie_of<'a>(head: &'a StateAt, unwritten: &'a RecordMap, owner: Option<B256>) -> TrieView<'a> {
+    TrieView { view: head.view(), unwritten, owner, caches: Some(head.caches()), hidden: None }
+}
+
 /// One account: its changed slots, its new storage root, its new row. `None` when nothing changes.
-fn account_work(head: &StateAt, address: Address, change: &AccountChange) -> Result<Option<Work>, StateError> {
+fn account_work(
+    head: &StateAt,
+    unwritten: &RecordMap,
+    address: Address,
+    change: &AccountChange,
+) -> Result<Option<Work>, StateError> {
     let (key, old) = head.account_row(address)?;
     let old_root = old.map_or(EMPTY_ROOT_HASH, |row| row.storage_root);
     let wiped = (change.wiped || change.account.is_none()) && old_root != EMPTY_ROOT_HASH;
     let (root, slots, records) = if wiped {
-        wiped_storage(head, &key, change)?
+        wiped_storage(head, unwritten, &key, change)?
     } else if change.slots.is_empty() || change.account.is_none() {
         (old_root, Vec::new(), Vec::new())
     } else {
-        changed_storage(head, address, &key, old_root, change)?
+        changed_storage(head, unwritten, address, &key, old_root, change)?
     };
     let new = change.account.map(|account| AccountRow { account, storage_root: root });
     if new == old && slots.is_empty() {
@@ -160,6 +174,7 @@ fn account_work(head: &StateAt, address: Address, change: &AccountChange) -> Res
 
 fn changed_storage(
     head: &StateAt,
+    unwritten: &RecordMap,
     address: Address,
     owner: &B256,
     old_root: B256,
@@ -181,14 +196,14 @@ fn changed_storage(
             existed: !write.old.is_zero(),
         })
         .collect();
-    let trie = TrieView { view: head.view(), owner: Some(*owner), caches: Some(head.caches()), hidden: None };
-    let done = update(&trie, old_root, &leaves)?;
+    let done = update(&trie_of(head, unwritten, Some(*owner)), old_root, &leaves)?;
     Ok((done.root, slots, done.records))
 }
 
 /// Everything from before goes; what the block wrote after that is all there is.
 fn wiped_storage(
     head: &StateAt,
+    unwritten: &RecordMap,
     owner: &B256,
     change: &AccountChange,
 ) -> Result<(B256, Vec<SlotWrite>, Records), StateError> {
@@ -211,8 +226,8 @@ fn wiped_storage(
     slots.sort_unstable_by_key(|write| write.key);
     leaves.sort_unstable_by_key(|change| change.key);
     let done = update(&NoTrie, EMPTY_ROOT_HASH, &leaves)?;
-    let mut records: BTreeMap<Nibbles, Option<Vec<u8>>> =
-        head.all_records(owner)?.into_iter().map(|path| (path, None)).collect();
+    let mut records: BTreeMap<Nibbles, Option<Arc<Record>>> =
+        head.all_records(owner, unwritten)?.into_iter().map(|path| (path, None)).collect();
     records.extend(done.records);
     Ok((done.root, slots, records.into_iter().collect()))
 }
@@ -221,7 +236,7 @@ fn wiped_storage(
 struct NoTrie;
 
 impl TrieRead for NoTrie {
-    fn record(&self, _path: &Nibbles) -> Result<Option<Record>, StoreError> {
+    fn record(&self, _path: &Nibbles) -> Result<Option<Arc<Record>>, StoreError> {
         Ok(None)
     }
 

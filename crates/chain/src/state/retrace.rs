@@ -7,7 +7,7 @@ use alloy_primitives::map::HashMap;
 use alloy_primitives::{Address, B256, U256};
 
 use super::rows::{AccountRow, Position, decode_value, slot_key, slot_leaf, slot_row};
-use super::view::{RecordChanges, RecordKey, TrieView, Unwritten, View};
+use super::view::{RecordKey, RecordMap, TrieView, Unwritten, View};
 use super::{AccountProof, CHANGES_KEPT, SlotProof, StateAt, StateError, history, stored_at};
 use crate::kv::{Read, StoreError, Table};
 use crate::trie::{
@@ -95,9 +95,10 @@ pub(super) fn recover(read: Arc<dyn Read>, position: &Position) -> Result<Unwrit
             touched.slots.entry(owner).or_default().extend(slots);
         }
     }
-    let mut recovered = RecordChanges::default();
+    let mut recovered = Unwritten::default();
+    let none = RecordMap::default();
     let rows = Rows { read: &*read, head: to };
-    let view = View::new(Some(*position), Arc::clone(&read), Unwritten::default());
+    let view = View::new(Some(*position), Arc::clone(&read));
     let mut keep = |owner: Option<B256>, done: TrieUpdate, expected: B256| -> Result<(), StateError> {
         if done.root != expected {
             let what = owner.map_or_else(|| "account trie".to_owned(), |owner| format!("storage trie of {owner}"));
@@ -105,7 +106,7 @@ pub(super) fn recover(read: Arc<dyn Read>, position: &Position) -> Result<Unwrit
             return Err(StoreError::corrupt(Table::AccountTrie, problem).into());
         }
         for (path, record) in done.records {
-            recovered.set(RecordKey { owner, path }, record.map(Arc::from));
+            recovered.set(RecordKey { owner, path }, record);
         }
         Ok(())
     };
@@ -115,30 +116,27 @@ pub(super) fn recover(read: Arc<dyn Read>, position: &Position) -> Result<Unwrit
         };
         let changes = rows.slot_changes(owner, slots, from, to)?;
         let hidden = hidden(&changes);
-        let trie = TrieView { view: &view, owner: Some(*owner), caches: None, hidden: Some(&hidden) };
+        let trie = TrieView { view: &view, unwritten: &none, owner: Some(*owner), caches: None, hidden: Some(&hidden) };
         keep(Some(*owner), update(&trie, root_at(from)?, &changes)?, root_at(to)?)?;
     }
     let changes = rows.account_changes(&touched.accounts, from, to)?;
     let hidden = hidden(&changes);
-    let trie = TrieView { view: &view, owner: None, caches: None, hidden: Some(&hidden) };
+    let trie = TrieView { view: &view, unwritten: &none, owner: None, caches: None, hidden: Some(&hidden) };
     keep(None, update(&trie, position.trie_root, &changes)?, position.root)?;
-    Ok(Unwritten::default().with(Arc::new(recovered)))
+    Ok(recovered)
 }
 
 /// A trie of the head with the changes back to an older height on top.
 struct Undone<'a> {
     head: TrieView<'a>,
-    records: HashMap<Nibbles, Option<Vec<u8>>>,
+    records: HashMap<Nibbles, Option<Arc<Record>>>,
     leaves: &'a Leaves,
 }
 
 impl TrieRead for Undone<'_> {
-    fn record(&self, path: &Nibbles) -> Result<Option<Record>, StoreError> {
+    fn record(&self, path: &Nibbles) -> Result<Option<Arc<Record>>, StoreError> {
         match self.records.get(path) {
-            Some(Some(bytes)) => {
-                Record::decode(bytes).map(Some).map_err(|problem| StoreError::corrupt(Table::AccountTrie, problem))
-            }
-            Some(None) => Ok(None),
+            Some(record) => Ok(record.clone()),
             None => self.head.record(path),
         }
     }
@@ -158,23 +156,29 @@ impl TrieRead for Undone<'_> {
 
 /// Proofs of several keys in one trie of `view`, undoing `changes` first.
 fn prove_in(
-    view: &View,
+    (view, unwritten): (&View, &RecordMap),
     owner: Option<B256>,
     root: B256,
     changes: &[LeafChange],
     keys: &[B256],
 ) -> Result<Vec<Vec<alloy_primitives::Bytes>>, StateError> {
     let leaves = hidden(changes);
-    let head = TrieView { view, owner, caches: None, hidden: None };
+    let head = TrieView { view, unwritten, owner, caches: None, hidden: None };
     let done = update(&head, root, changes)?;
-    let head = TrieView { view, owner, caches: None, hidden: Some(&leaves) };
+    let head = TrieView { view, unwritten, owner, caches: None, hidden: Some(&leaves) };
     let undone = Undone { head, records: done.records.into_iter().collect(), leaves: &leaves };
     keys.iter().map(|key| Ok(prove_key(&undone, done.root, &key_path(key))?)).collect()
 }
 
 /// See [`StateAt::proof`].
 pub(super) fn prove(at: &StateAt, address: Address, slots: &[U256]) -> Result<AccountProof, StateError> {
+    let (at, unwritten) = at.renewed();
     let view = at.view();
+    if let Some(position) = view.position
+        && at.number() < position.oldest
+    {
+        return Err(StateError::Pruned { asked: at.number(), oldest: position.oldest });
+    }
     let (number, head) = (at.number(), view.number());
     let (key, row) = at.account_row(address)?;
     let mut touched = Touched::default();
@@ -198,7 +202,7 @@ pub(super) fn prove(at: &StateAt, address: Address, slots: &[U256]) -> Result<Ac
     }
     let rows = Rows { read: &*view.snapshot, head };
     let changes = rows.account_changes(&touched.accounts, head, number)?;
-    let nodes = prove_in(view, None, view.root(), &changes, &[key])?.pop().unwrap_or_default();
+    let nodes = prove_in((view, &unwritten), None, view.root(), &changes, &[key])?.pop().unwrap_or_default();
 
     let keys: Vec<B256> = slots.iter().map(|slot| slot_key(*slot)).collect();
     let head_root = rows.account(&key, head)?.map_or(EMPTY_ROOT_HASH, |row| row.storage_root);
@@ -206,7 +210,7 @@ pub(super) fn prove(at: &StateAt, address: Address, slots: &[U256]) -> Result<Ac
         Some(changed) => rows.slot_changes(&key, changed, head, number)?,
         None => Vec::new(),
     };
-    let proofs = prove_in(view, Some(key), head_root, &changes, &keys)?;
+    let proofs = prove_in((view, &unwritten), Some(key), head_root, &changes, &keys)?;
     let mut proven = Vec::with_capacity(slots.len());
     for (slot, nodes) in slots.iter().zip(proofs) {
         proven.push(SlotProof { slot: *slot, value: at.slot(address, *slot)?, nodes });

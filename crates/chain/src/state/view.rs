@@ -2,11 +2,12 @@
 
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
-use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
+use std::sync::{Arc, OnceLock};
 
 use alloy_primitives::map::HashMap;
 use alloy_primitives::{Address, B256, Bytes, KECCAK256_EMPTY, U256};
+use parking_lot::RwLock;
 use revm::bytecode::Bytecode;
 
 use super::cache::Cache;
@@ -33,72 +34,28 @@ impl RecordKey {
     }
 }
 
-/// Changed branch records of one block, or of several merged; `None` where one is to be removed.
-#[derive(Clone, Default)]
-pub(super) struct RecordChanges {
-    pub records: HashMap<RecordKey, Option<Arc<[u8]>>>,
+/// Changed branch records; `None` where one is to be removed.
+pub(super) type RecordMap = HashMap<RecordKey, Option<Arc<Record>>>;
+
+/// Bytes that a changed record takes in memory, about.
+pub(super) fn record_memory(record: &Option<Arc<Record>>) -> usize {
+    std::mem::size_of::<(RecordKey, Option<Arc<Record>>)>() + record.as_ref().map_or(0, |record| record.memory())
+}
+
+/// Changed branch records of the head that the store does not have yet.
+#[derive(Default)]
+pub(super) struct Unwritten {
+    pub records: RecordMap,
     /// What they take in memory, about.
     pub bytes: usize,
 }
 
-/// Bytes that a changed record takes beside its own.
-const CHANGE_OVERHEAD: usize = 128;
-
-impl RecordChanges {
-    pub fn set(&mut self, key: RecordKey, record: Option<Arc<[u8]>>) {
-        self.bytes += CHANGE_OVERHEAD + record.as_ref().map_or(0, |record| record.len());
-        if let Some(old) = self.records.insert(key, record) {
-            self.bytes -= CHANGE_OVERHEAD + old.map_or(0, |record| record.len());
-        }
-    }
-}
-
-/// Changed branch records that the store does not have yet, in layers that are never changed, so that views share them.
-/// A layer is at least four times as large as the next newer one: few layers to look through, each record copied seldom.
-#[derive(Clone, Default)]
-pub(super) struct Unwritten {
-    /// Oldest first.
-    layers: Vec<Arc<RecordChanges>>,
-}
-
 impl Unwritten {
-    /// The newest change of a record: `None` when it has none, `Some(None)` when it is to be removed.
-    pub fn get(&self, key: &RecordKey) -> Option<&Option<Arc<[u8]>>> {
-        self.layers.iter().rev().find_map(|layer| layer.records.get(key))
-    }
-
-    /// These changes and then `newer`.
-    pub fn with(&self, newer: Arc<RecordChanges>) -> Unwritten {
-        let mut layers = self.layers.clone();
-        if newer.records.is_empty() {
-            return Unwritten { layers };
+    pub fn set(&mut self, key: RecordKey, record: Option<Arc<Record>>) {
+        self.bytes += record_memory(&record);
+        if let Some(old) = self.records.insert(key, record) {
+            self.bytes -= record_memory(&old);
         }
-        let mut top = newer;
-        while let Some(below) = layers.pop_if(|below| below.records.len() < 4 * top.records.len()) {
-            let mut merged = Arc::unwrap_or_clone(below);
-            for (key, record) in &top.records {
-                merged.set(*key, record.clone());
-            }
-            top = Arc::new(merged);
-        }
-        layers.push(top);
-        Unwritten { layers }
-    }
-
-    /// All changes as one set.
-    pub fn merged(&self) -> RecordChanges {
-        let mut all = RecordChanges::default();
-        for layer in &self.layers {
-            for (key, record) in &layer.records {
-                all.set(*key, record.clone());
-            }
-        }
-        all
-    }
-
-    /// What the layers take in memory, about.
-    pub fn bytes(&self) -> usize {
-        self.layers.iter().map(|layer| layer.bytes).sum()
     }
 }
 
@@ -111,7 +68,8 @@ pub(super) struct Caches {
     /// Slot values with their keys.
     pub slots: Cache<(Address, U256), (B256, U256)>,
     pub code: Cache<B256, Bytecode>,
-    pub records: Cache<RecordKey, Arc<[u8]>>,
+    /// Branch records that the store has; changed ones are in [`Unwritten`].
+    pub records: Cache<RecordKey, Arc<Record>>,
 }
 
 impl Caches {
@@ -136,16 +94,39 @@ pub(super) fn code_bytes(code: &Bytecode) -> usize {
     length + length / 8 + 256
 }
 
+/// What the state and all its views share.
+pub(super) struct Shared {
+    pub caches: Caches,
+    pub published: RwLock<Arc<View>>,
+    /// Of the published view: both change together, under this lock.
+    pub unwritten: RwLock<Unwritten>,
+}
+
+impl Shared {
+    pub fn view(&self) -> Arc<View> {
+        Arc::clone(&self.published.read())
+    }
+
+    /// The newest view with its unwritten records. They are copied once a view, and only when somebody asks.
+    pub fn newest_with_records(&self) -> (Arc<View>, Arc<RecordMap>) {
+        let unwritten = self.unwritten.read_recursive();
+        let view = self.view();
+        let records = Arc::clone(view.unwritten.get_or_init(|| Arc::new(unwritten.records.clone())));
+        (view, records)
+    }
+}
+
 /// One committed moment.
 pub(super) struct View {
     pub position: Option<Position>,
     pub snapshot: Arc<dyn Read>,
-    pub unwritten: Unwritten,
+    /// The unwritten records of this moment, if somebody asked for them while it was the newest.
+    unwritten: OnceLock<Arc<RecordMap>>,
 }
 
 impl View {
-    pub fn new(position: Option<Position>, snapshot: Arc<dyn Read>, unwritten: Unwritten) -> Self {
-        View { position, snapshot, unwritten }
+    pub fn new(position: Option<Position>, snapshot: Arc<dyn Read>) -> Self {
+        View { position, snapshot, unwritten: OnceLock::new() }
     }
 
     pub fn number(&self) -> u64 {
@@ -164,6 +145,8 @@ impl View {
 /// One trie in a view.
 pub(super) struct TrieView<'a> {
     pub view: &'a View,
+    /// The view's unwritten records.
+    pub unwritten: &'a RecordMap,
     pub owner: Option<B256>,
     /// The caches, when the view is the head and its writer asks.
     pub caches: Option<&'a Caches>,
@@ -172,27 +155,21 @@ pub(super) struct TrieView<'a> {
 }
 
 impl TrieRead for TrieView<'_> {
-    fn record(&self, path: &Nibbles) -> Result<Option<Record>, StoreError> {
+    fn record(&self, path: &Nibbles) -> Result<Option<Arc<Record>>, StoreError> {
         let key = RecordKey { owner: self.owner, path: *path };
-        let decode = |bytes: &[u8]| {
-            Record::decode(bytes).map_err(|problem| StoreError::corrupt(key.table(), format!("{path:?}: {problem}")))
-        };
-        let version = self.view.version();
-        if let Some(bytes) = self.caches.and_then(|caches| caches.records.get(&key, version)) {
-            return decode(&bytes).map(Some);
+        if let Some(record) = self.unwritten.get(&key) {
+            return Ok(record.clone());
         }
-        let bytes: Arc<[u8]> = match self.view.unwritten.get(&key) {
-            Some(Some(bytes)) => Arc::clone(bytes),
-            Some(None) => return Ok(None),
-            None => match self.view.snapshot.get(key.table(), &key.row())? {
-                Some(bytes) => bytes.into(),
-                None => return Ok(None),
-            },
-        };
-        let record = decode(&bytes)?;
+        let version = self.view.version();
+        if let Some(record) = self.caches.and_then(|caches| caches.records.get(&key, version)) {
+            return Ok(Some(record));
+        }
+        let Some(bytes) = self.view.snapshot.get(key.table(), &key.row())? else { return Ok(None) };
+        let record = Record::decode(&bytes)
+            .map_err(|problem| StoreError::corrupt(key.table(), format!("{path:?}: {problem}")))?;
+        let record = Arc::new(record);
         if let Some(caches) = self.caches {
-            let heap = bytes.len();
-            caches.records.keep(&caches.head, version, key, bytes, heap);
+            caches.records.keep(&caches.head, version, key, Arc::clone(&record), record.memory());
         }
         Ok(Some(record))
     }
@@ -227,12 +204,12 @@ impl TrieRead for TrieView<'_> {
 pub struct StateAt {
     number: u64,
     view: Arc<View>,
-    caches: Arc<Caches>,
+    shared: Arc<Shared>,
 }
 
 impl StateAt {
-    pub(super) fn new(number: u64, view: Arc<View>, caches: Arc<Caches>) -> Self {
-        StateAt { number, view, caches }
+    pub(super) fn new(number: u64, view: Arc<View>, shared: Arc<Shared>) -> Self {
+        StateAt { number, view, shared }
     }
 
     pub(super) fn view(&self) -> &View {
@@ -240,7 +217,13 @@ impl StateAt {
     }
 
     pub(super) fn caches(&self) -> &Caches {
-        &self.caches
+        &self.shared.caches
+    }
+
+    /// The same block in the newest view, with the unwritten records.
+    pub(super) fn renewed(&self) -> (StateAt, Arc<RecordMap>) {
+        let (view, records) = self.shared.newest_with_records();
+        (StateAt::new(self.number, view, Arc::clone(&self.shared)), records)
     }
 
     fn is_head(&self) -> bool {
@@ -273,12 +256,12 @@ impl StateAt {
         if hash == KECCAK256_EMPTY {
             return Ok(Some(Bytecode::default()));
         }
-        if let Some(code) = self.caches.code.get(&hash, u64::MAX) {
+        if let Some(code) = self.shared.caches.code.get(&hash, u64::MAX) {
             return Ok(Some(code));
         }
         let Some(bytes) = self.view.snapshot.get(Table::Code, hash.as_slice())? else { return Ok(None) };
         let code = analysed(Bytes::from(bytes));
-        self.caches.code.set(0, hash, code.clone(), code_bytes(&code));
+        self.shared.caches.code.set(0, hash, code.clone(), code_bytes(&code));
         Ok(Some(code))
     }
 
@@ -297,13 +280,13 @@ impl StateAt {
 
     /// Key and row of an account.
     pub(super) fn account_row(&self, address: Address) -> Result<(B256, Option<AccountRow>), StateError> {
-        if let Some(known) = self.caches.accounts.get(&address, self.number_version()) {
+        if let Some(known) = self.shared.caches.accounts.get(&address, self.number_version()) {
             return Ok(known);
         }
         let hash = address_key(address);
         let row = self.account_by_key(&hash)?;
         if self.is_head() {
-            self.caches.accounts.keep(&self.caches.head, self.view.version(), address, (hash, row), 0);
+            self.shared.caches.accounts.keep(&self.shared.caches.head, self.view.version(), address, (hash, row), 0);
         }
         Ok((hash, row))
     }
@@ -316,7 +299,7 @@ impl StateAt {
 
     /// Key and value of a slot.
     pub(super) fn slot_value(&self, address: Address, slot: U256) -> Result<(B256, U256), StateError> {
-        if let Some(known) = self.caches.slots.get(&(address, slot), self.number_version()) {
+        if let Some(known) = self.shared.caches.slots.get(&(address, slot), self.number_version()) {
             return Ok(known);
         }
         let hash = slot_key(slot);
@@ -327,7 +310,13 @@ impl StateAt {
             _ => U256::ZERO,
         };
         if self.is_head() {
-            self.caches.slots.keep(&self.caches.head, self.view.version(), (address, slot), (hash, value), 0);
+            self.shared.caches.slots.keep(
+                &self.shared.caches.head,
+                self.view.version(),
+                (address, slot),
+                (hash, value),
+                0,
+            );
         }
         Ok((hash, value))
     }
@@ -369,14 +358,13 @@ impl StateAt {
     }
 
     /// Paths of all branch records of an account's storage trie at the head.
-    pub(super) fn all_records(&self, owner: &B256) -> Result<Vec<Nibbles>, StateError> {
+    pub(super) fn all_records(&self, owner: &B256, unwritten: &RecordMap) -> Result<Vec<Nibbles>, StateError> {
         let mut paths = Vec::new();
         let prefix = owner.as_slice();
         self.view.snapshot.range(Table::StorageTrie, prefix, &prefix_end(prefix), false, &mut |key, _| {
             paths.extend(crate::trie::decode_path(&key[32..]));
             ControlFlow::Continue(())
         })?;
-        let unwritten = self.view.unwritten.merged().records;
         paths.retain(|path| !unwritten.contains_key(&RecordKey { owner: Some(*owner), path: *path }));
         paths.extend(
             unwritten

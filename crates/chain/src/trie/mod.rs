@@ -21,6 +21,8 @@ pub use proof::prove;
 pub use record::{Record, decode_path, encode_path};
 pub use update::{LeafChange, TrieUpdate, update};
 
+use std::sync::Arc;
+
 use alloy_primitives::B256;
 pub use alloy_trie::{EMPTY_ROOT_HASH, Nibbles};
 
@@ -29,7 +31,7 @@ use crate::kv::StoreError;
 /// A trie that is stored: its branch records and, for leaves, its flat rows.
 pub trait TrieRead: Sync {
     /// The branch record at a path, or `None` when no branch starts there.
-    fn record(&self, path: &Nibbles) -> Result<Option<Record>, StoreError>;
+    fn record(&self, path: &Nibbles) -> Result<Option<Arc<Record>>, StoreError>;
 
     /// Key and leaf value (the RLP inside the leaf) of the first leaf at or below a path. Asked only where the trie has
     /// exactly one leaf there that no change of the running update names.

@@ -2,7 +2,7 @@
 
 use alloy_primitives::{B256, Bytes};
 use alloy_rlp::Encodable;
-use alloy_trie::nodes::{LeafNodeRef, RlpNode};
+use alloy_trie::nodes::LeafNodeRef;
 use alloy_trie::{EMPTY_ROOT_HASH, Nibbles};
 
 use super::TrieRead;
@@ -25,15 +25,14 @@ pub fn prove(read: &dyn TrieRead, root: B256, key: &Nibbles) -> Result<Vec<Bytes
             add_leaf(read, &path, &mut nodes)?;
             return Ok(nodes);
         };
-        let branch = record.branch_rlp();
-        if let Some(extension) = record.extension_rlp(&RlpNode::from_rlp(&branch)) {
+        if let Some(extension) = record.extension_rlp() {
             add(extension, &mut nodes);
         }
         let rest = key.slice(path.len()..);
         if !rest.starts_with(&record.extension) {
             return Ok(nodes);
         }
-        add(branch, &mut nodes);
+        add(record.branch_rlp(), &mut nodes);
         path.extend(&record.extension);
         let Some(nibble) = key.get(path.len()) else { return Ok(nodes) };
         path.push(nibble);

@@ -1,5 +1,7 @@
 //! One branch of a trie with the extension in front of it, and how it is stored.
 
+use std::cell::RefCell;
+
 use alloy_primitives::{B256, keccak256};
 use alloy_rlp::Encodable;
 use alloy_trie::nodes::{BranchNodeRef, ExtensionNodeRef, RlpNode};
@@ -74,44 +76,64 @@ impl Record {
         if self.children & bit == 0 {
             return None;
         }
-        let at = (self.children & (bit - 1)).count_ones() as usize;
-        Some((&self.references[at], self.leaves & bit != 0))
+        Some((&self.references[self.place(nibble)], self.leaves & bit != 0))
+    }
+
+    /// Bytes that the record takes in memory, about.
+    pub fn memory(&self) -> usize {
+        std::mem::size_of::<Record>() + self.references.len() * std::mem::size_of::<RlpNode>() + 32
+    }
+
+    /// The place of a child's reference in [`Record::references`].
+    pub fn place(&self, nibble: u8) -> usize {
+        (self.children & ((1 << nibble) - 1)).count_ones() as usize
+    }
+
+    fn branch(&self) -> BranchNodeRef<'_> {
+        BranchNodeRef::new(&self.references, TrieMask::new(self.children))
     }
 
     /// RLP of the branch node, without the extension.
     pub fn branch_rlp(&self) -> Vec<u8> {
-        let mut rlp = Vec::with_capacity(544);
-        BranchNodeRef::new(&self.references, TrieMask::new(self.children)).encode(&mut rlp);
-        rlp
+        alloy_rlp::encode(self.branch())
     }
 
     /// RLP of the extension node in front of the branch, if there is one.
-    pub fn extension_rlp(&self, branch: &RlpNode) -> Option<Vec<u8>> {
+    pub fn extension_rlp(&self) -> Option<Vec<u8>> {
         if self.extension.is_empty() {
             return None;
         }
-        let mut rlp = Vec::with_capacity(72);
-        ExtensionNodeRef::new(&self.extension, branch).encode(&mut rlp);
-        Some(rlp)
+        let branch = rlp_node(&self.branch());
+        Some(alloy_rlp::encode(ExtensionNodeRef::new(&self.extension, &branch)))
     }
 
     /// What the parent refers to: the extension if there is one, else the branch.
     pub fn reference(&self) -> RlpNode {
-        let branch = RlpNode::from_rlp(&self.branch_rlp());
-        match self.extension_rlp(&branch) {
-            Some(rlp) => RlpNode::from_rlp(&rlp),
-            None => branch,
+        let branch = rlp_node(&self.branch());
+        match self.extension.is_empty() {
+            true => branch,
+            false => rlp_node(&ExtensionNodeRef::new(&self.extension, &branch)),
         }
     }
 
     /// Hash of the record as the root of a trie, where even short RLP is hashed.
     pub fn root(&self) -> B256 {
-        let rlp = self.branch_rlp();
-        match self.extension_rlp(&RlpNode::from_rlp(&rlp)) {
-            Some(rlp) => keccak256(rlp),
-            None => keccak256(rlp),
-        }
+        keccak256(self.extension_rlp().unwrap_or_else(|| self.branch_rlp()))
     }
+}
+
+thread_local! {
+    /// Where nodes are encoded before they are hashed: one buffer a thread instead of one allocation a node.
+    static SCRATCH: RefCell<Vec<u8>> = RefCell::new(Vec::with_capacity(1024));
+}
+
+/// How a parent refers to a node: its hash, or its RLP when that is below 32 bytes.
+pub(super) fn rlp_node(node: &dyn Encodable) -> RlpNode {
+    SCRATCH.with_borrow_mut(|rlp| {
+        rlp.clear();
+        node.encode(rlp);
+        RlpNode::from_rlp(rlp)
+    })
 }
 
 /// The storage key of a path, at the end of `prefix` (the account's hash for a storage trie, nothing for the account trie).

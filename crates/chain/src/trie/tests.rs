@@ -15,8 +15,8 @@ struct Model {
 }
 
 impl TrieRead for Model {
-    fn record(&self, path: &Nibbles) -> Result<Option<Record>, StoreError> {
-        Ok(self.records.get(path).map(|bytes| Record::decode(bytes).expect("own record decodes")))
+    fn record(&self, path: &Nibbles) -> Result<Option<Arc<Record>>, StoreError> {
+        Ok(self.records.get(path).map(|bytes| Arc::new(Record::decode(bytes).expect("own record decodes"))))
     }
 
     fn leaf(&self, path: &Nibbles) -> Result<Option<(Nibbles, Vec<u8>)>, StoreError> {
@@ -38,10 +38,10 @@ impl Model {
             .collect();
         let done = update(self, self.root.unwrap_or(EMPTY_ROOT_HASH), &list).expect("model reads");
         let mut seen = std::collections::BTreeSet::new();
-        for (path, bytes) in done.records {
+        for (path, record) in done.records {
             assert!(seen.insert(path), "record {path:?} twice");
-            match bytes {
-                Some(bytes) => self.records.insert(path, bytes),
+            match record {
+                Some(record) => self.records.insert(path, record.encode()),
                 None => Some(self.records.remove(&path).expect("only stored records are removed")),
             };
         }

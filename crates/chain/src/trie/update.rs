@@ -1,12 +1,14 @@
 //! The new root of a trie after a set of changes, and the records that change with it. Nothing is written.
 
 use std::borrow::Cow;
+use std::sync::Arc;
 
 use alloy_primitives::{B256, keccak256};
 use alloy_trie::nodes::{LeafNodeRef, RlpNode};
 use alloy_trie::{EMPTY_ROOT_HASH, Nibbles};
 use rayon::prelude::*;
 
+use super::record::rlp_node;
 use super::{Record, TrieRead};
 use crate::kv::{StoreError, Table};
 
@@ -30,11 +32,11 @@ pub struct LeafChange {
 pub struct TrieUpdate {
     /// The new root.
     pub root: B256,
-    /// Records by path, each path once: the new bytes, or `None` where the record goes.
-    pub records: Vec<(Nibbles, Option<Vec<u8>>)>,
+    /// Records by path, each path once: the new record, or `None` where the record goes.
+    pub records: Vec<(Nibbles, Option<Arc<Record>>)>,
 }
 
-type Records = Vec<(Nibbles, Option<Vec<u8>>)>;
+type Records = Vec<(Nibbles, Option<Arc<Record>>)>;
 
 /// Applies `changes` to the trie of `root` that `read` holds.
 ///
@@ -56,21 +58,17 @@ pub fn update(read: &dyn TrieRead, root: B256, changes: &[LeafChange]) -> Result
         (build(top, &inserted(changes), &mut records), false)
     } else {
         match read.record(&top)? {
-            Some(record) => (walk.branch(top, record, changes, &mut records)?, true),
+            Some(record) => (walk.branch(top, &record, changes, &mut records)?, true),
             None => (walk.leaf(top, changes, &mut records)?, false),
         }
     };
     let root = match &node {
         Node::Empty => EMPTY_ROOT_HASH,
-        Node::Leaf { key, value } => {
-            let mut rlp = Vec::new();
-            let _ = LeafNodeRef::new(key, value).rlp(&mut rlp);
-            keccak256(&rlp)
-        }
+        Node::Leaf { key, value } => keccak256(alloy_rlp::encode(LeafNodeRef::new(key, value))),
         Node::Branch(record) => record.root(),
     };
     match node {
-        Node::Branch(record) => records.push((top, Some(record.encode()))),
+        Node::Branch(record) => records.push((top, Some(Arc::new(record)))),
         _ if stored => records.push((top, None)),
         _ => {}
     }
@@ -90,6 +88,21 @@ enum Child<'a> {
     Same(RlpNode, bool),
     /// The child's node, and whether a record is stored at its path.
     New(Node<'a>, bool),
+}
+
+/// What the changes below one nibble of a branch lead to.
+struct Changed<'a> {
+    nibble: u8,
+    node: Node<'a>,
+    /// Whether a record is stored at the child's path.
+    stored: bool,
+}
+
+impl Changed<'_> {
+    /// Whether there was a child and there still is.
+    fn stays(&self, record: &Record) -> bool {
+        record.children & (1 << self.nibble) != 0 && !matches!(self.node, Node::Empty)
+    }
 }
 
 /// Key and value of a leaf to build with.
@@ -123,7 +136,7 @@ impl<'r> Walk<'r> {
     fn branch<'a>(
         &self,
         path: Nibbles,
-        record: Record,
+        record: &Record,
         changes: &'a [LeafChange],
         records: &mut Records,
     ) -> Result<Node<'a>, StoreError> {
@@ -136,54 +149,80 @@ impl<'r> Walk<'r> {
             }
             _ => extension.len(),
         };
-        let mut children: [Child<'a>; 16] = std::array::from_fn(|_| Child::None);
         let mut start = path;
         start.extend(&extension.slice(..shared));
         let depth = start.len();
-        let mut old = None;
-        if shared < extension.len() {
-            // A key leaves in the middle of the extension: a new branch there, the old one a nibble below it.
-            let nibble = extension.get_unchecked(shared);
-            let moved = Record { extension: extension.slice(shared + 1..), ..record };
-            old = Some((nibble, moved));
+        // A key leaves in the middle of the extension: a new branch there, the old one a nibble below it.
+        let moved = (shared < extension.len()).then(|| {
+            let rest = Record { extension: extension.slice(shared + 1..), ..record.clone() };
+            (extension.get_unchecked(shared), rest)
+        });
+        let work = |group: &'a [LeafChange], records: &mut Records| -> Result<Changed<'a>, StoreError> {
+            let nibble = group[0].key.get_unchecked(depth);
+            let mut below = start;
+            below.push(nibble);
+            let (node, stored) = match &moved {
+                Some((at, rest)) if *at == nibble => (self.branch(below, rest, group, records)?, false),
+                Some(_) => (build(below, &inserted(group), records), false),
+                None => match record.child(nibble) {
+                    Some((_, true)) => (self.leaf(below, group, records)?, false),
+                    Some((_, false)) => {
+                        let record = self.stored_record(&below)?;
+                        (self.branch(below, &record, group, records)?, true)
+                    }
+                    None => (build(below, &inserted(group), records), false),
+                },
+            };
+            Ok(Changed { nibble, node, stored })
+        };
+        let groups = changes.chunk_by(|a, b| a.key.get_unchecked(depth) == b.key.get_unchecked(depth));
+        let done: Vec<Changed<'a>> = if changes.len() >= PARALLEL {
+            let groups: Vec<_> = groups.collect();
+            let apart = |group: &&'a [LeafChange]| {
+                let mut records = Vec::with_capacity(group.len() * 2);
+                work(group, &mut records).map(|changed| (changed, records))
+            };
+            let done: Vec<_> = groups.par_iter().map(apart).collect::<Result<_, _>>()?;
+            done.into_iter()
+                .map(|(changed, more)| {
+                    records.extend(more);
+                    changed
+                })
+                .collect()
         } else {
-            for nibble in 0..16 {
-                if let Some((reference, leaf)) = record.child(nibble) {
-                    children[usize::from(nibble)] = Child::Same(reference.clone(), leaf);
+            groups.map(|group| work(group, records)).collect::<Result<_, _>>()?
+        };
+
+        if moved.is_none() && done.iter().all(|change| change.stays(record)) {
+            // The usual case: the same children, some with new references.
+            let mut record = record.clone();
+            for Changed { nibble, node, stored } in done {
+                let mut below = start;
+                below.push(nibble);
+                if stored && !matches!(node, Node::Branch(_)) {
+                    records.push((below, None));
+                }
+                let (reference, leaf) = place(below, node, records);
+                let bit = 1 << nibble;
+                record.leaves = if leaf { record.leaves | bit } else { record.leaves & !bit };
+                let at = record.place(nibble);
+                record.references[at] = reference;
+            }
+            return Ok(Node::Branch(record));
+        }
+        let mut children: [Child<'a>; 16] = std::array::from_fn(|_| Child::None);
+        match moved {
+            Some((nibble, rest)) => children[usize::from(nibble)] = Child::New(Node::Branch(rest), false),
+            None => {
+                for nibble in 0..16 {
+                    if let Some((reference, leaf)) = record.child(nibble) {
+                        children[usize::from(nibble)] = Child::Same(reference.clone(), leaf);
+                    }
                 }
             }
         }
-        let groups: Vec<&'a [LeafChange]> =
-            changes.chunk_by(|a, b| a.key.get_unchecked(depth) == b.key.get_unchecked(depth)).collect();
-        let work = |group: &'a [LeafChange]| -> Result<(Node<'a>, bool, Records), StoreError> {
-            let nibble = group[0].key.get_unchecked(depth);
-            let mut records = Vec::new();
-            let mut below = start;
-            below.push(nibble);
-            let (node, stored) = match (&old, &children[usize::from(nibble)]) {
-                (Some((at, moved)), _) if *at == nibble => {
-                    (self.branch(below, moved.clone(), group, &mut records)?, false)
-                }
-                (_, Child::Same(_, true)) => (self.leaf(below, group, &mut records)?, false),
-                (_, Child::Same(_, false)) => {
-                    let record = self.stored_record(&below)?;
-                    (self.branch(below, record, group, &mut records)?, true)
-                }
-                _ => (build(below, &inserted(group), &mut records), false),
-            };
-            Ok((node, stored, records))
-        };
-        let done: Vec<_> = if changes.len() >= PARALLEL && groups.len() > 1 {
-            groups.par_iter().map(|group| work(group)).collect::<Result<_, _>>()?
-        } else {
-            groups.iter().map(|group| work(group)).collect::<Result<_, _>>()?
-        };
-        if let Some((nibble, moved)) = old {
-            children[usize::from(nibble)] = Child::New(Node::Branch(moved), false);
-        }
-        for (group, (node, stored, more)) in groups.iter().zip(done) {
-            records.extend(more);
-            children[usize::from(group[0].key.get_unchecked(depth))] = Child::New(node, stored);
+        for Changed { nibble, node, stored } in done {
+            children[usize::from(nibble)] = Child::New(node, stored);
         }
         self.finish(path.len(), start, children, records)
     }
@@ -214,7 +253,7 @@ impl<'r> Walk<'r> {
                 Child::Same(_, false) => {
                     let below = self.stored_record(&path)?;
                     records.push((path, None));
-                    only = (nibble, Node::Branch(below));
+                    only = (nibble, Node::Branch(Arc::unwrap_or_clone(below)));
                     continue;
                 }
                 Child::New(node, stored) => {
@@ -250,7 +289,7 @@ impl<'r> Walk<'r> {
         Ok(node)
     }
 
-    fn stored_record(&self, path: &Nibbles) -> Result<Record, StoreError> {
+    fn stored_record(&self, path: &Nibbles) -> Result<Arc<Record>, StoreError> {
         self.read.record(path)?.ok_or_else(|| missing("branch record", path))
     }
 
@@ -292,13 +331,11 @@ fn build<'a>(path: Nibbles, entries: &[Entry<'a>], records: &mut Records) -> Nod
 fn place(path: Nibbles, node: Node<'_>, records: &mut Records) -> (RlpNode, bool) {
     match node {
         Node::Empty => (RlpNode::default(), false),
-        Node::Leaf { key, value } => {
-            let mut rlp = Vec::with_capacity(160);
-            (LeafNodeRef::new(&key.slice(path.len()..), &value).rlp(&mut rlp), true)
-        }
+        Node::Leaf { key, value } => (rlp_node(&LeafNodeRef::new(&key.slice(path.len()..), &value)), true),
         Node::Branch(record) => {
-            records.push((path, Some(record.encode())));
-            (record.reference(), false)
+            let reference = record.reference();
+            records.push((path, Some(Arc::new(record))));
+            (reference, false)
         }
     }
 }
