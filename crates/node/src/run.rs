@@ -15,7 +15,7 @@ use ipe_api::{Api, Backend, Groups, HttpConfig, Release, ServerConfig};
 use ipe_chain::Ledger;
 use ipe_engine::pool::{LocalJournalError, Pool, Rules, Settings as PoolLimits};
 use ipe_engine::signing::{Gate, Signer};
-use ipe_engine::{Input, Parts, Replica, StatusCell, admit};
+use ipe_engine::{Parts, Replica, StatusCell, admit};
 use ipe_p2p::{ChainIdentity, IpeStatus, Limits, LocalHead, Network, NetworkConfig, NetworkHandle};
 use ipe_store::{DiskSettings, FjallStore, JournalFileDisk};
 use ipe_types::eth::EthVersion;
@@ -412,6 +412,7 @@ fn network_config(
         dial_found: true,
     });
     let genesis_time = spec.genesis_header().timestamp;
+    let height = head.borrow().number;
     Ok(NetworkConfig {
         key: key.clone(),
         client: client_name(),
@@ -427,7 +428,7 @@ fn network_config(
             role: config.role,
             institution: config.institution.clone(),
             name: config.name.clone(),
-            height: head.borrow().number,
+            height,
         }),
         head,
         eth_versions: EthVersion::ALL.to_vec(),
