@@ -145,14 +145,22 @@ pub struct Candidate {
     pub is_static: bool,
 }
 
-/// The judge of connections: `Err` with a reason for the log refuses. Called from network tasks: must not block.
+/// `Err` with a reason for the log refuses.
+type Judge = dyn Fn(&Candidate) -> Result<(), String> + Send + Sync;
+
+/// The judge of connections. Called from network tasks: must not block.
 #[derive(Clone)]
-pub struct Admit(pub Arc<dyn Fn(&Candidate) -> Result<(), String> + Send + Sync>);
+pub struct Admit(Arc<Judge>);
 
 impl Admit {
     /// Wraps a judge.
     pub fn new(judge: impl Fn(&Candidate) -> Result<(), String> + Send + Sync + 'static) -> Self {
         Admit(Arc::new(judge))
+    }
+
+    /// The verdict on a connection.
+    pub(crate) fn judge(&self, candidate: &Candidate) -> Result<(), String> {
+        (self.0)(candidate)
     }
 
     /// Lets everybody in, within the slots.

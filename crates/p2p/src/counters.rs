@@ -78,6 +78,7 @@ pub struct Counters {
     discovery: [AtomicU64; 2],
     penalties: AtomicU64,
     bans: AtomicU64,
+    shed: AtomicU64,
 }
 
 /// Messages and bytes of one message code.
@@ -138,6 +139,8 @@ pub struct Snapshot {
     pub penalties: u64,
     /// Nodes banned.
     pub bans: u64,
+    /// Messages about transactions left out because their sender's earlier ones were not handled yet.
+    pub shed: u64,
 }
 
 impl Counters {
@@ -169,6 +172,10 @@ impl Counters {
         self.penalties.fetch_add(1, Ordering::Relaxed);
     }
 
+    pub(crate) fn shed(&self) {
+        self.shed.fetch_add(1, Ordering::Relaxed);
+    }
+
     pub(crate) fn ban(&self) {
         self.bans.fetch_add(1, Ordering::Relaxed);
     }
@@ -182,6 +189,7 @@ impl Counters {
             discovery_outbound: read(&self.discovery[0]),
             penalties: read(&self.penalties),
             bans: read(&self.bans),
+            shed: read(&self.shed),
             ..Snapshot::default()
         };
         for (inbound, table) in [(true, &self.inbound), (false, &self.outbound)] {

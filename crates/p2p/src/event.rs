@@ -110,8 +110,9 @@ pub struct Inbound {
     pub credit: Credit,
 }
 
-/// A share of a peer's allowance of unhandled messages. While it is all in use the peer's socket is not read, so that a
-/// flood fills its own connection and nobody else's queue.
+/// A share of a peer's allowance of unhandled messages, of which consensus has one of its own. While it is all in use
+/// messages about transactions are left out, and for any other the peer's socket is not read until some is given back:
+/// a flood fills its own connection and nobody else's queue.
 #[derive(Debug)]
 pub struct Credit(#[expect(dead_code, reason = "held for its drop")] pub(crate) OwnedSemaphorePermit);
 

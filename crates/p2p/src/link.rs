@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use ipe_types::NodeId;
-use ipe_types::eth::MAX_MESSAGE_BYTES;
+use ipe_types::eth::{MAX_MESSAGE_BYTES, code};
 use parking_lot::Mutex;
 use tokio::sync::{Notify, Semaphore, watch};
 
@@ -20,10 +20,18 @@ use crate::event::{Credit, PeerId, Protocol};
 const MAX_QUEUED_MESSAGES: usize = 4096;
 /// Bytes that may wait for one peer: a few of the largest answers.
 const MAX_QUEUED_BYTES: usize = 32 * 1024 * 1024;
-/// Unit of the inbound allowance. A message costs at least one unit, so that small ones are bounded by count.
+/// From here on announced and pushed transactions are left out: a peer that is behind needs blocks and consensus first,
+/// and must not be cut because the network is busy.
+const SHED_QUEUED_MESSAGES: usize = MAX_QUEUED_MESSAGES / 4;
+/// The same in bytes.
+const SHED_QUEUED_BYTES: usize = MAX_QUEUED_BYTES / 4;
+/// Unit of the inbound allowances. A message costs at least one unit, so that small ones are bounded by count.
 const CREDIT_BYTES: usize = 16 * 1024;
-/// Allowance of one peer, in units: 12 MiB, one message of the largest size and some; or 768 small messages.
-const CREDITS: u32 = 768;
+/// Allowances of a known node, in units, for consensus and for all else: 12 MiB, one message of the largest size and
+/// some, or 768 small ones; and 24 MiB. Apart, so that a busy pool does not hold up the votes on the same connection.
+const KNOWN_CREDITS: [u32; 2] = [768, 1536];
+/// Allowances of a stranger: 2 and 6 MiB. A single larger message takes all.
+const STRANGER_CREDITS: [u32; 2] = [128, 384];
 /// Points that a peer may lose before it is cut.
 const BUDGET: u32 = 100;
 /// Time in which one lost point comes back: a peer that errs once in a while is kept for ever.
@@ -84,6 +92,24 @@ pub(crate) struct Close {
     pub(crate) by_us: bool,
 }
 
+/// What a peer may leave unhandled at our side.
+#[derive(Debug)]
+struct Allowance {
+    units: u32,
+    free: Arc<Semaphore>,
+}
+
+impl Allowance {
+    fn new(units: u32) -> Self {
+        Allowance { units, free: Arc::new(Semaphore::new(units as usize)) }
+    }
+}
+
+/// Whether a message only tells of transactions: it can be left out, for the sender's pool still holds them.
+fn is_gossip(protocol: Protocol, message: u8) -> bool {
+    protocol == Protocol::Eth && matches!(message, code::TRANSACTIONS | code::NEW_POOLED_TRANSACTION_HASHES)
+}
+
 #[derive(Debug)]
 struct Budget {
     left: u32,
@@ -101,7 +127,7 @@ pub(crate) struct Link {
     wake: Notify,
     close: watch::Sender<Option<Close>>,
     finished: watch::Sender<bool>,
-    credits: Arc<Semaphore>,
+    credits: [Allowance; 2],
     /// Whether the reader waits for our own side, so that silence is not the peer's fault.
     stalled: AtomicBool,
     /// When the peer was asked for a sign of life because somebody with its key has connected again.
@@ -113,7 +139,8 @@ pub(crate) struct Link {
 }
 
 impl Link {
-    pub(crate) fn new(id: PeerId, node: NodeId, inbound: bool, capabilities: SharedCapabilities) -> Self {
+    pub(crate) fn new(id: PeerId, node: NodeId, inbound: bool, known: bool, capabilities: SharedCapabilities) -> Self {
+        let allowances = if known { KNOWN_CREDITS } else { STRANGER_CREDITS };
         Link {
             id,
             node,
@@ -123,7 +150,7 @@ impl Link {
             wake: Notify::new(),
             close: watch::Sender::new(None),
             finished: watch::Sender::new(false),
-            credits: Arc::new(Semaphore::new(CREDITS as usize)),
+            credits: allowances.map(Allowance::new),
             stalled: AtomicBool::new(false),
             probed: Mutex::new(None),
             born: Instant::now(),
@@ -149,6 +176,10 @@ impl Link {
             let mut queue = self.queue.lock();
             let waiting = queue.consensus.len() + queue.bulk.len();
             let bytes = queue.bytes + message.payload.len();
+            let behind = waiting >= SHED_QUEUED_MESSAGES || (waiting > 0 && bytes > SHED_QUEUED_BYTES);
+            if behind && is_gossip(message.protocol, message.code) {
+                return false;
+            }
             let full = waiting >= MAX_QUEUED_MESSAGES || (waiting > 0 && bytes > MAX_QUEUED_BYTES);
             if !full {
                 queue.bytes = bytes;
@@ -256,15 +287,20 @@ impl Link {
         let _ = receiver.wait_for(|finished| *finished).await;
     }
 
-    /// Takes allowance for a message of that length, waiting until the owner has dropped enough earlier ones.
-    pub(crate) async fn credit(&self, bytes: usize) -> Option<Credit> {
-        let units = u32::try_from(bytes.div_ceil(CREDIT_BYTES)).unwrap_or(CREDITS).clamp(1, CREDITS);
-        if let Ok(permit) = Arc::clone(&self.credits).try_acquire_many_owned(units) {
+    /// Takes allowance for a message of that length, waiting until the owner has dropped enough earlier ones. `None`:
+    /// the session ends, or the message tells of transactions and there is no allowance for it: leave it out.
+    pub(crate) async fn credit(&self, protocol: Protocol, code: u8, bytes: usize) -> Option<Credit> {
+        let allowance = &self.credits[usize::from(protocol != Protocol::Istanbul)];
+        let units = u32::try_from(bytes.div_ceil(CREDIT_BYTES)).unwrap_or(u32::MAX).clamp(1, allowance.units);
+        if let Ok(permit) = Arc::clone(&allowance.free).try_acquire_many_owned(units) {
             return Some(Credit(permit));
+        }
+        if is_gossip(protocol, code) {
+            return None;
         }
         self.stalled.store(true, Ordering::Relaxed);
         let permit = tokio::select! {
-            permit = Arc::clone(&self.credits).acquire_many_owned(units) => permit.ok(),
+            permit = Arc::clone(&allowance.free).acquire_many_owned(units) => permit.ok(),
             _ = self.closed() => None,
         };
         self.stalled.store(false, Ordering::Relaxed);
@@ -320,7 +356,7 @@ mod tests {
     use crate::capability::Shared;
 
     fn link() -> Link {
-        Link::new(PeerId(1), NodeId::ZERO, false, Shared::all_for_tests())
+        Link::new(PeerId(1), NodeId::ZERO, false, true, Shared::all_for_tests())
     }
 
     fn message(protocol: Protocol, length: usize) -> Outgoing {
@@ -353,6 +389,23 @@ mod tests {
         }
         assert!(!by_bytes.push(message(Protocol::Istanbul, 1)));
         assert!(by_bytes.closing().is_some());
+    }
+
+    #[tokio::test]
+    async fn a_busy_pool_holds_up_neither_votes_nor_the_session() {
+        let link = link();
+        let gossip = Outgoing { code: code::TRANSACTIONS, ..message(Protocol::Eth, 1) };
+        let queued = (0..MAX_QUEUED_MESSAGES).filter(|_| link.push(gossip.clone())).count();
+        assert_eq!(queued, SHED_QUEUED_MESSAGES);
+        assert!(link.push(message(Protocol::Istanbul, 1)) && link.closing().is_none());
+        let mut held = Vec::new();
+        while let Some(credit) = link.credit(Protocol::Eth, code::TRANSACTIONS, 100_000).await {
+            held.push(credit);
+        }
+        assert_eq!(held.len() as u32, KNOWN_CREDITS[1] / 7);
+        assert!(link.credit(Protocol::Istanbul, 0x13, 200).await.is_some());
+        held.pop();
+        assert!(link.credit(Protocol::Eth, code::TRANSACTIONS, 100_000).await.is_some(), "given back when handled");
     }
 
     #[test]

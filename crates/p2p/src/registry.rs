@@ -110,7 +110,7 @@ impl Registry {
         if let Some(left) = self.banned(&candidate.node) {
             return refuse(Reason::UselessPeer, format!("it misbehaved and is banned for {} s more", left.as_secs()));
         }
-        (self.admit.0)(candidate).or_else(|why| refuse(Reason::Requested, why))
+        self.admit.judge(candidate).or_else(|why| refuse(Reason::Requested, why))
     }
 
     /// Judges a connection whose Hello has come and enters it. `Ok` carries, besides the link, the session that it
@@ -150,7 +150,7 @@ impl Registry {
             self.find_slot(&table, class, ip)?;
         }
         let id = PeerId(self.next.fetch_add(1, Ordering::Relaxed));
-        let link = Arc::new(Link::new(id, candidate.node, candidate.inbound, capabilities));
+        let link = Arc::new(Link::new(id, candidate.node, candidate.inbound, class != Class::Stranger, capabilities));
         table.by_id.insert(id, Entry { link: Arc::clone(&link), class, ip, info: None });
         table.by_node.insert(candidate.node, id);
         drop(table);

@@ -533,14 +533,12 @@ async fn read(shared: &Shared, link: &Link, mut reader: FrameReader<OwnedReadHal
             Protocol::Ipe => hear_ipe(shared, link, code, &payload, &mut shown_ipe),
             Protocol::Eth if code == ipe_types::eth::code::STATUS => return shared.ban(link, "a second Status"),
             Protocol::Eth | Protocol::Istanbul => {
-                let Some(credit) = link.credit(payload.len()).await else { return };
-                let peer = link.id;
-                deliver(
-                    shared,
-                    link,
-                    NetEvent::Message(Inbound { peer, protocol, code, payload: payload.into(), credit }),
-                )
-                .await;
+                let Some(credit) = link.credit(protocol, code, payload.len()).await else {
+                    shared.counters.shed();
+                    continue;
+                };
+                let (peer, payload) = (link.id, payload.into());
+                deliver(shared, link, NetEvent::Message(Inbound { peer, protocol, code, payload, credit })).await;
                 link.hear();
             }
         }

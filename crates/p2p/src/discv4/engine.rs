@@ -113,7 +113,7 @@ impl Discovery {
 
     /// How many nodes are known.
     pub fn known(&self) -> usize {
-        self.table.len()
+        self.table.size()
     }
 
     /// What is to be sent.
@@ -252,7 +252,7 @@ impl Discovery {
         if now < self.next_lookup {
             return;
         }
-        let hungry = self.table.len() < FEW;
+        let hungry = self.table.size() < FEW;
         self.next_lookup = now + if hungry { LOOKUP_HUNGRY } else { LOOKUP };
         // On a network that is just starting the bootnodes may come up after us: they are asked for ever.
         for (id, udp, tcp) in self.bootnodes.clone() {

@@ -90,7 +90,7 @@ impl Table {
     }
 
     /// How many nodes are known.
-    pub fn len(&self) -> usize {
+    pub fn size(&self) -> usize {
         self.buckets.iter().map(Vec::len).sum()
     }
 
@@ -180,11 +180,11 @@ mod tests {
         for n in 1..2000 {
             table.answered(now, id(n), udp([203, 0, 113, n as u8]), 1);
         }
-        assert_eq!(table.len(), PER_SUBNET);
+        assert_eq!(table.size(), PER_SUBNET);
         for n in 2000..20_000 {
             table.answered(now, id(n), udp([10, 0, (n >> 8) as u8, n as u8]), 1);
         }
-        assert!(table.len() > 100 && table.buckets.iter().all(|bucket| bucket.len() <= BUCKET), "{}", table.len());
+        assert!(table.size() > 100 && table.buckets.iter().all(|bucket| bucket.len() <= BUCKET), "{}", table.size());
         let nearest = table.nearest(&id(77), 16);
         assert_eq!(nearest.len(), 16);
         let to = |entry: &&Entry| keccak256(entry.id) ^ keccak256(id(77));
@@ -205,7 +205,7 @@ mod tests {
         }
         assert!(table.nearest(&id(1), 1).is_empty(), "not told to others while it fails");
         assert_eq!(table.due(now + Duration::from_secs(10), Duration::from_secs(10)), None);
-        assert_eq!(table.len(), 0);
+        assert_eq!(table.size(), 0);
     }
 
     #[test]
