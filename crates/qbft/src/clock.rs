@@ -29,7 +29,7 @@ pub(crate) fn block_due(parent: &HeadInfo, now: Millis, anchor: Option<Millis>) 
 /// Whether the period is not of whole seconds: Besu's `xblockperiodmilliseconds`, without a minimum distance of
 /// timestamps.
 fn is_sub_second(parent: &HeadInfo) -> bool {
-    parent.period_ms % 1000 != 0
+    !parent.period_ms.is_multiple_of(1000)
 }
 
 /// Timestamp of a new block in seconds: rounded half up in round 0 and down above (spec/qbft.md 4.3), and never nearer

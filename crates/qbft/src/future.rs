@@ -10,10 +10,13 @@ use ipe_types::Message;
 use crate::bounds::{FUTURE_BYTES, FUTURE_BYTES_PER_AUTHOR, FUTURE_DISTANCE, FUTURE_MESSAGES, FUTURE_PER_AUTHOR};
 use crate::rejection::Reason;
 
+/// Messages of one height in the order of arrival, with the bytes of each.
+type ByAuthor = BTreeMap<Address, Vec<(Arc<Message>, usize)>>;
+
 /// The buffer. When it is full the highest heights go first: the lowest are needed next.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Future {
-    by_height: BTreeMap<u64, BTreeMap<Address, Vec<(Arc<Message>, usize)>>>,
+    by_height: BTreeMap<u64, ByAuthor>,
     count: usize,
     bytes: usize,
 }
@@ -65,7 +68,7 @@ impl Future {
         taken
     }
 
-    fn forget(&mut self, messages: &BTreeMap<Address, Vec<(Arc<Message>, usize)>>) {
+    fn forget(&mut self, messages: &ByAuthor) {
         for (_, bytes) in messages.values().flatten() {
             self.count -= 1;
             self.bytes -= bytes;

@@ -1,6 +1,104 @@
 //! The consensus core: QBFT as a function of state, time and event.
 //!
-//! No input or output, no clock, no keys, no EVM: [`step`] says what is to be done.
+//! One verb, [`step`]: it takes what happened ([`Event`]) at a wall clock and answers with what is to be done
+//! ([`Effect`]). No input or output, no clock, no keys, no EVM; the host builds and checks blocks, signs behind its gate,
+//! keeps the timers and moves the bytes. So a network of cores runs in one thread from one seed (`tests/network`).
+//!
+//! # The protocol on one page
+//!
+//! At every height N = head + 1 the n validators of N decide one block, in rounds 0, 1, … With f = ⌊(n−1)/3⌋ of them
+//! faulty in any way, a quorum is ⌈2n/3⌉; two quorums share an honest validator.
+//!
+//! ```text
+//! block timer ──► round 0 ──► the proposer builds ──► Proposal
+//!                                                       │ valid?
+//!                                                       ▼
+//!                              everybody:            Prepare
+//!                                                       │ a quorum: prepared, certificate kept for good
+//!                                                       ▼
+//!                                                     Commit with a seal over the commit hash
+//!                                                       │ a quorum
+//!                                                       ▼
+//!                                                     Decide: the block with its seals is final
+//!
+//! patience over ──► round r+1 ──► RoundChange(r+1, what I was prepared on)
+//!                                      │ a quorum for r+1
+//!                                      ▼
+//!              the proposer of r+1: the block of the latest certificate among them, or a new one ──► Proposal
+//!                                   justified by the quorum of RoundChanges and the certificate's Prepares
+//! ```
+//!
+//! Who is prepared says so in every later RoundChange; a proposer must take the latest of a quorum's certificates; so a
+//! block to which a quorum may have committed is the only one that can be proposed after it. That is the whole of
+//! safety, and why a certificate is durable before its Commit is sent ([`Draft::certificate`]).
+//!
+//! | Transition of the formal specification | Here |
+//! |---|---|
+//! | `UponNewBlock` | `upon_new_block.rs`: the head advanced, also what a restart remembers |
+//! | `UponBlockTimeout` | `upon_block_timer.rs`: round 0, building, the empty-block wait, proposing again |
+//! | `UponProposal` | `upon_proposal.rs` |
+//! | `UponPrepare` | `upon_prepare.rs` |
+//! | `UponCommit` | `upon_commit.rs` |
+//! | `UponRoundTimeout` | `upon_timeout.rs`: also how a round is entered, and sending again |
+//! | `UponRoundChange` | `upon_round_change.rs` |
+//! | predicates | [`justify`] |
+//! | thresholds, turns | `ipe_types::ValidatorSet` |
+//! | times | `clock.rs` |
+//!
+//! # Patience, and the way back after a lost quorum
+//!
+//! With T the request timeout (docs/adr/0002-recovery-after-lost-quorum.md argues and measures):
+//!
+//! 1. A round that can have a proposal (round 0, or a quorum asked for it) is borne for T; longer, up to Besu's T·2^r,
+//!    only while something new is said in it or a block is being built or checked. After a whole turn of proposers that
+//!    failed, and when proposals come too late, patience doubles.
+//! 2. A round above 0 without its quorum of RoundChanges is not left while less than a quorum is known to be at it or
+//!    above: we wait, and say again every T/4 (0.5 to 2.5 s) where we are. So rounds do not grow while a quorum is
+//!    missing.
+//! 3. f+1 others at a round or above it pull us there.
+//! 4. If a quorum is at our round or above but not all at it, we go up after T/4, step by step; after eight steps ever
+//!    slower, so that a single liar cannot drive everybody to the last round.
+//! 5. A round whose proposer asked for a later one is left at once.
+//! 6. Round 0 of a block that is overdue by T has T/4.
+//!
+//! Among our own nodes every quorum that is connected decides within 2T as long as at most one proposer of the next
+//! rounds is missing, whatever rounds they were in. Beside Besu peers, who never send twice, never leap on f+1 and
+//! double their timeouts alone, a validator of ours behaves like one that asked for a later round early: nothing it
+//! says is new to them. They come back in their own time, but our rounds are low, so that this is soon.
+//!
+//! # Deviations
+//!
+//! From the formal specification (`dafny`) and from Besu, each with its reason:
+//!
+//! | Topic | Formal specification | Besu | Here | Why |
+//! |---|---|---|---|---|
+//! | round timeout | 2^r | T·2^r from the start of the round | rules 1, 2, 4, 5, 6 above | a returning quorum must not wait for what rounds had grown to |
+//! | leap on f+1 | to the lowest round above ours of f+1 messages | off since 26.4 | to the highest round that f+1 others have reached | with just f+1 the same; with more it spares rounds that their authors have left |
+//! | own messages again | no | no | every T/4 in rounds that last, byte for byte | a peer that was away learns the round; receivers drop repetitions |
+//! | own Commit | after a quorum of Prepares | counted locally on acceptance, sent after | after | nothing unsent counts |
+//! | Commit before own verdict | n/a | validation is synchronous | votes are kept, nothing is decided until the block is found valid | the host executes it anyway before it can import |
+//! | prepared block in a RoundChange | valid | fully validated | certificate checked, block executed when proposed | a quorum vouched for it, execution is dear |
+//! | digest | injective function of the block | with the round that the block carries (≥ 24.12), 0 before; GoQuorum 0 | both forms taken, that of the proposal's author emitted | bridges clients; both name one block |
+//! | one prepared round, two digests | refused | refused at every prepared round | checked at the latest prepared round, against the proposed block | the others decide nothing |
+//! | invalid proposal | ignored | ignored | up to three per round are judged | a clock ahead makes a block valid a moment later; executing is dear |
+//! | round ceiling | none | 1000 since 26.8 | 1000, also for Proposal, Prepare and Commit | bounded state |
+//! | future rounds | unbounded | unbounded per round | bounded per author, [`bounds`] | bounded state |
+//! | future heights | no | 1000 messages, 64 MB, ten heights | the same, and bounded per author; current validators only | one author cannot crowd out others |
+//! | timestamp | after the parent | rounded half up in round 0, down above | as Besu, never below parent + period | a clock behind must not make an invalid block |
+//! | sub-second period | n/a | now + period at every new head | counted from the start of the former round 0 | keeps the pace whatever a decision takes |
+//! | empty period | n/a | idle reset of proposer, and since #11031 of others | both | no round changes while nothing is to be done |
+//! | end of empty period | n/a | now > end | now ≥ end | the timer fires at the end itself |
+//! | validation of own block | as any | as any | a block that we built or judged at this height is not executed again | cost |
+//! | restart | state is durable | forgets | goes on at the highest round in which it signed, with its certificate ([`Event::Restored`]) | a validator never contradicts itself |
+//!
+//! # What the host owes the core
+//!
+//! - Effects are carried out in order; an own message comes back as [`Event::Received`] before anything else happens.
+//! - [`Timer`]s: one per [`Timer::slot`], setting replaces. Firing early is harmless.
+//! - [`Effect::Sign`]: durable, then signed, then sent; or [`Event::SignRefused`].
+//! - [`Effect::Resend`] goes out whatever was sent before. A relay passes a message on once, so it tells what it holds of
+//!   the height to whoever connects; a validator tells [`State::own_messages`].
+//! - Nothing is given while the node synchronises; the head then comes once.
 
 pub mod bounds;
 pub mod certificate;
@@ -9,6 +107,8 @@ pub mod draft;
 pub mod event;
 mod future;
 mod height;
+#[cfg(test)]
+mod hostile;
 pub mod justify;
 pub mod rejection;
 mod round_changes;

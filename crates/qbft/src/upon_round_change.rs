@@ -26,7 +26,7 @@ pub(crate) fn upon_round_change(height: &mut Height, turn: &mut Turn, change: &R
     }
     match height.round_changes.insert(author, change, message) {
         Inserted::Known => {}
-        Inserted::Conflict => return refuse(turn, Reason::Equivocation),
+        Inserted::Conflict => refuse(turn, Reason::Equivocation),
         Inserted::New => {
             if own && height.own.round_change.as_ref().is_none_or(|held| held.round() < number) {
                 height.own.round_change = Some(message.clone());

@@ -39,8 +39,8 @@ fn assert_recovers(network: &mut Network, case: &str, bound_ms: u64) -> u64 {
     let took = network.time_to_next_block(20 * TIMEOUT_MS);
     assert!(took.is_some_and(|ms| ms <= bound_ms), "{case}: next block after {took:?} ms, promised {bound_ms}");
     let (took, before) = (took.unwrap(), network.height());
-    network.run_for(12 * TIMEOUT_MS);
-    assert!(network.height() >= before + 5, "{case}: the chain goes on");
+    network.run_for(4 * TIMEOUT_MS);
+    assert!(network.height() >= before + 2, "{case}: the chain goes on");
     took
 }
 
@@ -50,8 +50,8 @@ fn all_return() {
     let mut worst = 0;
     for validators in [4, 5, 7] {
         for loss in [Loss::Pause, Loss::Kill] {
-            for away_s in [3, 6, 15, 60, 200] {
-                for seed in 0..6 {
+            for away_s in [3, 15, 60] {
+                for seed in 0..4 {
                     let mut network = Network::started(Model {
                         greet: seed % 2 == 0,
                         backlog: seed % 3 != 0,
@@ -106,8 +106,8 @@ fn exactly_a_quorum_returns() {
                 }
             }
         }
+        println!("a quorum of {validators}: worst time to the next block {worst} ms at a timeout of {TIMEOUT_MS} ms");
     }
-    println!("worst time to the next block: {worst} ms at a timeout of {TIMEOUT_MS} ms");
 }
 
 /// Everybody was down for a night and starts within two seconds.

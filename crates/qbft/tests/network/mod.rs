@@ -152,6 +152,8 @@ pub struct Network {
     /// Links that are cut, both ways, as (lower, higher).
     pub cut: BTreeSet<(usize, usize)>,
     pub sent: u64,
+    /// Seals verified before, by what they are about.
+    verified: BTreeSet<B256>,
     dice: Dice,
     queue: BinaryHeap<Reverse<(Millis, u64)>>,
     events: BTreeMap<u64, Happening>,
@@ -242,6 +244,7 @@ impl Network {
             decided: BTreeMap::new(),
             cut: BTreeSet::new(),
             sent: 0,
+            verified: BTreeSet::new(),
             dice,
             queue: BinaryHeap::new(),
             events: BTreeMap::new(),
@@ -460,7 +463,8 @@ impl Network {
         let ahead = (0..self.nodes.len())
             .find(|other| self.reaches(*other, node) && self.nodes[*other].disk.chain.len() > mine);
         if let Some(other) = ahead {
-            for block in self.nodes[other].disk.chain[mine..].to_vec() {
+            let missing = self.nodes[other].disk.chain[mine..].to_vec();
+            for block in missing {
                 self.import(node, block);
             }
         }
@@ -517,6 +521,10 @@ impl Network {
         let (number, hash) = (block.header.number, block.hash().unwrap());
         let extra = ExtraData::decode(&block.header.extra_data).unwrap();
         let sealed = commit_hash(&block.header, extra.round).unwrap();
+        if !self.verified.insert(ipe_types::header::raw_hash(&block.header)) {
+            assert_eq!(self.decided[&number].1, hash);
+            return;
+        }
         let committers: BTreeSet<Address> =
             extra.seals.iter().map(|seal| recover_address(sealed, seal, HighS::Allowed).unwrap()).collect();
         assert_eq!(committers.len(), extra.seals.len(), "a committer twice at {number}");
