@@ -3,9 +3,10 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use super::rows::{ChangedKeys, POSITION, Position, encode_value, history_row, slot_row};
+use super::rows::{POSITION, Position, encode_value, slot_row};
+use super::tail::{BlockDiff, Tail, encode_account};
 use super::view::{RecordKey, View, code_bytes};
-use super::{CHANGES_KEPT, MAX_TRIE_LAG, MIN_KEEP, Prepared, Retention, State, StateError, history};
+use super::{CHANGES_KEPT, MAX_LAG, MIN_KEEP, Prepared, Retention, State, StateError, history};
 use crate::kv::{Batch, Table};
 use crate::trie::Record;
 
@@ -21,47 +22,17 @@ impl State {
     /// [`StateError::Stale`] when `prepared` was made on another head; what the store says.
     pub fn apply(&self, number: u64, prepared: &Prepared, batch: &mut Batch) -> Result<(), StateError> {
         let view = self.view();
-        let (position, flush) = self.next_position(&view, number, prepared)?;
-        let mut keys = ChangedKeys::default();
-        // Nothing can be asked from before the genesis.
-        let remember = number > 0;
-        for write in &prepared.accounts {
-            if write.old != write.new {
-                match write.new {
-                    Some(row) => batch.put(Table::Accounts, write.key.as_slice(), &row.encode()),
-                    None => batch.delete(Table::Accounts, write.key.as_slice()),
-                }
-                if remember {
-                    let before = write.old.map(|row| row.encode()).unwrap_or_default();
-                    batch.put(Table::AccountHistory, &history_row(write.key.as_slice(), number), &before);
-                    keys.accounts.push(write.key);
-                }
-            }
-            if write.slots.is_empty() {
-                continue;
-            }
-            for slot in &write.slots {
-                let row = slot_row(&write.key, &slot.key);
-                if slot.new.is_zero() {
-                    batch.delete(Table::Slots, &row);
-                } else {
-                    batch.put(Table::Slots, &row, &encode_value(slot.new));
-                }
-                if remember {
-                    batch.put(Table::SlotHistory, &history_row(&row, number), &encode_value(slot.old));
-                }
-            }
-            if remember {
-                keys.slots.push((write.key, write.slots.iter().map(|slot| slot.key).collect()));
-            }
+        let (position, settle) = self.next_position(&view, number, prepared)?;
+        let diff = Arc::new(BlockDiff::new(number, prepared));
+        // Nothing can be asked from before the genesis: it leaves no history.
+        if number > 0 && !diff.is_empty() {
+            batch.put(Table::Changes, &number.to_be_bytes(), &diff.encode());
         }
         for (hash, code) in &prepared.codes {
             batch.put(Table::Code, hash.as_slice(), code.original_byte_slice());
         }
-        if !keys.is_empty() {
-            batch.put(Table::Changes, &number.to_be_bytes(), &keys.encode());
-        }
-        if flush {
+        if settle {
+            settle_rows(&view.tail.with(diff), batch);
             // What this block changed comes last and so wins.
             for (key, record) in &self.shared.unwritten.read_recursive().records {
                 put_record(batch, key, record.as_deref());
@@ -81,7 +52,7 @@ impl State {
     /// [`StateError::Stale`] when `prepared` was made on another head.
     pub fn committed(&self, number: u64, prepared: &Prepared) -> Result<(), StateError> {
         let view = self.view();
-        let (position, flush) = self.next_position(&view, number, prepared)?;
+        let (position, settle) = self.next_position(&view, number, prepared)?;
         let snapshot = self.store.snapshot();
         let version = number + 1;
         let caches = &self.shared.caches;
@@ -104,7 +75,7 @@ impl State {
         for (key, record) in &prepared.records {
             unwritten.set(*key, record.clone());
         }
-        if flush {
+        if settle {
             for (key, record) in std::mem::take(&mut *unwritten).records {
                 match record {
                     Some(record) => {
@@ -115,11 +86,12 @@ impl State {
                 }
             }
         }
-        *self.shared.published.write() = Arc::new(View::new(Some(position), snapshot));
+        let tail = if settle { Tail::default() } else { view.tail.with(Arc::new(BlockDiff::new(number, prepared))) };
+        *self.shared.published.write() = Arc::new(View::new(Some(position), snapshot, tail));
         Ok(())
     }
 
-    /// Where the state stands after the block, and whether the branch records go into its batch.
+    /// Where the state stands after the block, and whether the tables are settled with it.
     fn next_position(&self, view: &View, number: u64, prepared: &Prepared) -> Result<(Position, bool), StateError> {
         let follows = view.position.map_or(number == 0, |position| number == position.number + 1);
         if prepared.base != view.version() || !follows {
@@ -128,12 +100,12 @@ impl State {
                 head: view.position.map(|position| position.number),
             });
         }
-        let (trie_number, trie_root) = view.position.map_or((0, view.root()), |at| (at.trie_number, at.trie_root));
-        let waiting = self.shared.unwritten.read_recursive().bytes + prepared.record_bytes;
-        let flush = number == 0
-            || waiting == 0
-            || waiting > self.settings.trie_unwritten
-            || number - trie_number >= MAX_TRIE_LAG;
+        let (settled, settled_root) = view.position.map_or((0, view.root()), |at| (at.settled, at.settled_root));
+        let waiting = self.shared.unwritten.read_recursive().bytes + view.tail.memory + prepared.memory();
+        let settle = number == 0
+            || (prepared.is_empty() && view.tail.blocks.is_empty())
+            || waiting > self.settings.unsettled
+            || number - settled >= MAX_LAG;
         let oldest = view.position.map_or(0, |position| position.oldest);
         let oldest = match self.settings.retention {
             Retention::Archive => oldest,
@@ -144,11 +116,11 @@ impl State {
         let position = Position {
             number,
             root: prepared.root,
-            trie_number: if flush { number } else { trie_number },
-            trie_root: if flush { prepared.root } else { trie_root },
+            settled: if settle { number } else { settled },
+            settled_root: if settle { prepared.root } else { settled_root },
             oldest,
         };
-        Ok((position, flush))
+        Ok((position, settle))
     }
 
     fn forget_old(&self, view: &View, position: &Position, batch: &mut Batch) -> Result<(), StateError> {
@@ -157,12 +129,47 @@ impl State {
             history::forget(&*view.snapshot, block, batch)?;
         }
         if let (Retention::Archive, Some(old)) = (self.settings.retention, position.number.checked_sub(CHANGES_KEPT)) {
-            let key = old.to_be_bytes();
-            if view.snapshot.get(Table::Changes, &key)?.is_some() {
-                batch.delete(Table::Changes, &key);
-            }
+            batch.delete(Table::Changes, &old.to_be_bytes());
         }
         Ok(())
+    }
+}
+
+/// Writes the flat rows and the history of all blocks of `tail`, each row once and in key order.
+fn settle_rows(tail: &Tail, batch: &mut Batch) {
+    // Blocks are sorted already: the stable sort merges their runs and keeps changes of one key in block order.
+    let accounts = tail.blocks.iter().flat_map(|diff| diff.accounts.iter().map(|change| (diff.number, change)));
+    let mut accounts: Vec<_> = accounts.collect();
+    accounts.sort_by_key(|(_, change)| change.key);
+    for changes in accounts.chunk_by(|(_, a), (_, b)| a.key == b.key) {
+        let [.., (_, last)] = changes else { continue };
+        settle_row(batch, Table::Accounts, last.key.as_slice(), &encode_account(&last.new), || {
+            changes.iter().map(|(block, change)| (*block, encode_account(&change.old))).collect()
+        });
+    }
+    let slots = tail.blocks.iter().flat_map(|diff| {
+        diff.storage.iter().flat_map(move |(owner, slots)| slots.iter().map(move |change| (owner, diff.number, change)))
+    });
+    let mut slots: Vec<_> = slots.collect();
+    slots.sort_by_key(|(owner, _, change)| (**owner, change.key));
+    for changes in slots.chunk_by(|(a, _, x), (b, _, y)| a == b && x.key == y.key) {
+        let [.., (owner, _, last)] = changes else { continue };
+        settle_row(batch, Table::Slots, &slot_row(owner, &last.key), &encode_value(last.new), || {
+            changes.iter().map(|(_, block, change)| (*block, encode_value(change.old))).collect()
+        });
+    }
+}
+
+/// One flat row (empty: removed) and its history, the genesis' left out.
+fn settle_row(batch: &mut Batch, table: Table, key: &[u8], new: &[u8], history: impl FnOnce() -> Vec<(u64, Vec<u8>)>) {
+    if new.is_empty() {
+        batch.delete(table, key);
+    } else {
+        batch.put(table, key, new);
+    }
+    let history = history();
+    if !matches!(history.as_slice(), [(0, _), ..]) {
+        history::put(batch, table, key, &history);
     }
 }
 

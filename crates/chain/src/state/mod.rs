@@ -1,15 +1,16 @@
 //! The state: flat tables, the trie beside them, and views of any kept height.
 //!
-//! - **Flat rows** (accounts, slots, code) hold the head. The tables are keyed by the hash that the trie uses, so that a
-//!   trie leaf is found from its path; hashes are kept beside decoded rows in a bounded cache and computed once.
-//! - **History**: when a block changes a row, the row from before is kept under (key, block). The value at height h is
-//!   the first such row above h, else the flat row. So any kept height costs one ordered seek a read.
-//! - **Branch records** of the trie ([`crate::trie`]) are derived from the flat rows. They are not written with every
-//!   block: changed records wait in memory and go, each once, into the batch of the block that fills
-//!   [`StateSettings::trie_unwritten`] or comes [`MAX_TRIE_LAG`] blocks after the last writing. The upper records change
-//!   in every block, so this saves most of the trie's writing. After a crash the missing part is computed again from
-//!   the changed keys of the last blocks ([`Table::Changes`](crate::kv::Table::Changes)) and checked against the root.
-//! - **Proofs** of recent heights undo the changed keys in a throw-away copy of the touched records.
+//! - **Changes**: a block writes one row: every value it changed, before and after. That row is the log; the tables
+//!   below are settled from it every few blocks, when [`StateSettings::unsettled`] is full or [`MAX_LAG`] blocks have
+//!   passed. Rows that several blocks changed, the upper part of the trie above all, are so written once instead of once
+//!   a block. The changes since are kept in memory (the tail) and looked up first; after a crash they are read again.
+//! - **Flat rows** (accounts, slots, code) are keyed by the hash that the trie uses, so that a trie leaf is found from
+//!   its path; hashes are kept beside decoded rows in a bounded cache and computed once.
+//! - **History**: the values that the settled blocks replaced, by key and block. The value at height h is the first one
+//!   replaced above h, else the flat row: any kept height costs one ordered seek a read.
+//! - **Branch records** of the trie ([`crate::trie`]) are settled like flat rows. After a crash the missing ones are
+//!   computed again from the tail and checked against the root.
+//! - **Proofs** of recent heights undo the changes since then in a throw-away copy of the touched records.
 //!
 //! One writer prepares, applies, commits and then says [`State::committed`]; readers take [`StateAt`], which never
 //! changes. A prepared change that is dropped leaves no trace.
@@ -20,6 +21,7 @@ mod history;
 mod prepare;
 mod retrace;
 mod rows;
+mod tail;
 mod types;
 mod view;
 
@@ -32,7 +34,7 @@ use std::sync::atomic::Ordering;
 use alloy_primitives::B256;
 use parking_lot::RwLock;
 
-use crate::kv::{Read, Store, Table};
+use crate::kv::{Store, Table};
 use crate::trie::EMPTY_ROOT_HASH;
 
 pub use prepare::Prepared;
@@ -40,17 +42,18 @@ pub use types::{Account, AccountChange, AccountProof, Retention, SlotProof, Stat
 pub use view::StateAt;
 
 use rows::{POSITION, Position};
+use tail::Tail;
 use view::{Caches, Shared, Unwritten, View};
 
 /// Fewest blocks whose differences are kept, whatever [`Retention`] says: enough to compute unwritten branch records
 /// again and to serve callers that ask a little behind the head.
 pub const MIN_KEEP: u64 = 128;
 
-/// Blocks for which the lists of changed keys are kept in an archive: how far back proofs can reach.
+/// Blocks for which an archive keeps the rows of changes: how far back proofs can reach.
 pub const CHANGES_KEPT: u64 = 512;
 
-/// Most blocks that the stored branch records may be behind the head; bounds the work after a crash.
-pub const MAX_TRIE_LAG: u64 = 64;
+/// Most blocks that the tables may be behind the head: bounds the work after a crash and the tail's length.
+pub const MAX_LAG: u64 = 64;
 
 /// The state at the head, and the door to older heights. Shared by `Arc`; one writer, any number of readers.
 pub struct State {
@@ -60,8 +63,8 @@ pub struct State {
 }
 
 impl State {
-    /// Opens the state of `store`, which may be empty (then only the genesis can be prepared). Branch records that a
-    /// crash left unwritten are computed again here.
+    /// Opens the state of `store`, which may be empty (then only the genesis can be prepared). What was not
+    /// settled when the process ended is taken up again here.
     ///
     /// # Errors
     /// What the store says; [`StoreError::Corrupt`](crate::kv::StoreError::Corrupt) when the tables contradict each other.
@@ -71,11 +74,11 @@ impl State {
             Some(row) => Some(Position::decode(&row)?),
             None => None,
         };
-        let unwritten = match &position {
-            Some(position) => retrace::recover(Arc::clone(&snapshot), position)?,
-            None => Unwritten::default(),
+        let (tail, unwritten) = match &position {
+            Some(position) => retrace::recover(&snapshot, position)?,
+            None => (Tail::default(), Unwritten::default()),
         };
-        let view = View::new(position, snapshot);
+        let view = View::new(position, snapshot, tail);
         let caches = Caches::new(&settings);
         caches.head.store(view.version(), Ordering::SeqCst);
         let shared = Shared { caches, published: RwLock::new(Arc::new(view)), unwritten: RwLock::new(unwritten) };
@@ -114,9 +117,9 @@ impl State {
         Ok(StateAt::new(number, view, Arc::clone(&self.shared)))
     }
 
-    /// Bytes that caches and unwritten branch records take in memory.
+    /// Bytes that caches and unsettled changes take in memory, about.
     pub fn memory(&self) -> usize {
-        self.shared.caches.bytes() + self.shared.unwritten.read().bytes
+        self.shared.caches.bytes() + self.shared.unwritten.read().bytes + self.view().tail.memory
     }
 
     fn view(&self) -> Arc<View> {
@@ -126,14 +129,3 @@ impl State {
 
 /// The root of a state without accounts.
 pub const EMPTY_STATE_ROOT: B256 = EMPTY_ROOT_HASH;
-
-/// A flat row or a history row, whichever says what the key's value was after block `number`, as stored bytes; `None`
-/// or empty when it had none. `head` is the newest block of `read`.
-fn stored_at(read: &dyn Read, flat: Table, key: &[u8], number: u64, head: u64) -> Result<Option<Vec<u8>>, StateError> {
-    if number < head
-        && let Some(before) = history::first_after(read, flat, key, number)?
-    {
-        return Ok(Some(before).filter(|row| !row.is_empty()));
-    }
-    Ok(read.get(flat, key)?)
-}

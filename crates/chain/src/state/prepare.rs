@@ -62,6 +62,11 @@ impl Prepared {
         self.accounts.iter().map(|write| 1 + write.slots.len()).sum()
     }
 
+    /// Bytes that the changes take in memory until they are settled, about.
+    pub(super) fn memory(&self) -> usize {
+        self.record_bytes + self.len() * 160
+    }
+
     /// Whether nothing changes.
     pub fn is_empty(&self) -> bool {
         self.accounts.is_empty()

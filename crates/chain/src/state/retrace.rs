@@ -6,124 +6,70 @@ use std::sync::Arc;
 use alloy_primitives::map::HashMap;
 use alloy_primitives::{Address, B256, U256};
 
-use super::rows::{AccountRow, Position, decode_value, slot_key, slot_leaf, slot_row};
+use super::rows::{AccountRow, Position, slot_key, slot_leaf};
+use super::tail::Tail;
 use super::view::{RecordKey, RecordMap, TrieView, Unwritten, View};
-use super::{AccountProof, CHANGES_KEPT, SlotProof, StateAt, StateError, history, stored_at};
+use super::{AccountProof, CHANGES_KEPT, SlotProof, StateAt, StateError, history};
 use crate::kv::{Read, StoreError, Table};
 use crate::trie::{
-    EMPTY_ROOT_HASH, LeafChange, Nibbles, Record, TrieRead, TrieUpdate, key_path, prove as prove_key, update,
+    EMPTY_ROOT_HASH, LeafChange, Nibbles, Record, TrieRead, TrieUpdate, key_path, path_key, prove as prove_key, update,
 };
 
 /// Most changed rows that a proof undoes: about a fifth of a second of work.
 const PROOF_LIMIT: usize = 20_000;
 
-/// Keys that changed in a span of blocks.
-#[derive(Default)]
-struct Touched {
-    accounts: BTreeSet<B256>,
-    slots: BTreeMap<B256, BTreeSet<B256>>,
-}
-
 /// Leaves of one trie by key: what they hold at the target height.
 type Leaves = BTreeMap<B256, Option<Vec<u8>>>;
 
-/// Reads the rows of one store snapshot whose newest block is `head`.
-struct Rows<'a> {
-    read: &'a dyn Read,
-    head: u64,
+fn account_change(key: &B256, old: Option<AccountRow>, new: Option<AccountRow>) -> Option<LeafChange> {
+    let change = || LeafChange { key: key_path(key), value: new.map(|row| row.leaf()), existed: old.is_some() };
+    (old != new).then(change)
 }
 
-impl Rows<'_> {
-    fn account(&self, key: &B256, number: u64) -> Result<Option<AccountRow>, StateError> {
-        let row = stored_at(self.read, Table::Accounts, key.as_slice(), number, self.head)?;
-        Ok(row.map(|row| AccountRow::decode(Table::Accounts, &row)).transpose()?)
-    }
-
-    fn slot(&self, owner: &B256, slot: &B256, number: u64) -> Result<U256, StateError> {
-        let row = stored_at(self.read, Table::Slots, &slot_row(owner, slot), number, self.head)?;
-        Ok(row.map_or(Ok(U256::ZERO), |row| decode_value(Table::Slots, &row))?)
-    }
-
-    /// Leaf changes of the account trie from one height to another.
-    fn account_changes(&self, keys: &BTreeSet<B256>, from: u64, to: u64) -> Result<Vec<LeafChange>, StateError> {
-        let mut changes = Vec::with_capacity(keys.len());
-        for key in keys {
-            let (old, new) = (self.account(key, from)?, self.account(key, to)?);
-            if old != new {
-                let value = new.map(|row| row.leaf());
-                changes.push(LeafChange { key: key_path(key), value, existed: old.is_some() });
-            }
-        }
-        Ok(changes)
-    }
-
-    /// Leaf changes of one storage trie from one height to another.
-    fn slot_changes(
-        &self,
-        owner: &B256,
-        keys: &BTreeSet<B256>,
-        from: u64,
-        to: u64,
-    ) -> Result<Vec<LeafChange>, StateError> {
-        let mut changes = Vec::with_capacity(keys.len());
-        for key in keys {
-            let (old, new) = (self.slot(owner, key, from)?, self.slot(owner, key, to)?);
-            if old != new {
-                changes.push(LeafChange { key: key_path(key), value: slot_leaf(new), existed: !old.is_zero() });
-            }
-        }
-        Ok(changes)
-    }
+fn slot_change(key: &B256, old: U256, new: U256) -> Option<LeafChange> {
+    (old != new).then(|| LeafChange { key: key_path(key), value: slot_leaf(new), existed: !old.is_zero() })
 }
 
-fn hidden(changes: &[LeafChange]) -> Leaves {
-    changes.iter().map(|change| (crate::trie::path_key(&change.key), change.value.clone())).collect()
-}
-
-/// The branch records that were not yet written when the process ended: the stored ones are of block
-/// `position.trie_number`, the flat rows of block `position.number`.
+/// The changes that were not settled when the process ended, and the branch records that they lead to.
 ///
 /// # Errors
 /// [`StoreError::Corrupt`] when the roots that come out are not the ones stored.
-pub(super) fn recover(read: Arc<dyn Read>, position: &Position) -> Result<Unwritten, StateError> {
-    let (from, to) = (position.trie_number, position.number);
-    let mut touched = Touched::default();
-    for block in from + 1..=to {
-        let keys = history::changed(&*read, block)?;
-        touched.accounts.extend(keys.accounts);
-        for (owner, slots) in keys.slots {
-            touched.slots.entry(owner).or_default().extend(slots);
-        }
+pub(super) fn recover(read: &Arc<dyn Read>, position: &Position) -> Result<(Tail, Unwritten), StateError> {
+    let mut tail = Tail::default();
+    for block in position.settled + 1..=position.number {
+        tail = tail.with(Arc::new(history::changed(&**read, block)?));
     }
-    let mut recovered = Unwritten::default();
+    // The tables as they are: a view without tail.
+    let view = View::new(Some(*position), Arc::clone(read), Tail::default());
     let none = RecordMap::default();
-    let rows = Rows { read: &*read, head: to };
-    let view = View::new(Some(*position), Arc::clone(&read));
+    let mut recovered = Unwritten::default();
     let mut keep = |owner: Option<B256>, done: TrieUpdate, expected: B256| -> Result<(), StateError> {
         if done.root != expected {
             let what = owner.map_or_else(|| "account trie".to_owned(), |owner| format!("storage trie of {owner}"));
-            let problem = format!("{what} after block {to} has root {}, expected {expected}", done.root);
-            return Err(StoreError::corrupt(Table::AccountTrie, problem).into());
+            let block = position.number;
+            let problem = format!("{what} after block {block} has root {}, expected {expected}", done.root);
+            return Err(StoreError::corrupt(Table::Changes, problem).into());
         }
         for (path, record) in done.records {
             recovered.set(RecordKey { owner, path }, record);
         }
         Ok(())
     };
-    for (owner, slots) in &touched.slots {
-        let root_at = |number| -> Result<B256, StateError> {
-            Ok(rows.account(owner, number)?.map_or(EMPTY_ROOT_HASH, |row| row.storage_root))
-        };
-        let changes = rows.slot_changes(owner, slots, from, to)?;
-        let hidden = hidden(&changes);
-        let trie = TrieView { view: &view, unwritten: &none, owner: Some(*owner), caches: None, hidden: Some(&hidden) };
-        keep(Some(*owner), update(&trie, root_at(from)?, &changes)?, root_at(to)?)?;
+    let accounts = tail.accounts(&B256::ZERO, |_| true);
+    let owners: BTreeSet<B256> =
+        tail.blocks.iter().flat_map(|diff| diff.storage.iter().map(|(owner, _)| *owner)).collect();
+    for owner in owners {
+        let (old, new) = accounts.get(&owner).copied().unwrap_or_default();
+        let root = |row: Option<AccountRow>| row.map_or(EMPTY_ROOT_HASH, |row| row.storage_root);
+        let slots = tail.slots(&owner, &B256::ZERO, |_| true);
+        let changes: Vec<_> = slots.iter().filter_map(|(key, (old, new))| slot_change(key, *old, *new)).collect();
+        let trie = TrieView { view: &view, unwritten: &none, owner: Some(owner), caches: None, hidden: None };
+        keep(Some(owner), update(&trie, root(old), &changes)?, root(new))?;
     }
-    let changes = rows.account_changes(&touched.accounts, from, to)?;
-    let hidden = hidden(&changes);
-    let trie = TrieView { view: &view, unwritten: &none, owner: None, caches: None, hidden: Some(&hidden) };
-    keep(None, update(&trie, position.trie_root, &changes)?, position.root)?;
-    Ok(recovered)
+    let changes: Vec<_> = accounts.iter().filter_map(|(key, (old, new))| account_change(key, *old, *new)).collect();
+    let trie = TrieView { view: &view, unwritten: &none, owner: None, caches: None, hidden: None };
+    keep(None, update(&trie, position.settled_root, &changes)?, position.root)?;
+    Ok((tail, recovered))
 }
 
 /// A trie of the head with the changes back to an older height on top.
@@ -162,7 +108,7 @@ fn prove_in(
     changes: &[LeafChange],
     keys: &[B256],
 ) -> Result<Vec<Vec<alloy_primitives::Bytes>>, StateError> {
-    let leaves = hidden(changes);
+    let leaves: Leaves = changes.iter().map(|change| (path_key(&change.key), change.value.clone())).collect();
     let head = TrieView { view, unwritten, owner, caches: None, hidden: None };
     let done = update(&head, root, changes)?;
     let head = TrieView { view, unwritten, owner, caches: None, hidden: Some(&leaves) };
@@ -181,35 +127,33 @@ pub(super) fn prove(at: &StateAt, address: Address, slots: &[U256]) -> Result<Ac
     }
     let (number, head) = (at.number(), view.number());
     let (key, row) = at.account_row(address)?;
-    let mut touched = Touched::default();
+    let (mut accounts, mut changed_slots) = (BTreeSet::new(), BTreeSet::new());
     if number < head {
-        let too_old = StateError::ProofTooOld { asked: number, limit: PROOF_LIMIT };
+        let too_old = || StateError::ProofTooOld { asked: number, limit: PROOF_LIMIT };
         if head - number > CHANGES_KEPT {
-            return Err(too_old);
+            return Err(too_old());
         }
         for block in (number + 1..=head).rev() {
-            let keys = history::changed(&*view.snapshot, block)?;
-            touched.accounts.extend(keys.accounts);
-            for (owner, slots) in keys.slots {
-                if owner == key {
-                    touched.slots.entry(owner).or_default().extend(slots);
-                }
-            }
-            if touched.accounts.len() + touched.slots.values().map(BTreeSet::len).sum::<usize>() > PROOF_LIMIT {
-                return Err(too_old);
+            let diff = history::changed(&*view.snapshot, block)?;
+            accounts.extend(diff.accounts.iter().map(|change| change.key));
+            changed_slots.extend(diff.slots(&key).iter().map(|change| change.key));
+            if accounts.len() + changed_slots.len() > PROOF_LIMIT {
+                return Err(too_old());
             }
         }
     }
-    let rows = Rows { read: &*view.snapshot, head };
-    let changes = rows.account_changes(&touched.accounts, head, number)?;
+    let mut changes = Vec::with_capacity(accounts.len());
+    for account in &accounts {
+        changes.extend(account_change(account, view.account(account, head)?, view.account(account, number)?));
+    }
     let nodes = prove_in((view, &unwritten), None, view.root(), &changes, &[key])?.pop().unwrap_or_default();
 
+    let mut changes = Vec::with_capacity(changed_slots.len());
+    for slot in &changed_slots {
+        changes.extend(slot_change(slot, view.slot(&key, slot, head)?, view.slot(&key, slot, number)?));
+    }
     let keys: Vec<B256> = slots.iter().map(|slot| slot_key(*slot)).collect();
-    let head_root = rows.account(&key, head)?.map_or(EMPTY_ROOT_HASH, |row| row.storage_root);
-    let changes = match touched.slots.get(&key) {
-        Some(changed) => rows.slot_changes(&key, changed, head, number)?,
-        None => Vec::new(),
-    };
+    let head_root = view.account(&key, head)?.map_or(EMPTY_ROOT_HASH, |row| row.storage_root);
     let proofs = prove_in((view, &unwritten), Some(key), head_root, &changes, &keys)?;
     let mut proven = Vec::with_capacity(slots.len());
     for (slot, nodes) in slots.iter().zip(proofs) {

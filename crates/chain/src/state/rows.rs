@@ -118,7 +118,7 @@ pub(super) fn slot_row(owner: &B256, slot: &B256) -> [u8; 64] {
     key
 }
 
-/// Key of a row in a history table: the flat row's key and the block that changed it.
+/// Key of a row in a history table: the flat row's key and a block that changed it.
 pub(super) fn history_row(flat: &[u8], block: u64) -> Vec<u8> {
     let mut key = Vec::with_capacity(flat.len() + 8);
     key.extend_from_slice(flat);
@@ -126,76 +126,18 @@ pub(super) fn history_row(flat: &[u8], block: u64) -> Vec<u8> {
     key
 }
 
-/// The keys whose rows one block changed, as [`Table::Changes`] keeps them: accounts, and slots by account. Sorted.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct ChangedKeys {
-    pub accounts: Vec<B256>,
-    pub slots: Vec<(B256, Vec<B256>)>,
-}
-
-impl ChangedKeys {
-    pub fn is_empty(&self) -> bool {
-        self.accounts.is_empty() && self.slots.is_empty()
-    }
-
-    /// `count (4) ‖ accounts ‖ (owner ‖ count (4) ‖ slots)…`
-    pub fn encode(&self) -> Vec<u8> {
-        let slots: usize = self.slots.iter().map(|(_, slots)| 36 + 32 * slots.len()).sum();
-        let mut row = Vec::with_capacity(4 + 32 * self.accounts.len() + slots);
-        row.extend_from_slice(&(self.accounts.len() as u32).to_be_bytes());
-        for account in &self.accounts {
-            row.extend_from_slice(account.as_slice());
-        }
-        for (owner, slots) in &self.slots {
-            row.extend_from_slice(owner.as_slice());
-            row.extend_from_slice(&(slots.len() as u32).to_be_bytes());
-            for slot in slots {
-                row.extend_from_slice(slot.as_slice());
-            }
-        }
-        row
-    }
-
-    pub fn decode(row: &[u8]) -> Result<ChangedKeys, StoreError> {
-        let mut rest = row;
-        let mut keys = ChangedKeys { accounts: hashes(&mut rest)?, slots: Vec::new() };
-        while !rest.is_empty() {
-            let owner = hash(&mut rest)?;
-            keys.slots.push((owner, hashes(&mut rest)?));
-        }
-        Ok(keys)
-    }
-}
-
-fn hash(rest: &mut &[u8]) -> Result<B256, StoreError> {
-    let (hash, after) = rest.split_first_chunk::<32>().ok_or_else(cut_short)?;
-    *rest = after;
-    Ok(B256::from(*hash))
-}
-
-fn hashes(rest: &mut &[u8]) -> Result<Vec<B256>, StoreError> {
-    let (count, after) = rest.split_first_chunk::<4>().ok_or_else(cut_short)?;
-    let bytes = u32::from_be_bytes(*count) as usize * 32;
-    let (list, after) = after.split_at_checked(bytes).ok_or_else(cut_short)?;
-    *rest = after;
-    Ok(list.chunks_exact(32).map(B256::from_slice).collect())
-}
-
-fn cut_short() -> StoreError {
-    StoreError::corrupt(Table::Changes, "list of changed keys is cut short")
-}
-
 /// Where the state stands: the one row of [`Table::Meta`] that belongs to it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Position {
-    /// Newest block whose changes are in the flat tables.
+    /// Newest block.
     pub number: u64,
     /// State root after it.
     pub root: B256,
-    /// The block that the stored branch records belong to; at most `number`.
-    pub trie_number: u64,
+    /// The block that flat rows and branch records belong to; at most `number`. The changes of the blocks after it are
+    /// in [`Table::Changes`].
+    pub settled: u64,
     /// State root after that block.
-    pub trie_root: B256,
+    pub settled_root: B256,
     /// Oldest block whose state can be read.
     pub oldest: u64,
 }
@@ -208,8 +150,8 @@ impl Position {
         let mut row = Vec::with_capacity(88);
         row.extend_from_slice(&self.number.to_be_bytes());
         row.extend_from_slice(self.root.as_slice());
-        row.extend_from_slice(&self.trie_number.to_be_bytes());
-        row.extend_from_slice(self.trie_root.as_slice());
+        row.extend_from_slice(&self.settled.to_be_bytes());
+        row.extend_from_slice(self.settled_root.as_slice());
         row.extend_from_slice(&self.oldest.to_be_bytes());
         row
     }
@@ -221,13 +163,11 @@ impl Position {
         let position = Position {
             number: number(0),
             root: B256::from_slice(&row[8..40]),
-            trie_number: number(40),
-            trie_root: B256::from_slice(&row[48..80]),
+            settled: number(40),
+            settled_root: B256::from_slice(&row[48..80]),
             oldest: number(80),
         };
-        (position.trie_number <= position.number && position.oldest <= position.number)
-            .then_some(position)
-            .ok_or_else(bad)
+        (position.settled <= position.number && position.oldest <= position.number).then_some(position).ok_or_else(bad)
     }
 }
 
@@ -255,15 +195,9 @@ mod tests {
     }
 
     #[test]
-    fn changed_keys_and_positions_survive() {
+    fn positions_survive() {
         let key = B256::repeat_byte;
-        let keys =
-            ChangedKeys { accounts: vec![key(1), key(2)], slots: vec![(key(1), vec![key(3)]), (key(4), vec![])] };
-        let bytes = keys.encode();
-        assert_eq!(ChangedKeys::decode(&bytes).expect("decodes"), keys);
-        assert!(ChangedKeys::decode(&bytes[..bytes.len() - 1]).is_err());
-        assert!(ChangedKeys::default().is_empty());
-        let position = Position { number: 9, root: key(1), trie_number: 7, trie_root: key(2), oldest: 3 };
+        let position = Position { number: 9, root: key(1), settled: 7, settled_root: key(2), oldest: 3 };
         assert_eq!(Position::decode(&position.encode()).expect("decodes"), position);
         assert!(Position::decode(&position.encode()[1..]).is_err());
     }

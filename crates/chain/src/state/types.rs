@@ -79,8 +79,8 @@ pub struct StateSettings {
     pub code_cache: usize,
     /// Bytes that branch records may take in memory.
     pub trie_cache: usize,
-    /// Bytes of changed branch records that wait in memory to be written together (see the module's head).
-    pub trie_unwritten: usize,
+    /// Bytes of changes that wait in memory to be settled together (see the module's head).
+    pub unsettled: usize,
 }
 
 impl Default for StateSettings {
@@ -92,7 +92,7 @@ impl Default for StateSettings {
             slot_cache: 5 * MIB,
             code_cache: 4 * MIB,
             trie_cache: 8 * MIB,
-            trie_unwritten: 4 * MIB,
+            unsettled: 8 * MIB,
         }
     }
 }

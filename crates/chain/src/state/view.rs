@@ -12,7 +12,8 @@ use revm::bytecode::Bytecode;
 
 use super::cache::Cache;
 use super::rows::{AccountRow, Position, address_key, decode_value, slot_key, slot_leaf, slot_row};
-use super::{Account, AccountProof, StateError, StateSettings, retrace, stored_at};
+use super::tail::Tail;
+use super::{Account, AccountProof, StateError, StateSettings, history, retrace};
 use crate::kv::{Read, StoreError, Table, prefix_end};
 use crate::trie::{EMPTY_ROOT_HASH, Nibbles, Record, TrieRead, encode_path, key_path, lowest_key};
 
@@ -120,13 +121,48 @@ impl Shared {
 pub(super) struct View {
     pub position: Option<Position>,
     pub snapshot: Arc<dyn Read>,
+    /// The blocks above the settled one.
+    pub tail: Tail,
     /// The unwritten records of this moment, if somebody asked for them while it was the newest.
     unwritten: OnceLock<Arc<RecordMap>>,
 }
 
 impl View {
-    pub fn new(position: Option<Position>, snapshot: Arc<dyn Read>) -> Self {
-        View { position, snapshot, unwritten: OnceLock::new() }
+    pub fn new(position: Option<Position>, snapshot: Arc<dyn Read>, tail: Tail) -> Self {
+        View { position, snapshot, tail, unwritten: OnceLock::new() }
+    }
+
+    /// The block that the tables belong to.
+    pub fn settled(&self) -> u64 {
+        self.position.map_or(0, |position| position.settled)
+    }
+
+    /// The row of an account after block `number`, by its key.
+    pub fn account(&self, key: &B256, number: u64) -> Result<Option<AccountRow>, StateError> {
+        if let Some(row) = self.tail.account(key, number) {
+            return Ok(row);
+        }
+        let row = self.stored(Table::Accounts, key.as_slice(), number)?;
+        Ok(row.map(|row| AccountRow::decode(Table::Accounts, &row)).transpose()?)
+    }
+
+    /// The value of a slot after block `number`, by its keys.
+    pub fn slot(&self, owner: &B256, slot: &B256, number: u64) -> Result<U256, StateError> {
+        if let Some(value) = self.tail.slot(owner, slot, number) {
+            return Ok(value);
+        }
+        let row = self.stored(Table::Slots, &slot_row(owner, slot), number)?;
+        Ok(row.map_or(Ok(U256::ZERO), |row| decode_value(Table::Slots, &row))?)
+    }
+
+    /// What the tables say about a row after block `number`, the tail left out; `None` when it had none.
+    fn stored(&self, flat: Table, key: &[u8], number: u64) -> Result<Option<Vec<u8>>, StoreError> {
+        if number < self.settled()
+            && let Some(before) = history::first_after(&*self.snapshot, flat, key, number)?
+        {
+            return Ok(Some(before).filter(|row| !row.is_empty()));
+        }
+        self.snapshot.get(flat, key)
     }
 
     pub fn number(&self) -> u64 {
@@ -175,15 +211,32 @@ impl TrieRead for TrieView<'_> {
     }
 
     fn leaf(&self, path: &Nibbles) -> Result<Option<(Nibbles, Vec<u8>)>, StoreError> {
+        let lowest = lowest_key(path);
+        let within = |key: &B256| key_path(key).starts_with(path);
+        let hidden = |key: &B256| self.hidden.is_some_and(|hidden| hidden.contains_key(key));
+        // What the tail changed below the path, as leaves; the tables are older there.
+        let changed: BTreeMap<B256, Option<Vec<u8>>> = match &self.owner {
+            Some(owner) => {
+                let slots = self.view.tail.slots(owner, &lowest, within);
+                slots.into_iter().map(|(key, (_, new))| (key, slot_leaf(new))).collect()
+            }
+            None => {
+                let accounts = self.view.tail.accounts(&lowest, within);
+                accounts.into_iter().map(|(key, (_, new))| (key, new.map(|row| row.leaf()))).collect()
+            }
+        };
+        if let Some((key, Some(value))) = changed.iter().find(|(key, value)| value.is_some() && !hidden(key)) {
+            return Ok(Some((key_path(key), value.clone())));
+        }
         let prefix = self.owner.as_ref().map_or(&[][..], B256::as_slice);
         let table = if self.owner.is_some() { Table::Slots } else { Table::Accounts };
-        let from = [prefix, lowest_key(path).as_slice()].concat();
+        let from = [prefix, lowest.as_slice()].concat();
         let mut found = None;
         self.view.snapshot.range(table, &from, &prefix_end(prefix), false, &mut |key, row| {
             let Some(key) = key.get(prefix.len()..).and_then(|key| B256::try_from(key).ok()) else {
                 return ControlFlow::Break(());
             };
-            if self.hidden.is_some_and(|hidden| hidden.contains_key(&key)) && key_path(&key).starts_with(path) {
+            if within(&key) && (changed.contains_key(&key) || hidden(&key)) {
                 return ControlFlow::Continue(());
             }
             found = Some((key, row.to_vec()));
@@ -284,17 +337,11 @@ impl StateAt {
             return Ok(known);
         }
         let hash = address_key(address);
-        let row = self.account_by_key(&hash)?;
+        let row = self.view.account(&hash, self.number)?;
         if self.is_head() {
             self.shared.caches.accounts.keep(&self.shared.caches.head, self.view.version(), address, (hash, row), 0);
         }
         Ok((hash, row))
-    }
-
-    /// The row of an account by its key, past the caches.
-    pub(super) fn account_by_key(&self, hash: &B256) -> Result<Option<AccountRow>, StateError> {
-        let row = stored_at(&*self.view.snapshot, Table::Accounts, hash.as_slice(), self.number, self.view.number())?;
-        Ok(row.map(|row| AccountRow::decode(Table::Accounts, &row)).transpose()?)
     }
 
     /// Key and value of a slot.
@@ -306,7 +353,7 @@ impl StateAt {
         // An account without storage has no slots: the account is nearly always in the cache, the slot is not.
         let (owner, row) = self.account_row(address)?;
         let value = match row {
-            Some(row) if row.storage_root != EMPTY_ROOT_HASH => self.slot_by_key(&owner, &hash)?,
+            Some(row) if row.storage_root != EMPTY_ROOT_HASH => self.view.slot(&owner, &hash, self.number)?,
             _ => U256::ZERO,
         };
         if self.is_head() {
@@ -319,13 +366,6 @@ impl StateAt {
             );
         }
         Ok((hash, value))
-    }
-
-    /// The value of a slot by its keys, past the caches.
-    pub(super) fn slot_by_key(&self, owner: &B256, slot: &B256) -> Result<U256, StateError> {
-        let key = slot_row(owner, slot);
-        let row = stored_at(&*self.view.snapshot, Table::Slots, &key, self.number, self.view.number())?;
-        Ok(row.map_or(Ok(U256::ZERO), |row| decode_value(Table::Slots, &row))?)
     }
 
     /// The newest version of a row that this state may see.
@@ -354,7 +394,14 @@ impl StateAt {
                 (Err(_), _) => ControlFlow::Continue(()),
             },
         )?;
-        bad.map_or(Ok(slots), |error| Err(error.into()))
+        if let Some(error) = bad {
+            return Err(error.into());
+        }
+        for (key, (_, new)) in self.view.tail.slots(owner, &B256::ZERO, |_| true) {
+            slots.insert(key, new);
+        }
+        slots.retain(|_, value| !value.is_zero());
+        Ok(slots)
     }
 
     /// Paths of all branch records of an account's storage trie at the head.
