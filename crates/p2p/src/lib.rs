@@ -9,6 +9,7 @@
 
 pub mod capability;
 pub mod config;
+mod conversation;
 pub mod counters;
 mod dial;
 pub mod disconnect;
@@ -16,6 +17,7 @@ pub mod discv4;
 pub mod ecies;
 pub mod event;
 pub mod frame;
+mod greeting;
 mod handle;
 pub mod handshake;
 pub mod hello;

@@ -1,0 +1,287 @@
+//! An open session: messages in, messages out, until either side ends it.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use ipe_types::eth::{MAX_MESSAGE_BYTES, code};
+use tokio::io::{AsyncWrite, AsyncWriteExt};
+use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
+
+use crate::capability::{BASE, Shared as SharedCapabilities};
+use crate::disconnect::Reason;
+use crate::event::{Inbound, NetEvent, Protocol};
+use crate::frame::{FRAME_SLACK, FrameError, FrameReader, FrameWriter};
+use crate::greeting::{DISCONNECT, EMPTY_LIST, HELLO, MAX_BASE, PING, PONG, Wire, join};
+use crate::ipe::{self, IpeStatus};
+use crate::link::{Close, Link, Next, Outgoing, Payload, short};
+use crate::network::Shared;
+use crate::session::{GOODBYE, Session};
+use crate::snappy;
+
+/// Where a batch of frames is written out, bytes: a few messages a system call, without delaying the first.
+const WRITE_BATCH: usize = 64 * 1024;
+/// Output buffer kept between batches, bytes.
+const KEEP_OUTPUT: usize = 64 * 1024;
+/// Time in which a peer must take at least one byte of what we write.
+const WRITE_STALL: Duration = Duration::from_secs(20);
+/// Time for a probed peer to show a sign of life.
+const PROBE: Duration = Duration::from_secs(3);
+/// Points that a malformed `ipe` message costs.
+const MALFORMED_IPE: u32 = 20;
+
+/// Passes messages until either side ends the session; tells why it ended.
+pub(crate) async fn converse(shared: &Arc<Shared>, session: Session) -> String {
+    let Session { wire, entered, info } = session;
+    let link = Arc::clone(&entered.link);
+    let (node, id) = (info.node, info.id);
+    tracing::info!(
+        peer = %short(node), remote = %info.remote, inbound = info.inbound, client = %info.client, protocols = %join(info.shared.iter()),
+        role = info.role.map_or("unknown", |role| role.name()), "connected"
+    );
+    link.hear();
+    shared.registry.open(info.clone());
+    if *shared.stop.borrow() {
+        link.end(Some(Reason::Quitting), true);
+    }
+    let Wire { reader, writer, io, .. } = wire;
+    let writer = tokio::spawn(write(Arc::clone(shared), Arc::clone(&link), writer, io));
+    deliver(shared, &link, NetEvent::Connected(Box::new(info))).await;
+    let close = tokio::select! {
+        biased;
+        close = link.closed() => close,
+        () = read(shared, &link, reader) => link.closed().await,
+    };
+    shared.registry.leave(id);
+    shared.counters.disconnect(close.by_us, close.reason);
+    let why = match (close.reason, close.by_us) {
+        (None, _) => "the connection broke".to_owned(),
+        (Some(reason), true) => format!("we ended it: {reason}"),
+        (Some(reason), false) => format!("it ended it: {reason}"),
+    };
+    tracing::info!(peer = %short(node), after_s = link.age().as_secs(), "disconnected: {why}");
+    // The owner learns of every end, however full its queue is; when it is gone there is nobody to tell.
+    let _ =
+        shared.events.send(NetEvent::Disconnected { peer: id, node, reason: close.reason, by_us: close.by_us }).await;
+    drop(entered);
+    // The writer ends within its own bounds.
+    let _ = writer.await;
+    why
+}
+
+/// Hands an event over, waiting for room, unless the session ends meanwhile.
+async fn deliver(shared: &Shared, link: &Link, event: NetEvent) {
+    let event = match shared.events.try_send(event) {
+        Ok(()) => return,
+        Err(tokio::sync::mpsc::error::TrySendError::Full(event)) => event,
+        Err(tokio::sync::mpsc::error::TrySendError::Closed(_)) => return link.end(Some(Reason::Quitting), true),
+    };
+    link.set_stalled(true);
+    // An opened session is told even when it ends at once, or its end would come without a beginning.
+    let must = matches!(event, NetEvent::Connected(_));
+    tokio::select! {
+        sent = shared.events.send(event) => if sent.is_err() {
+            link.end(Some(Reason::Quitting), true);
+        },
+        _ = link.closed(), if !must => {}
+    }
+    link.set_stalled(false);
+}
+
+/// Reads messages until the session ends.
+async fn read(shared: &Shared, link: &Link, mut reader: FrameReader<OwnedReadHalf>) {
+    let mut shown_ipe = None;
+    while link.closing().is_none() {
+        let (id, body) = match reader.read(MAX_MESSAGE_BYTES + FRAME_SLACK).await {
+            Ok(frame) => frame,
+            Err(FrameError::Io(_)) => return link.end(None, false),
+            Err(error) => return shared.ban(link, &error.to_string()),
+        };
+        link.hear();
+        if id < u64::from(BASE) {
+            match id {
+                DISCONNECT => {
+                    let raw = snappy::decompress(body, MAX_BASE);
+                    let reason = raw.map_or_else(|_| Reason::decode(body), |raw| Reason::decode(&raw));
+                    return link.end(Some(reason), false);
+                }
+                PING => link.pong(),
+                HELLO => return shared.ban(link, "a second Hello"),
+                // Pong needs nothing done; other ids of the base protocol are reserved.
+                _ => {}
+            }
+            continue;
+        }
+        let Some((protocol, code)) = link.capabilities.locate(id) else {
+            return shared.ban(link, &format!("message id {id} belongs to no shared protocol"));
+        };
+        let payload = match snappy::decompress(body, limit(protocol, code)) {
+            Ok(payload) => payload,
+            Err(error) => return shared.ban(link, &format!("{} message {code:#04x}: {error}", protocol.name())),
+        };
+        shared.counters.message(true, protocol, code, payload.len());
+        match protocol {
+            Protocol::Ipe => hear_ipe(shared, link, code, &payload, &mut shown_ipe),
+            Protocol::Eth if code == ipe_types::eth::code::STATUS => return shared.ban(link, "a second Status"),
+            Protocol::Eth | Protocol::Istanbul => {
+                let Some(credit) = link.credit(protocol, code, payload.len()).await else {
+                    shared.counters.shed();
+                    continue;
+                };
+                let (peer, payload) = (link.id, payload.into());
+                deliver(shared, link, NetEvent::Message(Inbound { peer, protocol, code, payload, credit })).await;
+                link.hear();
+            }
+        }
+    }
+}
+
+/// Largest payload of a message, by what an honest client ever puts into it; the general limit where that is large.
+fn limit(protocol: Protocol, message: u8) -> usize {
+    // Lists of hashes: 4096 of them, with types and sizes, are under 160 KiB.
+    const HASHES: usize = 256 * 1024;
+    match (protocol, message) {
+        (Protocol::Ipe, _) => 1024,
+        (Protocol::Istanbul, 0x13 | 0x14) => 4 * 1024,
+        (Protocol::Eth, code::STATUS | code::GET_BLOCK_HEADERS | code::BLOCK_RANGE_UPDATE) => 4 * 1024,
+        (
+            Protocol::Eth,
+            code::NEW_BLOCK_HASHES
+            | code::NEW_POOLED_TRANSACTION_HASHES
+            | code::GET_BLOCK_BODIES
+            | code::GET_POOLED_TRANSACTIONS
+            | code::GET_RECEIPTS,
+        ) => HASHES,
+        (Protocol::Eth | Protocol::Istanbul, _) => MAX_MESSAGE_BYTES,
+    }
+}
+
+fn hear_ipe(shared: &Shared, link: &Link, code: u8, payload: &[u8], shown: &mut Option<Instant>) {
+    // Codes of later versions are ignored.
+    if code != ipe::STATUS {
+        return;
+    }
+    // Twice as often as agreed is already more than an honest clock's error.
+    let early = shown.is_some_and(|at| at.elapsed() < ipe::STATUS_INTERVAL / 2);
+    *shown = Some(Instant::now());
+    match IpeStatus::decode(payload) {
+        Ok(status) if !early => shared.registry.update(link.id, |info| info.ipe_status = Some(status)),
+        Ok(_) => {
+            shared.penalise(link, 1, "ipe Status too often");
+        }
+        Err(error) => {
+            shared.penalise(link, MALFORMED_IPE, &format!("malformed ipe Status: {error}"));
+        }
+    }
+}
+
+/// Writes what is queued until the session ends, then says goodbye.
+async fn write(shared: Arc<Shared>, link: Arc<Link>, mut frames: FrameWriter, mut io: OwnedWriteHalf) {
+    let mut ipe = shared.ipe.subscribe();
+    let mut ipe_sent: Option<Instant> = None;
+    let mut tick = tokio::time::interval(shared.limits.keepalive.div_f64(4.0).max(Duration::from_millis(10)));
+    tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    let mut out = Vec::new();
+    let mut closed = std::pin::pin!(link.closed());
+    let close = loop {
+        while out.len() < WRITE_BATCH {
+            let Some(next) = link.next() else { break };
+            append(&shared, &link.capabilities, &mut frames, next, &mut out);
+        }
+        if out.is_empty() {
+            tokio::select! {
+                close = &mut closed => break Some(close),
+                () = link.woken() => {}
+                _ = tick.tick() => {
+                    keep_alive(&link, shared.limits.keepalive);
+                    let due = ipe_sent.is_none_or(|at| at.elapsed() >= ipe::STATUS_INTERVAL);
+                    if due && (ipe_sent.is_none() || ipe.has_changed().unwrap_or(false)) {
+                        ipe_sent = Some(Instant::now());
+                        tell_ipe(&link, ipe.borrow_and_update().as_ref());
+                    }
+                }
+            }
+            continue;
+        }
+        let written = tokio::select! {
+            // Written to the end before looking at the end of the session, unless the peer does not read.
+            biased;
+            written = write_all(&mut io, &out) => written,
+            _ = &mut closed => break None,
+        };
+        match written {
+            Ok(()) => {}
+            Err(WriteError::Stalled) => {
+                link.end(Some(Reason::Timeout), true);
+                break None;
+            }
+            Err(WriteError::Io) => {
+                link.end(None, false);
+                break None;
+            }
+        }
+        out.clear();
+        if out.capacity() > KEEP_OUTPUT {
+            out = Vec::new();
+        }
+    };
+    if let Some(Close { reason: Some(reason), by_us: true }) = close {
+        frames.append(DISCONNECT as u8, &snappy::compress(&reason.encode()), &mut out);
+        // Best effort: the peer may be gone.
+        let _ = tokio::time::timeout(GOODBYE, io.write_all(&out)).await;
+    }
+    let _ = tokio::time::timeout(GOODBYE, io.shutdown()).await;
+}
+
+fn append(shared: &Shared, capabilities: &SharedCapabilities, frames: &mut FrameWriter, next: Next, out: &mut Vec<u8>) {
+    match next {
+        Next::Ping => frames.append(PING as u8, &snappy::compress(&EMPTY_LIST), out),
+        Next::Pong => frames.append(PONG as u8, &snappy::compress(&EMPTY_LIST), out),
+        Next::Message(Outgoing { protocol, code, payload }) => {
+            // The queue takes messages of shared protocols only.
+            if let Some(offset) = capabilities.offset(protocol) {
+                frames.append(offset.saturating_add(code), payload.compressed(), out);
+                shared.counters.message(false, protocol, code, payload.len());
+            }
+        }
+    }
+}
+
+fn keep_alive(link: &Link, keepalive: Duration) {
+    if link.stalled() {
+        return;
+    }
+    let heard = link.heard();
+    let silent = heard.elapsed();
+    let dead = silent >= keepalive * 2 || link.probed(heard).is_some_and(|asked| asked.elapsed() >= PROBE);
+    if dead {
+        link.end(Some(Reason::Timeout), true);
+    } else if silent >= keepalive {
+        link.ping();
+    }
+}
+
+fn tell_ipe(link: &Link, status: Option<&IpeStatus>) {
+    if let Some(status) = status
+        && link.capabilities.has(Protocol::Ipe)
+    {
+        let payload = Arc::new(Payload::new(status.encode().into()));
+        link.push(Outgoing { protocol: Protocol::Ipe, code: ipe::STATUS, payload });
+    }
+}
+
+enum WriteError {
+    Stalled,
+    Io,
+}
+
+/// Writes everything, as long as the peer goes on taking some of it.
+async fn write_all<W: AsyncWrite + Unpin>(io: &mut W, mut bytes: &[u8]) -> Result<(), WriteError> {
+    while !bytes.is_empty() {
+        match tokio::time::timeout(WRITE_STALL, io.write(bytes)).await {
+            Err(_) => return Err(WriteError::Stalled),
+            Ok(Ok(0) | Err(_)) => return Err(WriteError::Io),
+            Ok(Ok(written)) => bytes = &bytes[written..],
+        }
+    }
+    Ok(())
+}
