@@ -52,6 +52,9 @@ pub enum BulkError<E: std::error::Error> {
         /// Ours.
         expected: alloy_primitives::B256,
     },
+    /// The system gave no thread.
+    #[error("no thread could be started to prepare blocks; free some processes and try again")]
+    NoThread,
     /// An invalid block, or a failure of the store.
     #[error(transparent)]
     Ledger(#[from] LedgerError),
@@ -97,10 +100,18 @@ impl Ledger {
         std::thread::scope(|scope| {
             let spec = &self.spec;
             let queue = &queue;
+            let mut started = 0;
             for _ in 0..PREPARERS {
-                scope.spawn(move || prepare_all(spec, queue));
+                let thread = std::thread::Builder::new().name("prepare".to_owned());
+                started += usize::from(thread.spawn_scoped(scope, move || prepare_all(spec, queue)).is_ok());
             }
-            scope.spawn(move || feed(source, &jobs, &slots));
+            if started == 0 {
+                return Err(BulkError::NoThread);
+            }
+            let thread = std::thread::Builder::new().name("feed".to_owned());
+            if thread.spawn_scoped(scope, move || feed(source, &jobs, &slots)).is_err() {
+                return Err(BulkError::NoThread);
+            }
             let result = self.consume(&order, now_ms, progress);
             // The feeder then finds nobody waiting and ends, and the preparers after it.
             drop(order);
