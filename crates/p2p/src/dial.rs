@@ -129,6 +129,9 @@ async fn dial_address(shared: &Arc<Shared>, enode: &Enode, address: SocketAddr) 
     match connected {
         Err(_) => failed(Outcome::TimedOut, format!("{address} did not accept in time")),
         Ok(Err(error)) => failed(Outcome::Unreachable, format!("{address}: {error}")),
-        Ok(Ok(stream)) => session::run(Arc::clone(shared), stream, address, Origin::Outbound(enode.id)).await,
+        // A task of its own: whoever stops dialling must not cut the session short without a word to either side.
+        Ok(Ok(stream)) => tokio::spawn(session::run(Arc::clone(shared), stream, address, Origin::Outbound(enode.id)))
+            .await
+            .unwrap_or_else(|error| failed(Outcome::Malformed, format!("the session's task failed: {error}"))),
     }
 }

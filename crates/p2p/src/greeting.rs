@@ -85,6 +85,8 @@ pub(crate) struct Entered {
 impl Drop for Entered {
     fn drop(&mut self) {
         self.shared.registry.leave(self.link.id);
+        // Whatever ended the task, the writer must not live on.
+        self.link.end(None, true);
         self.link.finish();
     }
 }
