@@ -1,2 +1,78 @@
-//! The one binary.
-fn main() {}
+//! `ipe`: a node, a lab network, and the tools around them.
+//!
+//! Exit codes: 0 done, 1 tried and failed, 2 wrong use.
+
+mod blocks;
+mod failure;
+mod flags;
+mod genesis;
+mod key;
+mod lab;
+mod load;
+mod logging;
+mod node;
+mod rpc;
+mod tx;
+
+use clap::{Parser, Subcommand};
+use std::process::ExitCode;
+
+/// A permissioned Ethereum network in one binary: QBFT nodes that drop into a Hyperledger Besu network, and a topology
+/// in which validators talk only to their own institution's boots.
+#[derive(Parser)]
+#[command(name = "ipe", version, max_term_width = 120, subcommand_required = true, arg_required_else_help = true)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Run a node, or prepare its folder.
+    #[command(subcommand)]
+    Node(node::NodeCommand),
+    /// Node keys in Besu's file format.
+    #[command(subcommand)]
+    Key(key::KeyCommand),
+    /// Genesis files in Besu's format.
+    #[command(subcommand)]
+    Genesis(genesis::GenesisCommand),
+    /// Block files: concatenated block RLP, as Besu writes them.
+    #[command(subcommand)]
+    Blocks(blocks::BlocksCommand),
+    /// Questions about a transaction.
+    #[command(subcommand)]
+    Tx(tx::TxCommand),
+    /// Generate load over JSON-RPC, on any Ethereum node.
+    Load(Box<load::LoadArgs>),
+    /// A local network of several institutions, every node a process of its own.
+    #[command(subcommand)]
+    Lab(lab::LabCommand),
+}
+
+fn main() -> ExitCode {
+    // clap ends the process with 2 on wrong use and 0 on --help.
+    let outcome = match Cli::parse().command {
+        Command::Node(command) => node::run(command),
+        Command::Key(command) => key::run(command),
+        Command::Genesis(command) => genesis::run(command),
+        Command::Blocks(command) => blocks::run(command),
+        Command::Tx(command) => tx::run(command),
+        Command::Load(arguments) => load::run(*arguments),
+        Command::Lab(command) => lab::run(command),
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => failure.report(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        super::Cli::command().debug_assert();
+    }
+}

@@ -1,0 +1,46 @@
+//! How a command ends when it does not succeed: a sentence and an exit code.
+
+use std::fmt::Display;
+use std::process::ExitCode;
+
+/// Why a command did not do what was asked.
+#[derive(Debug)]
+pub enum Failure {
+    /// The command line or a settings file is wrong: exit code 2.
+    Usage(String),
+    /// It was tried and failed: exit code 1.
+    Failed(String),
+    /// It failed and has already said so (as JSON, say): exit code 1.
+    Told,
+}
+
+impl Failure {
+    /// Prints the sentence and gives the exit code.
+    pub fn report(self) -> ExitCode {
+        match self {
+            Failure::Usage(message) => {
+                eprintln!("ipe: {message}");
+                ExitCode::from(2)
+            }
+            Failure::Failed(message) => {
+                eprintln!("ipe: {message}");
+                ExitCode::from(1)
+            }
+            Failure::Told => ExitCode::from(1),
+        }
+    }
+
+    /// A failed attempt: what was done, and what came of it.
+    pub fn failed(doing: impl Display, error: impl Display) -> Failure {
+        Failure::Failed(format!("{doing}: {error}"))
+    }
+}
+
+/// The result of a command.
+pub type Outcome = Result<(), Failure>;
+
+impl From<ipe_node::config::ConfigError> for Failure {
+    fn from(error: ipe_node::config::ConfigError) -> Failure {
+        Failure::Usage(error.to_string())
+    }
+}

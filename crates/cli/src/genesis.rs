@@ -1,0 +1,246 @@
+//! `ipe genesis`: building and reading genesis files.
+
+use crate::failure::{Failure, Outcome};
+use alloy_primitives::{Address, U256};
+use clap::{Args, Subcommand};
+use ipe_node::config::{MAX_GENESIS_BYTES, read_text};
+use ipe_provision::duration::parse_ms;
+use ipe_types::Enode;
+use ipe_types::fork::{Activation, Fork};
+use ipe_types::genesis::{Genesis, GenesisAccount, GenesisBuilder};
+use ipe_types::spec::ChainSpec;
+use ipe_types::transition::Selection;
+use serde_json::{Value, json};
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+#[derive(Subcommand)]
+pub enum GenesisCommand {
+    /// Write a genesis file: validators into extra data, boots into config.discovery.bootnodes.
+    Build(Box<BuildArgs>),
+    /// Say what a genesis file means: hash, forks, consensus, warnings about keys without effect.
+    Show {
+        /// Besu's or GoQuorum's genesis file.
+        file: PathBuf,
+        /// Print JSON.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Print the hash of block 0.
+    Hash {
+        /// Besu's or GoQuorum's genesis file.
+        file: PathBuf,
+    },
+}
+
+#[derive(Args)]
+pub struct BuildArgs {
+    /// Address of a validator; repeat or separate by commas.
+    #[arg(long = "validator", value_name = "ADDRESS", value_delimiter = ',')]
+    validators: Vec<String>,
+    /// Contract that names the validators from block 1 on, instead of --validator.
+    #[arg(long, value_name = "ADDRESS", conflicts_with = "validators")]
+    validator_contract: Option<String>,
+    /// Enode URL of a boot; repeat for each.
+    #[arg(long = "bootnode", value_name = "ENODE")]
+    bootnodes: Vec<String>,
+    /// EIP-155 chain id.
+    #[arg(long, default_value_t = 1337)]
+    chain_id: u64,
+    /// Newest fork in force from block 0.
+    #[arg(long, default_value = "cancun")]
+    fork: String,
+    /// Time between blocks: 1s, 250ms.
+    #[arg(long, default_value = "1s")]
+    block_period: String,
+    /// Seconds between empty blocks, 0 = as other blocks.
+    #[arg(long, default_value_t = 0)]
+    empty_block_period: u64,
+    /// Seconds of round 0.
+    #[arg(long, default_value_t = 2)]
+    request_timeout: u64,
+    /// Blocks between epochs.
+    #[arg(long, default_value_t = 30_000)]
+    epoch_length: u64,
+    /// Gas limit of a block.
+    #[arg(long, default_value_t = 100_000_000)]
+    gas_limit: u64,
+    /// Unix seconds of block 0.
+    #[arg(long, default_value_t = 0)]
+    timestamp: u64,
+    /// Base fee 0 for ever; matters from London on.
+    #[arg(long, default_value_t = true, num_args = 0..=1, default_missing_value = "true", action = clap::ArgAction::Set)]
+    zero_base_fee: bool,
+    /// Most bytes of deployed code, 24576 when absent.
+    #[arg(long)]
+    contract_size_limit: Option<u64>,
+    /// Wei per block.
+    #[arg(long, default_value = "0")]
+    block_reward: String,
+    /// Receiver of fees and reward in place of the proposer.
+    #[arg(long, value_name = "ADDRESS")]
+    mining_beneficiary: Option<String>,
+    /// JSON file of accounts, as the alloc of a genesis file.
+    #[arg(long, value_name = "FILE")]
+    alloc: Option<PathBuf>,
+    /// Where to write; standard output when absent. Never overwrites.
+    #[arg(long, short, value_name = "FILE")]
+    out: Option<PathBuf>,
+}
+
+pub fn run(command: GenesisCommand) -> Outcome {
+    match command {
+        GenesisCommand::Build(arguments) => build(*arguments),
+        GenesisCommand::Show { file, json } => show(&file, json),
+        GenesisCommand::Hash { file } => {
+            println!("{}", load(&file)?.genesis_hash());
+            Ok(())
+        }
+    }
+}
+
+/// Reads a genesis file; the error names the file and the key.
+pub fn load(file: &Path) -> Result<ChainSpec, Failure> {
+    let text = read_text(file, MAX_GENESIS_BYTES)?;
+    ChainSpec::parse(&text).map_err(|error| Failure::Usage(format!("{}: {error}", file.display())))
+}
+
+/// Reads a file of accounts.
+pub fn load_alloc(file: &Path) -> Result<BTreeMap<Address, GenesisAccount>, Failure> {
+    let text = read_text(file, MAX_GENESIS_BYTES)?;
+    Genesis::parse_alloc(&text).map_err(|error| Failure::Usage(format!("{}: {error}", file.display())))
+}
+
+fn address(flag: &str, text: &str) -> Result<Address, Failure> {
+    text.trim()
+        .parse()
+        .map_err(|_| Failure::Usage(format!("--{flag}: got {text:?}, expected an address of 0x and 40 hex digits")))
+}
+
+fn build(arguments: BuildArgs) -> Outcome {
+    let wrong = |flag: &str, problem: String| Failure::Usage(format!("--{flag}: {problem}"));
+    for url in &arguments.bootnodes {
+        url.parse::<Enode>().map_err(|error| wrong("bootnode", error.to_string()))?;
+    }
+    let fork = Fork::from_name(&arguments.fork).ok_or_else(|| {
+        let names = Fork::ALL.map(Fork::name).join(", ");
+        wrong("fork", format!("got {:?}, expected one of {names}", arguments.fork))
+    })?;
+    let builder = GenesisBuilder {
+        chain_id: arguments.chain_id,
+        fork,
+        validators: arguments.validators.iter().map(|text| address("validator", text)).collect::<Result<_, _>>()?,
+        validator_contract: arguments
+            .validator_contract
+            .as_deref()
+            .map(|text| address("validator-contract", text))
+            .transpose()?,
+        bootnodes: arguments.bootnodes,
+        period_ms: parse_ms(&arguments.block_period).map_err(|problem| wrong("block-period", problem))?,
+        empty_period_s: arguments.empty_block_period,
+        request_timeout_s: arguments.request_timeout,
+        epoch_length: arguments.epoch_length,
+        gas_limit: arguments.gas_limit,
+        timestamp: arguments.timestamp,
+        zero_base_fee: arguments.zero_base_fee,
+        code_size_limit: arguments.contract_size_limit,
+        block_reward: arguments.block_reward.parse::<U256>().map_err(|_| {
+            wrong("block-reward", format!("got {:?}, expected wei, decimal or 0x hex", arguments.block_reward))
+        })?,
+        beneficiary: arguments
+            .mining_beneficiary
+            .as_deref()
+            .map(|text| address("mining-beneficiary", text))
+            .transpose()?,
+        alloc: match &arguments.alloc {
+            Some(file) => load_alloc(file)?,
+            None => BTreeMap::new(),
+        },
+    };
+    let text = builder.to_json().map_err(|error| Failure::Usage(format!("genesis build: {error}")))?;
+    match arguments.out {
+        None => println!("{text}"),
+        Some(path) => {
+            let mut file = std::fs::OpenOptions::new()
+                .write(true)
+                .create_new(true)
+                .open(&path)
+                .map_err(|error| Failure::failed(format!("could not write {}", path.display()), error))?;
+            std::io::Write::write_all(&mut file, text.as_bytes())
+                .map_err(|error| Failure::failed(format!("could not write {}", path.display()), error))?;
+            println!("{} {}", load(&path)?.genesis_hash(), path.display());
+        }
+    }
+    Ok(())
+}
+
+fn describe(spec: &ChainSpec) -> Value {
+    let genesis = spec.genesis();
+    let when = |at: Activation| match at {
+        Activation::Block(number) => json!({ "block": number }),
+        Activation::Time(time) => json!({ "time": time }),
+    };
+    let consensus: Vec<Value> = spec
+        .qbft()
+        .entries()
+        .iter()
+        .map(|(at, params)| {
+            json!({
+                "from": when(*at),
+                "blockPeriodMs": params.period_ms,
+                "emptyBlockPeriodMs": params.empty_period_ms,
+                "requestTimeoutMs": params.request_timeout_ms,
+                "epochLength": params.epoch_length,
+                "blockReward": params.block_reward,
+                "beneficiary": params.beneficiary,
+                "validators": match params.selection {
+                    Selection::Header => json!("header votes"),
+                    Selection::Contract(address) => json!({ "contract": address }),
+                },
+            })
+        })
+        .collect();
+    let validators = ipe_types::ExtraData::decode(&genesis.extra_data).map(|extra| extra.validators).unwrap_or_default();
+    json!({
+        "hash": spec.genesis_hash(),
+        "stateRoot": spec.genesis_header().state_root,
+        "chainId": spec.chain_id(),
+        "forkId": format!("0x{:08x}", u32::from_be_bytes(spec.fork_id(0, genesis.timestamp).hash)),
+        "fork": spec.fork_at(0, genesis.timestamp).name(),
+        "forks": genesis.forks.points().iter().map(|point| json!({ "key": point.key, "from": when(point.at) })).collect::<Vec<_>>(),
+        "gasLimit": genesis.gas_limit,
+        "codeSizeLimit": spec.code_size_limit(0),
+        "baseFee": format!("{:?}", spec.base_fee_policy()).to_lowercase(),
+        "validators": validators,
+        "consensus": consensus,
+        "bootnodes": genesis.bootnodes,
+        "accounts": genesis.alloc.len(),
+        "warnings": spec.warnings(),
+    })
+}
+
+fn show(file: &Path, as_json: bool) -> Outcome {
+    let told = describe(&load(file)?);
+    if as_json {
+        println!("{told:#}");
+        return Ok(());
+    }
+    if let Value::Object(fields) = &told {
+        for (key, value) in fields {
+            match value {
+                Value::Array(items) if !items.is_empty() => {
+                    println!("{key}:");
+                    for item in items {
+                        println!("  {}", plain(item));
+                    }
+                }
+                other => println!("{key}: {}", plain(other)),
+            }
+        }
+    }
+    Ok(())
+}
+
+fn plain(value: &Value) -> String {
+    value.as_str().map_or_else(|| value.to_string(), str::to_owned)
+}

@@ -1,0 +1,133 @@
+//! `ipe node`: running one node, and preparing its folder.
+
+use crate::failure::{Failure, Outcome};
+use crate::flags::NodeFlags;
+use crate::logging;
+use clap::{Args, Subcommand};
+use ipe_node::NodeConfig;
+use ipe_node::config::OPTIONS;
+use ipe_node::key_file;
+use ipe_types::Enode;
+use ipe_types::spec::ChainSpec;
+use std::fmt::Write;
+use std::path::{Path, PathBuf};
+
+#[derive(Subcommand)]
+pub enum NodeCommand {
+    /// Run a node until it is interrupted.
+    Run(NodeFlags),
+    /// Make a node's folder: key, and a configuration file with every setting explained.
+    Init(InitArgs),
+}
+
+#[derive(Args)]
+pub struct InitArgs {
+    #[command(flatten)]
+    flags: NodeFlags,
+}
+
+pub fn run(command: NodeCommand) -> Outcome {
+    match command {
+        NodeCommand::Run(flags) => run_node(flags),
+        NodeCommand::Init(arguments) => init(arguments),
+    }
+}
+
+/// The async runtime of short commands.
+pub fn runtime() -> Result<tokio::runtime::Runtime, Failure> {
+    tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()
+        .map_err(|error| Failure::failed("could not start the async runtime", error))
+}
+
+fn run_node(flags: NodeFlags) -> Outcome {
+    let config = flags.resolve()?;
+    let log_level = logging::start(&config.log_level, config.log_format)?;
+    runtime()?.block_on(async {
+        let shutdown = interrupted()?;
+        ipe_node::run(config, shutdown, log_level).await.map_err(|error| Failure::Failed(error.to_string()))
+    })
+}
+
+/// Ends when the process is told to end: Ctrl-C or SIGTERM.
+pub fn interrupted() -> Result<impl Future<Output = ()> + Send + 'static, Failure> {
+    use tokio::signal::unix::{SignalKind, signal};
+    let listen = |kind| signal(kind).map_err(|error| Failure::failed("could not listen for signals", error));
+    let mut terminate = listen(SignalKind::terminate())?;
+    let mut interrupt = listen(SignalKind::interrupt())?;
+    Ok(async move {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+    })
+}
+
+fn init(arguments: InitArgs) -> Outcome {
+    let file = arguments.flags.config.clone();
+    let given = arguments.flags.given.clone();
+    // A configuration file that is still to be written is not read.
+    let exists = file.as_deref().is_some_and(Path::exists);
+    let flags = if exists { arguments.flags } else { NodeFlags { config: None, ..arguments.flags } };
+    let config = flags.resolve()?;
+    std::fs::create_dir_all(&config.data_dir)
+        .map_err(|error| Failure::failed(format!("could not make {}", config.data_dir.display()), error))?;
+    let (key, made) = key_file::load_or_create(&config.key_path())?;
+    let enode = Enode {
+        id: key.node_id(),
+        hosts: config.p2p_host.clone(),
+        tcp: if config.listens() { config.p2p_port } else { 0 },
+        udp: (config.listens() && config.discovery).then_some(config.p2p_port),
+    };
+    println!("{} key      {}", if made { "new" } else { "existing" }, config.key_path().display());
+    println!("address      {}", key.address());
+    println!("node id      {}", key.node_id());
+    println!("enode        {enode}");
+    if config.genesis.is_some() {
+        let (path, text) = config.load_genesis()?;
+        let spec = ChainSpec::parse(&text).map_err(|error| Failure::Usage(format!("{}: {error}", path.display())))?;
+        println!("genesis      {} {}", spec.genesis_hash(), path.display());
+        for warning in spec.warnings() {
+            println!("warning      {}: {warning}", path.display());
+        }
+    }
+    if !exists {
+        let path = file.unwrap_or_else(|| config.data_dir.join("node.toml"));
+        write_template(&path, &config, &given)?;
+        println!("settings     {}", path.display());
+    }
+    Ok(())
+}
+
+/// Writes every setting: the given ones in force, the rest as comments with their defaults.
+fn write_template(path: &PathBuf, config: &NodeConfig, given: &[(&'static str, Vec<String>)]) -> Outcome {
+    let failed = |error: std::io::Error| Failure::failed(format!("could not write {}", path.display()), error);
+    let mut text = String::from("# Settings of an ipe node. Flags win over IPE_ variables, these over this file.\n");
+    for spec in OPTIONS {
+        // Writing to a String cannot fail.
+        let _ = write!(text, "\n# {}", spec.help);
+        if !spec.default.is_empty() {
+            let _ = write!(text, " [default: {}]", spec.default);
+        }
+        let _ = match given.iter().find(|(key, _)| *key == spec.key) {
+            Some((_, texts)) if ["data-dir", "genesis", "key-file", "members", "static-nodes-file"].contains(&spec.key) => {
+                let path = std::path::absolute(texts.last().map_or("", String::as_str)).map_err(failed)?;
+                writeln!(text, "\n{} = {}", spec.key, toml::Value::from(path.display().to_string()))
+            }
+            Some((_, texts)) => match spec.kind {
+                ipe_node::config::OptionKind::List => writeln!(text, "\n{} = {}", spec.key, toml::Value::from(texts.clone())),
+                _ => writeln!(text, "\n{} = {}", spec.key, toml::Value::from(texts.last().cloned().unwrap_or_default())),
+            },
+            None if spec.key == "data-dir" => {
+                let path = std::path::absolute(&config.data_dir).map_err(failed)?;
+                writeln!(text, "\n{} = {}", spec.key, toml::Value::from(path.display().to_string()))
+            }
+            None => writeln!(text, "\n#{} = ", spec.key),
+        };
+    }
+    let mut file =
+        std::fs::OpenOptions::new().write(true).create_new(true).open(path).map_err(failed)?;
+    std::io::Write::write_all(&mut file, text.as_bytes()).map_err(failed)
+}

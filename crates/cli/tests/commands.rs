@@ -1,0 +1,238 @@
+//! Commands without a network: what they print, what they refuse and with which words.
+#![allow(clippy::panic, clippy::unwrap_used, missing_docs)]
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+
+use serde_json::Value;
+use tempfile::TempDir;
+
+fn ipe(arguments: &[&str]) -> Output {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_ipe"));
+    for (name, _) in std::env::vars_os() {
+        if name.to_string_lossy().starts_with("IPE_") {
+            command.env_remove(name);
+        }
+    }
+    command.args(arguments).stdin(Stdio::null()).output().expect("the ipe executable starts")
+}
+
+fn stdout(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stdout).into_owned()
+}
+
+fn stderr(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stderr).into_owned()
+}
+
+fn ok(arguments: &[&str]) -> String {
+    let output = ipe(arguments);
+    assert!(output.status.success(), "ipe {}: {}", arguments.join(" "), stderr(&output));
+    stdout(&output)
+}
+
+/// Insists on an exit code and on words in the message; a panic never passes.
+fn refused(arguments: &[&str], code: i32, words: &[&str]) {
+    let output = ipe(arguments);
+    let said = stderr(&output);
+    assert!(!said.contains("panicked"), "ipe {}: {said}", arguments.join(" "));
+    assert_eq!(output.status.code(), Some(code), "ipe {}: {said}", arguments.join(" "));
+    for word in words {
+        assert!(said.contains(word), "ipe {}\nlacks {word:?} in\n{said}", arguments.join(" "));
+    }
+}
+
+fn text(path: &Path) -> &str {
+    path.to_str().expect("a temporary path is text")
+}
+
+fn recorded(folder: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../../fixtures").join(folder)
+}
+
+#[test]
+fn a_key_is_made_once_and_shown_without_its_secret() {
+    let folder = TempDir::new().unwrap();
+    let file = folder.path().join("key");
+    let made: Value = serde_json::from_str(&ok(&["key", "new", text(&file), "--json"])).unwrap();
+    let shown: Value =
+        serde_json::from_str(&ok(&["key", "show", text(&file), "--json", "--host", "no.example,10.0.0.1", "--port", "5"]))
+            .unwrap();
+    assert_eq!(made["address"], shown["address"]);
+    assert!(shown["enode"].as_str().unwrap().ends_with("@no.example,10.0.0.1:5"), "{shown}");
+    let secret = std::fs::read_to_string(&file).unwrap();
+    assert!(!ok(&["key", "show", text(&file)]).contains(secret.trim_start_matches("0x")));
+    refused(&["key", "new", text(&file)], 2, &["could not write", "key"]);
+    std::fs::write(&file, "0x12").unwrap();
+    refused(&["key", "show", text(&file)], 2, &["key", "64 hex digits"]);
+    refused(&["key", "show", text(&folder.path().join("none"))], 2, &["could not read", "none"]);
+}
+
+#[test]
+fn a_genesis_is_built_and_read_back() {
+    let folder = TempDir::new().unwrap();
+    let file = folder.path().join("genesis.json");
+    let validator = "0x00000000000000000000000000000000000000a1";
+    let boot = format!("enode://{}@boot.example:30303", "ab".repeat(64));
+    let line = ok(&[
+        "genesis", "build", "--validator", validator, "--bootnode", &boot, "--block-period", "250ms", "--chain-id", "77",
+        "--out", text(&file),
+    ]);
+    let hash = ok(&["genesis", "hash", text(&file)]);
+    assert!(line.starts_with(hash.trim()), "{line}");
+    let shown: Value = serde_json::from_str(&ok(&["genesis", "show", text(&file), "--json"])).unwrap();
+    assert_eq!(shown["chainId"], 77);
+    assert_eq!(shown["consensus"][0]["blockPeriodMs"], 250);
+    assert_eq!(shown["bootnodes"][0], Value::from(boot));
+    assert_eq!(shown["validators"][0].as_str().unwrap().to_lowercase(), validator);
+    assert_eq!(shown["warnings"].as_array().map(Vec::len), Some(0));
+    ok(&["genesis", "show", text(&file)]);
+    refused(&["genesis", "build", "--validator", validator, "--out", text(&file)], 1, &["could not write", "genesis.json"]);
+    refused(&["genesis", "build"], 2, &["validators", "at least one"]);
+    refused(&["genesis", "build", "--validator", "0x12"], 2, &["--validator", "0x12", "40 hex"]);
+    refused(&["genesis", "build", "--validator", validator, "--fork", "x"], 2, &["--fork", "osaka"]);
+    refused(&["genesis", "build", "--validator", validator, "--block-period", "x"], 2, &["--block-period", "250ms"]);
+    refused(&["genesis", "build", "--validator", validator, "--bootnode", "x"], 2, &["--bootnode", "enode://"]);
+    refused(&["genesis", "build", "--validator", validator, "--epoch-length", "0"], 2, &["epochlength", "above 0"]);
+    let alloc = folder.path().join("alloc.json");
+    std::fs::write(&alloc, r#"{"alloc": {"12": {}}}"#).unwrap();
+    refused(
+        &["genesis", "build", "--validator", validator, "--alloc", text(&alloc)],
+        2,
+        &["alloc.json", "alloc.12", "40 hex digits"],
+    );
+    std::fs::write(&file, r#"{"config": {"qbft": {"blockperiodseconds": -1}}, "gasLimit": 5000, "difficulty": "1"}"#).unwrap();
+    refused(&["genesis", "hash", text(&file)], 2, &["genesis.json", "config.qbft.blockperiodseconds", "-1"]);
+}
+
+#[test]
+fn bad_settings_name_their_place() {
+    let folder = TempDir::new().unwrap();
+    let file = folder.path().join("node.toml");
+    for (content, words) in [
+        ("p2p-prt = 1\n", vec!["node.toml", "p2p-prt", "p2p-port"]),
+        ("p2p-port = 99999\n", vec!["node.toml", "p2p-port", "99999", "65535"]),
+        ("role = \n", vec!["node.toml", "not TOML"]),
+        ("logging = \"a=b=c\"\n", vec!["logging", "a=b=c"]),
+    ] {
+        std::fs::write(&file, content).unwrap();
+        refused(&["node", "run", "--config", text(&file)], 2, &words);
+    }
+    refused(&["node", "run", "--config", text(&folder.path().join("none.toml"))], 2, &["none.toml", "could not read"]);
+    refused(&["node", "run", "--p2p-port", "x"], 2, &["p2p-port on the command line", "x"]);
+    refused(&["node", "run", "--no-such-flag"], 2, &["--no-such-flag"]);
+    refused(&["tx", "why", "0x12"], 2, &["0x12", "64 hex digits"]);
+    refused(&["tx", "why", &format!("0x{}", "ab".repeat(32)), "--rpc", "http://127.0.0.1:1"], 1, &["http://127.0.0.1:1"]);
+    refused(&["load", "dance"], 2, &["dance", "transfer, erc20, store or deploy"]);
+}
+
+#[test]
+fn a_node_refuses_bad_files_with_their_names() {
+    let folder = TempDir::new().unwrap();
+    let data = folder.path().join("data");
+    let genesis = folder.path().join("genesis.json");
+    let run = |more: &[&str], words: &[&str]| {
+        let mut arguments = vec!["node", "run", "--data-dir", text(&data), "--p2p-port", "0", "--rpc-http-port", "0"];
+        arguments.extend_from_slice(more);
+        let output = ipe(&arguments);
+        let said = stderr(&output) + &stdout(&output);
+        assert!(!output.status.success() && !said.contains("panicked"), "{said}");
+        for word in words {
+            assert!(said.contains(word), "{arguments:?} lacks {word:?} in\n{said}");
+        }
+    };
+    run(&[], &["genesis is not set", "IPE_GENESIS"]);
+    run(&["--genesis", text(&folder.path().join("none.json"))], &["none.json"]);
+    std::fs::write(&genesis, "{}").unwrap();
+    run(&["--genesis", text(&genesis)], &["genesis.json", "config is missing"]);
+    std::fs::copy(recorded("besu-25.5.0-header-votes").join("genesis.json"), &genesis).unwrap();
+    let key = folder.path().join("key");
+    std::fs::write(&key, "hello").unwrap();
+    run(&["--genesis", text(&genesis), "--key-file", text(&key)], &["key", "64 hex digits"]);
+    let members = folder.path().join("network.json");
+    std::fs::write(&members, "{\"nodes\": 1}").unwrap();
+    run(&["--genesis", text(&genesis), "--members", text(&members)], &["network.json", "expected"]);
+}
+
+#[test]
+fn init_writes_a_file_that_a_node_reads() {
+    let folder = TempDir::new().unwrap();
+    let data = folder.path().join("data");
+    let genesis = recorded("besu-25.5.0-header-votes").join("genesis.json");
+    let said =
+        ok(&["node", "init", "--data-dir", text(&data), "--genesis", text(&genesis), "--role", "writer", "--rpc-http-api", "ETH,QBFT"]);
+    assert!(said.contains("enode://") && said.contains("0xce6c172d"), "{said}");
+    let settings = std::fs::read_to_string(data.join("node.toml")).unwrap();
+    let table: toml::Table = settings.parse().unwrap();
+    assert_eq!(table["role"].as_str(), Some("writer"));
+    // The written file is read without complaint, and the second time nothing is made anew.
+    let again = ok(&["node", "init", "--config", text(&data.join("node.toml"))]);
+    assert!(again.contains("existing key"), "{again}");
+}
+
+#[test]
+fn recorded_chains_are_imported_and_exported() {
+    for name in ["besu-25.5.0-header-votes", "besu-26.8.0-execution-osaka", "quorum-24.4.1-header-votes"] {
+        let from = recorded(name);
+        let folder = TempDir::new().unwrap();
+        let data = folder.path().join("data");
+        let lines = std::fs::read_to_string(from.join("blocks.jsonl")).unwrap();
+        let last: Value = serde_json::from_str(lines.lines().last().unwrap()).unwrap();
+        let genesis = from.join("genesis.json");
+        let place = ["--genesis", text(&genesis), "--data-dir", text(&data), "--json"];
+        let blocks = from.join("blocks.rlp");
+
+        // Half of it, then all of it: the second import goes on where the first ended.
+        let all = std::fs::read(&blocks).unwrap();
+        let half = folder.path().join("half.rlp");
+        std::fs::write(&half, &all[..all.len() / 2]).unwrap();
+        let output = ipe(&[&["blocks", "import", text(&half)], &place[..]].concat());
+        assert_eq!(output.status.code(), Some(1), "{name}: a block cut off: {}", stderr(&output));
+        let first: Value = serde_json::from_str(&stdout(&output)).unwrap();
+        assert!(first["error"].as_str().unwrap().contains("cut off"), "{first}");
+        let told: Value = serde_json::from_str(&ok(&[&["blocks", "import", text(&blocks)], &place[..]].concat())).unwrap();
+        assert_eq!(told["skipped"], first["number"], "{name}");
+        assert_eq!((&told["number"], &told["hash"]), (&last["number"], &last["hash"]), "{name}");
+        assert_eq!(told["stateRoot"], last["stateRoot"], "{name}");
+
+        let exported = folder.path().join("exported.rlp");
+        ok(&[&["blocks", "export", text(&exported)], &place[..]].concat());
+        assert!(std::fs::read(&exported).unwrap() == all, "{name}: what is exported is what was imported");
+        refused(&[&["blocks", "export", text(&exported)], &place[..]].concat(), 1, &["could not write"]);
+        refused(
+            &[&["blocks", "export", text(&folder.path().join("x")), "--to", "99999"], &place[..]].concat(),
+            2,
+            &["--to 99999", "expected a range"],
+        );
+    }
+}
+
+#[test]
+fn an_import_ends_at_the_first_bad_block_and_keeps_the_rest() {
+    let from = recorded("besu-25.5.0-header-votes");
+    let folder = TempDir::new().unwrap();
+    let data = folder.path().join("data");
+    let genesis = from.join("genesis.json");
+    let place = ["--genesis", text(&genesis), "--data-dir", text(&data)];
+    let mut all = std::fs::read(from.join("blocks.rlp")).unwrap();
+    // A byte of the last block's state root: the last block is within the last kilobytes.
+    let lines = std::fs::read_to_string(from.join("blocks.jsonl")).unwrap();
+    let last: Value = serde_json::from_str(lines.lines().last().unwrap()).unwrap();
+    let root = hex::decode(&last["stateRoot"].as_str().unwrap()[2..]).unwrap();
+    let at = all.windows(32).rposition(|window| window == root).expect("the last state root is in the file");
+    all[at] ^= 1;
+    let bad = folder.path().join("bad.rlp");
+    std::fs::write(&bad, &all).unwrap();
+    let output = ipe(&[&["blocks", "import", text(&bad), "--json"], &place[..]].concat());
+    assert_eq!(output.status.code(), Some(1));
+    let told: Value = serde_json::from_str(&stdout(&output)).unwrap();
+    assert_eq!(told["number"].as_u64(), last["number"].as_u64().map(|number| number - 1), "{told}");
+    assert!(told["rule"].is_string(), "{told}");
+    refused(
+        &[&["blocks", "import", text(&bad)], &place[..]].concat(),
+        1,
+        &["bad.rlp", &format!("block {}", last["number"])],
+    );
+    let other = recorded("besu-26.8.0-header-votes").join("genesis.json");
+    refused(&["blocks", "import", text(&bad), "--genesis", text(&other), "--data-dir", text(&data)], 1, &["genesis"]);
+}
