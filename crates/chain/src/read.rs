@@ -340,6 +340,17 @@ impl Ledger {
         self.validators_for(number.saturating_add(1))
     }
 
+    /// What a validator contract answers on the state of block `number`; `None` when there is no such block.
+    ///
+    /// # Errors
+    /// As [`Ledger::validators_for`].
+    pub fn ask_validators(&self, number: u64, contract: Address) -> Result<Option<ValidatorSet>, ValidatorsError> {
+        match self.header(number)? {
+            Some(header) => Ok(Some(self.ask(&header, contract)?)),
+            None => Ok(None),
+        }
+    }
+
     fn ask(&self, parent: &Header, contract: Address) -> Result<ValidatorSet, ValidatorsError> {
         let state = self.state.at(parent.number).map_err(LedgerError::from)?;
         let hashes = |number| hash_at(&*self.store, number);
