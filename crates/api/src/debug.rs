@@ -91,7 +91,7 @@ fn traced(
     }
     match tracer {
         Tracer::Struct(options) => {
-            let mut logger = StructLogger::new(api.settings.release, options, room);
+            let mut logger = StructLogger::new(api.settings.release, env.fork >= ipe_types::fork::Fork::Paris, options, room);
             let simulated = watched(db, env, tx, deadline, &mut logger)?;
             let result = &simulated.result;
             let text = logger.finish(result.tx_gas_used(), !result.is_success(), &output(result))?;

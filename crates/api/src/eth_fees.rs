@@ -9,6 +9,7 @@ use alloy_eips::eip4844::BLOB_TX_MIN_BLOB_GASPRICE;
 use alloy_eips::eip7840::BlobParams;
 use alloy_primitives::{U256, U64};
 use ipe_types::fork::Fork;
+use ipe_types::genesis::BaseFeePolicy;
 use ipe_types::Header;
 use serde::Serialize;
 
@@ -38,7 +39,7 @@ pub(crate) fn base_fee(api: &Api, _: &Params<'_>) -> Answer {
 }
 
 /// Prices (or, from London on, tips) of the transactions in the newest blocks, sorted.
-fn sample(api: &Api, of: impl Fn(&ipe_types::Transaction, &Header) -> u128) -> Result<Vec<u128>, RpcError> {
+fn sample(api: &Api, of: impl Fn(&ipe_types::Transaction, &Header) -> Option<u128>) -> Result<Vec<u128>, RpcError> {
     let head = api.backend.ledger.head().number;
     let mut prices = Vec::new();
     for number in head.saturating_sub(SAMPLE_BLOCKS - 1)..=head {
@@ -48,7 +49,7 @@ fn sample(api: &Api, of: impl Fn(&ipe_types::Transaction, &Header) -> u128) -> R
             continue;
         }
         if let Some(block) = api.backend.ledger.block(number)? {
-            prices.extend(block.body.transactions.iter().map(|tx| of(tx, &header)));
+            prices.extend(block.body.transactions.iter().filter_map(|tx| of(tx, &header)));
         }
     }
     prices.sort_unstable();
@@ -57,7 +58,7 @@ fn sample(api: &Api, of: impl Fn(&ipe_types::Transaction, &Header) -> u128) -> R
 
 pub(crate) fn gas_price(api: &Api, _: &Params<'_>) -> Answer {
     let floor = api.settings.min_gas_price;
-    let prices = sample(api, |tx, header| tx.effective_gas_price(header.base_fee_per_gas))?;
+    let prices = sample(api, |tx, header| Some(tx.effective_gas_price(header.base_fee_per_gas)))?;
     let median = prices.get(prices.len() * PERCENTILE / 100).copied().unwrap_or(floor);
     let least = floor.max(next_base_fee(api).map_or(0, u128::from));
     json(&U256::from(median.min(MAX_PRICE.max(least)).max(least)), 128)
@@ -67,9 +68,10 @@ pub(crate) fn max_priority_fee(api: &Api, _: &Params<'_>) -> Answer {
     if next_base_fee(api).is_none() {
         return Ok(b"\"0x0\"".to_vec());
     }
-    let tips = sample(api, |tx, header| tx.effective_tip_per_gas(header.base_fee_per_gas.unwrap_or(0)).unwrap_or(0))?;
-    let median = tips.get(tips.len() * PERCENTILE / 100).copied().unwrap_or(1);
-    json(&U256::from(median.clamp(1, MAX_PRICE)), 128)
+    // Only transactions that name a tip tell what tips are usual.
+    let tips = sample(api, |tx, _| tx.max_priority_fee_per_gas())?;
+    let median = tips.get(tips.len() * PERCENTILE / 100).copied().unwrap_or(0);
+    json(&U256::from(median.min(MAX_PRICE)), 128)
 }
 
 fn blob_params(fork: Fork) -> BlobParams {
@@ -82,8 +84,11 @@ fn blob_params(fork: Fork) -> BlobParams {
 
 /// Blob base fee of a block; zero before Cancun.
 fn blob_fee(api: &Api, header: &Header) -> u128 {
-    let fork = api.backend.ledger.spec().fork_at(header.number, header.timestamp);
+    let spec = api.backend.ledger.spec();
+    let fork = spec.fork_at(header.number, header.timestamp);
     match header.excess_blob_gas {
+        // Where fees are switched off, blobs are free too.
+        Some(_) if spec.base_fee_policy() == BaseFeePolicy::Zero => 0,
         Some(excess) if fork >= Fork::Cancun => blob_params(fork).calc_blob_fee(excess).max(BLOB_TX_MIN_BLOB_GASPRICE),
         _ => 0,
     }
@@ -148,7 +153,9 @@ pub(crate) fn fee_history(api: &Api, params: &Params<'_>) -> Answer {
             let floor = u64::try_from(api.settings.min_gas_price).unwrap_or(u64::MAX);
             let next = spec.next_base_fee(&header, header.timestamp.saturating_add(1), floor);
             out.base_fee_per_gas.push(U64::from(next.unwrap_or(0)));
-            out.base_fee_per_blob_gas.push(U256::from(next_blob_fee(&header, fork)));
+            let free = spec.base_fee_policy() == BaseFeePolicy::Zero;
+            let next = if free { 0 } else { next_blob_fee(&header, fork) };
+            out.base_fee_per_blob_gas.push(U256::from(next));
         }
     }
     json(&out, api.settings.response_limit)

@@ -157,7 +157,7 @@ fn answer(api: &Api, filter: &LogFilter) -> Answer {
         return if api.besu26() { Err(RpcError::INVALID_PARAMS) } else { Ok(b"[]".to_vec()) };
     }
     if from > head {
-        return if api.besu26() { Err(RpcError::INVALID_PARAMS) } else { Ok(b"[]".to_vec()) };
+        return Ok(b"[]".to_vec());
     }
     json(&search(api, filter, from, to)?, api.settings.response_limit)
 }

@@ -9,7 +9,7 @@ use crate::params::Params;
 use alloy_eips::eip2718::Decodable2718;
 use alloy_primitives::hex;
 use ipe_chain::Candidate;
-use ipe_engine::pool::{Offer, Origin, Refusal, SenderState};
+use ipe_engine::pool::{Offer, Origin, Refusal};
 use ipe_engine::Control;
 use ipe_types::Transaction;
 use std::sync::Arc;
@@ -33,7 +33,7 @@ pub(crate) fn send_raw(api: &Api, params: &Params<'_>) -> Result<Vec<u8>, RpcErr
     let rules = *api.backend.pool.lock().rules();
     let hash = candidate.hash;
     let offer = Offer::check(candidate.clone(), Origin::Local, &rules).map_err(refused)?;
-    let state = sender_state(api, &candidate)?;
+    let state = ipe_engine::admit::sender_state(&api.backend.ledger, candidate.sender);
     let now = Api::now_ms();
     // A name of its own: the lock must be free before the node is told.
     let added = api.backend.pool.lock().add(now, offer, &state);
@@ -66,24 +66,6 @@ fn decode(api: &Api, params: &Params<'_>) -> Result<Arc<Candidate>, RpcError> {
         return Err(RpcError::INVALID_PARAMS);
     }
     Candidate::recover(tx).map(Arc::new).map_err(|_| refused(Refusal::Signature))
-}
-
-fn sender_state(api: &Api, candidate: &Candidate) -> Result<SenderState, RpcError> {
-    let state = api.head_state();
-    let account = state.account(candidate.sender).map_err(RpcError::internal)?;
-    Ok(match account {
-        None => SenderState::default(),
-        Some(account) => SenderState {
-            nonce: account.nonce,
-            balance: account.balance,
-            has_code: !account.code_hash.is_zero()
-                && account.code_hash != alloy_primitives::KECCAK256_EMPTY
-                && !state
-                    .code(account.code_hash)
-                    .map_err(RpcError::internal)?
-                    .is_some_and(|code| code.is_eip7702()),
-        },
-    })
 }
 
 /// A refusal with its code and words.

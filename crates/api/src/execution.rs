@@ -337,6 +337,11 @@ impl<C, I: InterpreterTypes> Inspector<C, I> for Watch {
 
 /// Why a simulated transaction could not start, in Besu's codes and words.
 pub(crate) fn not_executed(error: SimulateError) -> RpcError {
+    refused(error, None)
+}
+
+/// As [`not_executed`]; from Besu 26 on, the sender who cannot pay is named.
+pub(crate) fn refused(error: SimulateError, sender: Option<Address>) -> RpcError {
     let invalid = match error {
         SimulateError::Invalid(invalid) => invalid,
         other => return RpcError::internal(other),
@@ -345,8 +350,10 @@ pub(crate) fn not_executed(error: SimulateError) -> RpcError {
         InvalidTransaction::LackOfFundForMaxFee { fee, balance } => RpcError::said(
             -32004,
             format!(
-                "Upfront cost exceeds account balance (transaction up-front cost {:#x} exceeds transaction sender account balance {:#x})",
-                *fee, *balance
+                "Upfront cost exceeds account balance (transaction up-front cost {:#x} exceeds transaction sender account balance {:#x}{})",
+                *fee,
+                *balance,
+                sender.map(|s| format!(" for sender {s:#x}")).unwrap_or_default(),
             ),
         ),
         InvalidTransaction::OverflowPaymentInTransaction => RpcError::new(-32004, "Upfront cost exceeds account balance"),
@@ -419,13 +426,15 @@ pub(crate) fn reason(output: &[u8]) -> Option<String> {
 
 /// Runs a call on a database and gives its result with the last instruction.
 pub(crate) fn run(
+    api: &Api,
     db: &mut SimDb,
     env: &Env,
     tx: TxEnv,
     deadline: Instant,
 ) -> Result<(ExecutionResult, u8), RpcError> {
     let mut watch = Watch::until(deadline);
-    let simulated = ipe_chain::simulate(db, env, tx, &mut watch).map_err(not_executed)?;
+    let sender = api.besu26().then_some(tx.caller);
+    let simulated = ipe_chain::simulate(db, env, tx, &mut watch).map_err(|e| refused(e, sender))?;
     watch.in_time()?;
     Ok((simulated.result, watch.last()))
 }

@@ -16,6 +16,7 @@
 //! Shapes, codes and texts are Hyperledger Besu's, of the release chosen by [`Settings::release`].
 
 pub mod backend;
+pub mod conformance;
 pub mod error;
 pub mod params;
 pub mod server;

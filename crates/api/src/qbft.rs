@@ -36,17 +36,37 @@ fn validators(api: &Api, number: Option<u64>) -> Answer {
     json(&set.map(|set| set.iter().copied().collect::<Vec<Address>>()), api.settings.response_limit)
 }
 
+/// Who Besu names for a block: in contract mode the contract's list on the state *after* the block, else the header's.
+fn validators_of(api: &Api, number: u64) -> Answer {
+    let header = api.header(number)?;
+    let ledger = &api.backend.ledger;
+    let Selection::Contract(contract) = ledger.spec().qbft_at(number, header.timestamp).selection else {
+        return validators(api, Some(number));
+    };
+    if number == 0 {
+        return validators(api, Some(number));
+    }
+    let set = ledger.ask_validators(number, contract)?;
+    json(&set.map(|set| set.iter().copied().collect::<Vec<Address>>()), api.settings.response_limit)
+}
+
 pub(crate) fn validators_by_number(api: &Api, params: &Params<'_>) -> Answer {
     let tag = params.block(0, &RpcError::BLOCK_NUMBER)?;
     if tag == BlockTag::Pending {
         return validators(api, Some(api.backend.ledger.head().number + 1));
     }
-    validators(api, api.number(tag)?)
+    match api.number(tag)? {
+        Some(number) => validators_of(api, number),
+        None => Ok(b"null".to_vec()),
+    }
 }
 
 pub(crate) fn validators_by_hash(api: &Api, params: &Params<'_>) -> Answer {
     let hash = params.hash(0, &RpcError::BLOCK_HASH)?;
-    validators(api, api.backend.ledger.number_of(&hash)?)
+    match api.backend.ledger.number_of(&hash)? {
+        Some(number) => validators_of(api, number),
+        None => Ok(b"null".to_vec()),
+    }
 }
 
 fn vote(api: &Api, make: impl FnOnce(ipe_engine::Reply<Result<(), VoteError>>) -> VoteControl) -> Answer {

@@ -49,12 +49,14 @@ pub(crate) struct StructLogger {
     full: bool,
     out: Vec<u8>,
     step: Step,
-    depth: u64,
-    frames: Vec<usize>,
-    /// What the frames still open have written, to be undone when one of them fails.
-    writes: Vec<(Address, U256, Option<U256>)>,
-    current: HashMap<Address, BTreeMap<U256, U256>>,
+    /// The instruction set calls 0x44 PREVRANDAO.
+    merged: bool,
+    /// What each open frame has written. A frame does not show what its caller wrote before; when it succeeds, its caller
+    /// shows what it wrote.
+    frames: Vec<Writes>,
 }
+
+type Writes = HashMap<Address, BTreeMap<U256, U256>>;
 
 #[derive(Default)]
 struct Step {
@@ -62,12 +64,35 @@ struct Step {
     op: u8,
     gas: u64,
     stack: Vec<U256>,
+    memory: usize,
     address: Address,
     open: bool,
 }
 
+impl Step {
+    /// What the instruction would have cost when the gas did not suffice, for those whose price depends on operands.
+    fn wanted(&self) -> Option<u64> {
+        match self.op {
+            opcode::SSTORE if self.gas <= STIPEND => Some(STIPEND),
+            op @ opcode::LOG0..=opcode::LOG4 => {
+                let at = self.stack.len();
+                let offset = u64::try_from(*self.stack.get(at.checked_sub(1)?)?).ok()?;
+                let size = u64::try_from(*self.stack.get(at.checked_sub(2)?)?).ok()?;
+                let words = |bytes: u64| bytes.div_ceil(32);
+                let price = |words: u64| words.checked_mul(3)?.checked_add(words.checked_mul(words)? / 512);
+                let before = price(words(self.memory as u64))?;
+                let end = if size == 0 { 0 } else { offset.checked_add(size)? };
+                let growth = price(words(end).max(words(self.memory as u64)))?.checked_sub(before)?;
+                let topics = u64::from(op - opcode::LOG0);
+                375_u64.checked_add(375 * topics)?.checked_add(size.checked_mul(8)?)?.checked_add(growth)
+            }
+            _ => None,
+        }
+    }
+}
+
 impl StructLogger {
-    pub(crate) fn new(release: Release, options: &Options, limit: usize) -> Self {
+    pub(crate) fn new(release: Release, merged: bool, options: &Options, limit: usize) -> Self {
         let memory = match release {
             Release::Besu25 => !options.disable_memory.unwrap_or(false),
             Release::Besu26 => options.enable_memory.unwrap_or(false) || options.disable_memory == Some(false),
@@ -81,10 +106,8 @@ impl StructLogger {
             full: false,
             out: Vec::new(),
             step: Step::default(),
-            depth: 0,
+            merged,
             frames: Vec::new(),
-            writes: Vec::new(),
-            current: HashMap::default(),
         }
     }
 
@@ -93,7 +116,8 @@ impl StructLogger {
         if self.full {
             return Err(RpcError::RESPONSE_SIZE);
         }
-        let prefix = if self.release == Release::Besu26 { "0x" } else { "" };
+        let returned = if failed { &[] } else { returned };
+        let prefix = if self.release == Release::Besu26 && !returned.is_empty() { "0x" } else { "" };
         let mut text = Vec::with_capacity(self.out.len() + 2 * returned.len() + 96);
         // Writing to memory cannot fail.
         let _ = write!(
@@ -106,33 +130,26 @@ impl StructLogger {
         Ok(text)
     }
 
-    fn storage_of(&self, address: &Address) -> Option<&BTreeMap<U256, U256>> {
-        self.current.get(address).filter(|m| !m.is_empty())
+    fn depth(&self) -> usize {
+        self.frames.len()
     }
 
     fn put(&mut self, address: Address, slot: U256, value: U256) {
-        let before = self.current.entry(address).or_default().insert(slot, value);
-        self.writes.push((address, slot, before));
+        if let Some(writes) = self.frames.last_mut() {
+            writes.entry(address).or_default().insert(slot, value);
+        }
     }
 
     fn enter(&mut self) {
-        self.depth += 1;
-        self.frames.push(self.writes.len());
+        self.frames.push(Writes::default());
     }
 
     fn leave(&mut self, succeeded: bool) {
-        self.depth = self.depth.saturating_sub(1);
-        let mark = self.frames.pop().unwrap_or(0);
-        if succeeded {
-            return;
-        }
-        while self.writes.len() > mark {
-            let Some((address, slot, before)) = self.writes.pop() else { break };
-            let slots = self.current.entry(address).or_default();
-            match before {
-                Some(value) => slots.insert(slot, value),
-                None => slots.remove(&slot),
-            };
+        let Some(writes) = self.frames.pop() else { return };
+        if let (true, Some(caller)) = (succeeded, self.frames.last_mut()) {
+            for (address, slots) in writes {
+                caller.entry(address).or_default().extend(slots);
+            }
         }
     }
 
@@ -144,7 +161,7 @@ impl StructLogger {
 
     fn head(&mut self, pc: usize, name: &str, gas: u64, cost: u64) {
         self.begin();
-        let _ = write!(self.out, "{{\"pc\":{pc},\"op\":\"{name}\",\"gas\":{gas},\"gasCost\":{cost},\"depth\":{}", self.depth);
+        let _ = write!(self.out, "{{\"pc\":{pc},\"op\":\"{name}\",\"gas\":{gas},\"gasCost\":{cost},\"depth\":{}", self.depth());
     }
 
     fn words<'w>(out: &mut Vec<u8>, name: &str, words: impl Iterator<Item = U256> + 'w) {
@@ -160,29 +177,23 @@ impl StructLogger {
         out.push(b']');
     }
 
-    fn write_storage(&mut self, address: &Address) {
+    /// `accessed` is the slot of this very instruction.
+    fn write_storage(&mut self, address: &Address, accessed: Option<(U256, U256)>) {
         if !self.storage {
             return;
         }
-        let besu26 = self.release == Release::Besu26;
-        let touches = matches!(self.step.op, opcode::SLOAD | opcode::SSTORE);
-        if besu26 && !touches {
+        if self.release == Release::Besu26 {
+            if let Some((slot, value)) = accessed {
+                let _ = write!(self.out, ",\"storage\":{{\"{slot:#066x}\":\"{value:#066x}\"}}");
+            }
             return;
         }
-        let Some(slots) = self.storage_of(address) else { return };
-        let mut text = Vec::new();
-        for (slot, value) in slots {
-            if !text.is_empty() {
-                text.push(b',');
-            }
-            let _ = if besu26 {
-                write!(text, "\"{slot:#066x}\":\"{value:#066x}\"")
-            } else {
-                write!(text, "\"{slot:064x}\":\"{value:x}\"")
-            };
-        }
+        let Some(slots) = self.frames.last().and_then(|writes| writes.get(address)) else { return };
         self.out.extend_from_slice(b",\"storage\":{");
-        self.out.extend_from_slice(&text);
+        for (nth, (slot, value)) in slots.iter().enumerate() {
+            let comma = if nth == 0 { "" } else { "," };
+            let _ = write!(self.out, "{comma}\"{slot:x}\":\"{value:x}\"");
+        }
         self.out.push(b'}');
     }
 }
@@ -194,10 +205,10 @@ fn short(bytes: &[u8]) -> String {
     format!("0x{}", if trimmed.is_empty() { "0" } else { trimmed })
 }
 
-fn op_name(op: u8, release: Release) -> String {
-    match (op, release) {
-        (opcode::KECCAK256, _) => "KECCAK256".to_owned(),
-        (opcode::INVALID, _) => "INVALID".to_owned(),
+fn op_name(op: u8, merged: bool) -> String {
+    match op {
+        opcode::DIFFICULTY if merged => "PREVRANDAO".to_owned(),
+        opcode::INVALID => "INVALID".to_owned(),
         _ => OpCode::new(op).map_or_else(|| "INVALID".to_owned(), |o| o.as_str().to_owned()),
     }
 }
@@ -236,12 +247,17 @@ impl<C: ContextTr> Inspector<C, EthInterpreter> for StructLogger {
         self.step.open = true;
         self.step.stack.clear();
         // The operands of a store are needed whether the stack is shown or not.
-        if self.stack || matches!(self.step.op, opcode::SLOAD | opcode::SSTORE | opcode::CALL | opcode::CALLCODE) {
+        self.step.memory = interp.memory.size();
+        let operands = matches!(
+            self.step.op,
+            opcode::SLOAD | opcode::SSTORE | opcode::CALL | opcode::CALLCODE | opcode::LOG0..=opcode::LOG4
+        );
+        if self.stack || operands {
             self.step.stack.extend_from_slice(interp.stack.data());
         }
     }
 
-    fn step_end(&mut self, interp: &mut Interpreter<EthInterpreter>, context: &mut C) {
+    fn step_end(&mut self, interp: &mut Interpreter<EthInterpreter>, _: &mut C) {
         if !std::mem::take(&mut self.step.open) {
             return;
         }
@@ -269,27 +285,29 @@ impl<C: ContextTr> Inspector<C, EthInterpreter> for StructLogger {
                     // Memory grown for the reason is paid by the instruction; Besu shows no cost for it.
                     reason = Some(short(&end.output));
                 }
-                if error == Some("INVALID_OPERATION") {
-                    cost = 0;
+                match error {
+                    Some("INVALID_OPERATION") => cost = 0,
+                    Some("INSUFFICIENT_GAS") => cost = self.step.wanted().unwrap_or(cost),
+                    _ => {}
                 }
             }
             _ => {}
         }
+        let mut accessed = None;
         if error.is_none() {
             let operands = &self.step.stack;
             let top = operands.last().copied();
             let second = operands.len().checked_sub(2).map(|i| operands[i]);
             match (op, top, second) {
-                (opcode::SSTORE, Some(slot), Some(value)) => self.put(address, slot, value),
-                (opcode::SLOAD, Some(slot), _) if self.release == Release::Besu26 => {
-                    if let Some(value) = interp.stack.data().last().copied() {
-                        self.put(address, slot, value);
-                    }
+                (opcode::SSTORE, Some(slot), Some(value)) => {
+                    self.put(address, slot, value);
+                    accessed = Some((slot, value));
                 }
+                (opcode::SLOAD, Some(slot), _) => accessed = interp.stack.data().last().map(|value| (slot, *value)),
                 _ => {}
             }
         }
-        let name = op_name(op, self.release);
+        let name = op_name(op, self.merged);
         let pc = self.step.pc;
         self.head(pc, &name, gas, cost);
         if self.stack {
@@ -301,14 +319,13 @@ impl<C: ContextTr> Inspector<C, EthInterpreter> for StructLogger {
             let memory = interp.memory.slice(0..interp.memory.size());
             Self::words(&mut self.out, "memory", memory.chunks(32).map(U256::from_be_slice));
         }
-        self.write_storage(&address);
+        self.write_storage(&address, accessed);
         if self.release == Release::Besu26 {
             let refund = interp.gas.refunded();
             if refund != 0 {
                 let _ = write!(self.out, ",\"refund\":{refund}");
             }
         }
-        let _ = context;
         if let Some(reason) = reason {
             let _ = write!(self.out, ",\"reason\":\"{reason}\"");
         }
@@ -332,8 +349,7 @@ impl<C: ContextTr> Inspector<C, EthInterpreter> for StructLogger {
                 self.out.extend_from_slice(b",\"stack\":[]");
             }
             let target = inputs.target_address;
-            self.step.op = opcode::STOP;
-            self.write_storage(&target);
+            self.write_storage(&target, None);
             self.out.push(b'}');
         }
         None

@@ -96,6 +96,12 @@ impl Groups {
         Self(self.0 | 1 << group as u16)
     }
 
+    /// The set without one.
+    #[must_use]
+    pub const fn without(self, group: Group) -> Self {
+        Self(self.0 & !(1 << group as u16))
+    }
+
     /// Membership; [`Group::Rpc`] is in every set.
     pub const fn has(self, group: Group) -> bool {
         matches!(group, Group::Rpc) || self.0 & (1 << group as u16) != 0

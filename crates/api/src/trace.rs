@@ -38,7 +38,7 @@ fn traces(api: &Api, number: u64, only: Option<usize>, deadline: Instant) -> Res
         })?;
     }
     let params = api.backend.ledger.spec().qbft_at(number, header.timestamp);
-    if only.is_none() && number > 0 && !params.block_reward.is_zero() {
+    if only.is_none() && number > 0 {
         out.push(reward(hash, header, params.beneficiary.unwrap_or(header.beneficiary), params.block_reward));
     }
     Ok(out)

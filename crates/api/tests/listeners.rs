@@ -1,0 +1,188 @@
+//! The listeners over loopback: limits, hosts, origins, batches, health, subscriptions.
+#![allow(clippy::unwrap_used, clippy::panic)]
+
+use futures_util::{SinkExt, StreamExt};
+use ipe_api::conformance::{dispatcher, Exchange};
+use ipe_api::{serve, Api, Groups, HttpConfig, Release, RunningServer, ServerConfig};
+use ipe_chain::Imported;
+use ipe_engine::Notification;
+use serde_json::{json, Value};
+use std::net::SocketAddr;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio_tungstenite::tungstenite::Message;
+
+fn api() -> Arc<Api> {
+    let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../fixtures/besu-25.5.0-header-votes");
+    let genesis = std::fs::read_to_string(dir.join("genesis.json")).unwrap();
+    let blocks = std::fs::read(dir.join("blocks.rlp")).unwrap();
+    let none: [Exchange; 0] = [];
+    dispatcher(&genesis, &blocks, &none, Release::Besu25).unwrap()
+}
+
+fn config() -> HttpConfig {
+    HttpConfig { groups: Groups::parse(["ETH", "NET"]).unwrap(), ..HttpConfig::at(SocketAddr::from(([127, 0, 0, 1], 0))) }
+}
+
+async fn start(api: &Arc<Api>, http: HttpConfig) -> RunningServer {
+    let ws = config();
+    serve(api.clone(), ServerConfig { http: Some(http), ws: Some(ws) }).await.unwrap()
+}
+
+/// Sends one request and reads status line with headers, and body.
+async fn ask(address: SocketAddr, head: &str, body: &str) -> (String, String) {
+    let mut stream = TcpStream::connect(address).await.unwrap();
+    let text = format!("{head}\r\nConnection: close\r\nContent-Length: {}\r\n\r\n{body}", body.len());
+    stream.write_all(text.as_bytes()).await.unwrap();
+    let mut answer = Vec::new();
+    stream.read_to_end(&mut answer).await.unwrap();
+    let answer = String::from_utf8(answer).unwrap();
+    let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+    (head.to_owned(), body.to_owned())
+}
+
+const POST: &str = "POST / HTTP/1.1\r\nHost: localhost";
+
+async fn post(address: SocketAddr, body: &str) -> Value {
+    let (head, body) = ask(address, POST, body).await;
+    assert!(head.starts_with("HTTP/1.1 200"), "{head}");
+    serde_json::from_str(&body).unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn calls_batches_and_their_errors() {
+    let api = api();
+    let server = start(&api, HttpConfig { max_batch: 3, max_body: 2000, ..config() }).await;
+    let address = server.http.unwrap();
+    let one = post(address, r#"{"jsonrpc":"2.0","id":"a","method":"eth_chainId","params":[]}"#).await;
+    assert_eq!(one, json!({"jsonrpc": "2.0", "id": "a", "result": "0x9e5b5"}));
+    let unknown = post(address, r#"{"jsonrpc":"2.0","id":1,"method":"eth_nothing"}"#).await;
+    assert_eq!(unknown["error"], json!({"code": -32601, "message": "Method not found"}));
+    let disabled = post(address, r#"{"jsonrpc":"2.0","id":1,"method":"debug_getBadBlocks"}"#).await;
+    assert_eq!(disabled["error"], json!({"code": -32604, "message": "Method not enabled"}));
+    let batch = r#"[{"jsonrpc":"2.0","id":1,"method":"eth_blockNumber"},7,{"jsonrpc":"2.0","id":2,"method":"eth_call","params":[{},"latest"]}]"#;
+    let batch = post(address, batch).await;
+    assert_eq!(batch[0]["result"], "0x3f");
+    assert_eq!(batch[1]["error"]["code"], -32600);
+    assert_eq!(batch[2], json!({"jsonrpc": "2.0", "id": 2, "result": "0x"}));
+    for (body, code) in [("{", -32700), ("[]", -32600), ("[1,2,3,4]", -32005), ("{\"id\":1}", -32600)] {
+        let (head, answer) = ask(address, POST, body).await;
+        assert!(head.starts_with("HTTP/1.1 400"), "{body}: {head}");
+        let answer: Value = serde_json::from_str(&answer).unwrap();
+        assert_eq!(answer["error"]["code"], code, "{body}");
+    }
+    let notification = ask(address, POST, r#"{"jsonrpc":"2.0","method":"eth_chainId"}"#).await;
+    assert!(notification.0.starts_with("HTTP/1.1 200") && notification.1.is_empty(), "{notification:?}");
+    let (head, _) = ask(address, POST, &" ".repeat(2001)).await;
+    assert!(head.starts_with("HTTP/1.1 413"), "{head}");
+    let (head, _) = ask(address, "GET / HTTP/1.1\r\nHost: localhost", "").await;
+    assert!(head.starts_with("HTTP/1.1 405"), "{head}");
+    server.shutdown(Duration::from_secs(5)).await;
+    assert!(TcpStream::connect(address).await.is_err());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn hosts_origins_health_and_slots() {
+    let api = api();
+    let http = HttpConfig { cors_origins: vec!["http://app.example".into()], max_connections: 2, ..config() };
+    let server = start(&api, http).await;
+    let address = server.http.unwrap();
+    let (head, body) = ask(address, "POST / HTTP/1.1\r\nHost: evil.example", "{}").await;
+    assert!(head.starts_with("HTTP/1.1 403"), "{head}");
+    assert_eq!(body, r#"{"message":"Host not authorized."}"#);
+    let preflight = "OPTIONS / HTTP/1.1\r\nHost: localhost\r\nOrigin: http://app.example\r\nAccess-Control-Request-Method: POST";
+    let (head, _) = ask(address, preflight, "").await;
+    assert!(head.to_lowercase().contains("access-control-allow-origin: http://app.example"), "{head}");
+    let (head, _) = ask(address, &preflight.replace("app.", "other."), "").await;
+    assert!(!head.to_lowercase().contains("access-control-allow-origin"), "{head}");
+    for (path, status, word) in [
+        ("/liveness", "200", "UP"),
+        ("/live", "200", "UP"),
+        ("/readiness", "503", "DOWN"),
+        ("/readiness?minPeers=0", "200", "UP"),
+        ("/readiness?minPeers=x", "503", "DOWN"),
+        ("/health", "503", "\"height\":63"),
+        ("/nothing", "404", "Not Found"),
+    ] {
+        let (head, body) = ask(address, &format!("GET {path} HTTP/1.1\r\nHost: localhost"), "").await;
+        assert!(head.starts_with(&format!("HTTP/1.1 {status}")) && body.contains(word), "{path}: {head} {body}");
+    }
+    // Two silent connections take both slots; the third is closed on arrival and gets in when one goes.
+    let held = [TcpStream::connect(address).await.unwrap(), TcpStream::connect(address).await.unwrap()];
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    let mut third = TcpStream::connect(address).await.unwrap();
+    let mut nothing = [0; 1];
+    let closed = tokio::time::timeout(Duration::from_secs(5), third.read(&mut nothing)).await.unwrap();
+    assert!(matches!(closed, Ok(0) | Err(_)));
+    drop(held);
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    post(address, r#"{"jsonrpc":"2.0","id":1,"method":"net_version"}"#).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn subscriptions_hear_blocks_and_their_logs() {
+    let api = api();
+    let server = start(&api, config()).await;
+    let url = format!("ws://localhost:{}/", server.ws.unwrap().port());
+    let (mut socket, _) = tokio_tungstenite::connect_async(url).await.unwrap();
+    let mut ask = async |body: &str| -> Value {
+        socket.send(Message::text(body)).await.unwrap();
+        let answer = tokio::time::timeout(Duration::from_secs(10), socket.next()).await.unwrap().unwrap().unwrap();
+        serde_json::from_str(answer.to_text().unwrap()).unwrap()
+    };
+    assert_eq!(ask(r#"{"jsonrpc":"2.0","id":1,"method":"eth_chainId"}"#).await["result"], "0x9e5b5");
+    let heads = ask(r#"{"jsonrpc":"2.0","id":2,"method":"eth_subscribe","params":["newHeads"]}"#).await;
+    let logs = ask(r#"{"jsonrpc":"2.0","id":3,"method":"eth_subscribe","params":["logs",{}]}"#).await;
+    let gone = ask(r#"{"jsonrpc":"2.0","id":4,"method":"eth_subscribe","params":["syncing"]}"#).await;
+    let bad = ask(r#"{"jsonrpc":"2.0","id":5,"method":"eth_subscribe","params":["weather"]}"#).await;
+    assert_eq!(bad["error"]["code"], -32602);
+    let unsubscribe = format!(r#"{{"jsonrpc":"2.0","id":6,"method":"eth_unsubscribe","params":[{}]}}"#, gone["result"]);
+    assert_eq!(ask(&unsubscribe).await["result"], true);
+    assert_eq!(ask(&unsubscribe).await["error"]["message"], "Subscription not found");
+
+    // A recorded block with logs is announced as if it had just been imported.
+    let ledger = &api.backend.ledger;
+    let stored = (0..=63)
+        .filter_map(|n| ledger.stored(n).unwrap())
+        .find(|s| s.receipts.iter().any(|r| !alloy_consensus::TxReceipt::logs(r).is_empty()))
+        .unwrap();
+    let expected: usize = stored.receipts.iter().map(|r| alloy_consensus::TxReceipt::logs(r).len()).sum();
+    let number = stored.block.header.number;
+    let news = Notification::Imported(Arc::new(Imported {
+        block: stored.block.clone(),
+        hash: stored.hash,
+        receipts: stored.receipts.clone(),
+        senders: stored.senders.clone(),
+        total_difficulty: ledger.total_difficulty(number),
+    }));
+    api.backend.notifications.send(news).unwrap();
+    let (mut seen_heads, mut seen_logs) = (0, 0);
+    while seen_heads + seen_logs < expected + 1 {
+        let event = tokio::time::timeout(Duration::from_secs(10), socket.next()).await.unwrap().unwrap().unwrap();
+        let event: Value = serde_json::from_str(event.to_text().unwrap()).unwrap();
+        assert_eq!(event["method"], "eth_subscription");
+        let result = &event["params"]["result"];
+        if event["params"]["subscription"] == heads["result"] {
+            seen_heads += 1;
+            assert_eq!(result["hash"], json!(stored.hash));
+        } else {
+            seen_logs += 1;
+            assert_eq!(event["params"]["subscription"], logs["result"]);
+            assert_eq!(result["blockHash"], json!(stored.hash));
+        }
+    }
+    assert_eq!((seen_heads, seen_logs), (1, expected));
+    server.shutdown(Duration::from_secs(5)).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_port_in_use_is_named() {
+    let api = api();
+    let server = start(&api, config()).await;
+    let again = HttpConfig { address: server.http.unwrap(), ..config() };
+    let error = serve(api, ServerConfig { http: Some(again), ws: None }).await.unwrap_err().to_string();
+    assert!(error.contains(&server.http.unwrap().to_string()) && error.contains("choose another"), "{error}");
+}
