@@ -31,6 +31,10 @@ const LOOKUP: Duration = Duration::from_secs(30);
 const FEW: usize = 8;
 /// Nodes asked in a lookup (Kademlia's α).
 const ALPHA: usize = 3;
+/// Time for which a node that has just come is only answered: many come to ask once, and asking them would be in vain.
+const SETTLE: Duration = Duration::from_secs(2);
+/// Time between two requests for a node's record.
+const ASK_RECORD: Duration = Duration::from_secs(30);
 /// Time between two dials of a found node.
 const REDIAL: Duration = Duration::from_secs(60);
 
@@ -130,7 +134,7 @@ impl Discovery {
         // What is malformed is dropped without a word or a line: anybody can send it.
         let Ok(envelope) = Envelope::open(datagram) else { return };
         let Ok(packet) = envelope.packet() else { return };
-        if packet.expiration().is_some_and(|expiration| expiration < unix) {
+        if packet.expiration().is_some_and(|expiration| expired(expiration, unix)) {
             return;
         }
         let Ok(sender) = envelope.sender() else { return };
@@ -140,7 +144,7 @@ impl Discovery {
         let hash = envelope.hash;
         match packet {
             Packet::Ping { from: stated, .. } => self.on_ping(now, unix, from, sender, hash, stated),
-            Packet::Pong { ping_hash, .. } => self.on_pong(now, unix, from, sender, ping_hash),
+            Packet::Pong { ping_hash, .. } => self.on_pong(now, from, sender, ping_hash),
             Packet::FindNode { target, .. } => self.on_find_node(now, unix, from, sender, &target),
             Packet::Neighbors { nodes, .. } => self.on_neighbors(now, unix, from, sender, &nodes),
             Packet::EnrRequest { .. } => {
@@ -167,19 +171,14 @@ impl Discovery {
         }
     }
 
-    fn on_pong(&mut self, now: Instant, unix: u64, from: SocketAddr, sender: NodeId, ping_hash: B256) {
+    fn on_pong(&mut self, now: Instant, from: SocketAddr, sender: NodeId, ping_hash: B256) {
         let expected = self.pings.get(&ping_hash).is_some_and(|ping| ping.id == sender && ping.to == from);
         if !expected {
             return;
         }
         let Some(ping) = self.pings.remove(&ping_hash) else { return };
         self.prove(now, sender, from.ip());
-        let is_new = self.table.answered(now, sender, from, ping.tcp);
-        let unknown = self.table.get_mut(&sender).is_some_and(|entry| entry.compatible.is_none());
-        if (is_new || unknown) && self.records_asked.len() < MAX_WAITING {
-            let hash = self.send(from, &Packet::EnrRequest { expiration: unix + EXPIRATION });
-            self.records_asked.insert(sender, (hash, now));
-        }
+        self.table.answered(now, sender, from, ping.tcp);
     }
 
     fn on_find_node(&mut self, now: Instant, unix: u64, from: SocketAddr, sender: NodeId, target: &NodeId) {
@@ -249,6 +248,7 @@ impl Discovery {
         if let Some((id, udp)) = self.table.due(now, CHECK) {
             self.ping(now, unix, id, udp, 0);
         }
+        self.ask_records(now, unix);
         if now < self.next_lookup {
             return;
         }
@@ -261,13 +261,36 @@ impl Discovery {
             }
         }
         let target = NodeId::from(rand::random::<[u8; 64]>());
+        let settled = |entry: &&&Entry| now.duration_since(entry.since) >= SETTLE;
+        let nearest = self.table.nearest(&target, usize::MAX);
         let asked: Vec<(NodeId, SocketAddr)> =
-            self.table.nearest(&target, ALPHA).iter().map(|entry| (entry.id, entry.udp)).collect();
+            nearest.iter().filter(settled).take(ALPHA).map(|entry| (entry.id, entry.udp)).collect();
         for (id, udp) in asked {
             if self.proved(now, &id, udp.ip()) && self.asked.len() < MAX_WAITING {
                 self.asked.insert(id, Asked { at: now, left: BUCKET });
                 self.send(udp, &Packet::FindNode { target, expiration: unix + EXPIRATION });
             }
+        }
+    }
+
+    /// Asks settled nodes for their records, which say what chain they are on.
+    fn ask_records(&mut self, now: Instant, unix: u64) {
+        let room = MAX_WAITING.saturating_sub(self.records_asked.len());
+        let due = |at: Option<Instant>| at.is_none_or(|at| now.duration_since(at) >= ASK_RECORD);
+        let to_ask: Vec<(NodeId, SocketAddr)> = self
+            .table
+            .entries_mut()
+            .filter(|entry| entry.compatible.is_none() && now.duration_since(entry.since) >= SETTLE)
+            .filter(|entry| due(entry.record_asked))
+            .take(room.min(BUCKET))
+            .map(|entry| {
+                entry.record_asked = Some(now);
+                (entry.id, entry.udp)
+            })
+            .collect();
+        for (id, udp) in to_ask {
+            let hash = self.send(udp, &Packet::EnrRequest { expiration: unix + EXPIRATION });
+            self.records_asked.insert(id, (hash, now));
         }
     }
 
@@ -318,6 +341,11 @@ impl Discovery {
     fn proved(&self, now: Instant, id: &NodeId, ip: IpAddr) -> bool {
         self.proofs.get(&(*id, ip)).is_some_and(|at| now.duration_since(*at) < PROOF)
     }
+}
+
+/// Whether a packet is void. Times that do not fit 63 bits are before 1970, as other clients read them.
+fn expired(expiration: u64, unix: u64) -> bool {
+    expiration < unix || i64::try_from(expiration).is_err()
 }
 
 /// Whether a node at `from` may tell of, or be told of, a node at `ip`: loopback stays on the machine, private networks

@@ -26,6 +26,8 @@ pub struct Entry {
     pub udp: SocketAddr,
     /// TCP port; 0 when unknown.
     pub tcp: u16,
+    /// When it came into the table.
+    pub since: Instant,
     /// Last Pong.
     pub seen: Instant,
     /// Last Ping sent to check it.
@@ -34,6 +36,8 @@ pub struct Entry {
     pub failures: u8,
     /// Last dial.
     pub dialled: Option<Instant>,
+    /// When its node record was asked for last.
+    pub record_asked: Option<Instant>,
     /// Whether its node record names our chain; none until the record came.
     pub compatible: Option<bool>,
 }
@@ -124,7 +128,18 @@ impl Table {
                 None => return false,
             };
         }
-        bucket.push(Entry { id, udp, tcp, seen: now, checked: now, failures: 0, dialled: None, compatible: None });
+        bucket.push(Entry {
+            id,
+            udp,
+            tcp,
+            since: now,
+            seen: now,
+            checked: now,
+            failures: 0,
+            dialled: None,
+            record_asked: None,
+            compatible: None,
+        });
         true
     }
 
