@@ -86,6 +86,10 @@ impl Offer {
         if bytes > rules.max_tx_bytes {
             return Err(Refusal::TooLong { got: bytes, most: rules.max_tx_bytes });
         }
+        let offered = tx.max_fee_per_gas();
+        if offered < rules.min_gas_price {
+            return Err(Refusal::BelowMinimumPrice { got: offered, least: rules.min_gas_price });
+        }
         match tx.chain_id() {
             Some(_) if rules.fork < Fork::SpuriousDragon => return Err(Refusal::ChainIdNotSupported),
             Some(got) if got != rules.chain_id => {
@@ -93,12 +97,8 @@ impl Offer {
             }
             _ => {}
         }
-        let offered = tx.max_fee_per_gas();
         if tx.max_priority_fee_per_gas().is_some_and(|tip| tip > offered) {
             return Err(Refusal::TipAboveFee);
-        }
-        if offered < rules.min_gas_price {
-            return Err(Refusal::BelowMinimumPrice { got: offered, least: rules.min_gas_price });
         }
         if origin != Origin::Remote
             && let Some(cap) = rules.fee_cap
