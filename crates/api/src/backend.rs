@@ -9,7 +9,7 @@ use parking_lot::Mutex;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::{broadcast, mpsc, oneshot, Semaphore};
+use tokio::sync::{Semaphore, broadcast, mpsc, oneshot};
 
 /// Handles to the node's parts; cheap to clone.
 #[derive(Clone)]

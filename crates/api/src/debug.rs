@@ -2,21 +2,21 @@
 
 use crate::backend::Api;
 use crate::error::RpcError;
-use crate::execution::{not_executed, Call, Watch};
-use crate::params::{bytes, BlockRef, BlockTag, Params};
+use crate::execution::{Call, Watch, not_executed};
+use crate::params::{BlockRef, BlockTag, Params, bytes};
 use crate::struct_log::{Options, StructLogger};
 use crate::wire::json;
 use alloy_eips::eip2718::Encodable2718;
-use alloy_primitives::{hex, Address, Bytes, B256, U256, U64};
+use alloy_primitives::{Address, B256, Bytes, U64, U256, hex};
 use alloy_rlp::{Decodable, Encodable};
 use alloy_rpc_types_trace::geth::{CallConfig, FourByteFrame, PreStateConfig};
 use ipe_chain::view::{Replay, ReplayError, SimDb, Simulated};
 use ipe_chain::{Env, SimContext};
 use ipe_types::Block;
-use revm::context::result::ExecutionResult;
-use revm::context::TxEnv;
-use revm::database_interface::DatabaseRef;
 use revm::Inspector;
+use revm::context::TxEnv;
+use revm::context::result::ExecutionResult;
+use revm::database_interface::DatabaseRef;
 use revm_inspectors::tracing::{FourByteInspector, TracingInspector, TracingInspectorConfig};
 use serde::Serialize;
 use std::collections::BTreeMap;
@@ -56,7 +56,9 @@ fn tracer(params: &Params<'_>, index: usize) -> Result<Tracer, RpcError> {
         Some(other) => {
             return Err(RpcError::said(
                 -32602,
-                format!("Invalid tracer {other:?}; known are callTracer, prestateTracer, 4byteTracer and the struct logger"),
+                format!(
+                    "Invalid tracer {other:?}; known are callTracer, prestateTracer, 4byteTracer and the struct logger"
+                ),
             ));
         }
     })
@@ -80,7 +82,13 @@ fn traced(
     deadline: Instant,
     room: usize,
 ) -> Result<(Vec<u8>, Simulated), RpcError> {
-    fn watched<I>(db: &mut SimDb, env: &Env, tx: TxEnv, deadline: Instant, inspector: &mut I) -> Result<Simulated, RpcError>
+    fn watched<I>(
+        db: &mut SimDb,
+        env: &Env,
+        tx: TxEnv,
+        deadline: Instant,
+        inspector: &mut I,
+    ) -> Result<Simulated, RpcError>
     where
         I: for<'a> Inspector<SimContext<'a>>,
     {
@@ -91,7 +99,8 @@ fn traced(
     }
     match tracer {
         Tracer::Struct(options) => {
-            let mut logger = StructLogger::new(api.settings.release, env.fork >= ipe_types::fork::Fork::Paris, options, room);
+            let mut logger =
+                StructLogger::new(api.settings.release, env.fork >= ipe_types::fork::Fork::Paris, options, room);
             let simulated = watched(db, env, tx, deadline, &mut logger)?;
             let result = &simulated.result;
             let text = logger.finish(result.tx_gas_used(), !result.is_success(), &output(result))?;
@@ -108,10 +117,8 @@ fn traced(
         Tracer::Prestate(config) => {
             let mut inspector = TracingInspector::new(TracingInspectorConfig::from_geth_prestate_config(config));
             let simulated = watched(db, env, tx, deadline, &mut inspector)?;
-            let frame = inspector
-                .geth_builder()
-                .geth_prestate_traces(&simulated, config, &*db)
-                .map_err(RpcError::internal)?;
+            let frame =
+                inspector.geth_builder().geth_prestate_traces(&simulated, config, &*db).map_err(RpcError::internal)?;
             Ok((json(&frame, room)?, simulated))
         }
         Tracer::FourByte => {
@@ -185,7 +192,8 @@ pub(crate) fn trace_block(api: &Api, params: &Params<'_>) -> Answer {
     let raw = params.text(0).and_then(bytes).ok_or_else(|| bad.clone())?;
     let tracer = tracer(params, 1)?;
     let block = Block::decode(&mut raw.as_ref()).map_err(|_| bad)?;
-    let hash = ipe_types::header::block_hash(&block.header).map_err(|_| RpcError::new(-32602, "Invalid block params"))?;
+    let hash =
+        ipe_types::header::block_hash(&block.header).map_err(|_| RpcError::new(-32602, "Invalid block params"))?;
     // A block of this chain is traced as stored; any other would have to be executed on trust.
     match api.backend.ledger.number_of(&hash)? {
         Some(number) => trace_of_block(api, Some(number), &tracer),
@@ -360,7 +368,8 @@ where
         let env = replay.env().clone();
         let mut watch = Watch::until(deadline);
         let mut inspector = TracingInspector::new(TracingInspectorConfig::default_parity());
-        let simulated = ipe_chain::simulate(replay.db(), &env, tx, (&mut watch, &mut inspector)).map_err(not_executed)?;
+        let simulated =
+            ipe_chain::simulate(replay.db(), &env, tx, (&mut watch, &mut inspector)).map_err(not_executed)?;
         watch.in_time()?;
         if !give(index, inspector, &simulated, replay.db())? {
             break;

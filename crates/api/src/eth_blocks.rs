@@ -3,10 +3,10 @@
 use crate::backend::Api;
 use crate::error::RpcError;
 use crate::params::{BlockTag, Params};
-use crate::shapes::{receipts, Place, RpcBlock, RpcReceipt, RpcTransaction};
+use crate::shapes::{Place, RpcBlock, RpcReceipt, RpcTransaction, receipts};
 use crate::wire::json;
 use alloy_consensus::Transaction as _;
-use alloy_primitives::{Address, Bytes, B256, U256, U64};
+use alloy_primitives::{Address, B256, Bytes, U64, U256};
 use ipe_chain::read::StoredBlock;
 use ipe_types::fork::Fork;
 use serde::Serialize;
@@ -164,9 +164,8 @@ pub(crate) fn transaction_by_sender_and_nonce(api: &Api, params: &Params<'_>) ->
         let shape = RpcTransaction::new(&c.tx, c.hash, c.sender, None, api.settings.release);
         return json(&shape, api.settings.response_limit);
     }
-    let nonce_after = |number: u64| -> Result<u64, RpcError> {
-        Ok(api.state_at(number)?.account(sender)?.map_or(0, |a| a.nonce))
-    };
+    let nonce_after =
+        |number: u64| -> Result<u64, RpcError> { Ok(api.state_at(number)?.account(sender)?.map_or(0, |a| a.nonce)) };
     let mut high = api.backend.ledger.head().number;
     if nonce_after(high)? <= nonce {
         return Ok(NULL.to_vec());

@@ -2,7 +2,7 @@
 
 use crate::backend::Api;
 use crate::error::RpcError;
-use crate::execution::{block_overrides, not_executed, outcome, overrides, run, Call, Scene, Watch};
+use crate::execution::{Call, Scene, Watch, block_overrides, not_executed, outcome, overrides, run};
 use crate::params::Params;
 use crate::wire::json;
 use alloy_eips::eip2930::AccessList;

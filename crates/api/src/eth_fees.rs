@@ -7,10 +7,10 @@ use crate::wire::json;
 use alloy_consensus::Transaction as _;
 use alloy_eips::eip4844::BLOB_TX_MIN_BLOB_GASPRICE;
 use alloy_eips::eip7840::BlobParams;
-use alloy_primitives::{U256, U64};
+use alloy_primitives::{U64, U256};
+use ipe_types::Header;
 use ipe_types::fork::Fork;
 use ipe_types::genesis::BaseFeePolicy;
-use ipe_types::Header;
 use serde::Serialize;
 
 /// Blocks that the suggested prices look at (`api-gas-price-blocks`).
@@ -166,7 +166,9 @@ fn next_blob_fee(header: &Header, fork: Fork) -> u128 {
         (Some(excess), Some(used)) if fork >= Fork::Cancun => {
             let params = blob_params(fork);
             let base = header.base_fee_per_gas.unwrap_or(0);
-            params.calc_blob_fee(params.next_block_excess_blob_gas_osaka(excess, used, base)).max(BLOB_TX_MIN_BLOB_GASPRICE)
+            params
+                .calc_blob_fee(params.next_block_excess_blob_gas_osaka(excess, used, base))
+                .max(BLOB_TX_MIN_BLOB_GASPRICE)
         }
         _ => 0,
     }

@@ -5,10 +5,10 @@
 
 use crate::backend::Api;
 use crate::error::RpcError;
-use crate::params::{address, BlockTag, Params};
+use crate::params::{BlockTag, Params, address};
 use crate::shapes::{Place, RpcLog};
 use crate::wire::json;
-use alloy_primitives::{Address, Log, B256};
+use alloy_primitives::{Address, B256, Log};
 use ipe_chain::logs::{LogLimits, LogsError};
 use ipe_engine::Notification;
 use parking_lot::Mutex;
@@ -17,8 +17,8 @@ use serde_json::value::RawValue;
 use std::collections::HashMap;
 use std::hash::{BuildHasher, RandomState};
 use std::time::{Duration, Instant};
-use tokio::sync::broadcast::error::TryRecvError;
 use tokio::sync::broadcast::Receiver;
+use tokio::sync::broadcast::error::TryRecvError;
 
 /// Filters installed at once: enough for many dApp pages, small enough to walk for expiry.
 const MAX_FILTERS: usize = 1000;
@@ -157,7 +157,7 @@ fn answer(api: &Api, filter: &LogFilter) -> Answer {
         return if api.besu26() { Err(RpcError::INVALID_PARAMS) } else { Ok(b"[]".to_vec()) };
     }
     if from > head {
-        return Ok(b"[]".to_vec());
+        return if api.besu26() { Err(RpcError::INVALID_PARAMS) } else { Ok(b"[]".to_vec()) };
     }
     json(&search(api, filter, from, to)?, api.settings.response_limit)
 }
@@ -262,10 +262,8 @@ pub(crate) fn filter_changes(api: &Api, params: &Params<'_>) -> Answer {
     let todo = {
         let mut table = api.filters.table.lock();
         let now = Instant::now();
-        let filter = table
-            .get_mut(&id)
-            .filter(|f| now.duration_since(f.asked) < EXPIRY)
-            .ok_or(RpcError::FILTER_NOT_FOUND)?;
+        let filter =
+            table.get_mut(&id).filter(|f| now.duration_since(f.asked) < EXPIRY).ok_or(RpcError::FILTER_NOT_FOUND)?;
         filter.asked = now;
         match &mut filter.kind {
             Kind::Logs { filter, next } => {
@@ -338,11 +336,18 @@ mod tests {
         let one = LogFilter::read(&format!("{{\"topics\":[null,\"{topic}\"]}}")).expect("filter");
         assert!(one.wants(&log(vec![B256::ZERO, topic])));
         assert!(!one.wants(&log(vec![topic])));
-        let any = LogFilter::read(&format!("{{\"address\":[\"{}\"],\"topics\":[[\"{topic}\"]]}}", Address::repeat_byte(9)))
-            .expect("filter");
+        let any =
+            LogFilter::read(&format!("{{\"address\":[\"{}\"],\"topics\":[[\"{topic}\"]]}}", Address::repeat_byte(9)))
+                .expect("filter");
         assert!(any.wants(&log(vec![topic])));
         assert!(LogFilter::read("{}").expect("filter").wants(&log(vec![])));
-        for bad in ["7", "{\"fromBlock\":\"x\"}", "{\"topics\":[1]}", "{\"address\":\"zz\"}", "{\"topics\":[null,null,null,null,null]}"] {
+        for bad in [
+            "7",
+            "{\"fromBlock\":\"x\"}",
+            "{\"topics\":[1]}",
+            "{\"address\":\"zz\"}",
+            "{\"topics\":[null,null,null,null,null]}",
+        ] {
             assert_eq!(LogFilter::read(bad).err(), Some(RpcError::FILTER), "{bad}");
         }
     }

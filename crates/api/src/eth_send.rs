@@ -9,8 +9,8 @@ use crate::params::Params;
 use alloy_eips::eip2718::Decodable2718;
 use alloy_primitives::hex;
 use ipe_chain::Candidate;
-use ipe_engine::pool::{Offer, Origin, Refusal};
 use ipe_engine::Control;
+use ipe_engine::pool::{Offer, Origin, Refusal};
 use ipe_types::Transaction;
 use std::sync::Arc;
 

@@ -3,9 +3,9 @@
 use crate::backend::Api;
 use crate::error::RpcError;
 use crate::eth_blocks::LATEST;
-use crate::params::{word, BlockRef, BlockTag, Params};
+use crate::params::{BlockRef, BlockTag, Params, word};
 use crate::wire::json;
-use alloy_primitives::{hex, Address, Bytes, B256, KECCAK256_EMPTY, U256, U64};
+use alloy_primitives::{Address, B256, Bytes, KECCAK256_EMPTY, U64, U256, hex};
 use ipe_chain::state::StateAt;
 use serde::Serialize;
 
@@ -106,7 +106,10 @@ pub(crate) fn proof(api: &Api, params: &Params<'_>) -> Answer {
     let bad = RpcError::new(-32602, "Invalid account storage keys params");
     let keys: Vec<String> = params.optional(1, &bad)?.unwrap_or_default();
     if keys.len() > MAX_PROOF_SLOTS {
-        return Err(RpcError::said(-32602, format!("Too many storage keys: {} asked, at most {MAX_PROOF_SLOTS}", keys.len())));
+        return Err(RpcError::said(
+            -32602,
+            format!("Too many storage keys: {} asked, at most {MAX_PROOF_SLOTS}", keys.len()),
+        ));
     }
     let slots: Vec<U256> = keys.iter().map(|k| word(k)).collect::<Option<_>>().ok_or(bad)?;
     let Some(state) = state(api, params, 2)? else { return Ok(NULL.to_vec()) };

@@ -3,16 +3,16 @@
 use crate::backend::Api;
 use crate::error::RpcError;
 use crate::eth_blocks::LATEST;
-use crate::params::{address, bytes, number, word, BlockRef, BlockTag, Params};
+use crate::params::{BlockRef, BlockTag, Params, address, bytes, number, word};
 use alloy_eips::eip2930::{AccessList, AccessListItem};
-use alloy_primitives::{hex, Address, Bytes, TxKind, B256, U256};
+use alloy_primitives::{Address, B256, Bytes, TxKind, U256, hex};
 use ipe_chain::view::{AccountOverride, Overrides, Relax, SimDb, SimulateError};
 use ipe_chain::{Env, View};
-use revm::context::result::{ExecutionResult, HaltReason, InvalidTransaction};
-use revm::context::TxEnv;
-use revm::interpreter::interpreter_types::{Jumps, LoopControl};
-use revm::interpreter::{Interpreter, InterpreterTypes, InstructionResult};
 use revm::Inspector;
+use revm::context::TxEnv;
+use revm::context::result::{ExecutionResult, HaltReason, InvalidTransaction};
+use revm::interpreter::interpreter_types::{Jumps, LoopControl};
+use revm::interpreter::{InstructionResult, Interpreter, InterpreterTypes};
 use serde::Deserialize;
 use std::collections::BTreeMap;
 use std::time::Instant;
@@ -95,7 +95,10 @@ impl Call {
                 list.into_iter()
                     .map(|item| {
                         let keys = item.storage_keys.iter().map(|k| word(k).map(B256::from));
-                        Some(AccessListItem { address: address(&item.address)?, storage_keys: keys.collect::<Option<_>>()? })
+                        Some(AccessListItem {
+                            address: address(&item.address)?,
+                            storage_keys: keys.collect::<Option<_>>()?,
+                        })
                     })
                     .collect::<Option<_>>()?,
             )),
@@ -327,10 +330,9 @@ impl<C, I: InterpreterTypes> Inspector<C, I> for Watch {
         self.last = interp.bytecode.opcode();
         if self.expired || (self.steps % CLOCK_EVERY == 0 && Instant::now() >= self.deadline) {
             self.expired = true;
-            interp.bytecode.set_action(revm::interpreter::InterpreterAction::new_halt(
-                InstructionResult::OutOfGas,
-                interp.gas,
-            ));
+            interp
+                .bytecode
+                .set_action(revm::interpreter::InterpreterAction::new_halt(InstructionResult::OutOfGas, interp.gas));
         }
     }
 }
@@ -356,7 +358,9 @@ pub(crate) fn refused(error: SimulateError, sender: Option<Address>) -> RpcError
                 sender.map(|s| format!(" for sender {s:#x}")).unwrap_or_default(),
             ),
         ),
-        InvalidTransaction::OverflowPaymentInTransaction => RpcError::new(-32004, "Upfront cost exceeds account balance"),
+        InvalidTransaction::OverflowPaymentInTransaction => {
+            RpcError::new(-32004, "Upfront cost exceeds account balance")
+        }
         InvalidTransaction::CallGasCostMoreThanGasLimit { initial_gas: cost, gas_limit }
         | InvalidTransaction::GasFloorMoreThanGasLimit { gas_floor: cost, gas_limit } => RpcError::said(
             -32003,
@@ -381,7 +385,9 @@ pub(crate) fn halt_words(reason: &HaltReason, last: u8) -> String {
         HaltReason::StackUnderflow => "Stack underflow".into(),
         HaltReason::StackOverflow => "Out of stack".into(),
         HaltReason::OutOfOffset => "Out of bounds".into(),
-        HaltReason::StateChangeDuringStaticCall | HaltReason::CallNotAllowedInsideStatic => "Illegal state change".into(),
+        HaltReason::StateChangeDuringStaticCall | HaltReason::CallNotAllowedInsideStatic => {
+            "Illegal state change".into()
+        }
         HaltReason::CreateContractSizeLimit | HaltReason::CreateInitCodeSizeLimit => "Code is too large".into(),
         HaltReason::CreateContractStartingWithEF => "Invalid code".into(),
         HaltReason::PrecompileError | HaltReason::PrecompileErrorWithContext(_) => "Precompile error".into(),

@@ -1,12 +1,12 @@
 //! Flat traces in Besu's form of Parity's.
 
 use crate::execution::halt_words;
-use alloy_primitives::{Address, Bytes, B256, U256, U64};
+use alloy_primitives::{Address, B256, Bytes, U64, U256};
 use ipe_types::Header;
 use revm::context::result::{HaltReason, OutOfGasError};
 use revm::interpreter::InstructionResult as R;
-use revm_inspectors::tracing::types::{CallKind, CallTraceNode};
 use revm_inspectors::tracing::CallTraceArena;
+use revm_inspectors::tracing::types::{CallKind, CallTraceNode};
 use serde::Serialize;
 
 #[derive(Debug, Clone, Serialize)]

@@ -4,7 +4,7 @@
 //! the figures behind it, for people and for load balancers that read JSON.
 
 use crate::backend::Api;
-use axum::http::{header::CONTENT_TYPE, StatusCode};
+use axum::http::{StatusCode, header::CONTENT_TYPE};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 

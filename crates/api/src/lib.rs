@@ -48,5 +48,5 @@ mod txpool;
 
 pub use backend::{Api, Backend, Release, Services, Settings};
 pub use error::RpcError;
-pub use server::{serve, HttpConfig, RunningServer, ServeError, ServerConfig};
+pub use server::{HttpConfig, RunningServer, ServeError, ServerConfig, serve};
 pub use table::{Group, Groups};

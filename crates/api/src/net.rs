@@ -2,10 +2,10 @@
 
 use crate::backend::Api;
 use crate::error::RpcError;
-use crate::params::{bytes, Params};
+use crate::params::{Params, bytes};
 use crate::table::Groups;
 use crate::wire::json;
-use alloy_primitives::{keccak256, U64};
+use alloy_primitives::{U64, keccak256};
 use serde_json::{Map, Value};
 use std::net::SocketAddr;
 
@@ -49,7 +49,8 @@ pub(crate) fn enode(api: &Api, _: &Params<'_>) -> Answer {
 pub(crate) fn services(api: &Api, _: &Params<'_>) -> Answer {
     let mut map = Map::new();
     let services = &api.settings.services;
-    let listed = [("jsonrpc", services.http), ("ws", services.ws), ("p2p", services.p2p), ("metrics", services.metrics)];
+    let listed =
+        [("jsonrpc", services.http), ("ws", services.ws), ("p2p", services.p2p), ("metrics", services.metrics)];
     for (name, address) in listed {
         if let Some(address) = address {
             map.insert(name.to_owned(), place(address));

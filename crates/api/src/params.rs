@@ -4,9 +4,9 @@
 //! (hashes); libraries and scripts rely on both.
 
 use crate::error::RpcError;
-use alloy_primitives::{Address, Bytes, B256, U256};
-use serde::de::DeserializeOwned;
+use alloy_primitives::{Address, B256, Bytes, U256};
 use serde::Deserialize;
+use serde::de::DeserializeOwned;
 use serde_json::value::RawValue;
 
 /// The parameters of one call: slices of the request's body.
@@ -23,9 +23,7 @@ impl<'a> Params<'a> {
     pub fn parse(raw: Option<&'a RawValue>) -> Result<Self, RpcError> {
         match raw.map(RawValue::get) {
             None | Some("null") => Ok(Self::default()),
-            Some(text) => {
-                serde_json::from_str(text).map(|items| Self { items }).map_err(|_| RpcError::INVALID_PARAMS)
-            }
+            Some(text) => serde_json::from_str(text).map(|items| Self { items }).map_err(|_| RpcError::INVALID_PARAMS),
         }
     }
 
@@ -255,7 +253,10 @@ mod tests {
         assert_eq!(BlockRef::read("{\"blockNumber\":\"0x2\"}"), Some(BlockRef::Tag(BlockTag::Number(2))));
         let hash = B256::repeat_byte(7);
         assert_eq!(BlockRef::read(&format!("\"{hash}\"")), Some(BlockRef::Hash(hash)));
-        assert_eq!(BlockRef::read(&format!("{{\"blockHash\":\"{hash}\",\"requireCanonical\":true}}")), Some(BlockRef::Hash(hash)));
+        assert_eq!(
+            BlockRef::read(&format!("{{\"blockHash\":\"{hash}\",\"requireCanonical\":true}}")),
+            Some(BlockRef::Hash(hash))
+        );
         assert_eq!(BlockRef::read("{}"), None);
         assert_eq!(BlockRef::read("[]"), None);
     }

@@ -4,12 +4,12 @@ use crate::backend::Api;
 use crate::error::RpcError;
 use crate::table::Groups;
 use crate::{health, hosts, subscribe, wire};
+use axum::Router;
 use axum::body::Body;
 use axum::extract::{FromRequestParts, Request, State, WebSocketUpgrade};
 use axum::http::header::{ALLOW, CONTENT_TYPE, UPGRADE};
 use axum::http::{HeaderValue, Method, StatusCode};
 use axum::response::{IntoResponse, Response};
-use axum::Router;
 use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
@@ -19,7 +19,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{watch, OwnedSemaphorePermit, Semaphore};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, Sleep};
 use tower_http::cors::{AllowOrigin, Any, CorsLayer};
@@ -84,7 +84,9 @@ impl HttpConfig {
 #[derive(Debug, thiserror::Error)]
 pub enum ServeError {
     /// The port is taken or the address is not ours.
-    #[error("could not listen for JSON-RPC on {address}: {source}; choose another address or port, or stop what uses it")]
+    #[error(
+        "could not listen for JSON-RPC on {address}: {source}; choose another address or port, or stop what uses it"
+    )]
     Bind {
         /// What was configured.
         address: SocketAddr,
@@ -204,9 +206,10 @@ async fn handle(State(shared): State<Shared>, request: Request) -> Response {
         return match WebSocketUpgrade::from_request_parts(&mut parts, &()).await {
             Ok(upgrade) => {
                 let max = shared.config.max_body;
-                upgrade.max_message_size(max).max_frame_size(max).on_upgrade(move |socket| {
-                    subscribe::connection(shared.api, shared.config, shared.stopped, socket)
-                })
+                upgrade
+                    .max_message_size(max)
+                    .max_frame_size(max)
+                    .on_upgrade(move |socket| subscribe::connection(shared.api, shared.config, shared.stopped, socket))
             }
             Err(refused) => refused.into_response(),
         };

@@ -3,7 +3,7 @@
 use crate::backend::{Api, Release};
 use alloy_consensus::{Transaction as _, TxReceipt, Typed2718};
 use alloy_eips::eip2930::AccessListItem;
-use alloy_primitives::{Address, Bloom, Bytes, Log, TxKind, B256, B64, U256, U64};
+use alloy_primitives::{Address, B64, B256, Bloom, Bytes, Log, TxKind, U64, U256};
 use alloy_rlp::Encodable;
 use ipe_chain::receipts::Receipt;
 use ipe_types::{Block, Header, Transaction};
@@ -388,7 +388,13 @@ impl RpcReceipt {
 }
 
 /// All receipts of a block.
-pub(crate) fn receipts(api: &Api, hash: B256, block: &Block, senders: &[Address], receipts: &[Receipt]) -> Vec<RpcReceipt> {
+pub(crate) fn receipts(
+    api: &Api,
+    hash: B256,
+    block: &Block,
+    senders: &[Address],
+    receipts: &[Receipt],
+) -> Vec<RpcReceipt> {
     let mut before = 0;
     let mut first_log = 0;
     let release = api.settings.release;

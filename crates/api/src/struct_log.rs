@@ -9,7 +9,8 @@
 use crate::backend::Release;
 use crate::error::RpcError;
 use alloy_primitives::map::HashMap;
-use alloy_primitives::{hex, Address, U256};
+use alloy_primitives::{Address, U256, hex};
+use revm::Inspector;
 use revm::bytecode::opcode::{self, OpCode};
 use revm::context::{ContextTr, JournalTr};
 use revm::interpreter::interpreter::EthInterpreter;
@@ -17,7 +18,6 @@ use revm::interpreter::interpreter_types::{InputsTr, Jumps, LoopControl, MemoryT
 use revm::interpreter::{
     CallInputs, CallOutcome, CreateInputs, CreateOutcome, FrameInput, InstructionResult, Interpreter, InterpreterAction,
 };
-use revm::Inspector;
 use serde::Deserialize;
 use std::collections::BTreeMap;
 use std::io::Write as _;
@@ -161,7 +161,11 @@ impl StructLogger {
 
     fn head(&mut self, pc: usize, name: &str, gas: u64, cost: u64) {
         self.begin();
-        let _ = write!(self.out, "{{\"pc\":{pc},\"op\":\"{name}\",\"gas\":{gas},\"gasCost\":{cost},\"depth\":{}", self.depth());
+        let _ = write!(
+            self.out,
+            "{{\"pc\":{pc},\"op\":\"{name}\",\"gas\":{gas},\"gasCost\":{cost},\"depth\":{}",
+            self.depth()
+        );
     }
 
     fn words<'w>(out: &mut Vec<u8>, name: &str, words: impl Iterator<Item = U256> + 'w) {
@@ -218,9 +222,12 @@ fn failure(result: InstructionResult) -> Option<&'static str> {
     use InstructionResult as R;
     Some(match result {
         R::Stop | R::Return | R::SelfDestruct | R::Suspend | R::Revert => return None,
-        R::OutOfGas | R::MemoryOOG | R::MemoryLimitOOG | R::PrecompileOOG | R::InvalidOperandOOG | R::ReentrancySentryOOG => {
-            "INSUFFICIENT_GAS"
-        }
+        R::OutOfGas
+        | R::MemoryOOG
+        | R::MemoryLimitOOG
+        | R::PrecompileOOG
+        | R::InvalidOperandOOG
+        | R::ReentrancySentryOOG => "INSUFFICIENT_GAS",
         R::OpcodeNotFound | R::InvalidFEOpcode | R::NotActivated => "INVALID_OPERATION",
         R::InvalidJump => "INVALID_JUMP_DESTINATION",
         R::StackUnderflow => "INSUFFICIENT_STACK_ITEMS",

@@ -63,7 +63,12 @@ enum End {
 }
 
 /// Serves one connection until either side ends it.
-pub(crate) async fn connection(api: Arc<Api>, config: Arc<HttpConfig>, stopped: watch::Receiver<bool>, socket: WebSocket) {
+pub(crate) async fn connection(
+    api: Arc<Api>,
+    config: Arc<HttpConfig>,
+    stopped: watch::Receiver<bool>,
+    socket: WebSocket,
+) {
     metrics::gauge!("besu_rpc_active_ws_connection_count").increment(1.0);
     let release = api.settings.release;
     let mut session = Session { api, config, socket, topics: BTreeMap::new(), next: 1, release };

@@ -96,12 +96,6 @@ impl Groups {
         Self(self.0 | 1 << group as u16)
     }
 
-    /// The set without one.
-    #[must_use]
-    pub const fn without(self, group: Group) -> Self {
-        Self(self.0 & !(1 << group as u16))
-    }
-
     /// Membership; [`Group::Rpc`] is in every set.
     pub const fn has(self, group: Group) -> bool {
         matches!(group, Group::Rpc) || self.0 & (1 << group as u16) != 0
@@ -321,7 +315,8 @@ impl Api {
         }
         let started = Instant::now();
         let answer = Params::parse(params).and_then(|params| (method.handler)(self, &params, groups));
-        metrics::histogram!("besu_rpc_request_time", "methodName" => method.name).record(started.elapsed().as_secs_f64());
+        metrics::histogram!("besu_rpc_request_time", "methodName" => method.name)
+            .record(started.elapsed().as_secs_f64());
         if answer.is_err() {
             metrics::counter!("besu_rpc_errors_count_total", "rpcMethod" => method.name).increment(1);
         }
@@ -341,7 +336,11 @@ pub fn markdown() -> String {
     for group in Group::ALL {
         let methods: Vec<_> = METHODS.iter().filter(|m| m.group == group).collect();
         let always = if group == Group::Rpc { " (always enabled)" } else { "" };
-        let _ = write!(out, "\n## {}{always}\n\n| Method | Parameters → result | Only |\n|---|---|---|\n", group.name().to_ascii_uppercase());
+        let _ = write!(
+            out,
+            "\n## {}{always}\n\n| Method | Parameters → result | Only |\n|---|---|---|\n",
+            group.name().to_ascii_uppercase()
+        );
         for method in methods {
             let only = match method.only {
                 None => "",

@@ -3,12 +3,12 @@
 use crate::backend::Api;
 use crate::debug::each_traced;
 use crate::error::RpcError;
-use crate::execution::{not_executed, Call, Watch};
-use crate::flat_trace::{flatten, reward, FlatTrace};
-use crate::params::{address, BlockTag, Params};
+use crate::execution::{Call, Watch, not_executed};
+use crate::flat_trace::{FlatTrace, flatten, reward};
+use crate::params::{BlockTag, Params, address};
 use crate::wire::json;
-use alloy_primitives::map::HashSet;
 use alloy_primitives::B256;
+use alloy_primitives::map::HashSet;
 use alloy_rpc_types_trace::parity::{TraceResults, TraceResultsWithTransactionHash, TraceType};
 use revm_inspectors::tracing::{TracingInspector, TracingInspectorConfig};
 use serde::Deserialize;
@@ -135,8 +135,7 @@ pub(crate) fn call(api: &Api, params: &Params<'_>) -> Answer {
     let mut watch = Watch::until(api.deadline());
     let mut inspector = TracingInspector::new(TracingInspectorConfig::from_parity_config(&kinds));
     let tx = call.tx(&scene.env, api.call_gas(&call, &scene.env));
-    let simulated =
-        ipe_chain::simulate(&mut db, &scene.env, tx, (&mut watch, &mut inspector)).map_err(not_executed)?;
+    let simulated = ipe_chain::simulate(&mut db, &scene.env, tx, (&mut watch, &mut inspector)).map_err(not_executed)?;
     watch.in_time()?;
     let results: TraceResults = inspector
         .into_parity_builder()

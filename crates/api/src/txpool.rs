@@ -2,11 +2,11 @@
 
 use crate::backend::Api;
 use crate::error::RpcError;
-use crate::params::{address, number, word, Params};
+use crate::params::{Params, address, number, word};
 use crate::shapes::RpcTransaction;
 use crate::wire::json;
 use alloy_consensus::Transaction as _;
-use alloy_primitives::{Address, B256, U256, U64};
+use alloy_primitives::{Address, B256, U64, U256};
 use ipe_engine::pool::Held;
 use serde::Serialize;
 use serde_json::value::RawValue;
@@ -96,7 +96,8 @@ impl Condition {
 
 fn conditions(raw: &str) -> Result<Vec<Condition>, RpcError> {
     let bad = RpcError::new(-32602, "Invalid pending transactions params");
-    let fields: BTreeMap<String, BTreeMap<String, Box<RawValue>>> = serde_json::from_str(raw).map_err(|_| bad.clone())?;
+    let fields: BTreeMap<String, BTreeMap<String, Box<RawValue>>> =
+        serde_json::from_str(raw).map_err(|_| bad.clone())?;
     let mut out = Vec::new();
     for (name, operators) in &fields {
         for (operator, value) in operators {
@@ -140,11 +141,8 @@ pub(crate) fn besu_pending(api: &Api, params: &Params<'_>) -> Answer {
     let bad = RpcError::new(-32602, "Invalid pending transactions params");
     let limit = params.optional_number(0, &bad)?.map_or(MAX_LISTED, |n| usize::try_from(n).unwrap_or(MAX_LISTED));
     let conditions = params.raw(1).map(conditions).transpose()?.unwrap_or_default();
-    let list: Vec<RpcTransaction> = held(api, |h| conditions.iter().all(|c| c.holds(h)))
-        .iter()
-        .take(limit)
-        .map(|h| shape(api, h))
-        .collect();
+    let list: Vec<RpcTransaction> =
+        held(api, |h| conditions.iter().all(|c| c.holds(h))).iter().take(limit).map(|h| shape(api, h)).collect();
     json(&list, api.settings.response_limit)
 }
 
@@ -238,7 +236,11 @@ mod tests {
 
     #[test]
     fn filters_of_pending_transactions() {
-        assert_eq!(conditions(r#"{"from":{"eq":"0x12"},"gas":{"lt":"0x5209"},"to":{"action":"contract_creation"}}"#).map(|c| c.len()), Ok(3));
+        assert_eq!(
+            conditions(r#"{"from":{"eq":"0x12"},"gas":{"lt":"0x5209"},"to":{"action":"contract_creation"}}"#)
+                .map(|c| c.len()),
+            Ok(3)
+        );
         assert!(conditions(r#"{"from":{"like":"0x12"}}"#).is_err());
         assert!(conditions("7").is_err());
     }

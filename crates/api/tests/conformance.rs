@@ -3,14 +3,17 @@
 #![allow(clippy::unwrap_used, clippy::panic)]
 
 use flate2::read::GzDecoder;
-use ipe_api::conformance::{compare, dispatcher, exchanges};
 use ipe_api::Release;
+use ipe_api::conformance::{compare, dispatcher, exchanges, page, reason};
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
 fn fixtures() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../../fixtures")
 }
+
+/// Least share of equal answers in every recording, per cent.
+const LEAST: usize = 98;
 
 #[test]
 fn recorded_questions_get_the_recorded_answers() {
@@ -20,11 +23,13 @@ fn recorded_questions_get_the_recorded_answers() {
         .map(|entry| entry.unwrap().path())
         .filter(|dir| dir.join("rpc.jsonl.gz").exists())
         .filter(|dir| only.as_ref().is_none_or(|name| dir.ends_with(name)))
-        .filter(|dir| only.is_some() || dir.file_name().unwrap().to_string_lossy().starts_with("besu"))
+        .filter(|dir| dir.file_name().unwrap().to_string_lossy().starts_with("besu"))
         .collect();
     dirs.sort();
-    assert!(!dirs.is_empty(), "no recorded answers under fixtures/");
+    assert!(!dirs.is_empty(), "no recorded answers of Besu under fixtures/");
+    let most = std::env::var("IPE_SHOW").ok().and_then(|n| n.parse().ok()).unwrap_or(3);
     let mut failures = Vec::new();
+    let mut reports = Vec::new();
     for dir in dirs {
         let name = dir.file_name().unwrap().to_string_lossy().into_owned();
         let mut text = String::new();
@@ -35,12 +40,25 @@ fn recorded_questions_get_the_recorded_answers() {
         let blocks = std::fs::read(dir.join("blocks.rlp")).unwrap();
         let api = dispatcher(&genesis, &blocks, &lines, release).unwrap_or_else(|e| panic!("{name}: {e}"));
         let report = compare(&api, &lines);
-        let most = std::env::var("IPE_SHOW").ok().and_then(|n| n.parse().ok()).unwrap_or(3);
         println!("{name}: {}", report.text(most));
         let total = report.total();
-        if total.equal * 100 < total.total * 98 {
-            failures.push(format!("{name}: {} of {}", total.equal, total.total));
+        if total.equal * 100 < total.total * LEAST {
+            failures.push(format!("{name}: {} of {} equal", total.equal, total.total));
         }
+        for difference in report.differences.iter().filter(|d| reason(d).is_none()) {
+            failures
+                .push(format!("{name}: {} {} differs without a known reason", difference.method, difference.params));
+        }
+        reports.push((name, report));
     }
-    assert!(failures.is_empty(), "fewer than 98 % equal: {}", failures.join(", "));
+    assert!(failures.is_empty(), "{}", failures.join("\n"));
+    if only.is_none() {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/rpc-differences.md");
+        let page = page(&reports);
+        if std::env::var_os("IPE_BLESS").is_some() {
+            std::fs::write(&path, &page).unwrap();
+        }
+        let documented = std::fs::read_to_string(&path).expect("docs/rpc-differences.md exists");
+        assert!(documented == page, "docs/rpc-differences.md is not up to date; run this test with IPE_BLESS=1");
+    }
 }

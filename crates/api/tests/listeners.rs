@@ -2,11 +2,11 @@
 #![allow(clippy::unwrap_used, clippy::panic)]
 
 use futures_util::{SinkExt, StreamExt};
-use ipe_api::conformance::{dispatcher, Exchange};
-use ipe_api::{serve, Api, Groups, HttpConfig, Release, RunningServer, ServerConfig};
+use ipe_api::conformance::{Exchange, dispatcher};
+use ipe_api::{Api, Groups, HttpConfig, Release, RunningServer, ServerConfig, serve};
 use ipe_chain::Imported;
 use ipe_engine::Notification;
-use serde_json::{json, Value};
+use serde_json::{Value, json};
 use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
@@ -24,7 +24,10 @@ fn api() -> Arc<Api> {
 }
 
 fn config() -> HttpConfig {
-    HttpConfig { groups: Groups::parse(["ETH", "NET"]).unwrap(), ..HttpConfig::at(SocketAddr::from(([127, 0, 0, 1], 0))) }
+    HttpConfig {
+        groups: Groups::parse(["ETH", "NET"]).unwrap(),
+        ..HttpConfig::at(SocketAddr::from(([127, 0, 0, 1], 0)))
+    }
 }
 
 async fn start(api: &Arc<Api>, http: HttpConfig) -> RunningServer {
@@ -93,7 +96,8 @@ async fn hosts_origins_health_and_slots() {
     let (head, body) = ask(address, "POST / HTTP/1.1\r\nHost: evil.example", "{}").await;
     assert!(head.starts_with("HTTP/1.1 403"), "{head}");
     assert_eq!(body, r#"{"message":"Host not authorized."}"#);
-    let preflight = "OPTIONS / HTTP/1.1\r\nHost: localhost\r\nOrigin: http://app.example\r\nAccess-Control-Request-Method: POST";
+    let preflight =
+        "OPTIONS / HTTP/1.1\r\nHost: localhost\r\nOrigin: http://app.example\r\nAccess-Control-Request-Method: POST";
     let (head, _) = ask(address, preflight, "").await;
     assert!(head.to_lowercase().contains("access-control-allow-origin: http://app.example"), "{head}");
     let (head, _) = ask(address, &preflight.replace("app.", "other."), "").await;
