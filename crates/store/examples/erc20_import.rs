@@ -10,7 +10,7 @@ use std::time::Instant;
 
 use alloy_consensus::{SignableTransaction, TxLegacy};
 use alloy_primitives::{Address, B256, Bytes, Signature, TxKind, U256, hex, keccak256};
-use ipe_chain::kv::{MemoryStore, Store};
+use ipe_chain::kv::{MemoryStore, Store, Table};
 use ipe_chain::{BuildOrder, BulkStep, Candidate, Feedback, Ledger};
 use ipe_store::{DiskSettings, FjallStore};
 use ipe_types::block::{Block, Transaction};
@@ -70,8 +70,11 @@ fn main() {
     std::fs::write(&file, made.concat()).unwrap();
     println!("{} blocks, {} bytes in {}", made.len(), made.iter().map(|block| block.len()).sum::<usize>(), file.display());
     for round in 0..3 {
-        let memory: Arc<dyn Store> = Arc::new(MemoryStore::new());
-        import("memory", memory, &spec, &made);
+        let memory = MemoryStore::new();
+        import("memory", Arc::new(memory.clone()), &spec, &made);
+        if round == 0 {
+            print_bytes(&memory, &spec, made.len());
+        }
         let path = folder.join(format!("store-{round}"));
         let _ = std::fs::remove_dir_all(&path);
         let disk: Arc<dyn Store> = Arc::new(FjallStore::open(&path, DiskSettings::default()).unwrap());
@@ -95,6 +98,28 @@ fn import(what: &str, store: Arc<dyn Store>, spec: &Arc<ChainSpec>, blocks: &[By
     let seconds = start.elapsed().as_secs_f64();
     let cpu = cpu_seconds() - cpu;
     println!("{what}: {transfers} transfers in {seconds:.3} s, {:.0}/s; {cpu:.2} s of processor", transfers as f64 / seconds);
+}
+
+/// What the blocks left in each table: bytes of keys and values, before compression, without the genesis.
+fn print_bytes(store: &MemoryStore, spec: &Arc<ChainSpec>, blocks: usize) {
+    let genesis = MemoryStore::new();
+    drop(Ledger::open(Arc::new(genesis.clone()), Arc::clone(spec)).unwrap());
+    let transfers = store.len(Table::Transactions);
+    let mut total = 0;
+    for table in Table::ALL {
+        let bytes = store.bytes(table).saturating_sub(genesis.bytes(table));
+        let rows = store.len(table).saturating_sub(genesis.len(table));
+        total += bytes;
+        if rows > 0 {
+            println!(
+                "  {:<16} {rows:>7} rows {:>8.1} bytes a block {:>7.1} a transfer",
+                table.name(),
+                bytes as f64 / blocks as f64,
+                bytes as f64 / transfers.max(1) as f64
+            );
+        }
+    }
+    println!("  all: {:.1} bytes a block, {:.1} a transfer", total as f64 / blocks as f64, total as f64 / transfers.max(1) as f64);
 }
 
 /// Seconds of processor time of this process so far, user and system, where the system tells them.
