@@ -74,7 +74,7 @@
 //! |---|---|---|---|---|
 //! | round timeout | 2^r | T·2^r from the start of the round | rules 1, 2, 4, 5, 6 above | a returning quorum must not wait for what rounds had grown to |
 //! | leap on f+1 | to the lowest round above ours of f+1 messages | off since 26.4 | to the highest round that f+1 others have reached | with just f+1 the same; with more it spares rounds that their authors have left |
-//! | own messages again | no | no | every T/4 in rounds that last, byte for byte | a peer that was away learns the round; receivers drop repetitions |
+//! | own messages again | no | no | every T/4 in rounds above 0, byte for byte | a peer that was away learns the round; receivers drop repetitions |
 //! | own Commit | after a quorum of Prepares | counted locally on acceptance, sent after | after | nothing unsent counts |
 //! | Commit before own verdict | n/a | validation is synchronous | votes are kept, nothing is decided until the block is found valid | the host executes it anyway before it can import |
 //! | prepared block in a RoundChange | valid | fully validated | certificate checked, block executed when proposed | a quorum vouched for it, execution is dear |

@@ -128,7 +128,10 @@ pub(crate) fn enter_round(height: &mut Height, turn: &mut Turn, number: u32) {
     turn.push(Effect::CancelTimer(Timer::Block { height: height.rules.height }));
     turn.push(Effect::RoundStarted { height: height.rules.height, round: number, proposer });
     set_deadline(height, turn, now.saturating_add(patience_ms));
-    set_resend(height, turn);
+    // Round 0 is short, and a large proposal is not worth sending twice in it: whoever connects is told anyway.
+    if number > 0 {
+        set_resend(height, turn);
+    }
 }
 
 /// The round in hand has its quorum: now it can have a proposal, and gets full patience.
