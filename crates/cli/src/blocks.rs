@@ -185,7 +185,7 @@ fn broken_rule(error: &BulkError<io::Error>) -> Option<&'static str> {
         BulkError::Decode { .. } => Some("decoding"),
         BulkError::OtherChain { .. } => Some("other_chain"),
         BulkError::Source { .. } => Some("reading"),
-        BulkError::Ledger(_) => None,
+        BulkError::Ledger(_) | BulkError::NoThread => None,
     }
 }
 

@@ -18,11 +18,25 @@ pub fn start(filter: &str, format: LogFormat) -> Result<LogLevel, Failure> {
              info,ipe_p2p=debug"
         ))
     })?;
-    let output = tracing_subscriber::fmt().with_env_filter(parsed).with_filter_reloading();
-    let handle = output.reload_handle();
-    let installed = match format {
-        LogFormat::Json => output.json().flatten_event(true).try_init(),
-        LogFormat::Plain => output.with_ansi(std::io::stdout().is_terminal()).with_target(false).try_init(),
+    // The two formats are two types, and so are the handles that change their filters.
+    type Reload = Box<dyn Fn(EnvFilter) -> bool + Send + Sync>;
+    let (installed, reload): (_, Reload) = match format {
+        LogFormat::Json => {
+            let output =
+                tracing_subscriber::fmt().json().flatten_event(true).with_env_filter(parsed).with_filter_reloading();
+            let handle = output.reload_handle();
+            (output.try_init(), Box::new(move |filter| handle.reload(filter).is_ok()))
+        }
+        LogFormat::Plain => {
+            let ansi = std::io::stdout().is_terminal();
+            let output = tracing_subscriber::fmt()
+                .with_ansi(ansi)
+                .with_target(false)
+                .with_env_filter(parsed)
+                .with_filter_reloading();
+            let handle = output.reload_handle();
+            (output.try_init(), Box::new(move |filter| handle.reload(filter).is_ok()))
+        }
     };
     installed.map_err(|error| Failure::failed("could not start logging", error))?;
     let directives = Mutex::new(vec![filter.to_owned()]);
@@ -40,12 +54,10 @@ pub fn start(filter: &str, format: LogFormat) -> Result<LogLevel, Failure> {
         if wanted.len() > MAX_DIRECTIVES {
             return false;
         }
-        match EnvFilter::try_new(wanted.join(",")) {
-            Ok(filter) if handle.reload(filter).is_ok() => {
-                *directives = wanted;
-                true
-            }
-            _ => false,
+        let changed = EnvFilter::try_new(wanted.join(",")).is_ok_and(&reload);
+        if changed {
+            *directives = wanted;
         }
+        changed
     }))
 }
