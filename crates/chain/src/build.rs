@@ -54,8 +54,8 @@ impl Ledger {
         };
         let env = Env::of(&self.spec, &header);
         let fork = env.fork;
-        let mut execution = Execution::begin(env, &header, &state, &hashes, &root_of)
-            .map_err(|error| cannot(error.to_string()))?;
+        let mut execution =
+            Execution::begin(env, &header, &state, &hashes, &root_of).map_err(|error| cannot(error.to_string()))?;
         let (mut transactions, mut senders, mut bytes) = (Vec::new(), Vec::new(), 0usize);
         let mut feedback = Feedback::Start;
         while execution.gas_left() >= LEAST_TX_GAS && keep_going() {
@@ -114,8 +114,7 @@ impl Ledger {
     /// Everything of the header that does not depend on the transactions.
     fn header_to_build(&self, head: &Head, order: &BuildOrder) -> Result<Header, LedgerError> {
         let cannot = |reason: String| LedgerError::CannotBuild { head: head.number, reason };
-        let (selection, validators) =
-            self.sealers(head, order.timestamp).map_err(|error| cannot(error.to_string()))?;
+        let (selection, validators) = self.sealers(head, order.timestamp).map_err(|error| cannot(error.to_string()))?;
         let listed = match selection {
             Selection::Header => validators.as_slice().to_vec(),
             Selection::Contract(_) => Vec::new(),

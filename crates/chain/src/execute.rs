@@ -138,10 +138,10 @@ impl<'a> Execution<'a> {
             .build_mainnet();
         let mut execution =
             Self { evm, env, gas_used: 0, blobs: 0, receipts: Vec::new(), blooms: BloomMaker::default(), root_of };
-        if execution.env.fork >= Fork::Cancun {
-            if let Some(root) = header.parent_beacon_block_root {
-                execution.system_call(BEACON_ROOTS_CONTRACT, Bytes::copy_from_slice(root.as_slice()))?;
-            }
+        if execution.env.fork >= Fork::Cancun
+            && let Some(root) = header.parent_beacon_block_root
+        {
+            execution.system_call(BEACON_ROOTS_CONTRACT, Bytes::copy_from_slice(root.as_slice()))?;
         }
         if execution.env.fork >= Fork::Prague {
             execution.system_call(HISTORY_CONTRACT, Bytes::copy_from_slice(header.parent_hash.as_slice()))?;
@@ -192,8 +192,7 @@ impl<'a> Execution<'a> {
     /// # Errors
     /// Reading the state failed, or a system contract did.
     pub fn finish(mut self, reward: U256) -> Result<Outcome, FinishError> {
-        let requests_hash =
-            if self.env.fork >= Fork::Prague { Some(self.requests_hash()?) } else { None };
+        let requests_hash = if self.env.fork >= Fork::Prague { Some(self.requests_hash()?) } else { None };
         if !reward.is_zero() {
             let beneficiary = self.env.block.beneficiary;
             let journal = self.evm.ctx.journal_mut();

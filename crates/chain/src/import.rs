@@ -58,10 +58,10 @@ impl Ledger {
         if outcome.bloom != header.logs_bloom {
             return Err(InvalidBlock::LogsBloom);
         }
-        if let (Some(header), Some(computed)) = (header.requests_hash, outcome.requests_hash) {
-            if header != computed {
-                return Err(InvalidBlock::RequestsHash { header, computed });
-            }
+        if let (Some(header), Some(computed)) = (header.requests_hash, outcome.requests_hash)
+            && header != computed
+        {
+            return Err(InvalidBlock::RequestsHash { header, computed });
         }
         let (prepared, computed) =
             rayon::join(|| self.state.prepare(&outcome.changes), || receipts::root(&outcome.receipts));

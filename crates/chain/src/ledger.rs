@@ -91,7 +91,9 @@ pub enum LedgerError {
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
     /// The data folder belongs to another chain.
-    #[error("the data folder holds a chain with genesis {found}, the genesis file has {expected}; use its genesis file or another folder")]
+    #[error(
+        "the data folder holds a chain with genesis {found}, the genesis file has {expected}; use its genesis file or another folder"
+    )]
     OtherGenesis {
         /// In the folder.
         found: B256,
@@ -105,7 +107,9 @@ pub enum OpenError {
         found: String,
     },
     /// Block and state disagree.
-    #[error("the data folder's newest block is {block}, its state is of {state:?}; restore the folder or synchronise again")]
+    #[error(
+        "the data folder's newest block is {block}, its state is of {state:?}; restore the folder or synchronise again"
+    )]
     Inconsistent {
         /// Height of the newest block.
         block: u64,
@@ -278,10 +282,10 @@ impl Ledger {
             check_seals(header, &extra, &validators)?;
         }
         let hash = block_hash(header)?;
-        if let Some(executed) = self.kept(&hash) {
-            if Arc::ptr_eq(&executed.block, &block) || executed.block.body == block.body {
-                return Ok(CheckedBlock { block, hash, executed, sealed });
-            }
+        if let Some(executed) = self.kept(&hash)
+            && (Arc::ptr_eq(&executed.block, &block) || executed.block.body == block.body)
+        {
+            return Ok(CheckedBlock { block, hash, executed, sealed });
         }
         if !matches!(known, Known::All(_)) {
             check_body(&self.spec, &block)?;
@@ -372,11 +376,10 @@ fn head_of(
     votes: Arc<Tally>,
 ) -> Head {
     let selection = selection(spec, &header, next_timestamp(spec, &header));
-    let (validators_next, validators_error) =
-        match sealers_by(selection, store, spec, &state.head(), &header, &votes) {
-            Ok(set) => (set, None),
-            Err(error) => (ValidatorSet::default(), Some(error)),
-        };
+    let (validators_next, validators_error) = match sealers_by(selection, store, spec, &state.head(), &header, &votes) {
+        Ok(set) => (set, None),
+        Err(error) => (ValidatorSet::default(), Some(error)),
+    };
     let number = header.number;
     let total_difficulty = total_difficulty(spec, number);
     Head { number, hash, header, total_difficulty, validators_next, validators_error, votes }
@@ -390,7 +393,9 @@ pub(crate) fn total_difficulty(spec: &ChainSpec, number: u64) -> U256 {
 fn refuse_unknown_forks(spec: &ChainSpec) -> Result<(), OpenError> {
     let points = spec.genesis().forks.points();
     let petersburg_at = |at: Activation| {
-        points.iter().any(|point| point.fork >= Fork::Petersburg && point.at.value() <= at.value() && same_kind(point.at, at))
+        points
+            .iter()
+            .any(|point| point.fork >= Fork::Petersburg && point.at.value() <= at.value() && same_kind(point.at, at))
     };
     match points.iter().find(|point| point.fork == Fork::Constantinople) {
         Some(point) if !petersburg_at(point.at) => Err(OpenError::Fork {
@@ -441,7 +446,7 @@ pub(crate) fn put_head(batch: &mut Batch, number: u64, tally: &Tally) {
     let mut row = number.to_be_bytes().to_vec();
     row.extend_from_slice(&encoded);
     batch.put(Table::Meta, META_HEAD, &row);
-    if number % TALLY_DISTANCE == 0 {
+    if number.is_multiple_of(TALLY_DISTANCE) {
         batch.put(Table::Votes, &number.to_be_bytes(), &encoded);
     }
 }
@@ -450,6 +455,7 @@ fn read_head(store: &dyn Read) -> Result<(u64, Tally), StoreError> {
     let row = store.get(Table::Meta, META_HEAD)?.ok_or_else(|| StoreError::corrupt(Table::Meta, "no head"))?;
     let (number, tally) =
         row.split_first_chunk::<8>().ok_or_else(|| StoreError::corrupt(Table::Meta, "head has fewer than 8 bytes"))?;
-    let tally = Tally::decode(tally).map_err(|error| StoreError::corrupt(Table::Meta, format!("head's votes: {error}")))?;
+    let tally =
+        Tally::decode(tally).map_err(|error| StoreError::corrupt(Table::Meta, format!("head's votes: {error}")))?;
     Ok((u64::from_be_bytes(*number), tally))
 }

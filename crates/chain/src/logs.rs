@@ -210,10 +210,10 @@ fn candidates(
     if filter.topics[1..].iter().any(|wanted| !wanted.is_empty()) {
         let mut kept = BTreeSet::new();
         for number in blocks {
-            if let Some(header) = read.get(Table::Headers, &number.to_be_bytes())? {
-                if filter.may_match(&bloom_of(&header)?) {
-                    kept.insert(number);
-                }
+            if let Some(header) = read.get(Table::Headers, &number.to_be_bytes())?
+                && filter.may_match(&bloom_of(&header)?)
+            {
+                kept.insert(number);
             }
         }
         blocks = kept;
@@ -265,20 +265,21 @@ fn by_bloom(
     let mut blocks = BTreeSet::new();
     let mut failed = None;
     let end = prefix_end(&to.to_be_bytes());
-    read.range(Table::Headers, &from.to_be_bytes(), &end, false, &mut |key, header| {
-        match (key.first_chunk::<8>(), bloom_of(header)) {
-            (Some(number), Ok(bloom)) => {
-                if !bloom.is_zero() && filter.may_match(&bloom) {
-                    blocks.insert(u64::from_be_bytes(*number));
-                }
-                ControlFlow::Continue(())
+    read.range(Table::Headers, &from.to_be_bytes(), &end, false, &mut |key, header| match (
+        key.first_chunk::<8>(),
+        bloom_of(header),
+    ) {
+        (Some(number), Ok(bloom)) => {
+            if !bloom.is_zero() && filter.may_match(&bloom) {
+                blocks.insert(u64::from_be_bytes(*number));
             }
-            (_, Err(error)) => {
-                failed = Some(error);
-                ControlFlow::Break(())
-            }
-            (None, Ok(_)) => ControlFlow::Continue(()),
+            ControlFlow::Continue(())
         }
+        (_, Err(error)) => {
+            failed = Some(error);
+            ControlFlow::Break(())
+        }
+        (None, Ok(_)) => ControlFlow::Continue(()),
     })?;
     match failed {
         Some(error) => Err(error.into()),

@@ -104,11 +104,12 @@ impl<'a> Overlay<'a> {
             return;
         }
         let info = account.info;
-        if cell.now.is_none_or(|now| now.code_hash != info.code_hash) && info.code_hash != KECCAK256_EMPTY {
-            if let Some(code) = info.code {
-                codes.insert(info.code_hash, code.clone());
-                cell.code = Some(code);
-            }
+        if cell.now.is_none_or(|now| now.code_hash != info.code_hash)
+            && info.code_hash != KECCAK256_EMPTY
+            && let Some(code) = info.code
+        {
+            codes.insert(info.code_hash, code.clone());
+            cell.code = Some(code);
         }
         cell.now = Some(Account { nonce: info.nonce, balance: info.balance, code_hash: info.code_hash });
         for (key, slot) in account.storage {

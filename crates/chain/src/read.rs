@@ -95,13 +95,8 @@ impl RecentBlocks {
 }
 
 fn estimate(stored: &StoredBlock) -> usize {
-    let inputs: usize = stored
-        .block
-        .body
-        .transactions
-        .iter()
-        .map(|tx| alloy_consensus::Transaction::input(tx).len())
-        .sum();
+    let inputs: usize =
+        stored.block.body.transactions.iter().map(|tx| alloy_consensus::Transaction::input(tx).len()).sum();
     2048 + inputs + stored.block.body.transactions.len() * 1200
 }
 
@@ -244,7 +239,11 @@ impl Ledger {
         let short = stored.receipts.len() != block.body.transactions.len()
             || stored.senders.len() != block.body.transactions.len();
         if short {
-            return Err(StoreError::corrupt(Table::Receipts, format!("not one receipt a transaction in block {number}")).into());
+            return Err(StoreError::corrupt(
+                Table::Receipts,
+                format!("not one receipt a transaction in block {number}"),
+            )
+            .into());
         }
         let (receipts, senders) = (Arc::new(stored.receipts), Arc::new(stored.senders));
         Ok(Some(Arc::new(StoredBlock { block, hash, receipts, senders })))

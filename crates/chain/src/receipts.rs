@@ -129,7 +129,13 @@ pub fn encode_stored(receipts: &[Receipt], senders: &[Address]) -> Vec<u8> {
 
 fn encode_one(receipt: &Receipt, gas: u64, out: &mut Vec<u8>) {
     let outcome: Bytes = match receipt.status_or_post_state() {
-        Eip658Value::Eip658(status) => if status { Bytes::from_static(&[1]) } else { Bytes::new() },
+        Eip658Value::Eip658(status) => {
+            if status {
+                Bytes::from_static(&[1])
+            } else {
+                Bytes::new()
+            }
+        }
         Eip658Value::PostState(root) => Bytes::copy_from_slice(root.as_slice()),
     };
     let kind = receipt.ty();
@@ -237,6 +243,7 @@ fn decode_log(bytes: &mut &[u8]) -> Result<Log, alloy_rlp::Error> {
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
 

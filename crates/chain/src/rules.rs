@@ -81,8 +81,7 @@ pub fn check_seals(header: &Header, extra: &ExtraData, validators: &ValidatorSet
     let hash = commit_hash(header, extra.round)?;
     let mut seen: Vec<Address> = Vec::with_capacity(extra.seals.len());
     for (index, seal) in extra.seals.iter().enumerate() {
-        let who = recover_address(hash, seal, HighS::Allowed)
-            .map_err(|_| InvalidBlock::SealUnrecoverable { index })?;
+        let who = recover_address(hash, seal, HighS::Allowed).map_err(|_| InvalidBlock::SealUnrecoverable { index })?;
         if seen.contains(&who) {
             return Err(InvalidBlock::SealTwice { who });
         }
@@ -115,7 +114,8 @@ fn first_fault(header: &Header, extra: &ExtraData, validators: &ValidatorSet) ->
 /// The first rule that is broken.
 pub fn check_body(spec: &ChainSpec, block: &Block) -> Result<(), InvalidBlock> {
     let header = &block.header;
-    let max = if spec.fork_at(header.number, header.timestamp) >= Fork::Osaka { OSAKA_BLOCK_BYTES } else { MAX_BLOCK_BYTES };
+    let max =
+        if spec.fork_at(header.number, header.timestamp) >= Fork::Osaka { OSAKA_BLOCK_BYTES } else { MAX_BLOCK_BYTES };
     let got = block.length();
     if got > max {
         return Err(InvalidBlock::TooLarge { got, max });
@@ -123,9 +123,15 @@ pub fn check_body(spec: &ChainSpec, block: &Block) -> Result<(), InvalidBlock> {
     match (&block.body.withdrawals, header.withdrawals_root) {
         (None, None) => {}
         (Some(list), Some(root)) if list.is_empty() && root == EMPTY_ROOT => {}
-        (Some(_), Some(_)) => return Err(InvalidBlock::Withdrawals { reason: "QBFT has none, the list must be empty" }),
-        (None, Some(_)) => return Err(InvalidBlock::Withdrawals { reason: "the header names a list, the body has none" }),
-        (Some(_), None) => return Err(InvalidBlock::Withdrawals { reason: "the body has a list, the header names none" }),
+        (Some(_), Some(_)) => {
+            return Err(InvalidBlock::Withdrawals { reason: "QBFT has none, the list must be empty" });
+        }
+        (None, Some(_)) => {
+            return Err(InvalidBlock::Withdrawals { reason: "the header names a list, the body has none" });
+        }
+        (Some(_), None) => {
+            return Err(InvalidBlock::Withdrawals { reason: "the body has a list, the header names none" });
+        }
     }
     let computed = calculate_transaction_root(&block.body.transactions);
     if computed != header.transactions_root {
@@ -232,7 +238,12 @@ fn check_fork_fields(spec: &ChainSpec, header: &Header) -> Result<(), InvalidBlo
     Ok(())
 }
 
-fn check_validators(spec: &ChainSpec, header: &Header, extra: &ExtraData, sealers: Sealers<'_>) -> Result<(), InvalidBlock> {
+fn check_validators(
+    spec: &ChainSpec,
+    header: &Header,
+    extra: &ExtraData,
+    sealers: Sealers<'_>,
+) -> Result<(), InvalidBlock> {
     match sealers.selection {
         Selection::Header => {
             if extra.validators != sealers.validators.as_slice() {

@@ -112,7 +112,10 @@ fn environment(fork: Fork, env: &Value) -> (Env, Header) {
     };
     let mut env_of = Env { fork, cfg, block: block.clone() };
     if fork >= Fork::Cancun {
-        block.set_blob_excess_gas_and_price(small(&env["currentExcessBlobGas"]), env_of.cfg.blob_base_fee_update_fraction());
+        block.set_blob_excess_gas_and_price(
+            small(&env["currentExcessBlobGas"]),
+            env_of.cfg.blob_base_fee_update_fraction(),
+        );
         env_of.cfg.set_max_blobs_per_tx(ipe_chain::env::max_blobs(fork));
         env_of.block = block;
     }
@@ -167,7 +170,9 @@ fn the_public_state_tests_pass() {
     files(&root(), &mut all);
     all.sort();
     let results: Vec<(usize, usize, Vec<String>)> = rayon::prelude::ParallelIterator::collect(
-        rayon::prelude::ParallelIterator::map(rayon::prelude::IntoParallelRefIterator::par_iter(&all), |path| run_file(path)),
+        rayon::prelude::ParallelIterator::map(rayon::prelude::IntoParallelRefIterator::par_iter(&all), |path| {
+            run_file(path)
+        }),
     );
     let passed: usize = results.iter().map(|result| result.0).sum();
     let skipped: usize = results.iter().map(|result| result.1).sum();
@@ -200,7 +205,10 @@ fn run_file(path: &Path) -> (usize, usize, Vec<String>) {
                 if root == expected && logs == expected_logs && rejected.is_some() == should_fail {
                     passed += 1;
                 } else {
-                    failed.push(format!("{name} {fork_name} {}: root {root} expected {expected}, rejected {rejected:?}", case["indexes"]));
+                    failed.push(format!(
+                        "{name} {fork_name} {}: root {root} expected {expected}, rejected {rejected:?}",
+                        case["indexes"]
+                    ));
                 }
             }
         }

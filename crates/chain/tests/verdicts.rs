@@ -13,11 +13,23 @@ use support::{chain, fixtures};
 
 /// Where we are stricter than the client that is named: what no honest peer produces.
 const DEVIATIONS: &[(&str, &str, &str)] = &[
-    ("quorum", "one seal short of a quorum", "GoQuorum takes F + 1 seals; finality needs a quorum, and its proposers wait for one"),
-    ("quorum", "round 2^32-1, sealed for it", "Besu cannot read such a round; none is reached in the lifetime of a network"),
+    (
+        "quorum",
+        "one seal short of a quorum",
+        "GoQuorum takes F + 1 seals; finality needs a quorum, and its proposers wait for one",
+    ),
+    (
+        "quorum",
+        "round 2^32-1, sealed for it",
+        "Besu cannot read such a round; none is reached in the lifetime of a network",
+    ),
     ("quorum", "gas limit up by 1/1024", "GoQuorum does not bound the step; its builder takes smaller ones"),
     ("quorum", "gas limit down by 1/1024", "as above"),
-    ("quorum", "gas limit below gas used", "the variant's gas limit is 0; no builder goes below its configured minimum"),
+    (
+        "quorum",
+        "gas limit below gas used",
+        "the variant's gas limit is 0; no builder goes below its configured minimum",
+    ),
     ("quorum", "validators without the last", "GoQuorum does not compare the list; its proposers write the true one"),
     ("quorum", "validators unsorted", "as above"),
     ("quorum", "validators with a stranger", "as above"),
