@@ -60,6 +60,7 @@
 //!    slower, so that a single liar cannot drive everybody to the last round.
 //! 5. A round whose proposer asked for a later one is left at once.
 //! 6. Round 0 of a block that is overdue by T has T/4.
+//! 7. A proposer that must not propose, because it did before a restart, leaves its round at once.
 //!
 //! Among our own nodes every quorum that is connected decides within 2T as long as at most one proposer of the next
 //! rounds is missing, whatever rounds they were in. Beside Besu peers, who never send twice, never leap on f+1 and

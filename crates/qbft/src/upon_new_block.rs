@@ -101,6 +101,11 @@ fn resume(state: &mut State, turn: &mut Turn) {
         receive(state, turn, message);
     }
     let Some(height) = state.inhand.as_mut() else { return };
+    // Nobody may have heard them before we went down.
+    let again = height.own.messages();
+    if !again.is_empty() {
+        turn.push(Effect::Resend(again));
+    }
     if round == 0 || spoke || height.round_number() != Some(round) {
         return;
     }

@@ -146,12 +146,17 @@ pub(crate) fn open_round(height: &mut Height, turn: &mut Turn) {
     propose_if_ours(height, turn);
 }
 
-/// The gate did not sign. What others sign still counts, and a round that we cannot speak in is left in time.
+/// The gate did not sign. What others sign still counts, and a round that we cannot speak in is left in time; one in
+/// which we proposed before a restart, and nobody has told us what, at once: the others then need not wait for it.
 pub(crate) fn upon_sign_refused(height: &mut Height, turn: &mut Turn, number: u32, kind: Kind) {
-    let Some(round) = height.round.as_mut().filter(|round| round.number == number) else { return };
-    if kind == Kind::RoundChange {
-        round.refused = true;
-        settle(height, turn);
+    let Some(round) = height.round.as_mut().filter(|round| round.number == number && !height.decided) else { return };
+    match kind {
+        Kind::RoundChange => {
+            round.refused = true;
+            settle(height, turn);
+        }
+        Kind::Proposal if round.accepted.is_none() => leave(height, turn),
+        Kind::Proposal | Kind::Prepare | Kind::Commit => {}
     }
 }
 

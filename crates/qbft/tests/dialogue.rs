@@ -650,9 +650,11 @@ fn the_gates_refusal_stops_nothing_else() {
     talk.refuse = true;
     talk.block_timer();
     let block = Arc::new(talk.block(ANA, 0, 1));
-    assert_eq!(talk.on(Event::BlockBuilt { height: 1, round: 0, block, empty: true }), ["say Proposal 1/0"]);
-    // Others may still decide without us.
-    assert_eq!(talk.timeout(0, T), ["begin 1/1", "patience with 1 for 4000", "say RoundChange 1/1"]);
+    // We proposed before and do not know what: the round is vain, unless others have heard it.
+    assert_eq!(
+        talk.on(Event::BlockBuilt { height: 1, round: 0, block, empty: true }),
+        ["say Proposal 1/0", "begin 1/1", "patience with 1 for 4000", "say RoundChange 1/1"]
+    );
     // We cannot say where we are, so waiting to be found would be vain.
     assert_eq!(talk.timeout(1, T), ["begin 1/2", "patience with 2 for 4000", "say RoundChange 1/2"]);
     talk.refuse = false;
@@ -672,7 +674,10 @@ fn after_a_restart_we_go_on_where_we_signed() {
     // With the message in the journal it is said again; without it, signed again.
     let mut talk = Talk::new(DAVI);
     talk.now += 60_000;
-    assert_eq!(talk.on(Event::Restored(restored(vec![own.clone()]))), ["begin 1/2", "patience with 2 for 4000"]);
+    assert_eq!(
+        talk.on(Event::Restored(restored(vec![own.clone()]))),
+        ["begin 1/2", "patience with 2 for 4000", "say again RoundChange 2"]
+    );
     assert_eq!(talk.state.own_messages(), [own]);
     let mut talk = Talk::silent(DAVI, Dialect::Legacy);
     talk.now += 60_000;
@@ -691,6 +696,17 @@ fn after_a_restart_we_go_on_where_we_signed() {
     let there = Restored { height: 1, round: 1, certificate: Some(certificate.clone()), messages: vec![] };
     assert_eq!(talk.on(Event::Restored(there)), ["begin 1/1", "patience with 1 for 4000"]);
     assert_eq!(talk.timeout(1, T), ["begin 1/2", "patience with 2 for 4000", "say RoundChange 1/2 prepared in 1"]);
+    // A Proposal of round 0 is taken up again before its time, and nobody needs to have heard it.
+    let mut talk = Talk::new(ANA);
+    let block = talk.block(ANA, 0, 1);
+    let own = vec![Arc::new(talk.proposal(ANA, 0, &block))];
+    let there = Restored { height: 1, round: 0, certificate: None, messages: own };
+    assert_eq!(
+        talk.on(Event::Restored(there)),
+        ["begin 1/0", "patience with 0 for 4000", "check 1/0", "say again Proposal 0"]
+    );
+    assert_eq!(talk.block_timer(), SILENCE);
+    assert_eq!(talk.checked(0, &block, Ok(())), ["say Prepare 1/0"]);
     // A journal of another height says nothing about this one.
     let mut talk = Talk::new(DAVI);
     let old = Restored { height: 9, round: 5, certificate: None, messages: vec![] };
