@@ -1,6 +1,6 @@
 //! The ledger's tables on fjall.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use fjall::{
@@ -16,7 +16,9 @@ const MIB: u64 = 1024 * 1024;
 pub struct DiskSettings {
     /// Bytes of decompressed blocks kept in memory for reads.
     pub cache: u64,
-    /// Background threads that flush and compact.
+    /// Background threads that flush and compact. With more than one, fjall 3.1's first worker hands compactions back to
+    /// the queue without waiting and so takes a whole core for as long as another worker compacts; and what a block writes
+    /// is little enough for one.
     pub workers: usize,
     /// Files kept open.
     pub open_files: usize,
@@ -26,12 +28,13 @@ pub struct DiskSettings {
 
 impl Default for DiskSettings {
     fn default() -> Self {
-        DiskSettings { cache: 8 * MIB, workers: 2, open_files: 256, durable: true }
+        DiskSettings { cache: 8 * MIB, workers: 1, open_files: 256, durable: true }
     }
 }
 
 /// The ledger's store on disk: one keyspace per table, one synced journal entry per batch.
 pub struct FjallStore {
+    folder: PathBuf,
     database: Database,
     keyspaces: Arc<[Keyspace]>,
     durable: bool,
@@ -39,6 +42,30 @@ pub struct FjallStore {
 
 fn engine(action: impl Into<String>, cause: impl std::fmt::Display) -> StoreError {
     StoreError::Engine { action: action.into(), cause: cause.to_string() }
+}
+
+/// Bytes of all files below a folder. A file that goes away meanwhile counts nothing.
+fn occupied(folder: &Path) -> std::io::Result<u64> {
+    let mut bytes = 0;
+    for entry in std::fs::read_dir(folder)? {
+        let path = entry?.path();
+        match std::fs::symlink_metadata(&path) {
+            Ok(data) if data.is_dir() => bytes += occupied(&path).unwrap_or(0),
+            Ok(data) => bytes += occupied_by(&data),
+            Err(_) => {}
+        }
+    }
+    Ok(bytes)
+}
+
+#[cfg(unix)]
+fn occupied_by(file: &std::fs::Metadata) -> u64 {
+    std::os::unix::fs::MetadataExt::blocks(file) * 512
+}
+
+#[cfg(not(unix))]
+fn occupied_by(file: &std::fs::Metadata) -> u64 {
+    file.len()
 }
 
 /// Bytes of a table's newest rows in memory before they are written to a file.
@@ -82,12 +109,15 @@ impl FjallStore {
             .into_iter()
             .map(|table| database.keyspace(table.name(), || options(table)).map_err(failed))
             .collect::<Result<Arc<[_]>, _>>()?;
-        Ok(FjallStore { database, keyspaces, durable: settings.durable })
+        Ok(FjallStore { folder: folder.to_path_buf(), database, keyspaces, durable: settings.durable })
     }
 
-    /// Bytes of the database's files.
+    /// Bytes that the database's files take on the disk. (The engine's journal is created with holes; they do not count.)
+    ///
+    /// # Errors
+    /// What the operating system says.
     pub fn disk_bytes(&self) -> Result<u64, StoreError> {
-        self.database.disk_space().map_err(|error| engine("measure the database", error))
+        occupied(&self.folder).map_err(|error| engine(format!("measure {}", self.folder.display()), error))
     }
 
     fn keyspace(&self, table: Table) -> &Keyspace {
