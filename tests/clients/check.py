@@ -6,11 +6,14 @@ import json
 import sys
 
 from web3 import Web3
+from web3.middleware import ExtraDataToPOAMiddleware
 
 url, key, artifact = sys.argv[1:4]
 with open(artifact, encoding="utf8") as file:
     contract = json.load(file)
 w3 = Web3(Web3.HTTPProvider(url))
+# A QBFT header's extra data is longer than the 32 bytes that web3.py expects; with Besu the same is needed.
+w3.middleware_onion.inject(ExtraDataToPOAMiddleware, layer=0)
 account = w3.eth.account.from_key(key)
 failed = 0
 
@@ -33,7 +36,7 @@ def send(transaction):
 
 
 price = w3.eth.gas_price
-latest = dict(w3.provider.make_request("eth_getBlockByNumber", ["latest", False])["result"])
+latest = w3.eth.get_block("latest")
 deployed = send({"from": account.address, "data": contract["bytecode"], "gasPrice": price, "value": 0})
 check("contract deployed", deployed["status"] == 1, deployed)
 notes = w3.eth.contract(address=deployed["contractAddress"], abi=contract["abi"])

@@ -1,5 +1,6 @@
 //! What the API may touch of the node, and what it asks the node to do.
 
+use crate::eth_fees::Prices;
 use crate::eth_logs::Filters;
 use alloy_primitives::{Address, U256};
 use ipe_chain::Ledger;
@@ -78,7 +79,7 @@ pub struct Settings {
     pub revert_reason: bool,
     /// Longest a heavy request may run.
     pub time_limit: Duration,
-    /// How many heavy requests run at once; as many more wait, the rest is refused.
+    /// How many heavy requests run at once; some more wait, the rest is refused.
     pub heavy: usize,
     /// Largest response in bytes.
     pub response_limit: usize,
@@ -116,6 +117,7 @@ pub struct Api {
     pub settings: Settings,
     pub(crate) filters: Filters,
     pub(crate) gate: Arc<LoadGate>,
+    pub(crate) prices: Mutex<Prices>,
     pub(crate) heavy: Arc<Semaphore>,
     pub(crate) waiting: Arc<Semaphore>,
 }
@@ -130,8 +132,9 @@ impl Api {
             gate,
             filters: Filters::default(),
             heavy: Arc::new(Semaphore::new(heavy)),
-            // Waiting costs a task and a parsed request; four times the running ones smooths bursts of a dApp page.
-            waiting: Arc::new(Semaphore::new(heavy * 5)),
+            // Waiting costs a task and the request's bytes: as many wait as the connections of two listeners can ask.
+            waiting: Arc::new(Semaphore::new(heavy + 160)),
+            prices: Mutex::new(Prices::default()),
             settings,
         })
     }

@@ -323,6 +323,25 @@ pub(crate) fn account_at(api: &Api, params: &Params<'_>) -> Answer {
     json(&body, api.settings.response_limit)
 }
 
+/// What the reverted ones among some transactions of a block gave as reason, found by executing the block again up to the
+/// last of them: reasons are not part of a receipt and not stored.
+pub(crate) fn revert_reasons(api: &Api, number: u64, failed: &[usize]) -> Result<BTreeMap<usize, Bytes>, RpcError> {
+    let mut out = BTreeMap::new();
+    let Some(last) = failed.last() else { return Ok(out) };
+    let Some(mut replay) = api.backend.ledger.replay(number)? else { return Ok(out) };
+    let deadline = api.deadline();
+    while replay.position() <= *last {
+        let index = replay.position();
+        let mut watch = Watch::until(deadline);
+        let Some(simulated) = replay.step(&mut watch).map_err(not_executed)? else { break };
+        watch.in_time()?;
+        if let (true, ExecutionResult::Revert { output, .. }) = (failed.contains(&index), &simulated.result) {
+            out.insert(index, output.clone());
+        }
+    }
+    Ok(out)
+}
+
 /// Slots that the block's transactions touched in an account: those are the ones whose keys are known (the state keeps
 /// slots by their plain keys, but a range over a whole account at an old height would have no bound).
 pub(crate) fn storage_range_at(api: &Api, params: &Params<'_>) -> Answer {

@@ -1,11 +1,12 @@
 //! Blocks, transactions and receipts of `eth_*`.
 
 use crate::backend::Api;
+use crate::debug::revert_reasons;
 use crate::error::RpcError;
 use crate::params::{BlockTag, Params};
 use crate::shapes::{Place, RpcBlock, RpcReceipt, RpcTransaction, receipts};
 use crate::wire::json;
-use alloy_consensus::Transaction as _;
+use alloy_consensus::{Transaction as _, TxReceipt};
 use alloy_primitives::{Address, B256, Bytes, U64, U256};
 use ipe_chain::read::StoredBlock;
 use ipe_types::fork::Fork;
@@ -76,7 +77,14 @@ pub(crate) fn block_receipts(api: &Api, params: &Params<'_>) -> Answer {
         None => None,
     };
     let Some(stored) = stored else { return Ok(NULL.to_vec()) };
-    let list = receipts(api, stored.hash, &stored.block, &stored.senders, &stored.receipts);
+    let mut list = receipts(api, stored.hash, &stored.block, &stored.senders, &stored.receipts);
+    if api.settings.revert_reason {
+        let failed: Vec<usize> =
+            stored.receipts.iter().enumerate().filter(|(_, r)| !r.status()).map(|(index, _)| index).collect();
+        for (index, reason) in revert_reasons(api, stored.block.header.number, &failed)? {
+            list[index].revert_reason = Some(reason);
+        }
+    }
     json(&list, api.settings.response_limit)
 }
 
@@ -193,8 +201,11 @@ pub(crate) fn transaction_receipt(api: &Api, params: &Params<'_>) -> Answer {
     let before = found.index.checked_sub(1).map_or(0, |i| stored.receipts[i].cumulative_gas_used());
     let first_log = stored.receipts[..found.index].iter().map(|r| r.logs().len() as u64).sum();
     let place = Place::of(stored.hash, &stored.block.header, found.index);
-    let shape =
+    let mut shape =
         RpcReceipt::new(found.tx(), found.sender(), found.receipt(), before, first_log, &place, api.settings.release);
+    if api.settings.revert_reason && !found.receipt().status() {
+        shape.revert_reason = revert_reasons(api, place.number, &[found.index])?.remove(&found.index);
+    }
     json(&shape, api.settings.response_limit)
 }
 

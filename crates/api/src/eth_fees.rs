@@ -12,6 +12,7 @@ use ipe_types::Header;
 use ipe_types::fork::Fork;
 use ipe_types::genesis::BaseFeePolicy;
 use serde::Serialize;
+use std::collections::VecDeque;
 
 /// Blocks that the suggested prices look at (`api-gas-price-blocks`).
 const SAMPLE_BLOCKS: u64 = 100;
@@ -38,28 +39,69 @@ pub(crate) fn base_fee(api: &Api, _: &Params<'_>) -> Answer {
     json(&U64::from(next_base_fee(api).unwrap_or(0)), 64)
 }
 
-/// Prices (or, from London on, tips) of the transactions in the newest blocks, sorted.
-fn sample(api: &Api, of: impl Fn(&ipe_types::Transaction, &Header) -> Option<u128>) -> Result<Vec<u128>, RpcError> {
-    let head = api.backend.ledger.head().number;
-    let mut prices = Vec::new();
-    for number in head.saturating_sub(SAMPLE_BLOCKS - 1)..=head {
-        // Empty blocks are recognised by the header alone, so that the walk stays cheap on quiet chains.
-        let header = api.header(number)?;
-        if header.gas_used == 0 {
-            continue;
+/// Transactions of one block that are looked at: evenly spread, they tell the block's prices well enough.
+const SAMPLE_OF_BLOCK: usize = 64;
+
+/// Prices seen in the newest blocks. Each block is read once, whoever asks how often.
+#[derive(Debug, Default)]
+pub(crate) struct Prices {
+    next: u64,
+    blocks: VecDeque<Seen>,
+}
+
+#[derive(Debug, Default)]
+struct Seen {
+    prices: Vec<u128>,
+    tips: Vec<u128>,
+}
+
+impl Prices {
+    fn follow(&mut self, api: &Api) -> Result<(), RpcError> {
+        let head = api.backend.ledger.head().number;
+        let first = (head + 1).saturating_sub(SAMPLE_BLOCKS).max(self.next);
+        for number in first..=head {
+            self.blocks.push_back(Seen::of(api, number)?);
+            self.next = number + 1;
+            if self.blocks.len() as u64 > SAMPLE_BLOCKS {
+                self.blocks.pop_front();
+            }
         }
-        if let Some(block) = api.backend.ledger.block(number)? {
-            prices.extend(block.body.transactions.iter().filter_map(|tx| of(tx, &header)));
-        }
+        Ok(())
     }
-    prices.sort_unstable();
-    Ok(prices)
+}
+
+impl Seen {
+    fn of(api: &Api, number: u64) -> Result<Self, RpcError> {
+        let mut seen = Self::default();
+        let header = api.header(number)?;
+        // Empty blocks are recognised by the header alone.
+        if header.gas_used == 0 {
+            return Ok(seen);
+        }
+        let Some(block) = api.backend.ledger.block(number)? else { return Ok(seen) };
+        let all = &block.body.transactions;
+        for tx in all.iter().step_by(all.len().div_ceil(SAMPLE_OF_BLOCK).max(1)) {
+            seen.prices.push(tx.effective_gas_price(header.base_fee_per_gas));
+            // Only transactions that name a tip tell what tips are usual.
+            seen.tips.extend(tx.max_priority_fee_per_gas());
+        }
+        Ok(seen)
+    }
+}
+
+/// The value that [`PERCENTILE`] per cent of the sample are below.
+fn usual(api: &Api, of: impl Fn(&Seen) -> &[u128]) -> Result<Option<u128>, RpcError> {
+    let mut prices = api.prices.lock();
+    prices.follow(api)?;
+    let mut all: Vec<u128> = prices.blocks.iter().flat_map(|seen| of(seen).iter().copied()).collect();
+    drop(prices);
+    all.sort_unstable();
+    Ok(all.get(all.len() * PERCENTILE / 100).copied())
 }
 
 pub(crate) fn gas_price(api: &Api, _: &Params<'_>) -> Answer {
     let floor = api.settings.min_gas_price;
-    let prices = sample(api, |tx, header| Some(tx.effective_gas_price(header.base_fee_per_gas)))?;
-    let median = prices.get(prices.len() * PERCENTILE / 100).copied().unwrap_or(floor);
+    let median = usual(api, |seen| &seen.prices)?.unwrap_or(floor);
     let least = floor.max(next_base_fee(api).map_or(0, u128::from));
     json(&U256::from(median.min(MAX_PRICE.max(least)).max(least)), 128)
 }
@@ -68,9 +110,7 @@ pub(crate) fn max_priority_fee(api: &Api, _: &Params<'_>) -> Answer {
     if next_base_fee(api).is_none() {
         return Ok(b"\"0x0\"".to_vec());
     }
-    // Only transactions that name a tip tell what tips are usual.
-    let tips = sample(api, |tx, _| tx.max_priority_fee_per_gas())?;
-    let median = tips.get(tips.len() * PERCENTILE / 100).copied().unwrap_or(0);
+    let median = usual(api, |seen| &seen.tips)?.unwrap_or(0);
     json(&U256::from(median.min(MAX_PRICE)), 128)
 }
 

@@ -335,7 +335,7 @@ pub(crate) struct RpcReceipt {
     transaction_index: U64,
     r#type: U64,
     #[serde(skip_serializing_if = "Option::is_none")]
-    revert_reason: Option<Bytes>,
+    pub revert_reason: Option<Bytes>,
     #[serde(skip_serializing_if = "Option::is_none")]
     blob_gas_used: Option<U64>,
     #[serde(skip_serializing_if = "Option::is_none")]

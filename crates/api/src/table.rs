@@ -299,7 +299,9 @@ fn lookup(name: &str) -> Option<&'static Method> {
 impl Api {
     /// Whether the call may run on an async thread.
     pub(crate) fn is_light(&self, call: &Call<'_>) -> bool {
-        lookup(&call.method).is_none_or(|m| m.cost == Cost::Light)
+        // Finding a revert's reason means executing the block again.
+        let replays = self.settings.revert_reason && (call.method.ends_with("Receipt") || call.method.ends_with("Receipts"));
+        !replays && lookup(&call.method).is_none_or(|m| m.cost == Cost::Light)
     }
 
     /// Carries out one call on the calling thread.
