@@ -1,6 +1,6 @@
 //! Chores that run other programs.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Instant;
 
@@ -27,25 +27,83 @@ fn workspace_tests(root: &Path) -> Result<(), Vec<String>> {
     cargo(root, &["test", "--locked", "--workspace", "--no-fail-fast"])
 }
 
-/// Real client libraries against a lab network of real processes.
+/// Real client libraries, unchanged, against a lab network of real processes.
+///
+/// The libraries are installed from their registries into the target folder. Without the programs that run them this
+/// says "NOT RUN"; with them, a client that could not be installed is a fault.
 pub fn clients(root: &Path) -> Result<(), Vec<String>> {
-    let script = root.join("tests/clients/run.sh");
-    if !script.exists() {
-        return Err(vec![format!("{} is missing", script.display())]);
-    }
     for program in ["npm", "node", "python3"] {
         if Command::new(program).arg("--version").output().is_err() {
             println!("clients: NOT RUN, {program} is not installed here");
             return Ok(());
         }
     }
-    cargo(root, &["build", "--locked", "--package", "ipe"])?;
-    let status = Command::new("bash")
-        .arg(&script)
-        .current_dir(root)
-        .status()
-        .map_err(|error| vec![format!("bash {} did not start: {error}", script.display())])?;
-    if status.success() { Ok(()) } else { Err(vec![format!("{} ended with {status}", script.display())]) }
+    cargo(root, &["build", "--locked", "--workspace"])?;
+    let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root.join("target"), PathBuf::from);
+    let lab = target.join("clients-lab");
+    let ipe = |arguments: &[&str]| -> Result<String, Vec<String>> {
+        let output = Command::new(target.join("debug/ipe"))
+            .arg("lab")
+            .args(arguments)
+            .arg("--dir")
+            .arg(&lab)
+            .output()
+            .map_err(|error| vec![format!("ipe lab {} did not start: {error}", arguments.join(" "))])?;
+        if output.status.success() {
+            return Ok(String::from_utf8_lossy(&output.stdout).into_owned());
+        }
+        Err(vec![format!("ipe lab {}: {}", arguments.join(" "), String::from_utf8_lossy(&output.stderr).trim())])
+    };
+    ipe(&["down"])?;
+    ipe(&["up", "--detach"])?;
+    let checked = against(root, &target, &lab, || ipe(&["status", "--json"]));
+    ipe(&["down"])?;
+    checked
+}
+
+fn against(
+    root: &Path,
+    target: &Path,
+    lab: &Path,
+    status: impl Fn() -> Result<String, Vec<String>>,
+) -> Result<(), Vec<String>> {
+    let url = (0..60)
+        .find_map(|_| {
+            let url = status().ok().and_then(|text| writer_of(&text));
+            if url.is_none() {
+                std::thread::sleep(std::time::Duration::from_secs(1));
+            }
+            url
+        })
+        .ok_or_else(|| vec!["the lab's writer did not answer within a minute".to_owned()])?;
+    let accounts = std::fs::read_to_string(lab.join("accounts.json")).unwrap_or_default();
+    let key = text_after(&accounts, "\"privateKey\"").ok_or_else(|| vec!["the lab has no accounts.json".to_owned()])?;
+    let output = Command::new("sh")
+        .arg(root.join("tests/clients/run.sh"))
+        .args([&url, &url.replace("http://", "ws://"), &key])
+        .env("IPE_CLIENTS", target.join("clients"))
+        .env("IPE_CLIENTS_INSTALL", "1")
+        .stderr(std::process::Stdio::inherit())
+        .output()
+        .map_err(|error| vec![format!("tests/clients/run.sh did not start: {error}")])?;
+    let said = String::from_utf8_lossy(&output.stdout);
+    print!("{said}");
+    if !output.status.success() {
+        return Err(vec![format!("tests/clients/run.sh ended with {}", output.status)]);
+    }
+    said.lines().filter(|line| line.contains("not run")).map(|line| Err(vec![line.to_owned()])).collect()
+}
+
+/// JSON-RPC address of the first writer in `ipe lab status --json`.
+fn writer_of(status: &str) -> Option<String> {
+    let writer = &status[status.find("\"writer\"")?..];
+    text_after(writer, "\"rpc\"")
+}
+
+/// The string that follows `key` in a JSON text.
+fn text_after(json: &str, key: &str) -> Option<String> {
+    let rest = &json[json.find(key)? + key.len()..];
+    rest.split('"').nth(1).map(str::to_owned)
 }
 
 fn cargo(root: &Path, arguments: &[&str]) -> Result<(), Vec<String>> {
