@@ -100,6 +100,22 @@ fn a_lost_quorum_returns_within_two_request_timeouts() {
     assert!(world.agree());
 }
 
+/// Who completes the quorum is some blocks behind: what it is told while it catches up counts when it is there.
+#[test]
+fn a_quorum_completed_by_one_who_is_behind_decides_in_time() {
+    let mut world = sentry(4);
+    world.run_for(3_000);
+    world.kill("v3");
+    world.run_for(15_000);
+    world.kill("v2");
+    world.run_for(60_000);
+    let before = world.height_of("v0");
+    world.revive("v3");
+    world.run_for(2 * world::REQUEST_TIMEOUT_MS);
+    assert!(world.height_of("v0") > before, "{:?}", world.heights());
+    assert!(world.agree());
+}
+
 #[test]
 fn all_stopped_and_started_again_go_on_with_the_same_chain() {
     let mut world = sentry(4);

@@ -1,0 +1,201 @@
+//! Catching up with peers that lie, answer late, or not at all.
+
+use std::sync::Arc;
+
+use alloy_primitives::{B256, Bytes};
+use ipe_engine::peer::Peers;
+use ipe_engine::sync::{HeadView, Sync, SyncFault};
+use ipe_engine::{Output, PeerId, PeerInfo, PeerStatus};
+use ipe_types::eth::{EthMessage, EthVersion, HeadersStart};
+use ipe_types::header::{EMPTY_ROOT, Header, block_hash, commit_hash, with_round_and_seals};
+use ipe_types::{Block, Body, ExtraData, NodeKey, ValidatorSet};
+
+fn key(byte: u8) -> NodeKey {
+    NodeKey::from_bytes([byte; 32]).expect("in range")
+}
+
+fn validators() -> ValidatorSet {
+    (1..=4).map(|byte| key(byte).address()).collect()
+}
+
+fn header(number: u64, parent: B256, sealers: u8, empty: bool) -> Header {
+    let extra = ExtraData {
+        vanity: Bytes::from(vec![0; 32]),
+        validators: validators().as_slice().to_vec(),
+        ..ExtraData::default()
+    };
+    let transactions_root = if empty { EMPTY_ROOT } else { B256::repeat_byte(7) };
+    let header = Header { number, parent_hash: parent, extra_data: extra.encode(), transactions_root, ..Header::default() };
+    let hash = commit_hash(&header, 0).expect("sound");
+    with_round_and_seals(&header, 0, (1..=sealers).map(|byte| key(byte).sign(hash)).collect()).expect("sound")
+}
+
+fn chain(length: u64, empty: bool) -> Vec<Header> {
+    let mut parent = B256::ZERO;
+    (1..=length)
+        .map(|number| {
+            let header = header(number, parent, 3, empty);
+            parent = block_hash(&header).expect("sound");
+            header
+        })
+        .collect()
+}
+
+fn connect(peers: &mut Peers, id: u64, height: u64) {
+    let key = key(0x40 + id as u8);
+    let status = PeerStatus { head: B256::ZERO, height: Some(height), total_difficulty: None };
+    let (node, address) = (key.node_id(), key.address());
+    let (eth, istanbul, inbound) = (EthVersion::V69, false, false);
+    peers.connect(PeerInfo { id: PeerId(id), node, address, role: None, eth, istanbul, inbound, status });
+}
+
+/// Peer, request id and first number (or count of bodies) of every request in `outputs`.
+fn asked(outputs: &[Output]) -> Vec<(u64, u64, u64)> {
+    outputs
+        .iter()
+        .filter_map(|output| match output {
+            Output::Eth(to, message) => match message.as_ref() {
+                EthMessage::GetBlockHeaders { request_id, query } => match query.start {
+                    HeadersStart::Number(first) => Some((to[0].0, *request_id, first)),
+                    HeadersStart::Hash(_) => None,
+                },
+                EthMessage::GetBlockBodies { request_id, hashes } => Some((to[0].0, *request_id, hashes.len() as u64)),
+                _ => None,
+            },
+            _ => None,
+        })
+        .collect()
+}
+
+struct Scene {
+    sync: Sync,
+    peers: Peers,
+    set: ValidatorSet,
+    now: u64,
+}
+
+impl Scene {
+    fn new(heights: &[u64]) -> Self {
+        let mut peers = Peers::default();
+        heights.iter().enumerate().for_each(|(index, height)| connect(&mut peers, index as u64 + 1, *height));
+        Self { sync: Sync::default(), peers, set: validators(), now: 1_000_000 }
+    }
+
+    fn poll(&mut self) -> Vec<(u64, u64, u64)> {
+        let head = HeadView { number: 0, hash: B256::ZERO, next: &self.set };
+        asked(&self.sync.poll(self.now, head, &self.peers, 250))
+    }
+
+    fn headers(&mut self, (peer, id, _): (u64, u64, u64), headers: Vec<Header>) -> Result<(), SyncFault> {
+        let head = HeadView { number: 0, hash: B256::ZERO, next: &self.set };
+        self.sync.on_headers(self.now, PeerId(peer), id, headers, head, &mut self.peers)
+    }
+
+    fn next(&mut self, number: u64, hash: B256) -> Option<Arc<Block>> {
+        let head = HeadView { number, hash, next: &self.set };
+        self.sync.next_block(head).map(|fetched| fetched.block)
+    }
+}
+
+#[test]
+fn empty_blocks_need_no_bodies_and_leave_in_order() {
+    let mut scene = Scene::new(&[5]);
+    let request = scene.poll()[0];
+    assert_eq!(request.2, 1);
+    let chain = chain(5, true);
+    scene.headers(request, chain.clone()).expect("sound");
+    assert!(scene.sync.is_behind());
+    let (mut number, mut hash) = (0, B256::ZERO);
+    while let Some(block) = scene.next(number, hash) {
+        assert_eq!(block.header, chain[number as usize]);
+        (number, hash) = (block.header.number, block.hash().expect("sound"));
+    }
+    assert_eq!(number, 5);
+    assert!(!scene.sync.is_behind());
+}
+
+#[test]
+fn a_single_missing_block_is_left_to_consensus_for_a_moment() {
+    let mut scene = Scene::new(&[1]);
+    assert!(scene.poll().is_empty());
+    assert_eq!(scene.sync.wake_at(), Some(scene.now + 250));
+    scene.now += 250;
+    assert_eq!(scene.poll().len(), 1);
+}
+
+#[test]
+fn headers_that_are_not_linked_sealed_or_ours_are_faults() {
+    let good = chain(4, true);
+    let unsealed = header(1, B256::ZERO, 2, true);
+    let foreign = header(1, B256::repeat_byte(9), 3, true);
+    let cases: [(Vec<Header>, fn(&SyncFault) -> bool); 5] = [
+        (vec![unsealed], |fault| matches!(fault, SyncFault::Unsealed { number: 1 })),
+        (vec![foreign], |fault| matches!(fault, SyncFault::OtherChain { number: 1, .. })),
+        (vec![good[0].clone(), good[2].clone()], |fault| matches!(fault, SyncFault::Unlinked { number: 2 })),
+        (vec![good[1].clone()], |fault| matches!(fault, SyncFault::Unlinked { number: 1 })),
+        (chain(200, true), |fault| matches!(fault, SyncFault::TooMany)),
+    ];
+    for (headers, expected) in cases {
+        let mut scene = Scene::new(&[4]);
+        let request = scene.poll()[0];
+        let fault = scene.headers(request, headers).expect_err("a fault");
+        assert!(expected(&fault), "{fault}");
+        assert!(!scene.sync.is_behind() || matches!(fault, SyncFault::Unlinked { number: 2 }));
+    }
+}
+
+#[test]
+fn a_liar_about_its_height_is_left_alone_and_the_next_is_asked() {
+    let mut scene = Scene::new(&[1_000, 50]);
+    let request = scene.poll()[0];
+    assert_eq!(request.0, 1);
+    scene.headers(request, Vec::new()).expect("an empty answer is no breach");
+    let request = scene.poll()[0];
+    assert_eq!((request.0, request.2), (2, 1));
+    scene.headers(request, chain(50, true)).expect("sound");
+    // Answers that nobody waits for change nothing.
+    scene.headers((1, 77, 0), chain(3, false)).expect("ignored");
+}
+
+#[test]
+fn a_silent_peer_times_out_and_its_work_goes_to_another() {
+    let mut scene = Scene::new(&[30, 20]);
+    let request = scene.poll()[0];
+    scene.headers(request, chain(30, false)).expect("sound");
+    let bodies = scene.poll();
+    let silent = bodies[0];
+    assert_eq!((silent.0, silent.2), (1, 30));
+    assert!(scene.poll().is_empty());
+    scene.now += 5_000;
+    let again = scene.poll();
+    assert_eq!(again.iter().map(|(peer, _, count)| (*peer, *count)).collect::<Vec<_>>(), [(2, 20)]);
+    // Late bodies of the first are ignored, a shortened answer of the second is completed.
+    let body = Body { transactions: vec![], withdrawals: None };
+    scene.sync.on_bodies(scene.now, PeerId(1), silent.1, vec![body.clone()]).expect("ignored");
+    assert_eq!(scene.sync.on_bodies(scene.now, PeerId(2), again[0].1, vec![body; 21]), Err(SyncFault::TooMany));
+}
+
+#[test]
+fn a_lost_connection_gives_its_requests_back() {
+    let mut scene = Scene::new(&[30, 30]);
+    let request = scene.poll()[0];
+    scene.peers.disconnect(PeerId(request.0));
+    scene.sync.disconnected(PeerId(request.0));
+    let again = scene.poll()[0];
+    assert_ne!(again.0, request.0);
+}
+
+#[test]
+fn pushed_blocks_are_kept_within_the_window_only() {
+    let mut scene = Scene::new(&[]);
+    let set = scene.set.clone();
+    let head = HeadView { number: 0, hash: B256::ZERO, next: &set };
+    let block = |number| Arc::new(Block { header: header(number, B256::ZERO, 3, true), body: Body::default() });
+    assert!(!scene.sync.offer(head, block(0), PeerId(1)));
+    assert!(!scene.sync.offer(head, block(31), PeerId(1)));
+    assert!(scene.sync.offer(head, block(30), PeerId(1)));
+    assert!(!scene.sync.offer(head, block(30), PeerId(2)));
+    assert!(scene.sync.offer(head, block(1), PeerId(1)));
+    assert_eq!(scene.next(0, B256::ZERO).map(|block| block.header.number), Some(1));
+    assert!(scene.next(1, B256::ZERO).is_none());
+}
