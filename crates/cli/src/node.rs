@@ -5,7 +5,7 @@ use crate::flags::NodeFlags;
 use crate::logging;
 use clap::{Args, Subcommand};
 use ipe_node::NodeConfig;
-use ipe_node::config::OPTIONS;
+use ipe_node::config::{OPTIONS, OptionKind, split};
 use ipe_node::key_file;
 use ipe_types::Enode;
 use ipe_types::spec::ChainSpec;
@@ -117,7 +117,10 @@ fn write_template(path: &PathBuf, config: &NodeConfig, given: &[(&'static str, V
                 writeln!(text, "\n{} = {}", spec.key, toml::Value::from(path.display().to_string()))
             }
             Some((_, texts)) => match spec.kind {
-                ipe_node::config::OptionKind::List => writeln!(text, "\n{} = {}", spec.key, toml::Value::from(texts.clone())),
+                OptionKind::List => {
+                    let values: Vec<String> = texts.iter().flat_map(|text| split(spec, text)).collect();
+                    writeln!(text, "\n{} = {}", spec.key, toml::Value::from(values))
+                }
                 _ => writeln!(text, "\n{} = {}", spec.key, toml::Value::from(texts.last().cloned().unwrap_or_default())),
             },
             None if spec.key == "data-dir" => {

@@ -7,7 +7,7 @@ mod options;
 mod resolve;
 
 pub use options::{OPTIONS, OptionKind, OptionSpec};
-pub use resolve::{ConfigError, Given, Origin, resolve};
+pub use resolve::{ConfigError, Given, Origin, resolve, split};
 
 use ipe_types::members::{Members, MembersError};
 use ipe_types::{Enode, Role, Topology};

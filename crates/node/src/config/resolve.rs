@@ -145,7 +145,8 @@ fn set(
     })
 }
 
-fn split(spec: &OptionSpec, text: &str) -> Vec<String> {
+/// The values in one text of a setting: a list is cut at its commas.
+pub fn split(spec: &OptionSpec, text: &str) -> Vec<String> {
     match spec.kind {
         // A comma inside an enode separates its hosts, so a list of enodes is cut before each "enode://".
         OptionKind::List if text.contains("enode://") => {
