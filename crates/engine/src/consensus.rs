@@ -204,14 +204,24 @@ impl Replica {
         }
     }
 
-    /// Tells the core where the head is.
+    /// Tells the core where the head is, after a start or a catch-up, and what was said meanwhile about what comes next:
+    /// those messages came when the core had no use for them, and the relay would take them for repetitions now.
     pub(crate) fn tell_head(&mut self, clock: Clock<'_>, put: Put<'_>) {
         if self.core.is_none() {
             return;
         }
         let info = self.head_info();
-        self.told_head = Some(info.number);
+        let head = info.number;
+        self.told_head = Some(head);
         self.drive(clock, Event::HeadAdvanced(info), put);
+        let waiting: Vec<_> = self.held.iter().map(|held| (held.kind, held.bytes.clone())).collect();
+        for (kind, bytes) in waiting {
+            if let Ok(message) = Message::decode(kind.code(), &bytes)
+                && message.height() > head
+            {
+                self.drive(clock, Event::Received(Arc::new(message)), put);
+            }
+        }
     }
 
     /// Whether new transactions end a wait.

@@ -25,8 +25,9 @@ const SEEN: usize = 16_384;
 /// What a peer may cost us in refused messages before it is cut, in tokens of about one signature recovery (50 µs): a
 /// burst of it delays nothing that a block period would notice.
 const PEER_TOKENS: u64 = 256;
-/// Tokens a peer regains each second: an honest peer that is a little out of step is never cut.
-const PEER_TOKENS_A_SECOND: u64 = 4;
+/// Tokens a peer regains each second: an honest peer that is a little out of step is never cut, nor a validator that
+/// says its four latest messages again twice a second while a quorum is missing.
+const PEER_TOKENS_A_SECOND: u64 = 16;
 /// Bytes of a message that count as one more token: hashing and decoding them costs about as much as a recovery.
 const BYTES_A_TOKEN: usize = 128 * 1024;
 /// Messages an author may have relayed in a burst: a Byzantine validator cannot flood others through us, an honest one
@@ -162,6 +163,7 @@ impl Relay {
                     }
                 }
                 Some(_) => {
+                    self.forget_early(&hash, height, window);
                     self.refused.author += 1;
                     return Intake::Drop;
                 }
@@ -180,6 +182,7 @@ impl Relay {
         };
         let author = message.author();
         if !set.contains(&author) {
+            self.forget_early(&hash, height, window);
             self.refused.author += 1;
             return Intake::Drop;
         }
@@ -217,6 +220,13 @@ impl Relay {
     /// Highest height at which f+1 validators are, less one: a head that exists unless more than f of them lie.
     pub fn proven_head(&self, validators: &ValidatorSet) -> u64 {
         self.reference(Window { head: 0, current: validators, next: validators })
+    }
+
+    /// Who is no validator yet may be one of that height: what it says must be heard when it is said again.
+    fn forget_early(&mut self, hash: &B256, height: u64, window: Window<'_>) {
+        if height > window.head.saturating_add(1) {
+            self.seen.remove(hash);
+        }
     }
 
     fn note_height(&mut self, author: Address, height: u64) {
