@@ -75,22 +75,28 @@ const RECENT_BLOCKS: usize = 64;
 
 /// The newest blocks, decoded.
 #[derive(Debug, Default)]
-pub(crate) struct RecentBlocks(Mutex<VecDeque<Arc<StoredBlock>>>);
+pub(crate) struct RecentBlocks(Mutex<VecDeque<(usize, Arc<StoredBlock>)>>);
 
 impl RecentBlocks {
     pub(crate) fn put(&self, stored: Arc<StoredBlock>) {
+        let size = estimate(&stored);
         let mut recent = self.0.lock();
-        recent.push_back(stored);
-        let mut bytes: usize = recent.iter().map(|stored| estimate(stored)).sum();
+        recent.push_back((size, stored));
+        let mut bytes: usize = recent.iter().map(|(size, _)| size).sum();
         while recent.len() > 1 && (recent.len() > RECENT_BLOCKS || bytes > RECENT_BYTES) {
-            if let Some(gone) = recent.pop_front() {
-                bytes = bytes.saturating_sub(estimate(&gone));
+            if let Some((size, _)) = recent.pop_front() {
+                bytes = bytes.saturating_sub(size);
             }
         }
     }
 
     fn get(&self, number: u64) -> Option<Arc<StoredBlock>> {
-        self.0.lock().iter().rev().find(|stored| stored.block.header.number == number).cloned()
+        let recent = self.0.lock();
+        recent
+            .iter()
+            .rev()
+            .find(|(_, stored)| stored.block.header.number == number)
+            .map(|(_, stored)| Arc::clone(stored))
     }
 }
 
