@@ -15,7 +15,7 @@ pub enum KeyCommand {
         #[arg(value_name = "FILE", default_value = "key")]
         file: PathBuf,
         #[command(flatten)]
-        show: Show,
+        show: Shown,
     },
     /// Show address, node id and enode of a key; never the key itself.
     Show {
@@ -23,12 +23,12 @@ pub enum KeyCommand {
         #[arg(value_name = "FILE", default_value = "key")]
         file: PathBuf,
         #[command(flatten)]
-        show: Show,
+        show: Shown,
     },
 }
 
 #[derive(Args)]
-pub struct Show {
+pub struct Shown {
     /// Host in the shown enode: IP address or DNS name, several separated by commas.
     #[arg(long, default_value = "127.0.0.1")]
     host: String,

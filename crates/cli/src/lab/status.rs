@@ -133,8 +133,10 @@ fn fill(node: &mut NodeStatus, told: &Value) {
     let text = |key: &str| told.get(key).and_then(Value::as_str).map(str::to_owned);
     node.height = told.get("height").and_then(Value::as_u64);
     node.hash = text("head").or_else(|| text("hash"));
-    node.round = told.get("round").and_then(Value::as_u64);
     node.validating = told.get("validating").and_then(Value::as_bool);
+    // Between two heights a validator is in no round; the next one begins in round 0.
+    let waiting = (node.validating == Some(true)).then_some(0);
+    node.round = told.get("round").and_then(Value::as_u64).or(waiting);
     node.peers = match told.get("peers") {
         Some(Value::Object(by_role)) => Some(by_role.values().filter_map(Value::as_u64).sum()),
         Some(Value::Array(peers)) => Some(peers.len() as u64),
