@@ -78,7 +78,12 @@ impl Pace {
                 self.work = self.work.min(fitting).max(LEAST);
             }
         } else if height.took_us * 100 < period_us * AIM && held * 10 > self.work * 8 {
-            self.work = self.work.saturating_add(self.work / 10);
+            // Halfway to what such a block could have held, at most half as much again: a hiccup that halved the budget is
+            // made up for in some blocks, and close to the aim the steps become small.
+            let fitting = u128::from(held) * u128::from(period_us * AIM / 100) / u128::from(height.took_us.max(1));
+            let fitting = u64::try_from(fitting).unwrap_or(u64::MAX);
+            let step = fitting.saturating_sub(self.work) / 2;
+            self.work = self.work.saturating_add(step.min(self.work / 2));
         }
     }
 
@@ -111,6 +116,21 @@ mod tests {
         let held: u64 = blocks[20..].iter().map(|(count, _)| count).sum::<u64>() / 180;
         // 3,600 transfers would take 60 % of the period.
         assert!((3_300..5_000).contains(&held), "{held}");
+    }
+
+    #[test]
+    fn a_hiccup_is_made_up_for_within_a_few_blocks() {
+        let mut pace = Pace::default();
+        (0..50).for_each(|_| drop(run(&mut pace, 100_000, 1_000)));
+        let before = pace.budget();
+        for _ in 0..2 {
+            let transactions = pace.budget() / (2 * GAS_A_TRANSACTION);
+            let gas_used = transactions * 21_000;
+            pace.observe(Height { period_ms: 1_000, gas_used, transactions, took_us: 3_000_000 });
+        }
+        assert!(pace.budget() * 10 < before * 3);
+        (0..6).for_each(|_| drop(run(&mut pace, 100_000, 1_000)));
+        assert!(pace.budget() * 10 > before * 9, "{} of {before}", pace.budget());
     }
 
     #[test]
