@@ -100,10 +100,11 @@ impl Ledger {
         std::thread::scope(|scope| {
             let spec = &self.spec;
             let queue = &queue;
+            let head = self.head().number;
             let mut started = 0;
             for _ in 0..PREPARERS {
                 let thread = std::thread::Builder::new().name("prepare".to_owned());
-                started += usize::from(thread.spawn_scoped(scope, move || prepare_all(spec, queue)).is_ok());
+                started += usize::from(thread.spawn_scoped(scope, move || prepare_all(spec, head, queue)).is_ok());
             }
             if started == 0 {
                 return Err(BulkError::NoThread);
@@ -182,17 +183,21 @@ fn feed<E>(
     }
 }
 
-fn prepare_all(spec: &ChainSpec, queue: &Mutex<Receiver<Job>>) {
+fn prepare_all(spec: &ChainSpec, head: u64, queue: &Mutex<Receiver<Job>>) {
     loop {
         // The lock is held while waiting: the others wait for the lock instead, and each job goes to one of them.
         let job = queue.lock().recv();
         let Ok((raw, done)) = job else { return };
-        let _ = done.send(raw.decode().map(|block| prepare(spec, block)));
+        let _ = done.send(raw.decode().map(|block| prepare(spec, head, block)));
     }
 }
 
 /// Everything about a block that does not need its parent. Runs on one thread: whole blocks are the unit of parallel work.
-fn prepare(spec: &ChainSpec, block: Block) -> Ready {
+/// Nothing is recovered of a block up to `head`, which is only compared.
+fn prepare(spec: &ChainSpec, head: u64, block: Block) -> Ready {
+    if block.header.number <= head {
+        return Ready { block: Arc::new(block), senders: Ok(Vec::new()) };
+    }
     let senders = check_body(spec, &block).and_then(|()| {
         let fork = spec.fork_at(block.header.number, block.header.timestamp);
         block
