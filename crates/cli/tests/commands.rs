@@ -236,3 +236,34 @@ fn an_import_ends_at_the_first_bad_block_and_keeps_the_rest() {
     let other = recorded("besu-26.8.0-header-votes").join("genesis.json");
     refused(&["blocks", "import", text(&bad), "--genesis", text(&other), "--data-dir", text(&data)], 1, &["genesis"]);
 }
+
+#[test]
+fn a_lab_refuses_what_it_cannot_be() {
+    let folder = TempDir::new().unwrap();
+    let dir = folder.path().join("lab");
+    let place = ["--dir", text(&dir)];
+    let up = |more: &[&str], words: &[&str]| refused(&[&["lab", "up", "--detach"], more, &place[..]].concat(), 2, words);
+    up(&["--institutions", "0"], &["institutions: got 0, expected 1 to 20"]);
+    up(&["--institutions", "21"], &["institutions: got 21"]);
+    up(&["--boots", "9"], &["boots: got 9, expected 1 to 4"]);
+    up(&["--block-period", "fast"], &["--block-period", "fast", "250ms"]);
+    up(&["--block-period", "1ms"], &["block-period", "20 to 600000"]);
+    up(&["--gas-limit", "1"], &["gas-limit: got 1"]);
+    up(&["--topology", "ring"], &["ring", "sentry or mesh"]);
+    up(&["--fork", "x"], &["fork: got x", "cancun"]);
+    up(&["--alloc", text(&folder.path().join("none.json"))], &["none.json", "could not read"]);
+    let alloc = folder.path().join("alloc.json");
+    std::fs::write(&alloc, r#"{"0x00000000000000000000000000000000000000aa": {"balance": "much"}}"#).unwrap();
+    up(&["--alloc", text(&alloc)], &["alloc.json", "balance", "much", "wei"]);
+    for command in [&["status"][..], &["stop"], &["start"], &["kill", "x"], &["wipe", "x"], &["logs", "x"]] {
+        refused(&[&["lab"], command, &place[..]].concat(), 2, &["there is no lab in", "ipe lab up"]);
+    }
+    assert!(ok(&[&["lab", "down"], &place[..]].concat()).contains("no lab in"));
+    assert!(!dir.exists(), "nothing is left of what was refused");
+    std::fs::create_dir(&dir).unwrap();
+    std::fs::write(dir.join("letter.txt"), "dear").unwrap();
+    up(&[], &["--dir", "lab.json", "empty folder"]);
+    std::fs::write(dir.join("lab.json"), "{}").unwrap();
+    refused(&[&["lab", "status"], &place[..]].concat(), 1, &["lab.json", "the plan that ipe lab up wrote"]);
+    assert!(dir.join("letter.txt").exists());
+}
