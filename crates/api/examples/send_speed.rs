@@ -5,9 +5,9 @@
 
 use alloy_consensus::{SignableTransaction, TxEnvelope, TxLegacy};
 use alloy_eips::eip2718::Encodable2718;
-use alloy_primitives::{hex, Address, Signature, TxKind, B256, U256};
+use alloy_primitives::{Address, B256, Signature, TxKind, U256, hex};
 use ipe_api::conformance::dispatcher;
-use ipe_api::{serve, Groups, HttpConfig, Release, ServerConfig};
+use ipe_api::{Groups, HttpConfig, Release, ServerConfig, serve};
 use ipe_types::NodeKey;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -58,7 +58,10 @@ fn main() {
     let api = dispatcher(&genesis, &[], &[], Release::Besu25).unwrap();
     let groups = Groups::all();
     let body = |raw: &[u8], id: usize| {
-        format!(r#"{{"jsonrpc":"2.0","id":{id},"method":"eth_sendRawTransaction","params":["0x{}"]}}"#, hex::encode(raw))
+        format!(
+            r#"{{"jsonrpc":"2.0","id":{id},"method":"eth_sendRawTransaction","params":["0x{}"]}}"#,
+            hex::encode(raw)
+        )
     };
     let bodies: Vec<String> = raws.iter().enumerate().map(|(i, raw)| body(raw, i)).collect();
     let mut refused = 0;
@@ -72,7 +75,10 @@ fn main() {
         }
     }
     let each = started.elapsed().as_secs_f64() * 1e6 / count as f64;
-    println!("dispatcher: {each:.1} µs a request, {:.1} µs beside recovery ({refused} refused {said})", each - recovery);
+    println!(
+        "dispatcher: {each:.1} µs a request, {:.1} µs beside recovery ({refused} refused {said})",
+        each - recovery
+    );
 
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
     runtime.block_on(async {
@@ -90,7 +96,8 @@ fn main() {
                     stream.set_nodelay(true).unwrap();
                     let mut buffer = vec![0; 4096];
                     for body in bodies[count..].iter().skip(c).step_by(CONNECTIONS) {
-                        let head = format!("POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: {}\r\n\r\n", body.len());
+                        let head =
+                            format!("POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: {}\r\n\r\n", body.len());
                         stream.write_all(format!("{head}{body}").as_bytes()).await.unwrap();
                         let mut read = 0;
                         // The answer is one small packet with its length in front; the last byte is the object's end.

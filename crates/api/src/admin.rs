@@ -137,6 +137,10 @@ fn enode(params: &Params<'_>) -> Result<Enode, RpcError> {
 
 pub(crate) fn add_peer(api: &Api, params: &Params<'_>) -> Answer {
     let enode = enode(params)?;
+    let own = api.ask(|reply| Control::Peer(PeerControl::NodeInfo(reply)))?;
+    if enode.id == own.id {
+        return Err(RpcError::new(-32100, "Cannot add local node as peer."));
+    }
     let added = api.ask(|reply| Control::Peer(PeerControl::Add(enode, reply)))?;
     json(&added, 16)
 }

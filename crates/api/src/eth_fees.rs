@@ -13,6 +13,7 @@ use ipe_types::fork::Fork;
 use ipe_types::genesis::BaseFeePolicy;
 use serde::Serialize;
 use std::collections::VecDeque;
+use std::time::Instant;
 
 /// Blocks that the suggested prices look at (`api-gas-price-blocks`).
 const SAMPLE_BLOCKS: u64 = 100;
@@ -176,7 +177,11 @@ pub(crate) fn fee_history(api: &Api, params: &Params<'_>) -> Answer {
         blob_gas_used_ratio: Vec::new(),
         reward: percentiles.as_ref().map(|_| Vec::new()),
     };
+    let deadline = api.deadline();
     for number in oldest..=newest {
+        if Instant::now() >= deadline {
+            return Err(RpcError::TIMEOUT);
+        }
         let header = api.header(number)?;
         let fork = spec.fork_at(number, header.timestamp);
         out.base_fee_per_gas.push(U64::from(header.base_fee_per_gas.unwrap_or(0)));

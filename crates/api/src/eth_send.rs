@@ -17,6 +17,10 @@ use std::sync::Arc;
 /// Longest raw transaction looked at, in bytes: above every pool's own bound, below the body limit.
 const MAX_RAW: usize = 4 << 20;
 
+/// Blocks behind beyond which this node does not judge transactions: its view of nonces and balances is too old. Some blocks
+/// of catching up are normal on a loaded machine.
+const MAX_BEHIND: u64 = 32;
+
 pub(crate) fn send_transaction(_: &Api, _: &Params<'_>) -> Result<Vec<u8>, RpcError> {
     Err(RpcError::new(
         -32604,
@@ -26,7 +30,7 @@ pub(crate) fn send_transaction(_: &Api, _: &Params<'_>) -> Result<Vec<u8>, RpcEr
 
 pub(crate) fn send_raw(api: &Api, params: &Params<'_>) -> Result<Vec<u8>, RpcError> {
     api.gate.check().map_err(refused)?;
-    if api.backend.status.get().sync.is_some() {
+    if api.backend.status.get().sync.is_some_and(|s| s.highest.saturating_sub(s.current) > MAX_BEHIND) {
         return Err(refused(Refusal::Syncing));
     }
     let candidate = decode(api, params)?;

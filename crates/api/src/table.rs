@@ -300,7 +300,8 @@ impl Api {
     /// Whether the call may run on an async thread.
     pub(crate) fn is_light(&self, call: &Call<'_>) -> bool {
         // Finding a revert's reason means executing the block again.
-        let replays = self.settings.revert_reason && (call.method.ends_with("Receipt") || call.method.ends_with("Receipts"));
+        let replays =
+            self.settings.revert_reason && (call.method.ends_with("Receipt") || call.method.ends_with("Receipts"));
         !replays && lookup(&call.method).is_none_or(|m| m.cost == Cost::Light)
     }
 
@@ -325,6 +326,37 @@ impl Api {
         answer
     }
 }
+
+/// Methods of Besu that this node does not have, and why.
+const ABSENT: &[(&str, &str)] = &[
+    (
+        "eth_simulateV1, eth_capabilities, eth_getStorageValues",
+        "new in Besu 26; `eth_call` with overrides serves the purpose",
+    ),
+    (
+        "eth_getBlockAccessList, debug_getRawBlockAccessList",
+        "block access lists belong to a fork that QBFT chains do not activate",
+    ),
+    ("eth_signTransaction, eth_sign, personal_*", "no node holds account keys"),
+    ("ibft_*", "this is a QBFT node; chains that began with IBFT are read, not continued"),
+    ("istanbul_*, raft_*, quorum*", "GoQuorum's own; the `qbft_` methods answer the same questions"),
+    ("clique_*, engine_*, testing_*", "other consensus mechanisms"),
+    ("miner_*", "block parameters are settings of the node, changed by a restart so that they are on record"),
+    ("plugins_*", "there are no plugins"),
+    ("admin_generateLogBloomCache, admin_logsRepairCache, admin_logsRemoveCache", "logs have an index, not a cache"),
+    ("debug_setHead", "final blocks are never taken back"),
+    (
+        "debug_resyncWorldState, debug_replayBlock, debug_accountRange, debug_metrics",
+        "maintenance of Besu's own stores",
+    ),
+    (
+        "debug_standardTraceBlockToFile, debug_standardTraceBadBlockToFile",
+        "nothing is written to files at a client's wish",
+    ),
+    ("debug_batchSendRawTransaction", "a batch of `eth_sendRawTransaction` does the same"),
+    ("trace_callMany, trace_rawTransaction", "`trace_call` and `debug_traceCall` serve the purpose"),
+    ("graphql", "not served"),
+];
 
 /// The table of methods as Markdown, the content of `docs/rpc.md`.
 pub fn markdown() -> String {
@@ -351,6 +383,10 @@ pub fn markdown() -> String {
             };
             let _ = writeln!(out, "| `{}` | {} | {only} |", method.name, method.about.replace('|', "\\|"));
         }
+    }
+    out.push_str("\n## Methods of Besu that are absent\n\n| Method | Why |\n|---|---|\n");
+    for (names, why) in ABSENT {
+        let _ = writeln!(out, "| {names} | {why} |");
     }
     out
 }
