@@ -14,9 +14,9 @@ use parking_lot::{Mutex, RwLock};
 /// Numbers in keys are big-endian `u64`, so that byte order is number order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Table {
-    /// keccak(address) → account row (nonce, balance, code hash, storage root) at the head.
+    /// keccak(address) → account row (nonce, balance, code hash, storage root) after the settled block.
     Accounts,
-    /// keccak(address) ‖ keccak(slot) → value without leading zero bytes, at the head. Zero is absent.
+    /// keccak(address) ‖ keccak(slot) → value without leading zero bytes, after the settled block. Zero is absent.
     Slots,
     /// code hash → code. Never deleted: other accounts or older heights may share it.
     Code,
@@ -24,11 +24,12 @@ pub enum Table {
     AccountTrie,
     /// keccak(address) ‖ trie path → branch record of that account's storage trie.
     StorageTrie,
-    /// keccak(address) ‖ block → account row before that block (empty = it did not exist).
+    /// keccak(address) ‖ block → account rows before the changes that were settled together and ended with that block
+    /// (empty = it did not exist).
     AccountHistory,
-    /// keccak(address) ‖ keccak(slot) ‖ block → value before that block (empty = zero).
+    /// keccak(address) ‖ keccak(slot) ‖ block → the same for a slot (empty = zero).
     SlotHistory,
-    /// block → the keys whose rows that block changed.
+    /// block → every account and slot that it changed, with the values before and after.
     Changes,
     /// block → header as RLP, seals inside.
     Headers,

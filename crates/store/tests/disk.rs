@@ -1,11 +1,15 @@
 //! The disk store keeps its promises: what was acknowledged survives, batches are whole, one process at a time.
 
+use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader};
 use std::ops::ControlFlow;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
 
+use alloy_primitives::{Address, U256};
 use ipe_chain::kv::{Batch, Read, Store, StoreError, Table};
+use ipe_chain::state::{Account, AccountChange, State, StateChanges, StateSettings};
 use ipe_store::{DiskSettings, FjallStore};
 
 /// Set for the child process that writes until it is killed: the folder.
@@ -102,9 +106,9 @@ fn writer() {
     }
 }
 
-fn spawn_writer(folder: &Path) -> Child {
+fn spawn_writer(folder: &Path, test: &str) -> Child {
     Command::new(std::env::current_exe().expect("knows itself"))
-        .args(["--exact", "writer", "--nocapture"])
+        .args(["--exact", test, "--nocapture"])
         .env(WRITER, folder)
         .stdout(Stdio::piped())
         .stderr(Stdio::null())
@@ -112,24 +116,31 @@ fn spawn_writer(folder: &Path) -> Child {
         .expect("starts the writer")
 }
 
+/// Lets a child write until it has said `lines` lines, kills it in the middle of what it does next, and returns the last
+/// number that it called durable.
+fn write_and_kill(folder: &Path, test: &str, lines: u64, before: u64) -> u64 {
+    let mut acknowledged = before;
+    let mut child = spawn_writer(folder, test);
+    let mut output = BufReader::new(child.stdout.take().expect("is piped")).lines();
+    let said = |line: &str| line.split("durable ").nth(1).and_then(|number| number.trim().parse::<u64>().ok());
+    for _ in 0..lines {
+        let Some(Ok(line)) = output.next() else { break };
+        acknowledged = said(&line).unwrap_or(acknowledged);
+    }
+    child.kill().expect("kills its own child");
+    child.wait().expect("waits for its own child");
+    for line in output.map_while(Result::ok) {
+        acknowledged = said(&line).unwrap_or(acknowledged);
+    }
+    acknowledged
+}
+
 #[test]
 fn killing_the_writer_loses_nothing_acknowledged_and_tears_no_batch() {
     let folder = tempfile::tempdir().expect("a temporary folder");
     let mut acknowledged = 0;
     for turn in 0..8u64 {
-        let mut child = spawn_writer(folder.path());
-        let mut lines = BufReader::new(child.stdout.take().expect("is piped")).lines();
-        let said = |line: &str| line.split("durable ").nth(1).and_then(|number| number.trim().parse::<u64>().ok());
-        // A different moment each turn: after so many batches, in the middle of the next one.
-        for _ in 0..turn * 7 + 3 {
-            let Some(Ok(line)) = lines.next() else { break };
-            acknowledged = said(&line).unwrap_or(acknowledged);
-        }
-        child.kill().expect("kills its own child");
-        child.wait().expect("waits for its own child");
-        for line in lines.map_while(Result::ok) {
-            acknowledged = said(&line).unwrap_or(acknowledged);
-        }
+        acknowledged = write_and_kill(folder.path(), "writer", turn * 7 + 3, acknowledged);
         let store = open(folder.path());
         let at = number(store.get(Table::Meta, b"at").expect("reads"));
         assert!(at >= acknowledged && acknowledged > 0, "turn {turn}: at {at}, acknowledged {acknowledged}");
@@ -148,5 +159,66 @@ fn killing_the_writer_loses_nothing_acknowledged_and_tears_no_batch() {
             })
             .expect("reads");
         assert_eq!(rows, at * 50);
+    }
+}
+
+/// Accounts that the blocks of [`state_writer`] pay in turn.
+const PAID: u64 = 40;
+
+/// Settles every few blocks, so that kills fall before, in and after a settling.
+fn state(store: &Arc<FjallStore>) -> State {
+    let settings = StateSettings { unsettled: 24 * 1024, ..StateSettings::default() };
+    State::open(store.clone(), settings).expect("opens and agrees with its roots")
+}
+
+fn paid(n: u64) -> Address {
+    Address::with_last_byte(n as u8)
+}
+
+/// Runs in the child only: block n sets the balance and a slot of account n mod 40 to n.
+#[test]
+fn state_writer() {
+    let Some(folder) = std::env::var_os(WRITER) else { return };
+    let store = Arc::new(open(Path::new(&folder)));
+    let state = state(&store);
+    loop {
+        let number = state.position().map_or(0, |(number, _)| number + 1);
+        let value = U256::from(number);
+        let change = AccountChange {
+            account: Some(Account { balance: value, ..Account::default() }),
+            slots: BTreeMap::from([(U256::from(7), value)]),
+            ..AccountChange::default()
+        };
+        let changes = StateChanges { accounts: BTreeMap::from([(paid(number % PAID), change)]) };
+        let prepared = state.prepare(&changes).expect("prepares");
+        let mut batch = Batch::new();
+        state.apply(number, &prepared, &mut batch).expect("applies");
+        store.commit(batch).expect("commits");
+        println!("durable {number}");
+        state.committed(number, &prepared).expect("is the head");
+    }
+}
+
+#[test]
+fn a_killed_state_opens_at_its_last_block_with_all_its_past() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let mut acknowledged = 0;
+    for turn in 0..6u64 {
+        acknowledged = write_and_kill(folder.path(), "state_writer", turn * 11 + 6, acknowledged);
+        let store = Arc::new(open(folder.path()));
+        let state = state(&store);
+        let (head, _) = state.position().expect("has blocks");
+        assert!(head >= acknowledged && acknowledged > 0, "turn {turn}: at {head}, acknowledged {acknowledged}");
+        for height in (0..=head).rev().step_by(5) {
+            let at = state.at(height).expect("is kept");
+            for n in 0..PAID {
+                let last = (0..=height).rev().take(PAID as usize).find(|block| block % PAID == n);
+                let expected = last.map(|block| Account { balance: U256::from(block), ..Account::default() });
+                assert_eq!(at.account(paid(n)).expect("reads"), expected, "account {n} at {height} of {head}");
+                let slot = at.slot(paid(n), U256::from(7)).expect("reads");
+                assert_eq!(slot, U256::from(last.unwrap_or(0)), "slot of {n} at {height} of {head}");
+            }
+        }
+        state.head().proof(paid(1), &[U256::from(7)]).expect("proves");
     }
 }
