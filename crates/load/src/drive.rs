@@ -166,7 +166,8 @@ pub(crate) async fn drive(
     tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     let mut next_endpoint = 0;
     let mut told = Instant::now();
-    let mut due_total = 0u64;
+    // Transactions of the rate that were offered or given up.
+    let mut made_up = 0u64;
     let mut ended: Option<Instant> = None;
     loop {
         tokio::select! {
@@ -194,6 +195,10 @@ pub(crate) async fn drive(
                 }
                 if ended.is_none() && (began.elapsed() >= plan.duration || stop.load(Ordering::Relaxed)) {
                     ended = Some(now);
+                    if let Pace::Rate(rate) = plan.pace {
+                        let due = (began.elapsed().as_secs_f64() * rate) as u64;
+                        load.report.not_offered += due.saturating_sub(made_up);
+                    }
                     load.report.duration_s = began.elapsed().as_secs_f64();
                 }
                 if let Some(ended) = ended {
@@ -205,16 +210,16 @@ pub(crate) async fn drive(
                     let want = match plan.pace {
                         Pace::Rate(rate) => {
                             let due = (began.elapsed().as_secs_f64() * rate) as u64;
-                            let want = due - due_total;
-                            due_total = due;
-                            want as usize
+                            // What was late is made up for, but not more than a second of it: a load that stood still
+                            // does not come back as a wave.
+                            let late = (due - made_up).saturating_sub(rate.ceil() as u64);
+                            load.report.not_offered += late;
+                            made_up += late;
+                            (due - made_up) as usize
                         }
                         Pace::InFlight(count) => count.saturating_sub(load.in_flight.len()),
                     };
-                    let offered = load.offer(want, plan, &queues, &mut signers, &mut next_endpoint);
-                    if matches!(plan.pace, Pace::Rate(_)) {
-                        load.report.not_offered += (want - offered) as u64;
-                    }
+                    made_up += load.offer(want, plan, &queues, &mut signers, &mut next_endpoint) as u64;
                 }
                 if told.elapsed() >= Duration::from_secs(1) {
                     told = now;
