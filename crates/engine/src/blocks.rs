@@ -13,9 +13,9 @@ use crate::pace::Height;
 use crate::peer::PeerId;
 use crate::pool::MinedBlock;
 use crate::relay::carries;
-use crate::replica::{BREACH_OF_PROTOCOL, Clock, Level, Notification, Output, Put, Replica, Stages};
+use crate::replica::{BREACH_OF_PROTOCOL, Clock, Level, Notification, Output, Put, Replica, Stages, is_leaf};
 use crate::status::SyncProgress;
-use crate::sync::{HeadView, MAX_BLOCKS_BEHIND};
+use crate::sync::{HeadView, MAX_BLOCKS_BEHIND, sealers_of};
 
 /// How long imports may keep the replica from its inputs in one go, µs.
 const IMPORT_SLICE_US: u64 = 40_000;
@@ -218,6 +218,12 @@ impl Replica {
                 let transactions = imported.block.body.transactions.len() as u64;
                 let took_us = done.saturating_sub(round_began);
                 self.pace.observe(Height { period_ms, gas_used: header.gas_used, transactions, took_us });
+            }
+        }
+        if is_leaf(self.settings.role) && self.sync.started_at().is_none() {
+            // It sees no consensus messages; who is alive is told by the seals.
+            for sealer in sealers_of(&imported.block.header, &sealers) {
+                *self.heard.entry(sealer, || 0) = done / 1_000;
             }
         }
         self.sealers = sealers;

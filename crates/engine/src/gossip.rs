@@ -5,9 +5,10 @@
 //! in a sentry network hands transactions of its writers on in full, to its validators and to the other boots.
 //! What is new is collected for [`FLUSH_MS`] and sent together.
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
+use alloy_primitives::map::B256HashMap;
 use alloy_eips::eip2718::Encodable2718;
 use alloy_eips::Typed2718;
 use ipe_chain::Candidate;
@@ -56,7 +57,7 @@ struct Wanted {
 #[derive(Debug, Default)]
 pub struct Gossip {
     fresh: VecDeque<Fresh>,
-    wanted: HashMap<B256, Wanted>,
+    wanted: B256HashMap<Wanted>,
     next_request: u64,
     push_at: Option<u64>,
     announce_at: Option<u64>,

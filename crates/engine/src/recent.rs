@@ -1,7 +1,8 @@
 //! Bounded memory of what was seen lately.
 
-use std::collections::{HashSet, VecDeque};
+use std::collections::VecDeque;
 
+use alloy_primitives::map::HashSet;
 use ipe_types::B256;
 
 /// A set of hashes that remembers at least the last `capacity` and at most twice as many.
@@ -19,7 +20,7 @@ pub struct Recent {
 impl Recent {
     /// Remembers at least the last `capacity` hashes.
     pub fn new(capacity: usize) -> Self {
-        Self { young: HashSet::new(), old: HashSet::new(), capacity: capacity.max(1) }
+        Self { young: HashSet::default(), old: HashSet::default(), capacity: capacity.max(1) }
     }
 
     /// Adds a hash; `false` when it was known.

@@ -47,6 +47,10 @@ const BAD_BLOCKS: usize = 128;
 /// Checked blocks kept until one of them is decided: the proposals of some rounds.
 pub(crate) const MAX_CHECKED: usize = 6;
 
+/// Waiting transactions up to which a node that nobody depends on for passing them on fetches those of others, to show them
+/// as pending. Above it the network is busy, and fetching them would cost a signature recovery each for nothing.
+const LEAF_POOL: usize = 256;
+
 /// devp2p disconnect reason: breach of protocol.
 pub const BREACH_OF_PROTOCOL: u8 = 0x02;
 /// devp2p disconnect reason: useless peer.
@@ -353,6 +357,9 @@ impl Replica {
             }
             EthMessage::NewPooledTransactionHashes(announced) => {
                 let pool = self.parts.pool.lock();
+                if is_leaf(self.settings.role) && pool.ready_count() > LEAF_POOL {
+                    return;
+                }
                 let asked = self.gossip.announced(now_ms, peer, &announced, |hash| pool.contains(hash));
                 drop(pool);
                 asked.into_iter().for_each(put);
@@ -544,8 +551,10 @@ impl Replica {
             .copied()
             .collect();
         let round = match &self.core {
-            Some(core) if core.is_validator() => core.round(),
-            _ => self.held.round_of(head.number + 1),
+            // Before the block timer there is no round yet; the next one is 0.
+            Some(core) if core.is_validator() => Some(core.round().unwrap_or(0)),
+            _ if is_leaf(self.settings.role) => None,
+            _ => Some(self.held.round_of(head.number + 1).unwrap_or(0)),
         };
         self.parts.status.set(Status {
             height: head.number,
@@ -569,4 +578,9 @@ impl Replica {
             last_error: self.last_error.clone(),
         });
     }
+}
+
+/// Whether no transaction passes through nodes of this role but their own clients'.
+pub(crate) fn is_leaf(role: Role) -> bool {
+    matches!(role, Role::Writer | Role::ObserverBoot | Role::Observer)
 }

@@ -25,7 +25,7 @@ pub struct Status {
     pub head: B256,
     /// Head timestamp, seconds.
     pub head_timestamp: u64,
-    /// Consensus round of the height being decided; `None` when this node does not take part.
+    /// Consensus round of the height being decided; `None` at nodes that see no consensus messages.
     pub round: Option<u32>,
     /// Whether this node is in the validator set of the next block.
     pub validating: bool,

@@ -13,7 +13,7 @@ use ipe_types::block::{Block, Body};
 use ipe_types::crypto::{HighS, recover_address};
 use ipe_types::eth::{EthMessage, HeadersQuery, HeadersStart};
 use ipe_types::header::{EMPTY_ROOT, block_hash, commit_hash};
-use ipe_types::{B256, ExtraData, Header, ValidatorSet};
+use ipe_types::{Address, B256, ExtraData, Header, ValidatorSet};
 
 use crate::peer::{PeerId, Peers};
 use crate::replica::Output;
@@ -465,13 +465,17 @@ impl Sync {
 
 /// Whether a quorum of `validators` has sealed this header.
 pub fn is_sealed(header: &Header, validators: &ValidatorSet) -> bool {
-    let Ok(extra) = ExtraData::decode(&header.extra_data) else { return false };
-    let Ok(hash) = commit_hash(header, extra.round) else { return false };
-    let sealers: HashSet<_> = extra
+    !validators.is_empty() && sealers_of(header, validators).len() >= validators.quorum()
+}
+
+/// Which of `validators` have sealed this header.
+pub fn sealers_of(header: &Header, validators: &ValidatorSet) -> HashSet<Address> {
+    let Ok(extra) = ExtraData::decode(&header.extra_data) else { return HashSet::new() };
+    let Ok(hash) = commit_hash(header, extra.round) else { return HashSet::new() };
+    extra
         .seals
         .iter()
         .filter_map(|seal| recover_address(hash, seal, HighS::Allowed).ok())
         .filter(|address| validators.contains(address))
-        .collect();
-    !validators.is_empty() && sealers.len() >= validators.quorum()
+        .collect()
 }
