@@ -15,7 +15,7 @@ use ipe_p2p::{Inbound, NetEvent, NetworkHandle, Protocol};
 use ipe_types::eth::{EthMessage, EthVersion, Status, code};
 use ipe_types::{B256, Bytes};
 use parking_lot::Mutex;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 
 use crate::inbox::Inbox;
 use crate::outbound::Versions;
@@ -72,9 +72,20 @@ impl Workers {
         Ok(Self { transactions, requests, threads })
     }
 
-    /// Hands events over until the network ends.
-    pub(crate) async fn pump(self, shared: Arc<Shared>, mut events: mpsc::Receiver<NetEvent>) {
-        while let Some(event) = events.recv().await {
+    /// Hands events over until the network ends or the node stops. The network alone would not do: it ends with its
+    /// last handle, and `shared` has one.
+    pub(crate) async fn pump(
+        self,
+        shared: Arc<Shared>,
+        mut events: mpsc::Receiver<NetEvent>,
+        mut stopped: watch::Receiver<bool>,
+    ) {
+        loop {
+            let event = tokio::select! {
+                event = events.recv() => event,
+                _ = stopped.wait_for(|stop| *stop) => None,
+            };
+            let Some(event) = event else { break };
             match event {
                 NetEvent::Connected(info) => {
                     let id = PeerId(info.id.0);
