@@ -67,7 +67,7 @@ pub struct Place {
 }
 
 impl Place {
-    fn open(&self, durable: bool) -> Result<Ledger, Failure> {
+    fn open(&self, durable: bool) -> Result<(Ledger, Arc<FjallStore>), Failure> {
         let spec = crate::genesis::load(&self.genesis)?;
         for warning in spec.warnings() {
             eprintln!("warning: {}: {warning}", self.genesis.display());
@@ -78,8 +78,9 @@ impl Place {
         };
         std::fs::create_dir_all(&self.data_dir).map_err(|error| failed(&error))?;
         let settings = DiskSettings { durable, ..DiskSettings::default() };
-        let store = FjallStore::open(&folder, settings).map_err(|error| failed(&error))?;
-        Ledger::open(Arc::new(store), Arc::new(spec)).map_err(|error| failed(&error))
+        let store = Arc::new(FjallStore::open(&folder, settings).map_err(|error| failed(&error))?);
+        let ledger = Ledger::open(store.clone(), Arc::new(spec)).map_err(|error| failed(&error))?;
+        Ok((ledger, store))
     }
 }
 
@@ -104,7 +105,7 @@ fn stop_on_interrupt() -> Result<Arc<AtomicBool>, Failure> {
 }
 
 fn import(arguments: &ImportArgs) -> Outcome {
-    let ledger = arguments.place.open(arguments.durable)?;
+    let (ledger, store) = arguments.place.open(arguments.durable)?;
     let (input, total): (Box<dyn Read + Send>, Option<u64>) = if arguments.file == Path::new("-") {
         (Box::new(io::stdin()), None)
     } else {
@@ -138,6 +139,7 @@ fn import(arguments: &ImportArgs) -> Outcome {
         }
         !stop.load(Ordering::Relaxed)
     });
+    store.sync().map_err(|error| Failure::failed("could not make the imported blocks durable", error))?;
     let seconds = began.elapsed().as_secs_f64();
     let head = ledger.head();
     let interrupted = result.is_ok() && stop.load(Ordering::Relaxed);
@@ -190,7 +192,7 @@ fn broken_rule(error: &BulkError<io::Error>) -> Option<&'static str> {
 }
 
 fn export(arguments: &ExportArgs) -> Outcome {
-    let ledger = arguments.place.open(true)?;
+    let (ledger, _) = arguments.place.open(true)?;
     let head = ledger.head().number;
     let last = arguments.to.unwrap_or(head);
     if arguments.from > last || last > head {

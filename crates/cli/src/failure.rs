@@ -44,3 +44,14 @@ impl From<ipe_node::config::ConfigError> for Failure {
         Failure::Usage(error.to_string())
     }
 }
+
+/// Prints to standard output; a reader that has gone away (`ipe lab status | head`) is no failure.
+pub fn print(text: &str) -> Outcome {
+    use std::io::Write;
+    match std::io::stdout().lock().write_all(text.as_bytes()) {
+        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => {
+            Err(Failure::failed("could not write to standard output", error))
+        }
+        _ => Ok(()),
+    }
+}

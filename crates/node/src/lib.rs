@@ -22,4 +22,4 @@ mod telemetry;
 
 pub use config::NodeConfig;
 pub use endpoints::Endpoints;
-pub use run::{LogLevel, RunError, run};
+pub use run::{LogLevel, RunError, SIGNING_JOURNAL, run};

@@ -327,7 +327,7 @@ impl Node {
 }
 
 fn open_gate(config: &NodeConfig, spec: &ChainSpec, key: &NodeKey) -> Result<(Gate, Option<ipe_engine::Restored>), RunError> {
-    let path = config.data_dir.join("signing.journal");
+    let path = config.data_dir.join(SIGNING_JOURNAL);
     let failed = |reason: String| RunError::SigningJournal { path: path.clone(), reason };
     let file = JournalFileDisk::open(&path).map_err(|error| failed(error.to_string()))?;
     Gate::open(Signer::Local(key.clone()), Box::new(file), spec.genesis_hash()).map_err(|error| failed(error.to_string()))
@@ -361,6 +361,9 @@ fn open_pool(config: &NodeConfig, spec: &ChainSpec, ledger: &Ledger) -> Pool {
     };
     Pool::new(limits, admit::rules(ledger, spec, &own), head.number)
 }
+
+/// Name of the signing journal in the data folder. It belongs to the key: whoever deletes the chain keeps it.
+pub const SIGNING_JOURNAL: &str = "signing.journal";
 
 /// Longest transaction that is taken: half of what one Transactions message may hold (1 MiB, spec/besu-compat.md 2), and
 /// enough to deploy what `contractSizeLimit` allows in practice; go-ethereum's 128 KiB would refuse it.

@@ -169,6 +169,18 @@ impl Read for FjallStore {
     }
 }
 
+impl FjallStore {
+    /// Waits until everything committed so far is on the device: for a store opened without `durable`, whose commits
+    /// only reach the operating system.
+    ///
+    /// # Errors
+    /// [`StoreError::Engine`] when the disk refuses; what was committed since the last sync may then be lost at a power
+    /// cut.
+    pub fn sync(&self) -> Result<(), StoreError> {
+        self.database.persist(PersistMode::SyncAll).map_err(|error| engine("sync what was committed".to_owned(), error))
+    }
+}
+
 impl Store for FjallStore {
     fn snapshot(&self) -> Arc<dyn Read> {
         Arc::new(DiskSnapshot { snapshot: self.database.snapshot(), keyspaces: Arc::clone(&self.keyspaces) })

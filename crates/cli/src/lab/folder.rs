@@ -3,7 +3,7 @@
 use super::file_failure;
 use crate::failure::{Failure, Outcome};
 use ipe_node::config::{MAX_SETTINGS_BYTES, read_text};
-use ipe_node::key_file;
+use ipe_node::{SIGNING_JOURNAL, key_file};
 use ipe_provision::Plan;
 use ipe_types::NodeKey;
 use serde_json::{Map, Value, json};
@@ -186,14 +186,24 @@ impl Folder {
         }
     }
 
-    /// Deletes what a stopped node knows.
+    /// Deletes what a stopped node knows of the chain. The signing journal stays, as the key does: a validator that
+    /// forgot what it signed could sign something else for the same height.
     pub fn wipe(&self, name: &str) -> Outcome {
         let data = self.data_dir(name);
-        match fs::remove_dir_all(&data) {
-            Ok(()) => Ok(()),
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),
-            Err(error) => Err(file_failure("delete", &data, error)),
+        let entries = match fs::read_dir(&data) {
+            Ok(entries) => entries,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(()),
+            Err(error) => return Err(file_failure("read", &data, error)),
+        };
+        for entry in entries {
+            let path = entry.map_err(|error| file_failure("read", &data, error))?.path();
+            if path.file_name().is_some_and(|file| file == SIGNING_JOURNAL) {
+                continue;
+            }
+            let deleted = if path.is_dir() { fs::remove_dir_all(&path) } else { fs::remove_file(&path) };
+            deleted.map_err(|error| file_failure("delete", &path, error))?;
         }
+        Ok(())
     }
 
     /// Opens a node's log for its next run.

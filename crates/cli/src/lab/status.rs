@@ -153,14 +153,13 @@ pub fn run(folder: &Folder, as_json: bool) -> Outcome {
     if as_json {
         let text = serde_json::to_string_pretty(&status)
             .map_err(|error| Failure::failed("could not write the status", error))?;
-        println!("{text}");
-        return Ok(());
+        return crate::failure::print(&format!("{text}\n"));
     }
-    println!("{}", line(&status, None));
-    println!("{:<18} {:<13} {:>8} {:>8} {:>5} {:>5}  {:<26} {}", "node", "role", "pid", "height", "round", "peers", "JSON-RPC", "last error");
+    let mut text = format!("{}\n", line(&status, None));
+    text += &format!("{:<18} {:<13} {:>8} {:>8} {:>5} {:>5}  {:<26} {}\n", "node", "role", "pid", "height", "round", "peers", "JSON-RPC", "last error");
     for node in &status.nodes {
-        println!(
-            "{:<18} {:<13} {:>8} {:>8} {:>5} {:>5}  {:<26} {}",
+        text += &format!(
+            "{:<18} {:<13} {:>8} {:>8} {:>5} {:>5}  {:<26} {}\n",
             node.name,
             node.role,
             shown(node.pid),
@@ -171,7 +170,7 @@ pub fn run(folder: &Folder, as_json: bool) -> Outcome {
             if node.pid.is_none() { "stopped" } else { node.last_error.as_deref().unwrap_or("") },
         );
     }
-    Ok(())
+    crate::failure::print(&text)
 }
 
 /// A figure, or a dash.
