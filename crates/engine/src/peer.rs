@@ -63,6 +63,8 @@ pub struct Peer {
     pub transactions: Recent,
     /// Consensus messages it has sent us or been sent.
     pub messages: Recent,
+    /// Those among them that it has sent us. A message that crosses with ours on the way is no repetition.
+    pub brought: Recent,
     /// Blocks it has sent or announced to us, or been sent.
     pub blocks: Recent,
 }
@@ -99,6 +101,7 @@ impl Peers {
             height,
             transactions: Recent::new(KNOWN_TRANSACTIONS),
             messages: Recent::new(KNOWN_MESSAGES),
+            brought: Recent::new(KNOWN_MESSAGES),
             blocks,
             info,
         };

@@ -125,7 +125,8 @@ impl Relay {
             return self.charge(now_ms, node, PEER_TOKENS, "it sent a consensus message above the size limit");
         }
         let hash = keccak256(bytes);
-        let repeated = !peer.messages.insert(&hash);
+        peer.messages.insert(&hash);
+        let repeated = !peer.brought.insert(&hash);
         if !self.seen.insert(&hash) {
             self.duplicates += 1;
             // Every peer may bring a message once; one that brings its own again and again wastes our time.

@@ -129,6 +129,23 @@ fn a_peer_that_repeats_itself_is_cut_and_one_that_brings_what_others_brought_is_
 }
 
 /// A stranger's message with a thousand forged signatures inside is refused at the price of one.
+/// Twenty boots in mesh relay everything to each other at the same moment: each brings what it is being sent.
+#[test]
+fn a_message_that_crosses_with_ours_costs_its_bringer_nothing() {
+    let mut scene = Scene::new();
+    for round in 0..150 {
+        for author in 1..=4 {
+            let bytes = prepare(author, 101, round);
+            assert!(matches!(scene.intake(1, 0x13, &bytes), Intake::Take(..)), "{author} {round}");
+            // It is passed on to the other boot, which sends it to us before ours arrives there.
+            scene.peers.get_mut(PeerId(2)).expect("connected").messages.insert(&alloy_primitives::keccak256(&bytes));
+            assert!(matches!(scene.intake(2, 0x13, &bytes), Intake::Drop), "{author} {round}");
+        }
+    }
+    let fresh = prepare(1, 102, 0);
+    assert!(matches!(scene.intake(2, 0x13, &fresh), Intake::Take(..)), "its budget is whole");
+}
+
 #[test]
 fn a_justification_is_not_looked_at_before_its_author_is_known() {
     let payload = RoundChangePayload { height: 101, round: 1, prepared: None };
