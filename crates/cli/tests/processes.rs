@@ -123,3 +123,81 @@ fn a_lost_quorum_returns_and_blocks_go_on_without_a_restart_of_the_others() {
     let still: Vec<u32> = lab.with_role("validator")[2..].iter().filter_map(|node| node.pid).collect();
     assert_eq!(survivors, still, "the others were not restarted");
 }
+
+/// Garbage, connections that say nothing, a body that claims 4 GiB: a boot takes them all day.
+#[test]
+fn hostile_connections_to_a_boot_delay_no_block() {
+    use std::io::Write;
+    use std::net::TcpStream;
+    let _turn = turn();
+    let lab = Lab::up(&["--institutions", "4", "--block-period", "250ms"]);
+    lab.all_reach(3);
+    let boot = lab.with_role("boot")[0].clone();
+    let peers = boot.whole["peers"].as_u64();
+    let p2p = boot.p2p.clone().expect("a boot listens");
+    let rpc = boot.rpc.clone().expect("it answers").replace("http://", "");
+    let mut open = Vec::new();
+    for number in 0..120_u8 {
+        let Ok(mut stream) = TcpStream::connect(&p2p) else { continue };
+        let written = match number % 3 {
+            0 => stream.write_all(&[number; 4096]),
+            1 => stream.write_all(&[0x01]),
+            _ => Ok(()),
+        };
+        // It may have been closed already: that is the point.
+        drop(written);
+        open.push(stream);
+    }
+    if let Ok(mut stream) = TcpStream::connect(&rpc) {
+        let head = "POST / HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: 4294967296\r\n\r\n";
+        drop(stream.write_all(head.as_bytes()));
+        open.push(stream);
+    }
+    let at = lab.height();
+    lab.all_reach(at + 12);
+    assert_eq!(lab.node(&boot.name).whole["peers"].as_u64(), peers, "its honest peers are still there");
+}
+
+/// A node whose clock is off by more than a request timeout costs at most its own turns.
+#[test]
+fn one_wrong_clock_does_not_stop_the_network() {
+    let _turn = turn();
+    let lab = Lab::up(&["--institutions", "4"]);
+    lab.all_reach(2);
+    let victim = lab.with_role("validator")[1].name.clone();
+    for offset_s in ["5", "-5"] {
+        lab.ok(&["stop", &victim]);
+        lab.ok_with(&["start", &victim], &[("LD_PRELOAD", &clock_shim(&lab)), ("CLOCK_OFFSET_S", offset_s)]);
+        let at = lab.height();
+        lab.reaches(at + 8);
+        lab.until("the node with the wrong clock follows", || {
+            lab.node(&victim).height.is_some_and(|height| height >= at + 6)
+        });
+    }
+}
+
+/// Builds a library that shifts the wall clock of a process by `CLOCK_OFFSET_S` seconds; the path.
+fn clock_shim(lab: &Lab) -> String {
+    let (source, library) = (lab.folder().join("clock.c"), lab.folder().join("clock.so"));
+    let code = r#"
+#define _GNU_SOURCE
+#include <stdlib.h>
+#include <time.h>
+#include <unistd.h>
+#include <sys/syscall.h>
+int clock_gettime(clockid_t id, struct timespec *at) {
+    int result = syscall(SYS_clock_gettime, id, at);
+    const char *offset = getenv("CLOCK_OFFSET_S");
+    if (result == 0 && id == CLOCK_REALTIME && offset) at->tv_sec += atol(offset);
+    return result;
+}
+"#;
+    std::fs::write(&source, code).unwrap();
+    let built = std::process::Command::new("cc")
+        .args(["-shared", "-fPIC", "-o"])
+        .args([&library, &source])
+        .status()
+        .expect("a C compiler, which building this project needs as well");
+    assert!(built.success());
+    library.to_string_lossy().into_owned()
+}

@@ -50,7 +50,12 @@ impl Lab {
 
     /// Runs `ipe lab <arguments> --dir <folder>`.
     pub fn run(&self, arguments: &[&str]) -> Output {
+        self.run_with(arguments, &[])
+    }
+
+    fn run_with(&self, arguments: &[&str], environment: &[(&str, &str)]) -> Output {
         Command::new(env!("CARGO_BIN_EXE_ipe"))
+            .envs(environment.iter().copied())
             .arg("lab")
             .args(arguments)
             .arg("--dir")
@@ -62,7 +67,12 @@ impl Lab {
 
     /// Runs and insists on success.
     pub fn ok(&self, arguments: &[&str]) -> String {
-        let output = self.run(arguments);
+        self.ok_with(arguments, &[])
+    }
+
+    /// Runs with these variables in the environment, which nodes inherit, and insists on success.
+    pub fn ok_with(&self, arguments: &[&str], environment: &[(&str, &str)]) -> String {
+        let output = self.run_with(arguments, environment);
         assert!(
             output.status.success(),
             "ipe lab {} ended with {}\n{}\n{}",
