@@ -70,7 +70,7 @@ pub const OPTIONS: &[OptionSpec] = &[
         Ok(())
     }),
     value("role", "ROLE", "observer", "validator, boot, writer, observer-boot or observer", |c, v, _| {
-        c.role = Role::from_str(one(v)?)?;
+        c.role = Role::from_str(one(v)?).map_err(|_| "validator, boot, writer, observer-boot or observer".to_owned())?;
         Ok(())
     }),
     value("name", "TEXT", "the node's address", "Name for people, in logs and status", |c, v, _| {
@@ -82,7 +82,7 @@ pub const OPTIONS: &[OptionSpec] = &[
         Ok(())
     }),
     value("topology", "SHAPE", "sentry", "sentry: validators dial only their own boots and listen nowhere; mesh: they connect to each other", |c, v, _| {
-        c.topology = Topology::from_str(one(v)?)?;
+        c.topology = Topology::from_str(one(v)?).map_err(|_| "sentry or mesh".to_owned())?;
         Ok(())
     }),
     value("members", "FILE", "", "Directory of the network's nodes (network.json), for admission and names", |c, v, base| {
