@@ -55,3 +55,10 @@ pub fn print(text: &str) -> Outcome {
         _ => Ok(()),
     }
 }
+
+/// Prints a line; what nobody reads any more is not missed, and what went wrong with the output shows in the exit code
+/// of whoever reads it.
+pub fn say(text: std::fmt::Arguments<'_>) {
+    use std::io::Write;
+    let _ = writeln!(std::io::stdout().lock(), "{text}");
+}

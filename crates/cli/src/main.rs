@@ -2,6 +2,11 @@
 //!
 //! Exit codes: 0 done, 1 tried and failed, 2 wrong use.
 
+/// In place of the standard one, which panics when the reader has gone away (`ipe key new | head -1`).
+macro_rules! println {
+    ($($text:tt)+) => { crate::failure::say(format_args!($($text)+)) };
+}
+
 mod blocks;
 mod failure;
 mod flags;
