@@ -9,9 +9,10 @@ here=$(cd "$(dirname "$0")" && pwd)
 folder=${IPE_CLIENTS:-$HOME/.cache/ipe-clients}
 failed=0
 
-mkdir -p "$folder/hardhat" || exit 1
+mkdir -p "$folder/hardhat" "$folder/forge/src" || exit 1
 cp "$here"/*.mjs "$here"/*.py "$here"/*.sol "$here"/package.json "$folder/" || exit 1
 cp "$here"/hardhat/* "$folder/hardhat/" || exit 1
+cp -R "$here"/forge/* "$folder/forge/" && cp "$here"/Notes.sol "$folder/forge/src/" || exit 1
 if [ "${IPE_CLIENTS_INSTALL:-0}" = 1 ]; then
     (cd "$folder" && npm install --no-audit --no-fund --silent) || echo "npm install failed in $folder" >&2
     (cd "$folder/hardhat" && npm install --no-audit --no-fund --silent) || echo "npm install failed in $folder/hardhat" >&2
@@ -25,6 +26,11 @@ if [ -d node_modules/ethers ]; then
     node contract.mjs notes.json || failed=1
 else
     echo "not run: ethers, viem, cast (no node_modules in $folder)"
+fi
+if [ -x node_modules/.bin/forge ]; then
+    node forge.mjs "$1" "$3" || failed=1
+else
+    echo "not run: forge (no node_modules in $folder)"
 fi
 if [ -x venv/bin/python ] && [ -f notes.json ]; then
     venv/bin/python check.py "$1" "$3" notes.json || failed=1
