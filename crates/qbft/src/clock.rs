@@ -46,11 +46,44 @@ pub(crate) fn empty_until(parent: &HeadInfo, now: Millis) -> Option<Millis> {
 }
 
 /// Whether the block should have been there a request timeout ago: then whoever is alive has left round 0, or everyone
-/// has just started.
-pub(crate) fn is_overdue(parent: &HeadInfo, now: Millis) -> bool {
+/// has just started. `usual_ms` is how late heads come anyway by our clock: it is what the clock is ahead.
+pub(crate) fn is_overdue(parent: &HeadInfo, now: Millis, usual_ms: u64) -> bool {
     let period = parent.period_ms.max(parent.empty_period_ms);
     let due = parent.timestamp_s.saturating_mul(1000).saturating_add(period);
-    now >= due.saturating_add(timeout_ms(parent)).saturating_add(500)
+    now.saturating_sub(usual_ms) >= due.saturating_add(timeout_ms(parent)).saturating_add(500)
+}
+
+/// How late the last heads came, counted from their timestamps by our clock.
+///
+/// A clock that is ahead sees every head come late, and would take every block for overdue.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Lateness {
+    /// When the last head came; `None` before the first.
+    came: Option<Millis>,
+    /// Milliseconds; 0 until as many heads came at their time.
+    recent: [u64; Lateness::HEADS],
+    next: usize,
+}
+
+impl Lateness {
+    /// Heads to learn from. A block that was delayed by a lost quorum is late once; a clock, every time.
+    const HEADS: usize = 4;
+
+    /// `head` came, after `before`. Heads that come in a heap are caught up with and teach nothing.
+    pub(crate) fn saw(&mut self, before: &HeadInfo, head: &HeadInfo, now: Millis) {
+        let apart_ms = head.timestamp_s.saturating_sub(before.timestamp_s).saturating_mul(1000);
+        let live = self.came.is_some_and(|came| now.saturating_sub(came) >= apart_ms / 2);
+        self.came = Some(now);
+        if live && before.number.checked_add(1) == Some(head.number) {
+            self.recent[self.next % Self::HEADS] = now.saturating_sub(head.timestamp_s.saturating_mul(1000));
+            self.next = (self.next + 1) % Self::HEADS;
+        }
+    }
+
+    /// What is usual, in milliseconds.
+    pub(crate) fn usual_ms(&self) -> u64 {
+        self.recent.into_iter().min().unwrap_or(0)
+    }
 }
 
 /// Request timeout T; 0 would spin.

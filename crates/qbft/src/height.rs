@@ -57,6 +57,8 @@ pub(crate) struct Height {
     pub(crate) judged: Vec<B256>,
     /// Highest round of whose late proposal we know.
     pub(crate) late_round: Option<u32>,
+    /// How late heads come anyway by our clock, in milliseconds.
+    pub(crate) usual_ms: u64,
     /// When round 0 began.
     pub(crate) began: Option<Millis>,
     pub(crate) decided: bool,

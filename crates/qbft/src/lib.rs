@@ -59,11 +59,13 @@
 //! 4. If a quorum is at our round or above but not all at it, we go up after T/4, step by step; after eight steps ever
 //!    slower, so that a single liar cannot drive everybody to the last round.
 //! 5. A round whose proposer asked for a later one is left at once.
-//! 6. Round 0 of a block that is overdue by T has T/4.
+//! 6. Round 0 of a block that is overdue by T has T/4; what our clock is always ahead is taken off.
 //! 7. A proposer that must not propose, because it did before a restart, leaves its round at once.
+//! 8. An open round above 0 whose proposer has not said a word at this height has half the patience, and the rest when it
+//!    does.
 //!
-//! Among our own nodes every quorum that is connected decides within 2T as long as at most one proposer of the next
-//! rounds is missing, whatever rounds they were in. Beside Besu peers, who never send twice, never leap on f+1 and
+//! Among our own nodes every quorum that is connected decides within T/2 and T/2 for each proposer in a row that is
+//! missing, whatever rounds they were in: within 2T in every network of up to twelve validators. Beside Besu peers, who never send twice, never leap on f+1 and
 //! double their timeouts alone, a validator of ours behaves like one that asked for a later round early: nothing it
 //! says is new to them. They come back in their own time, but our rounds are low, so that this is soon.
 //!
@@ -73,7 +75,7 @@
 //!
 //! | Topic | Formal specification | Besu | Here | Why |
 //! |---|---|---|---|---|
-//! | round timeout | 2^r | T·2^r from the start of the round | rules 1, 2, 4, 5, 6 above | a returning quorum must not wait for what rounds had grown to |
+//! | round timeout | 2^r | T·2^r from the start of the round | rules 1, 2, 4, 5, 6, 8 above | a returning quorum must not wait for what rounds had grown to |
 //! | leap on f+1 | to the lowest round above ours of f+1 messages | off since 26.4 | to the highest round that f+1 others have reached | with just f+1 the same; with more it spares rounds that their authors have left |
 //! | own messages again | no | no | every T/4 in rounds above 0, byte for byte | a peer that was away learns the round; receivers drop repetitions |
 //! | own Commit | after a quorum of Prepares | counted locally on acceptance, sent after | after | nothing unsent counts |

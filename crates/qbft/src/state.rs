@@ -5,6 +5,7 @@ use std::sync::Arc;
 use alloy_primitives::Address;
 use ipe_types::{Dialect, Message};
 
+use crate::clock::Lateness;
 use crate::event::{Effect, Event, HeadInfo, Millis, Restored, Timer};
 use crate::future::Future;
 use crate::height::{Height, Turn};
@@ -37,12 +38,20 @@ pub struct State {
     pub(crate) inhand: Option<Height>,
     pub(crate) future: Future,
     pub(crate) restored: Option<Restored>,
+    pub(crate) lateness: Lateness,
 }
 
 impl State {
     /// Knows nothing and does nothing until the first [`Event::HeadAdvanced`].
     pub fn new(settings: Settings) -> Self {
-        Self { settings, head: None, inhand: None, future: Future::default(), restored: None }
+        Self {
+            settings,
+            head: None,
+            inhand: None,
+            future: Future::default(),
+            restored: None,
+            lateness: Lateness::default(),
+        }
     }
 
     /// Height in hand: the number after the head. `None` before the first head.

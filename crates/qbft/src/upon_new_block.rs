@@ -29,7 +29,12 @@ pub(crate) fn upon_new_block(state: &mut State, turn: &mut Turn, head: HeadInfo)
     {
         turn.push(Effect::CancelTimer(timer));
     }
-    state.inhand = head.validators.contains(&state.settings.local).then(|| begin(&head, turn, anchor));
+    match &state.head {
+        Some(before) => state.lateness.saw(before, &head, turn.now),
+        None => state.lateness.saw(&head, &head, turn.now),
+    }
+    let usual_ms = state.lateness.usual_ms();
+    state.inhand = head.validators.contains(&state.settings.local).then(|| begin(&head, turn, anchor, usual_ms));
     state.head = Some(head);
     resume(state, turn);
     for message in state.future.take(number) {
@@ -37,7 +42,7 @@ pub(crate) fn upon_new_block(state: &mut State, turn: &mut Turn, head: HeadInfo)
     }
 }
 
-fn begin(head: &HeadInfo, turn: &mut Turn, anchor: Option<u64>) -> Height {
+fn begin(head: &HeadInfo, turn: &mut Turn, anchor: Option<u64>, usual_ms: u64) -> Height {
     let due = clock::block_due(head, turn.now, anchor);
     let number = head.number.saturating_add(1);
     turn.push(Effect::SetTimer { timer: Timer::Block { height: number }, at: due });
@@ -55,6 +60,7 @@ fn begin(head: &HeadInfo, turn: &mut Turn, anchor: Option<u64>) -> Height {
         pace: Pace::default(),
         judged: Vec::new(),
         late_round: None,
+        usual_ms,
         began: None,
         decided: false,
     }

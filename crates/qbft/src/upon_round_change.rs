@@ -31,6 +31,10 @@ pub(crate) fn upon_round_change(height: &mut Height, turn: &mut Turn, change: &R
             if own && height.own.round_change.as_ref().is_none_or(|held| held.round() < number) {
                 height.own.round_change = Some(message.clone());
             }
+            if let Some(round) = height.round.as_mut().filter(|round| round.proposer == author) {
+                // It is there after all, and worth the full patience.
+                round.progress = true;
+            }
             settle(height, turn);
         }
     }

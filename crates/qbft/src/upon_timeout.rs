@@ -102,7 +102,7 @@ pub(crate) fn enter_round(height: &mut Height, turn: &mut Turn, number: u32) {
     if number == 0 {
         height.began = Some(now);
     }
-    let patience_ms = if number == 0 && clock::is_overdue(&height.parent, now) {
+    let patience_ms = if number == 0 && clock::is_overdue(&height.parent, now, height.usual_ms) {
         clock::quarter_ms(&height.parent)
     } else {
         clock::timeout_ms(&height.parent)
@@ -140,6 +140,10 @@ pub(crate) fn open_round(height: &mut Height, turn: &mut Turn) {
     round.stage = Stage::Open;
     round.since = turn.now;
     round.patience_ms = height.pace.patience_ms(&height.parent, round.number);
+    if round.proposer != turn.settings.local && height.round_changes.latest(&round.proposer) == 0 {
+        // Not one word of the proposer at this height, while a quorum has left round 0: most likely it is not there.
+        round.patience_ms = (round.patience_ms / 2).max(1);
+    }
     let at = turn.now.saturating_add(round.patience_ms);
     height.pace.climbs = 0;
     set_deadline(height, turn, at);

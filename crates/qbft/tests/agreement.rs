@@ -180,3 +180,23 @@ fn a_clock_that_is_off_by_less_than_a_second_costs_nothing() {
         assert!(network.height() >= 45, "skew {skew_ms}: {} blocks in a minute", network.height());
     }
 }
+
+/// The clock of one of four is ahead by more than the request timeout, and one of the others is down: every block needs
+/// the vote of the one with the wrong clock.
+#[test]
+fn a_clock_far_ahead_costs_its_own_turn_and_no_vote() {
+    for ahead_s in [6, 30, 3_600] {
+        let mut network = Network::new(Model { period_ms: 3_000, ..Model::default() });
+        network.nodes[2].skew_ms = ahead_s * 1000;
+        for node in 0..4 {
+            network.start(node);
+        }
+        network.run_for(30_000);
+        let before = network.height();
+        network.kill(1);
+        network.run_for(120_000);
+        let made = network.height() - before;
+        // Two of four turns fail and cost a timeout each: some 18 s for four blocks.
+        assert!(made >= 24, "{ahead_s} s ahead: {made} blocks in two minutes");
+    }
+}
