@@ -16,6 +16,8 @@ mod lab;
 mod load;
 mod logging;
 mod node;
+#[cfg(test)]
+mod reference;
 mod rpc;
 mod tx;
 
