@@ -8,6 +8,7 @@ use crate::wire::json;
 use alloy_consensus::Transaction as _;
 use alloy_primitives::{Address, B256, U64, U256};
 use ipe_engine::pool::Held;
+use ipe_types::utc;
 use serde::Serialize;
 use serde_json::value::RawValue;
 use std::collections::BTreeMap;
@@ -54,7 +55,7 @@ pub(crate) fn besu_transactions(api: &Api, _: &Params<'_>) -> Answer {
         .map(|h| Entry {
             hash: h.candidate.hash,
             is_received_from_local_source: h.local,
-            added_to_pool_at: iso_time(h.at),
+            added_to_pool_at: utc::millis(h.at),
         })
         .collect();
     json(&list, api.settings.response_limit)
@@ -207,32 +208,9 @@ pub(crate) fn inspect(api: &Api, _: &Params<'_>) -> Answer {
     json(&sorted(&held(api, |_| true), line), api.settings.response_limit)
 }
 
-/// `2025-05-14T09:30:00.123Z` of milliseconds since 1970.
-fn iso_time(ms: u64) -> String {
-    let (days, in_day) = (ms / 86_400_000, ms % 86_400_000);
-    // Civil date from days since 1970: years of 365.2425 days counted from 1 March 0000.
-    let z = days + 719_468;
-    let (era, day_of_era) = (z / 146_097, z % 146_097);
-    let year_of_era = (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
-    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
-    let month_index = (5 * day_of_year + 2) / 153;
-    let day = day_of_year - (153 * month_index + 2) / 5 + 1;
-    let month = if month_index < 10 { month_index + 3 } else { month_index - 9 };
-    let year = year_of_era + era * 400 + u64::from(month <= 2);
-    let (h, m, s, milli) = (in_day / 3_600_000, in_day / 60_000 % 60, in_day / 1000 % 60, in_day % 1000);
-    format!("{year:04}-{month:02}-{day:02}T{h:02}:{m:02}:{s:02}.{milli:03}Z")
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn times_are_written_in_utc() {
-        assert_eq!(iso_time(0), "1970-01-01T00:00:00.000Z");
-        assert_eq!(iso_time(951_782_400_123), "2000-02-29T00:00:00.123Z");
-        assert_eq!(iso_time(1_747_215_000_000), "2025-05-14T09:30:00.000Z");
-    }
 
     #[test]
     fn filters_of_pending_transactions() {

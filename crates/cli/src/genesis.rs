@@ -1,16 +1,16 @@
 //! `ipe genesis`: building and reading genesis files.
 
+mod explain;
+
 use crate::failure::{Failure, Outcome};
 use alloy_primitives::{Address, U256};
 use clap::{Args, Subcommand};
 use ipe_node::config::{MAX_GENESIS_BYTES, read_text};
 use ipe_provision::duration::parse_ms;
 use ipe_types::Enode;
-use ipe_types::fork::{Activation, Fork};
+use ipe_types::fork::Fork;
 use ipe_types::genesis::{Genesis, GenesisAccount, GenesisBuilder};
 use ipe_types::spec::ChainSpec;
-use ipe_types::transition::Selection;
-use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
@@ -18,8 +18,10 @@ use std::path::{Path, PathBuf};
 pub enum GenesisCommand {
     /// Write a genesis file: validators into extra data, boots into config.discovery.bootnodes.
     Build(Box<BuildArgs>),
-    /// Say what a genesis file means: hash, forks, consensus, warnings about keys without effect.
-    Show {
+    /// Say what a genesis file means: hash, forks, consensus, what each transition changes and from which height or
+    /// time on, validators, boots, warnings about keys without effect. Dials nobody.
+    #[command(visible_alias = "show")]
+    Explain {
         /// Besu's or GoQuorum's genesis file.
         file: PathBuf,
         /// Print JSON.
@@ -91,7 +93,7 @@ pub struct BuildArgs {
 pub fn run(command: GenesisCommand) -> Outcome {
     match command {
         GenesisCommand::Build(arguments) => build(*arguments),
-        GenesisCommand::Show { file, json } => show(&file, json),
+        GenesisCommand::Explain { file, json } => explain::run(&file, json),
         GenesisCommand::Hash { file } => {
             println!("{}", load(&file)?.genesis_hash());
             Ok(())
@@ -172,75 +174,4 @@ fn build(arguments: BuildArgs) -> Outcome {
         }
     }
     Ok(())
-}
-
-fn describe(spec: &ChainSpec) -> Value {
-    let genesis = spec.genesis();
-    let when = |at: Activation| match at {
-        Activation::Block(number) => json!({ "block": number }),
-        Activation::Time(time) => json!({ "time": time }),
-    };
-    let consensus: Vec<Value> = spec
-        .qbft()
-        .entries()
-        .iter()
-        .map(|(at, params)| {
-            json!({
-                "from": when(*at),
-                "blockPeriodMs": params.period_ms,
-                "emptyBlockPeriodMs": params.empty_period_ms,
-                "requestTimeoutMs": params.request_timeout_ms,
-                "epochLength": params.epoch_length,
-                "blockReward": params.block_reward,
-                "beneficiary": params.beneficiary,
-                "validators": match params.selection {
-                    Selection::Header => json!("header votes"),
-                    Selection::Contract(address) => json!({ "contract": address }),
-                },
-            })
-        })
-        .collect();
-    let validators = ipe_types::ExtraData::decode(&genesis.extra_data).map(|extra| extra.validators).unwrap_or_default();
-    json!({
-        "hash": spec.genesis_hash(),
-        "stateRoot": spec.genesis_header().state_root,
-        "chainId": spec.chain_id(),
-        "forkId": format!("0x{:08x}", u32::from_be_bytes(spec.fork_id(0, genesis.timestamp).hash)),
-        "fork": spec.fork_at(0, genesis.timestamp).name(),
-        "forks": genesis.forks.points().iter().map(|point| json!({ "key": point.key, "from": when(point.at) })).collect::<Vec<_>>(),
-        "gasLimit": genesis.gas_limit,
-        "codeSizeLimit": spec.code_size_limit(0),
-        "baseFee": format!("{:?}", spec.base_fee_policy()).to_lowercase(),
-        "validators": validators,
-        "consensus": consensus,
-        "bootnodes": genesis.bootnodes,
-        "accounts": genesis.alloc.len(),
-        "warnings": spec.warnings(),
-    })
-}
-
-fn show(file: &Path, as_json: bool) -> Outcome {
-    let told = describe(&load(file)?);
-    if as_json {
-        println!("{told:#}");
-        return Ok(());
-    }
-    if let Value::Object(fields) = &told {
-        for (key, value) in fields {
-            match value {
-                Value::Array(items) if !items.is_empty() => {
-                    println!("{key}:");
-                    for item in items {
-                        println!("  {}", plain(item));
-                    }
-                }
-                other => println!("{key}: {}", plain(other)),
-            }
-        }
-    }
-    Ok(())
-}
-
-fn plain(value: &Value) -> String {
-    value.as_str().map_or_else(|| value.to_string(), str::to_owned)
 }

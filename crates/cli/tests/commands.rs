@@ -80,7 +80,7 @@ fn a_genesis_is_built_and_read_back() {
     ]);
     let hash = ok(&["genesis", "hash", text(&file)]);
     assert!(line.starts_with(hash.trim()), "{line}");
-    let shown: Value = serde_json::from_str(&ok(&["genesis", "show", text(&file), "--json"])).unwrap();
+    let shown: Value = serde_json::from_str(&ok(&["genesis", "explain", text(&file), "--json"])).unwrap();
     assert_eq!(shown["chainId"], 77);
     assert_eq!(shown["consensus"][0]["blockPeriodMs"], 250);
     assert_eq!(shown["bootnodes"][0], Value::from(boot));
@@ -168,6 +168,78 @@ fn init_writes_a_file_that_a_node_reads() {
     // The written file is read without complaint, and the second time nothing is made anew.
     let again = ok(&["node", "init", "--config", text(&data.join("node.toml"))]);
     assert!(again.contains("existing key"), "{again}");
+}
+
+/// The file's meaning as JSON, and the same in words.
+fn explained(file: &Path) -> (Value, String) {
+    let json = serde_json::from_str(&ok(&["genesis", "explain", text(file), "--json"])).unwrap();
+    (json, ok(&["genesis", "explain", text(file)]))
+}
+
+#[test]
+fn transitions_are_explained_with_what_each_changes() {
+    let contract = "0x0000000000000000000000000000000000004444";
+    let (told, words) = explained(&recorded("besu-25.5.0-execution-london").join("genesis.json"));
+    let transitions = &told["consensus"];
+    assert_eq!(transitions[1]["from"]["block"], 25);
+    assert_eq!(transitions[1]["changes"][0]["what"], "beneficiary");
+    let what = |index: usize| -> Vec<String> {
+        let changes = transitions[index]["changes"].as_array().unwrap();
+        changes.iter().map(|change| format!("{}: {}", change["what"], change["after"]).replace('"', "")).collect()
+    };
+    assert_eq!(what(2), ["block period: 2 s", "block reward: 16 wei"]);
+    assert_eq!(what(3), ["block period: 1 s", "beneficiary: the block's proposer"]);
+    for line in ["from block 45", "block reward: 16 wei (before: ", "forks (block 0 has the rules of london)"] {
+        assert!(words.contains(line), "{line:?} is not in\n{words}");
+    }
+
+    // The same file of transitions: by height on a chain without forks by time, by time on one with them.
+    let (by_height, words) = explained(&recorded("besu-26.8.0-contract-validators").join("genesis.json"));
+    assert_eq!(by_height["consensus"][1]["from"]["block"], 20);
+    assert_eq!(by_height["consensus"][1]["validators"]["contract"], contract);
+    assert_eq!(by_height["consensus"][1].get("note"), None);
+    assert!(words.contains("from block 20") && !words.contains("never in force"), "{words}");
+    let (by_time, words) = explained(&recorded("besu-26.8.0-transitions-as-time").join("genesis.json"));
+    assert_eq!(by_time["consensus"][1]["from"]["time"], 20);
+    assert!(by_time["consensus"][1]["note"].as_str().unwrap().contains("never in force"), "{by_time}");
+    assert!(by_time["consensus"][2]["note"].as_str().unwrap().contains("from block 1 on"), "{by_time}");
+    assert_eq!(by_time["validatorOverrides"][0]["block"], 70, "a forced set stays with its height");
+    assert!(words.contains("at block 70 the validators become") && words.contains("time 20 (1970-01-01T00:00:20Z)"), "{words}");
+
+    let (quorum, _) = explained(&recorded("quorum-24.4.1-contract-validators").join("genesis.json"));
+    assert_eq!((&quorum["format"], &quorum["consensus"][1]["from"]["block"]), (&Value::from("GoQuorum"), &Value::from(20)));
+}
+
+#[test]
+fn every_recorded_and_published_genesis_is_explained() {
+    let fixtures = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../fixtures");
+    let mut seen = 0;
+    for folder in std::fs::read_dir(fixtures).unwrap().map(|entry| entry.unwrap().path()) {
+        let Ok(lines) = std::fs::read_to_string(folder.join("blocks.jsonl")) else { continue };
+        let first: Value = serde_json::from_str(lines.lines().next().unwrap()).unwrap();
+        let (told, words) = explained(&folder.join("genesis.json"));
+        assert_eq!((&told["hash"], &told["stateRoot"]), (&first["hash"], &first["stateRoot"]), "{}", folder.display());
+        assert!(words.contains(first["hash"].as_str().unwrap()), "{words}");
+        seen += 1;
+    }
+    assert!(seen >= 5, "recorded chains are there");
+
+    // Published by RBB and by Besu's own tests: not ours to copy.
+    let public = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../shared/fixtures/public");
+    for (file, hash, warning) in [
+        ("rbb-pilot-genesis.json", "0xa7ce1b4328b704f45901db430f4b52eb1bc633cf78b8bde63c60e0ee84c431ed", None),
+        ("rbb-lab-genesis.json", "0x95e4a9a0455ee3de8b99d93db03cf80a8306405084fd104dbd406aa27a2eaee6", None),
+        ("besu-genesis_prague.json", "0x5d2d02fce02d1b7ca635ec91a4fe6f7aa36f9b3997ec4304e8c68d8f6f15d266", Some("config.qbft is missing")),
+    ] {
+        let path = public.join(file);
+        if !path.exists() {
+            println!("not run: {file} is not here");
+            continue;
+        }
+        let (told, words) = explained(&path);
+        assert_eq!(told["hash"], hash, "{file}");
+        assert!(warning.is_none_or(|warning| words.contains(warning)), "{words}");
+    }
 }
 
 #[test]

@@ -17,6 +17,7 @@ pub mod role;
 pub mod spec;
 pub mod topology;
 pub mod transition;
+pub mod utc;
 pub mod validators;
 
 pub use alloy_primitives::{Address, B256, B512, Bloom, Bytes, U256, keccak256};

@@ -108,6 +108,11 @@ impl QbftSchedule {
         self.overrides.get(&number).map(Vec::as_slice)
     }
 
+    /// Every forced set by its block, ascending.
+    pub fn overrides(&self) -> impl Iterator<Item = (u64, &[Address])> {
+        self.overrides.iter().map(|(number, set)| (*number, set.as_slice()))
+    }
+
     /// Every activation with its parameters, genesis first.
     pub fn entries(&self) -> &[(Activation, QbftParams)] {
         &self.entries
