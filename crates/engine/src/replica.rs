@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use ipe_chain::{Candidate, CheckedBlock, Imported, Ledger};
 use ipe_qbft::{Event, State as Core, Timer};
-use ipe_types::eth::EthMessage;
+use ipe_types::eth::{BlockHashNumber, EthMessage};
 use ipe_types::spec::ChainSpec;
 use ipe_types::{Address, B256, Block, Bytes, Dialect, Role, Topology, U256, ValidatorSet};
 use parking_lot::Mutex;
@@ -323,6 +323,11 @@ impl Replica {
         drop(pool);
         announcement.into_iter().for_each(&mut *put);
         let Some(peer) = self.peers.get_mut(id) else { return };
+        // A block imported after our Status was written and before now was announced to others only.
+        if peer.height < head.number && peer.blocks.insert(&head.hash) {
+            let block = BlockHashNumber { hash: head.hash, number: head.number };
+            put(Output::Eth(vec![id], Arc::new(EthMessage::NewBlockHashes(vec![block]))));
+        }
         if carries(self.settings.topology, peer, &head.validators_next) {
             // Tell it what it has missed of the height in hand.
             for held in self.held.iter() {

@@ -57,6 +57,20 @@ fn a_killed_validator_costs_rounds_and_comes_back() {
 }
 
 #[test]
+fn a_block_that_came_between_status_and_connection_is_told() {
+    let mut world = sentry(4);
+    world.run_for(2_500);
+    let told = world.head_of("v1");
+    world.kill("v1");
+    world.stale_status = Some(told);
+    world.run_for(10_000);
+    assert!(world.height_of("v0") > told.0);
+    world.revive("v1");
+    world.run_for(400);
+    assert_eq!(world.height_of("v1"), world.height_of("v0"), "before the next block is made");
+}
+
+#[test]
 fn a_killed_boot_takes_its_validator_with_it_and_a_backup_does_not() {
     let mut world = sentry(4);
     world.add_backup_boot(0);

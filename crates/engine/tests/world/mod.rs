@@ -87,6 +87,8 @@ pub struct World {
     sent: HashMap<(usize, usize, B256), u32>,
     errors: Vec<String>,
     villain: Option<(usize, PeerId, bool)>,
+    /// What every Status tells: the head of some time ago, as when the handshake took its time.
+    pub stale_status: Option<(u64, B256)>,
 }
 
 /// Institutions with a validator and a boot each; validators have links to their own boot, boots to each other.
@@ -159,6 +161,7 @@ impl World {
             sent: HashMap::new(),
             errors: Vec::new(),
             villain: None,
+            stale_status: None,
         }
     }
 
@@ -390,6 +393,7 @@ impl World {
                 let head = alive.ledger.head();
                 (head.hash, head.number)
             }).expect("alive");
+            let (number, hash) = self.stale_status.unwrap_or((number, hash));
             let info = self.info(mine, &self.nodes[other].key.clone(), Some(self.nodes[other].role), hash, number, inbound);
             if let Some(alive) = &mut self.nodes[me].alive {
                 alive.sessions.insert(mine, (other, theirs));
