@@ -39,8 +39,6 @@ pub enum Table {
     Receipts,
     /// block hash → block.
     BlockNumbers,
-    /// block → total difficulty.
-    Difficulties,
     /// transaction hash → block and index.
     Transactions,
     /// log index: address or topic → blocks.
@@ -53,7 +51,7 @@ pub enum Table {
 
 impl Table {
     /// Every table, in the order of [`Table::index`].
-    pub const ALL: [Table; 17] = [
+    pub const ALL: [Table; 16] = [
         Table::Accounts,
         Table::Slots,
         Table::Code,
@@ -66,7 +64,6 @@ impl Table {
         Table::Bodies,
         Table::Receipts,
         Table::BlockNumbers,
-        Table::Difficulties,
         Table::Transactions,
         Table::Logs,
         Table::Votes,
@@ -93,7 +90,6 @@ impl Table {
             Table::Bodies => "bodies",
             Table::Receipts => "receipts",
             Table::BlockNumbers => "block_numbers",
-            Table::Difficulties => "difficulties",
             Table::Transactions => "transactions",
             Table::Logs => "logs",
             Table::Votes => "votes",
