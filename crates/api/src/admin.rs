@@ -142,7 +142,7 @@ pub(crate) fn add_peer(api: &Api, params: &Params<'_>) -> Answer {
         return Err(RpcError::new(-32100, "Cannot add local node as peer."));
     }
     let added = api.ask(|reply| Control::Peer(PeerControl::Add(enode, reply)))?;
-    json(&added, 16)
+    json(&added.map_err(|_| RpcError::new(-32000, "Cannot add a non-permitted node as a peer"))?, 16)
 }
 
 pub(crate) fn remove_peer(api: &Api, params: &Params<'_>) -> Answer {

@@ -119,7 +119,7 @@ fn operate(mut wishes: mpsc::Receiver<Control>, mut votes: BTreeMap<Address, boo
                 }
                 Control::Vote(VoteControl::Pending(reply)) => reply(votes.iter().map(|(a, v)| (*a, *v)).collect()),
                 // A reply dropped unanswered is an error to the asker.
-                Control::Announce(_) | Control::Peer(_) => {}
+                Control::Announce(_) | Control::Peer(_) | Control::Permission(_) => {}
             }
         }
     });

@@ -279,13 +279,13 @@ methods! {
     trace_call Trace Heavy trace::call, "(call, trace types, block) → traces of a simulated call";
     trace_replayBlockTransactions Trace Heavy trace::replay_block, "(block, trace types) → traces per transaction";
 
-    perm_getAccountsAllowlist Perm Light perm::no_accounts, "local allow-lists are not enabled on this node";
-    perm_addAccountsToAllowlist Perm Light perm::no_accounts, "local allow-lists are not enabled on this node";
-    perm_removeAccountsFromAllowlist Perm Light perm::no_accounts, "local allow-lists are not enabled on this node";
-    perm_getNodesAllowlist Perm Light perm::no_nodes, "local allow-lists are not enabled on this node";
-    perm_addNodesToAllowlist Perm Light perm::no_nodes, "local allow-lists are not enabled on this node";
-    perm_removeNodesFromAllowlist Perm Light perm::no_nodes, "local allow-lists are not enabled on this node";
-    perm_reloadPermissionsFromFile Perm Light perm::none, "local allow-lists are not enabled on this node";
+    perm_getAccountsAllowlist Perm Waits perm::accounts, "() → permitted senders; an error when the list is not enabled";
+    perm_addAccountsToAllowlist Perm Waits perm::add_accounts, "(addresses) → \"Success\"";
+    perm_removeAccountsFromAllowlist Perm Waits perm::remove_accounts, "(addresses) → \"Success\"; what waits of them leaves the pool";
+    perm_getNodesAllowlist Perm Waits perm::nodes, "() → permitted nodes; an error when the list is not enabled";
+    perm_addNodesToAllowlist Perm Waits perm::add_nodes, "(enodes) → \"Success\"";
+    perm_removeNodesFromAllowlist Perm Waits perm::remove_nodes, "(enodes) → \"Success\"; they are cut";
+    perm_reloadPermissionsFromFile Perm Waits perm::reload, "() → \"Success\"; both lists are read again";
 
     ipe_status Ipe Light ipe::status, "() → height, round, peers by role, fault margin, pool, last error";
     ipe_whyNotMined Ipe Light ipe::why_not_mined, "(transaction hash) → what keeps it from being mined";

@@ -5,6 +5,8 @@
 #![allow(clippy::panic, clippy::unwrap_used, missing_docs)]
 
 mod common;
+#[path = "cenarios/permissionamento.rs"]
+mod permissionamento;
 
 use std::collections::{BTreeMap, HashSet};
 use std::net::SocketAddr;
@@ -23,6 +25,7 @@ struct Rede {
     arguments: Vec<String>,
     at_fall: u64,
     transaction: Option<Value>,
+    removed: Option<Value>,
 }
 
 impl std::fmt::Debug for Rede {
@@ -280,12 +283,21 @@ fn quantity(value: &Value) -> u64 {
     u64::from_str_radix(text.trim_start_matches("0x"), 16).unwrap_or_else(|_| panic!("{value} não é uma quantidade"))
 }
 
+/// The account of [`signed_transaction`].
+fn test_account() -> String {
+    NodeKey::from_bytes([9; 32]).unwrap().address().to_string()
+}
+
 /// A transfer of nothing at no price, by an account that has nothing: the network is free of fees.
 fn signed_transaction(chain_id: u64) -> String {
+    signed_transaction_with_nonce(chain_id, 0)
+}
+
+fn signed_transaction_with_nonce(chain_id: u64, nonce: u64) -> String {
     let key = NodeKey::from_bytes([9; 32]).unwrap();
     let transaction = TxLegacy {
         chain_id: Some(chain_id),
-        nonce: 0,
+        nonce,
         gas_price: 0,
         gas_limit: 21_000,
         to: TxKind::Call(Address::repeat_byte(0x77)),

@@ -20,7 +20,70 @@ pub enum Control {
     Vote(VoteControl),
     /// About connections; answered by the network side of the shell.
     Peer(PeerControl),
+    /// About the local allow-lists; answered by the shell, which keeps their files.
+    Permission(PermissionControl),
 }
+
+/// The local allow-lists (`perm_*`, spec/besu-compat.md 4 and 6). Entries are texts, as they stand in the file.
+pub enum PermissionControl {
+    /// The entries of a list.
+    Get(AllowList, Reply<Result<Vec<String>, AllowListError>>),
+    /// Add these entries: all or none.
+    Add(AllowList, Vec<String>, Reply<Result<(), AllowListError>>),
+    /// Remove these entries: all or none. Connected nodes that are no longer permitted are cut.
+    Remove(AllowList, Vec<String>, Reply<Result<(), AllowListError>>),
+    /// Read the files again; a file that cannot be used changes nothing.
+    Reload(Reply<Result<(), AllowListError>>),
+}
+
+/// Which allow-list.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AllowList {
+    /// Senders of transactions.
+    Accounts,
+    /// Nodes to be connected to.
+    Nodes,
+}
+
+/// Why a list was not read or changed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum AllowListError {
+    /// The node runs without this list (for a reload: without any).
+    #[error("the allow-list is not enabled")]
+    NotEnabled,
+    /// No entry was given.
+    #[error("no entry was given")]
+    Empty,
+    /// An entry is no address or no enode URL.
+    #[error("an entry is not an address or an enode URL")]
+    Invalid,
+    /// An entry was given twice.
+    #[error("an entry was given twice")]
+    Duplicate,
+    /// An entry to be added is there.
+    #[error("an entry is in the list already")]
+    Existing,
+    /// An entry to be removed is not there.
+    #[error("an entry is not in the list")]
+    Absent,
+    /// A boot or static node cannot be removed.
+    #[error("an entry is a boot or static node of this node")]
+    Fixed,
+    /// The file was not written and nothing changed.
+    #[error("the file could not be written; nothing changed")]
+    NotWritten,
+    /// The file lacks entries that the node has: the change holds until the next start.
+    #[error("the file was changed by somebody else; the change holds in memory only")]
+    OutOfSync,
+    /// The file cannot be used and the list stays as it was.
+    #[error("the file cannot be used; the list stays as it was")]
+    NotReloaded,
+}
+
+/// The node is not on the allow-list of nodes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the node is not on the allow-list of nodes")]
+pub struct NotPermitted;
 
 /// Votes on validators (header mode). In contract mode the voting requests are answered with an error.
 pub enum VoteControl {
@@ -49,7 +112,7 @@ pub enum PeerControl {
     /// Every live connection, for `admin_peers`.
     List(Reply<Vec<PeerView>>),
     /// Keep a connection to this node (`admin_addPeer`); `false` when it was kept already.
-    Add(Enode, Reply<bool>),
+    Add(Enode, Reply<Result<bool, NotPermitted>>),
     /// Drop and forget this node (`admin_removePeer`); `false` when it was not known.
     Remove(Enode, Reply<bool>),
     /// Our own identity, for `admin_nodeInfo`.

@@ -22,6 +22,7 @@
 mod drops;
 mod local;
 mod order;
+mod permitted;
 mod queue;
 mod refusal;
 mod rules;
@@ -32,7 +33,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
 use alloy_consensus::Transaction as _;
-use alloy_primitives::map::{AddressHashMap, B256HashMap};
+use alloy_primitives::map::{AddressHashMap, AddressHashSet, B256HashMap};
 use alloy_primitives::{Address, B256, U256};
 use ipe_chain::Candidate;
 use ipe_types::Transaction;
@@ -40,6 +41,7 @@ use ipe_types::Transaction;
 pub use drops::DropReason;
 pub use local::{LocalJournal, LocalJournalError};
 pub use order::{PickLimits, Picks};
+pub use permitted::SenderChecks;
 pub use refusal::Refusal;
 pub use rules::{Offer, Origin, Rules};
 pub use shed::{LoadGate, Shed};
@@ -198,6 +200,8 @@ pub struct Pool {
     shed: Shed,
     swept_at: u64,
     announced_at: u64,
+    permitted: Option<AddressHashSet>,
+    checks: SenderChecks,
 }
 
 impl Pool {
@@ -225,6 +229,8 @@ impl Pool {
             shed,
             swept_at: 0,
             announced_at: 0,
+            permitted: None,
+            checks: SenderChecks::default(),
         }
     }
 
@@ -249,6 +255,7 @@ impl Pool {
             return Err(Refusal::Known);
         }
         let sender = candidate.sender;
+        self.check_sender(sender)?;
         let got = candidate.tx.nonce();
         let settled = self.settled.get(&sender).copied().unwrap_or(0);
         let next = state.nonce.max(settled);

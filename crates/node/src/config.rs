@@ -63,6 +63,15 @@ pub struct RpcListener {
     pub max_connections: usize,
 }
 
+/// One local allow-list (spec/besu-compat.md 4).
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct AllowListSetting {
+    /// Whether it is in force.
+    pub enabled: bool,
+    /// TOML file; `None` = `<data_dir>/permissions_config.toml`.
+    pub file: Option<PathBuf>,
+}
+
 /// Bounds and rules of the transaction pool.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PoolSettings {
@@ -126,6 +135,11 @@ pub struct NodeConfig {
     /// Slots of nodes outside the directory; static nodes and members have their own.
     pub max_peers: usize,
 
+    /// Local allow-list of nodes.
+    pub nodes_list: AllowListSetting,
+    /// Local allow-list of senders.
+    pub accounts_list: AllowListSetting,
+
     /// JSON-RPC over HTTP.
     pub rpc_http: RpcListener,
     /// JSON-RPC over WebSocket on a port of its own.
@@ -187,6 +201,11 @@ impl NodeConfig {
     /// Where the node key is.
     pub fn key_path(&self) -> PathBuf {
         self.key_file.clone().unwrap_or_else(|| self.data_dir.join("key"))
+    }
+
+    /// Where an allow-list is.
+    pub fn allow_list_path(&self, list: &AllowListSetting) -> PathBuf {
+        list.file.clone().unwrap_or_else(|| self.data_dir.join("permissions_config.toml"))
     }
 
     /// Folder of the database, inside the data folder.

@@ -1,6 +1,6 @@
 //! Requests of the interfaces: votes and announcements go to the replica, connections to the network.
 
-use ipe_engine::control::{NodeInfo, PeerView};
+use ipe_engine::control::{AllowListError, NodeInfo, NotPermitted, PeerView, PermissionControl};
 use ipe_engine::{Control, Input, PeerControl};
 use ipe_p2p::NetworkHandle;
 use ipe_types::Role;
@@ -8,12 +8,14 @@ use ipe_types::eth::Status;
 use tokio::sync::mpsc;
 
 use crate::inbox::Inbox;
+use crate::permissions::Permissions;
 
 /// Answers requests.
 pub(crate) struct Controller {
     pub(crate) network: NetworkHandle,
     pub(crate) inbox: Inbox,
     pub(crate) role: Role,
+    pub(crate) permissions: Permissions,
 }
 
 impl Controller {
@@ -24,14 +26,45 @@ impl Controller {
                 Control::Announce(_) => self.inbox.pool_changed(),
                 Control::Vote(vote) => self.inbox.urgent(Input::Vote(vote), None),
                 Control::Peer(request) => self.peer(request),
+                Control::Permission(request) => self.permission(request).await,
             }
         }
+    }
+
+    async fn permission(&self, request: PermissionControl) {
+        let permissions = self.permissions.clone();
+        match request {
+            PermissionControl::Get(list, reply) => reply(permissions.get(list)),
+            PermissionControl::Add(list, entries, reply) => {
+                reply(self.changed(move || permissions.add(list, &entries)).await);
+            }
+            PermissionControl::Remove(list, entries, reply) => {
+                reply(self.changed(move || permissions.remove(list, &entries)).await);
+            }
+            PermissionControl::Reload(reply) => reply(self.changed(move || permissions.reload()).await),
+        }
+    }
+
+    /// Makes a change, which waits for the disk, and puts it into force on the connections.
+    async fn changed(
+        &self,
+        change: impl FnOnce() -> Result<(), AllowListError> + Send + 'static,
+    ) -> Result<(), AllowListError> {
+        let outcome = tokio::task::spawn_blocking(change).await.unwrap_or(Err(AllowListError::NotWritten));
+        if let Some(nodes) = &self.permissions.nodes {
+            nodes.resolve().await;
+            self.network.reconsider();
+        }
+        outcome
     }
 
     fn peer(&self, request: PeerControl) {
         match request {
             PeerControl::List(reply) => reply(self.network.peers().iter().map(view).collect()),
-            PeerControl::Add(enode, reply) => reply(self.network.add_static(enode)),
+            PeerControl::Add(enode, reply) => {
+                let listed = self.permissions.nodes.as_ref().is_none_or(|nodes| nodes.lists(&enode));
+                reply(if listed { Ok(self.network.add_static(enode)) } else { Err(NotPermitted) });
+            }
             PeerControl::Remove(enode, reply) => reply(self.network.remove(&enode.id)),
             PeerControl::NodeInfo(reply) => {
                 let local = self.network.local();

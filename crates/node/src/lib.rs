@@ -17,6 +17,7 @@ pub mod key_file;
 mod local_journal;
 mod outbound;
 mod peers;
+mod permissions;
 mod run;
 mod telemetry;
 

@@ -10,6 +10,7 @@ use ipe_types::topology::Place;
 use ipe_types::{Enode, NodeId, Role, Topology};
 
 use crate::config::{ConfigError, NodeConfig};
+use crate::permissions::NodeList;
 
 /// This node's place in the network and what it knows of the others.
 pub(crate) struct Neighbours {
@@ -65,9 +66,14 @@ impl Neighbours {
         }
     }
 
-    /// The judge for the network.
-    pub(crate) fn judge(self: Arc<Self>) -> Admit {
-        Admit::new(move |candidate| self.judge_one(candidate))
+    /// The judge for the network: the local allow-list first, which static nodes have to pass too, then the topology.
+    pub(crate) fn judge(self: Arc<Self>, listed: Option<Arc<NodeList>>) -> Admit {
+        Admit::new(move |candidate| {
+            if let Some(list) = &listed {
+                list.judge(candidate)?;
+            }
+            self.judge_one(candidate)
+        })
     }
 }
 

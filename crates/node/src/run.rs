@@ -22,7 +22,7 @@ use ipe_types::eth::EthVersion;
 use ipe_types::fork_id::ForkIds;
 use ipe_types::genesis::BaseFeePolicy;
 use ipe_types::spec::ChainSpec;
-use ipe_types::{Bytes, Dialect, NodeKey, Role, U256};
+use ipe_types::{Bytes, Dialect, Enode, NodeId, NodeKey, Role, U256};
 use parking_lot::{Mutex, RwLock};
 use tokio::sync::{broadcast, mpsc, watch};
 
@@ -34,6 +34,7 @@ use crate::inbox::inbox;
 use crate::local_journal::LocalKeeper;
 use crate::outbound::Outbound;
 use crate::peers::{Neighbours, dial_list};
+use crate::permissions::{Permissions, keep as keep_permissions};
 use crate::{driver, key_file, telemetry};
 
 /// Notifications that a slow subscriber may lag behind before it misses some: two minutes of blocks and a burst of
@@ -185,6 +186,9 @@ struct Node {
     gate: Option<Gate>,
     restored: Option<ipe_engine::Restored>,
     locals: Option<LocalKeeper>,
+    neighbours: Arc<Neighbours>,
+    static_nodes: Vec<Enode>,
+    permissions: Permissions,
 }
 
 impl Node {
@@ -199,6 +203,10 @@ impl Node {
             _ => (None, None),
         };
         let pool = Arc::new(Mutex::new(open_pool(config, spec, &ledger)));
+        let neighbours = Arc::new(Neighbours::new(config, key.node_id())?);
+        let static_nodes = dial_list(config, spec, &neighbours)?;
+        // Before the journal of local transactions is read: a sender may have left the list meanwhile.
+        let permissions = Permissions::open(config, key.node_id(), &static_nodes, &pool)?;
         let locals = if config.pool.journal {
             let path = config.data_dir.join("local-transactions.journal");
             let (locals, restored) = LocalKeeper::start(&path, pool.clone(), &ledger, driver::now_us() / 1_000)
@@ -210,7 +218,7 @@ impl Node {
         } else {
             None
         };
-        Ok(Self { ledger, pool, gate, restored, locals })
+        Ok(Self { ledger, pool, gate, restored, locals, neighbours, static_nodes, permissions })
     }
 
     async fn run(
@@ -221,9 +229,14 @@ impl Node {
         shutdown: impl Future<Output = ()>,
         log_level: LogLevel,
     ) -> Result<(), RunError> {
-        let Self { ledger, pool, gate, restored, locals } = self;
+        let Self { ledger, pool, gate, restored, locals, neighbours, static_nodes, permissions } = self;
         let (head, head_out) = watch::channel(local_head(&ledger));
-        let (network, events) = Network::start(network_config(&config, &spec, &key, head_out)?).await?;
+        if let Some(nodes) = &permissions.nodes {
+            nodes.resolve().await;
+        }
+        let directory = neighbours.directory(&static_nodes);
+        let known = Known { static_nodes, directory, admit: neighbours.judge(permissions.nodes.clone()) };
+        let (network, events) = Network::start(network_config(&config, &spec, &key, head_out, known)).await?;
         let status = StatusCell::default();
         let (notifications, _) = broadcast::channel(NOTIFICATIONS);
         let (control, control_out) = mpsc::channel(CONTROLS);
@@ -239,6 +252,7 @@ impl Node {
                     status: status.clone(),
                     network: network.clone(),
                     peer_limit: config.max_peers,
+                    permissions: permissions.clone(),
                 };
                 let served = telemetry::serve(address, handle, Arc::new(sources), stopped.clone()).await;
                 Some(served.map_err(|source| RunError::Metrics { address, source })?)
@@ -278,8 +292,9 @@ impl Node {
         let workers = Workers::start(shared.clone()).map_err(RunError::Thread)?;
         let (thread, mut replica_end) = driver::start(replica, outlet, outbound).map_err(RunError::Thread)?;
         let pump = tokio::spawn(workers.pump(shared, events, stopped.clone()));
-        let controller = Controller { network: network.clone(), inbox: inbox.clone(), role: config.role };
+        let controller = Controller { network: network.clone(), inbox: inbox.clone(), role: config.role, permissions: permissions.clone() };
         let controls = tokio::spawn(controller.serve(control_out));
+        let keeper = tokio::spawn(keep_permissions(permissions, network.clone()));
         let head = ledger.head();
         tracing::info!(
             role = %config.role,
@@ -311,6 +326,8 @@ impl Node {
         }
         network.shutdown().await;
         // Waited for, not only told: each holds the ledger, and the folder is free when its last holder is gone.
+        keeper.abort();
+        let _ = keeper.await;
         controls.abort();
         let _ = controls.await;
         if let Some(exporter) = exporter {
@@ -402,15 +419,21 @@ fn client_name() -> String {
     format!("ipe/v{}/{}-{}", env!("CARGO_PKG_VERSION"), std::env::consts::OS, std::env::consts::ARCH)
 }
 
+/// Whom the network stays connected to, knows and lets in.
+struct Known {
+    static_nodes: Vec<Enode>,
+    directory: HashMap<NodeId, Role>,
+    admit: ipe_p2p::Admit,
+}
+
 fn network_config(
     config: &NodeConfig,
     spec: &ChainSpec,
     key: &NodeKey,
     head: watch::Receiver<LocalHead>,
-) -> Result<NetworkConfig, RunError> {
-    let neighbours = Arc::new(Neighbours::new(config, key.node_id())?);
-    let static_nodes = dial_list(config, spec, &neighbours)?;
-    let directory = neighbours.directory(&static_nodes);
+    known: Known,
+) -> NetworkConfig {
+    let Known { static_nodes, directory, admit } = known;
     let listen = config.listens().then(|| SocketAddr::new(config.p2p_interface, config.p2p_port));
     let discovery = (config.discovery && listen.is_some()).then(|| ipe_p2p::DiscoveryConfig {
         listen: SocketAddr::new(config.p2p_interface, config.p2p_port),
@@ -419,7 +442,7 @@ fn network_config(
     });
     let genesis_time = spec.genesis_header().timestamp;
     let height = head.borrow().number;
-    Ok(NetworkConfig {
+    NetworkConfig {
         key: key.clone(),
         client: client_name(),
         listen,
@@ -441,9 +464,9 @@ fn network_config(
         istanbul: true,
         static_nodes,
         directory,
-        admit: neighbours.judge(),
+        admit,
         limits: Limits { strangers: config.max_peers, ..Limits::default() },
-    })
+    }
 }
 
 fn api_settings(

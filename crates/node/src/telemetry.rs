@@ -18,6 +18,8 @@ use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
+use crate::permissions::Permissions;
+
 /// Upper bounds of durations, seconds: from a light read to a block that takes longer than its period.
 const SECONDS: [f64; 16] =
     [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.02, 0.035, 0.05, 0.075, 0.1, 0.2, 0.35, 0.5, 1.0, 2.5, 10.0];
@@ -35,6 +37,7 @@ pub(crate) struct Sources {
     pub(crate) status: StatusCell,
     pub(crate) network: NetworkHandle,
     pub(crate) peer_limit: usize,
+    pub(crate) permissions: Permissions,
 }
 
 /// Installs the process-wide recorder; `None` when there is one already (several nodes in one test process).
@@ -95,7 +98,12 @@ fn describe() {
         ("ipe_peers_cut_total", "Peers cut for misbehaviour"),
         ("ipe_peer_penalties_total", "Penalties given to peers"),
         ("ipe_peer_bans_total", "Nodes banned for a while"),
-        
+        ("besu_permissioning_account_local_check_count_total", "Senders held against the local allow-list"),
+        ("besu_permissioning_account_local_check_count_permitted_total", "Of these, permitted"),
+        ("besu_permissioning_account_local_check_count_unpermitted_total", "Of these, refused"),
+        ("besu_permissioning_node_local_check_count_total", "Connections held against the local allow-list of nodes"),
+        ("besu_permissioning_node_local_check_count_permitted_total", "Of these, permitted"),
+        ("besu_permissioning_node_local_check_count_unpermitted_total", "Of these, refused"),
     ] {
         describe_counter!(name, text);
     }
@@ -171,7 +179,24 @@ pub(crate) fn refresh(sources: &Sources) {
         counter!(name).absolute(count);
     }
     refresh_network(&sources.network);
+    refresh_permissions(sources);
     refresh_process();
+}
+
+/// As in Besu, only what is enabled has counters.
+fn refresh_permissions(sources: &Sources) {
+    if sources.permissions.accounts.is_some() {
+        let checks = sources.pool.lock().sender_checks();
+        counter!("besu_permissioning_account_local_check_count_total").absolute(checks.permitted + checks.refused);
+        counter!("besu_permissioning_account_local_check_count_permitted_total").absolute(checks.permitted);
+        counter!("besu_permissioning_account_local_check_count_unpermitted_total").absolute(checks.refused);
+    }
+    if let Some(nodes) = &sources.permissions.nodes {
+        let (permitted, refused) = nodes.checks();
+        counter!("besu_permissioning_node_local_check_count_total").absolute(permitted + refused);
+        counter!("besu_permissioning_node_local_check_count_permitted_total").absolute(permitted);
+        counter!("besu_permissioning_node_local_check_count_unpermitted_total").absolute(refused);
+    }
 }
 
 fn refresh_network(network: &NetworkHandle) {

@@ -18,7 +18,7 @@ pub const ACCOUNT_NAMES: [&str; 10] =
 pub const ACCOUNT_BALANCE: U256 = U256::from_limbs([0x1bce_cced_a100_0000, 0xd3c2, 0, 0]);
 
 /// Method groups that a lab node serves: all of them, it listens on loopback only.
-pub const RPC_GROUPS: [&str; 9] = ["ETH", "NET", "WEB3", "QBFT", "TXPOOL", "ADMIN", "DEBUG", "TRACE", "IPE"];
+pub const RPC_GROUPS: [&str; 10] = ["ETH", "NET", "WEB3", "QBFT", "TXPOOL", "ADMIN", "DEBUG", "TRACE", "PERM", "IPE"];
 
 /// The public half of a node's key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -30,6 +30,8 @@ pub enum DropReason {
     Expired,
     /// The pool was full and others came first.
     Evicted,
+    /// Its sender left the list of permitted accounts.
+    NotPermitted,
     /// Builders refused it again and again.
     Unbuildable {
         /// What they said last.

@@ -361,6 +361,28 @@ fn what_stays_too_long_is_dropped_with_its_reason() {
 }
 
 #[test]
+fn only_listed_senders_enter_and_those_who_leave_the_list_take_their_transactions_with_them() {
+    let mut pool = pool();
+    let (first, second, gap, other) = (legacy(1, 0, 1), legacy(1, 1, 1), legacy(1, 3, 1), legacy(2, 0, 1));
+    for candidate in [&first, &second, &gap, &other] {
+        add(&mut pool, candidate).unwrap();
+    }
+    assert_eq!(pool.sender_checks(), SenderChecks::default(), "no list, no judgement");
+    pool.permit_only(7, Some([sender(2)].into_iter().collect()));
+    audit(&pool);
+    assert_eq!(picked(&pool), [(2, 0)]);
+    for gone in [&first, &second, &gap] {
+        assert_eq!(pool.why(&gone.hash), Why::Dropped { at: 7, reason: DropReason::NotPermitted });
+    }
+    assert_eq!(add(&mut pool, &first).unwrap_err(), Refusal::NotPermitted { sender: sender(1) });
+    add(&mut pool, &legacy(2, 1, 1)).unwrap();
+    assert_eq!(pool.sender_checks(), SenderChecks { permitted: 1, refused: 1 });
+    pool.permit_only(8, None);
+    add(&mut pool, &first).unwrap();
+    audit(&pool);
+}
+
+#[test]
 fn a_base_fee_that_moves_reorders() {
     let mut pool = pool();
     let tx = TxEip1559 {

@@ -171,6 +171,9 @@ impl DropReason {
             }
             DropReason::Expired => "it waited longer than this node keeps transactions; send it again".into(),
             DropReason::Evicted => "the pool was full and others came first; send it again later or offer more".into(),
+            DropReason::NotPermitted => {
+                "its sender is no longer on this node's list of permitted accounts; ask the operator".into()
+            }
             DropReason::Unbuildable { reason } => format!("it could not be included in several blocks ({reason})"),
         }
     }
@@ -186,6 +189,9 @@ impl DropReason {
             DropReason::Expired => "esperou mais do que este nó guarda transações; envie-a de novo".into(),
             DropReason::Evicted => {
                 "a fila estava cheia e outras vieram antes; envie-a de novo mais tarde ou ofereça mais".into()
+            }
+            DropReason::NotPermitted => {
+                "o remetente saiu da lista de contas permitidas deste nó; procure o operador".into()
             }
             DropReason::Unbuildable { reason } => format!("não pôde ser incluída em vários blocos ({reason})"),
         }

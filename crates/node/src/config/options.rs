@@ -1,6 +1,6 @@
 //! The table of every setting: key, default, help and how its text becomes a value.
 
-use super::{DialectSetting, LogFormat, NodeConfig, PoolSettings, RpcListener, RpcRelease};
+use super::{AllowListSetting, DialectSetting, LogFormat, NodeConfig, PoolSettings, RpcListener, RpcRelease};
 use ipe_types::{Enode, Role, Topology};
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::{Path, PathBuf};
@@ -137,6 +137,22 @@ pub const OPTIONS: &[OptionSpec] = &[
         c.max_peers = number(v, 0, 10_000)?;
         Ok(())
     }),
+    switch("permissions-nodes-config-file-enabled", "false", "Connect only to nodes of nodes-allowlist in a TOML file", |c, v, _| {
+        c.nodes_list.enabled = boolean(v)?;
+        Ok(())
+    }),
+    value("permissions-nodes-config-file", "FILE", "<data-dir>/permissions_config.toml", "The file with nodes-allowlist", |c, v, base| {
+        c.nodes_list.file = Some(path(v, base)?);
+        Ok(())
+    }),
+    switch("permissions-accounts-config-file-enabled", "false", "Take transactions only of senders in accounts-allowlist in a TOML file", |c, v, _| {
+        c.accounts_list.enabled = boolean(v)?;
+        Ok(())
+    }),
+    value("permissions-accounts-config-file", "FILE", "<data-dir>/permissions_config.toml", "The file with accounts-allowlist", |c, v, base| {
+        c.accounts_list.file = Some(path(v, base)?);
+        Ok(())
+    }),
     switch("rpc-http-enabled", "true", "Serve JSON-RPC over HTTP", |c, v, _| {
         c.rpc_http.enabled = boolean(v)?;
         Ok(())
@@ -149,7 +165,7 @@ pub const OPTIONS: &[OptionSpec] = &[
         c.rpc_http.port = number(v, 0, 65_535)?;
         Ok(())
     }),
-    list("rpc-http-api", "GROUP", "ETH,NET,WEB3", "Method groups over HTTP: ETH, NET, WEB3, QBFT, TXPOOL, ADMIN, DEBUG, TRACE, IPE", |c, v, _| {
+    list("rpc-http-api", "GROUP", "ETH,NET,WEB3", "Method groups over HTTP: ETH, NET, WEB3, QBFT, TXPOOL, ADMIN, DEBUG, TRACE, PERM, IPE", |c, v, _| {
         c.rpc_http.api = groups(v)?;
         Ok(())
     }),
@@ -316,6 +332,8 @@ impl Default for NodeConfig {
             bootnodes: None,
             discovery: false,
             max_peers: 25,
+            nodes_list: AllowListSetting::default(),
+            accounts_list: AllowListSetting::default(),
             rpc_http: RpcListener { enabled: true, host: local, port: 8545, api: api(), max_connections: 80 },
             rpc_ws: RpcListener { enabled: false, host: local, port: 8546, api: api(), max_connections: 80 },
             rpc_cors_origins: Vec::new(),
