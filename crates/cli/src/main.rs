@@ -19,6 +19,7 @@ mod node;
 #[cfg(test)]
 mod reference;
 mod rpc;
+mod sim;
 mod tx;
 
 use clap::{Parser, Subcommand};
@@ -52,6 +53,9 @@ enum Command {
     Tx(tx::TxCommand),
     /// Generate load over JSON-RPC, on any Ethereum node.
     Load(Box<load::LoadArgs>),
+    /// Whole networks in one thread, from one seed: faults, villains, checkers.
+    #[command(subcommand)]
+    Sim(sim::SimCommand),
     /// A local network of several institutions, every node a process of its own.
     #[command(subcommand)]
     Lab(lab::LabCommand),
@@ -66,6 +70,7 @@ fn main() -> ExitCode {
         Command::Blocks(command) => blocks::run(command),
         Command::Tx(command) => tx::run(command),
         Command::Load(arguments) => load::run(*arguments),
+        Command::Sim(command) => sim::run(command),
         Command::Lab(command) => lab::run(command),
     };
     match outcome {

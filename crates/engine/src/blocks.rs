@@ -45,7 +45,7 @@ impl Replica {
                 let began = clock();
                 let checked = self.check_sealed(clock, block.clone());
                 match checked {
-                    Ok(checked) => (checked, Duration::ZERO, Duration::from_micros(clock() - began)),
+                    Ok(checked) => (checked, Duration::ZERO, Duration::from_micros(clock().saturating_sub(began))),
                     Err(error) => {
                         self.fail(format!("the decided block {} cannot be imported: {error}", head.number + 1), put);
                         return None;
@@ -136,6 +136,7 @@ impl Replica {
                     let round = ipe_types::ExtraData::decode(&fetched.block.header.extra_data).map_or(0, |extra| extra.round);
                     let stages = Stages { check, round, synced: true, ..Stages::default() };
                     if !self.import(clock, checked, fetched.block, stages, put) {
+                        self.sync.unwritten(clock() / 1_000);
                         break;
                     }
                 }
@@ -145,7 +146,7 @@ impl Replica {
                     self.blame(now_ms, &fetched.block, fetched.from, fetched.pushed, put);
                 }
                 Err(failure) => {
-                    self.sync.rejected(now_ms, fetched.from);
+                    self.sync.unwritten(now_ms);
                     self.fail(format!("block {} could not be judged: {failure}", head.number + 1), put);
                     break;
                 }

@@ -70,6 +70,11 @@ impl Gossip {
         [self.push_at, self.announce_at, self.expire_at].into_iter().flatten().min()
     }
 
+    /// Transactions that are being fetched.
+    pub fn wanted(&self) -> usize {
+        self.wanted.len()
+    }
+
     /// The pool may hold something new: [`Gossip::collect`] is to be called with it at the next flush.
     pub fn stir(&mut self, now_ms: u64) {
         self.push_at.get_or_insert(now_ms + FLUSH_MS);

@@ -85,6 +85,11 @@ impl Held {
         self.messages.values()
     }
 
+    /// Messages held, and their bytes.
+    pub fn size(&self) -> (usize, usize) {
+        (self.messages.len(), self.bytes)
+    }
+
     fn of(&self, height: u64, kind: Kind) -> impl Iterator<Item = &HeldMessage> {
         self.messages.range((height, kind, Address::ZERO)..=(height, kind, Address::repeat_byte(0xff))).map(|(_, held)| held)
     }

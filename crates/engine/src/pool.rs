@@ -187,7 +187,7 @@ pub struct Pool {
     with_gaps: BTreeSet<Address>,
     parked: BTreeSet<Address>,
     /// Next nonces by the last block: a client's answer about the account may be a block old.
-    settled: AddressHashMap<u64>,
+    settled: BTreeMap<Address, u64>,
     bytes: usize,
     ready: usize,
     local: usize,
@@ -217,7 +217,7 @@ impl Pool {
             heads: BTreeMap::new(),
             with_gaps: BTreeSet::new(),
             parked: BTreeSet::new(),
-            settled: AddressHashMap::default(),
+            settled: BTreeMap::new(),
             bytes: 0,
             ready: 0,
             local: 0,
@@ -378,7 +378,8 @@ impl Pool {
             let base_fee_moved = block.rules.base_fee != self.rules.base_fee;
             self.rules = block.rules;
             if base_fee_moved {
-                let all: Vec<Address> = self.senders.keys().copied().collect();
+                let mut all: Vec<Address> = self.senders.keys().copied().collect();
+                all.sort_unstable();
                 for sender in all {
                     self.settle(sender);
                 }
@@ -557,15 +558,19 @@ impl Pool {
         }
     }
 
-    /// Everything held, by sender and nonce; senders in no particular order.
+    /// Everything held, in the order of arrival: what is said of it to peers and clients does not depend on a hash table's
+    /// mood.
     pub fn iter(&self) -> impl Iterator<Item = Held> + '_ {
-        self.senders.values().flat_map(|queue| {
-            queue.entries.iter().map(|(nonce, entry)| Held {
-                candidate: entry.candidate.clone(),
-                at: entry.at,
-                local: entry.local,
-                ready: *nonce < queue.ready_end,
-            })
+        let entries = self.senders.values().flat_map(|queue| {
+            queue.entries.iter().map(move |(nonce, entry)| (entry, *nonce < queue.ready_end))
+        });
+        let mut entries: Vec<(&Entry, bool)> = entries.collect();
+        entries.sort_unstable_by_key(|(entry, _)| entry.arrival);
+        entries.into_iter().map(|(entry, ready)| Held {
+            candidate: entry.candidate.clone(),
+            at: entry.at,
+            local: entry.local,
+            ready,
         })
     }
 
@@ -732,7 +737,7 @@ impl Pool {
             }
         }
         // From the highest nonce down, so that no drop turns its successors into gaps that are still to be visited.
-        expired.sort_unstable_by_key(|(_, nonce, _)| std::cmp::Reverse(*nonce));
+        expired.sort_unstable_by_key(|(sender, nonce, _)| (std::cmp::Reverse(*nonce), *sender));
         for (sender, nonce, reason) in expired {
             self.remove(now, sender, nonce, reason);
         }

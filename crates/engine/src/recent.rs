@@ -43,6 +43,11 @@ impl Recent {
         self.young.contains(&key) || self.old.contains(&key)
     }
 
+    /// Hashes held, of which some may be counted twice.
+    pub fn held(&self) -> usize {
+        self.young.len() + self.old.len()
+    }
+
     /// Forgets a hash.
     pub fn remove(&mut self, hash: &B256) {
         let key = key(hash);

@@ -108,6 +108,11 @@ impl Relay {
         }
     }
 
+    /// Hashes of messages remembered as seen.
+    pub fn seen(&self) -> usize {
+        self.seen.held()
+    }
+
     /// Remembers a message of our own as seen, so that it is not processed again when it comes back.
     pub fn own(&mut self, hash: &B256) {
         self.seen.insert(hash);

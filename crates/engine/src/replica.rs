@@ -175,6 +175,35 @@ pub struct Parts {
     pub status: StatusCell,
 }
 
+/// How much a replica holds of what others can make it hold: for those who check that there is a bound.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Holdings {
+    /// Consensus messages of later heights in the core.
+    pub future_messages: usize,
+    /// Their bytes, about.
+    pub future_bytes: usize,
+    /// (Author, round) pairs with votes of the height in hand.
+    pub vote_rounds: usize,
+    /// RoundChanges of the height in hand.
+    pub round_changes: usize,
+    /// Messages of undecided heights kept for who connects.
+    pub held_messages: usize,
+    /// Their bytes.
+    pub held_bytes: usize,
+    /// Checked blocks of the height in hand.
+    pub candidacies: usize,
+    /// Blocks above the next one.
+    pub blocks_ahead: usize,
+    /// Headers above the head.
+    pub headers_ahead: usize,
+    /// Hashes of consensus messages remembered as seen.
+    pub seen: usize,
+    /// Transactions asked for.
+    pub wanted: usize,
+    /// Transactions in the pool.
+    pub transactions: usize,
+}
+
 /// A block under decision with what its making took.
 #[derive(Debug)]
 pub(crate) struct Candidacy {
@@ -274,6 +303,27 @@ impl Replica {
             .chain(self.sync.wake_at())
             .chain(self.started_ms.map(|_| self.status_at + STATUS_MS))
             .min()
+    }
+
+    /// How much it holds.
+    pub fn holdings(&self) -> Holdings {
+        let core = self.core.as_ref().map(Core::holdings).unwrap_or_default();
+        let (held_messages, held_bytes) = self.held.size();
+        let (headers_ahead, blocks_ahead) = self.sync.held();
+        Holdings {
+            future_messages: core.future_messages,
+            future_bytes: core.future_bytes,
+            vote_rounds: core.vote_rounds,
+            round_changes: core.round_changes,
+            held_messages,
+            held_bytes,
+            candidacies: self.candidacies.len(),
+            blocks_ahead,
+            headers_ahead,
+            seen: self.relay.seen(),
+            wanted: self.gossip.wanted(),
+            transactions: self.parts.pool.lock().statistics().count,
+        }
     }
 
     /// The one verb: takes what happened, and puts out what is to be done about it.

@@ -36,6 +36,9 @@ const MAX_BODY_REQUESTS: usize = 6;
 const MAX_BLOCKS_AHEAD: u64 = 30;
 /// Blocks below the head that may still be announced without blame: Besu's window.
 pub const MAX_BLOCKS_BEHIND: u64 = 10;
+/// Pause after a block that we could not write, ms: the disk is full or failing, and to fetch the same block as fast as the
+/// line allows would help nobody.
+const UNWRITTEN_PAUSE_MS: u64 = 1_000;
 /// Bytes of blocks above the next one that are kept.
 const MAX_AHEAD_BYTES: usize = 24 * 1024 * 1024;
 
@@ -136,6 +139,8 @@ pub struct Sync {
     behind_since: Option<u64>,
     started_at: Option<u64>,
     wake: Option<u64>,
+    /// Nothing is asked for before, ms.
+    rest_until: Option<u64>,
 }
 
 impl Sync {
@@ -152,6 +157,11 @@ impl Sync {
     /// When [`Sync::poll`] has something to do by itself, ms.
     pub fn wake_at(&self) -> Option<u64> {
         self.wake
+    }
+
+    /// Headers and blocks held ahead of the head.
+    pub fn held(&self) -> (usize, usize) {
+        (self.links.len(), self.ahead.len())
     }
 
     /// Whether a block is ready to be imported.
@@ -201,6 +211,13 @@ impl Sync {
         }
     }
 
+    /// A block that had been handed out could not be judged or written, by no fault of a peer: what was fetched on top of it
+    /// has lost its ground, and all of it is fetched again after a pause.
+    pub fn unwritten(&mut self, now_ms: u64) {
+        self.clear_links();
+        self.rest_until = Some(now_ms + UNWRITTEN_PAUSE_MS);
+    }
+
     /// A connection is gone: what it was asked for is asked of others.
     pub fn disconnected(&mut self, peer: PeerId) {
         self.cooling.remove(&peer);
@@ -221,6 +238,11 @@ impl Sync {
         self.cooling.retain(|_, until| *until > now_ms);
         self.expire(now_ms);
         self.wake = None;
+        self.rest_until = self.rest_until.filter(|until| (now_ms + 1..=now_ms + UNWRITTEN_PAUSE_MS).contains(until));
+        if self.rest_until.is_some() {
+            self.wake = self.rest_until;
+            return Vec::new();
+        }
         let target = peers.best_height();
         if target <= head.number {
             self.behind_since = None;

@@ -199,3 +199,25 @@ fn pushed_blocks_are_kept_within_the_window_only() {
     assert_eq!(scene.next(0, B256::ZERO).map(|block| block.header.number), Some(1));
     assert!(scene.next(1, B256::ZERO).is_none());
 }
+
+/// Found by the simulator (scenario disks, seed 1): the rest of the headers stood without their ground, so honest peers were
+/// cut, and the block was fetched as fast as the line allowed for as long as the disk was full.
+#[test]
+fn a_block_that_cannot_be_written_is_fetched_again_after_a_pause_and_nobody_is_blamed() {
+    let mut scene = Scene::new(&[5]);
+    let chain = chain(5, true);
+    let request = scene.poll()[0];
+    scene.headers(request, chain.clone()).expect("sound");
+    assert!(scene.next(0, B256::ZERO).is_some());
+    scene.sync.unwritten(scene.now);
+    // What stood on it does not come out in its place.
+    assert!(scene.next(0, B256::ZERO).is_none());
+    scene.now += 900;
+    assert!(scene.poll().is_empty(), "it rests");
+    assert_eq!(scene.sync.wake_at(), Some(1_001_000));
+    scene.now += 100;
+    let again = scene.poll();
+    assert_eq!(again[0].2, 1, "from the block that was not written: {again:?}");
+    scene.headers(again[0], chain).expect("the same peer may answer");
+    assert!(scene.next(0, B256::ZERO).is_some());
+}

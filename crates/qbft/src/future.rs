@@ -76,7 +76,6 @@ impl Future {
     }
 
     /// Messages held, and their bytes.
-    #[cfg(test)]
     pub(crate) fn held(&self) -> (usize, usize) {
         (self.count, self.bytes)
     }

@@ -129,4 +129,4 @@ pub use certificate::PreparedCertificate;
 pub use draft::Draft;
 pub use event::{Effect, Event, HeadInfo, Millis, Restored, Timer};
 pub use rejection::{Reason, Rejection};
-pub use state::{Settings, State, step};
+pub use state::{CoreHoldings, Settings, State, step};

@@ -94,7 +94,6 @@ impl RoundChanges {
     }
 
     /// Messages held, and their bytes.
-    #[cfg(test)]
     pub(crate) fn held(&self) -> (usize, usize) {
         self.by_author
             .values()

@@ -41,7 +41,32 @@ pub struct State {
     pub(crate) lateness: Lateness,
 }
 
+/// How much the core holds of what others said.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct CoreHoldings {
+    /// Messages of later heights.
+    pub future_messages: usize,
+    /// Their bytes, about.
+    pub future_bytes: usize,
+    /// (Author, round) pairs with votes of the height in hand.
+    pub vote_rounds: usize,
+    /// RoundChanges of the height in hand.
+    pub round_changes: usize,
+}
+
 impl State {
+    /// How much it holds.
+    pub fn holdings(&self) -> CoreHoldings {
+        let (future_messages, future_bytes) = self.future.held();
+        let inhand = self.inhand.as_ref();
+        CoreHoldings {
+            future_messages,
+            future_bytes,
+            vote_rounds: inhand.map_or(0, |height| height.votes.held()),
+            round_changes: inhand.map_or(0, |height| height.round_changes.held().0),
+        }
+    }
+
     /// Knows nothing and does nothing until the first [`Event::HeadAdvanced`].
     pub fn new(settings: Settings) -> Self {
         Self {

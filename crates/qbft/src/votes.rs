@@ -65,7 +65,6 @@ impl Votes {
     }
 
     /// (author, round) pairs held.
-    #[cfg(test)]
     pub(crate) fn held(&self) -> usize {
         self.by_author.values().map(BTreeMap::len).sum()
     }

@@ -1,0 +1,39 @@
+//! What a block must be, without executing it: it follows its parent, names its validators, is proposed by one of them, is
+//! not too early, and holds no transaction twice.
+
+use std::collections::BTreeSet;
+
+use alloy_primitives::{Address, U256};
+use ipe_types::header::block_hash;
+use ipe_types::{Block, ExtraData, Header};
+
+pub(super) fn check(block: &Block, parent: Option<&Header>, validators: &[Address], period_s: u64) -> Result<(), String> {
+    let header = &block.header;
+    let number = header.number;
+    let wrong = |what: String| Err(format!("block {number} is final and {what}"));
+    let Some(parent) = parent else { return wrong("its parent is not".to_owned()) };
+    if block_hash(parent).ok() != Some(header.parent_hash) || parent.number + 1 != number {
+        return wrong(format!("does not follow block {}", parent.number));
+    }
+    if header.timestamp < parent.timestamp + period_s {
+        return wrong(format!("came {} s after its parent, the period is {period_s} s", header.timestamp.saturating_sub(parent.timestamp)));
+    }
+    if header.difficulty != U256::from(1) {
+        return wrong(format!("has difficulty {}", header.difficulty));
+    }
+    let Ok(extra) = ExtraData::decode(&header.extra_data) else { return wrong("its extra data does not decode".to_owned()) };
+    if extra.validators != validators {
+        return wrong(format!("lists validators {:?}, the votes say {validators:?}", extra.validators));
+    }
+    if !validators.contains(&header.beneficiary) {
+        return wrong(format!("was proposed by {}, who is no validator", header.beneficiary));
+    }
+    let hashes: BTreeSet<_> = block.body.transactions.iter().map(|tx| *tx.tx_hash()).collect();
+    if hashes.len() != block.body.transactions.len() {
+        return wrong("holds a transaction twice".to_owned());
+    }
+    if header.gas_used > header.gas_limit {
+        return wrong(format!("used {} gas of {}", header.gas_used, header.gas_limit));
+    }
+    Ok(())
+}

@@ -1,0 +1,268 @@
+//! What breaks things: strikes while a storm lasts, and the healing of everything when it ends.
+
+use ipe_engine::{Input, VoteControl};
+use ipe_types::Role;
+
+use crate::checkers::Promise;
+use crate::disk::{CrashPoint, Remains};
+use crate::faults::Fault;
+use crate::setup::{self, START_US, class};
+use crate::world::{Happening, World};
+
+/// Room in the promise of a block for connecting, starting and the way of messages, ms.
+const ROOM_MS: u64 = 1_500;
+
+/// A fault that ends by itself.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Mend {
+    /// A link passes both ways again, unless it was blocked anew.
+    Unblock { link: usize, epoch: u64 },
+    /// A session over a link that is still blocked ends.
+    Hangup { link: usize, epoch: u64 },
+    /// A disk takes writes again, at full speed.
+    Disk(usize),
+    /// A processor is fast again.
+    Processor(usize),
+}
+
+impl World {
+    pub(crate) fn begin_storm(&mut self) {
+        self.storm = true;
+        self.note(20, || "a storm begins".to_owned());
+        self.at(0, Happening::Strike);
+    }
+
+    pub(crate) fn strike(&mut self) {
+        if !self.storm || self.scenario.storm_ms == 0 {
+            return;
+        }
+        let pause = self.nemesis.between(self.scenario.strike_ms * 500, self.scenario.strike_ms * 1_500);
+        self.at(pause, Happening::Strike);
+        let faults = self.scenario.faults;
+        if self.nemesis.chance(faults.partition) {
+            self.partition();
+        }
+        if self.nemesis.chance(faults.flap) {
+            let link = self.nemesis.below(self.links.len() as u64) as usize;
+            if self.links[link].session.is_some() {
+                self.counts.count(Fault::Flap);
+                let redial = self.nemesis.between(100_000, 2_000_000);
+                self.close(link, redial);
+            }
+        }
+        if faults.skew_ms > 0 && self.nemesis.chance(300) {
+            let node = self.any_node();
+            let by = self.nemesis.between(0, 2 * faults.skew_ms) as i64 - faults.skew_ms as i64;
+            self.nodes[node].skew_us = by * 1_000;
+            self.counts.count(Fault::Skew);
+        }
+        if self.nemesis.chance(faults.jump) {
+            let node = self.any_node();
+            let (looks, by) = (self.nemesis.below(8) as u32, self.nemesis.between(0, 10_000_000) as i64 - 5_000_000);
+            self.nodes[node].jump = Some((looks, by));
+        }
+        if self.nemesis.chance(faults.crash) {
+            let node = self.any_node();
+            if self.nodes[node].alive.is_some() {
+                self.counts.count(Fault::Crash);
+                let pause = self.nemesis.between(100_000, 12_000_000);
+                self.die(node, pause);
+            }
+        }
+        if self.nemesis.chance(faults.crash_at_write) {
+            let node = self.any_node();
+            let (remains, fault) = match self.nemesis.below(3) {
+                0 => (Remains::Nothing, Fault::LostWrite),
+                1 => (Remains::Part(self.nemesis.below(1_000) as u32), Fault::TornWrite),
+                _ => (Remains::All, Fault::UnacknowledgedWrite),
+            };
+            let at_write = self.nodes[node].disk.writes() + self.nemesis.below(12);
+            self.nodes[node].disk.crash_at(CrashPoint { at_write, remains });
+            self.counts.count(fault);
+        }
+        if self.nemesis.chance(faults.disk_full) {
+            let node = self.any_node();
+            self.nodes[node].disk.set_full(true);
+            let pause = self.nemesis.between(500_000, 12_000_000);
+            self.at(pause, Happening::Mend(Mend::Disk(node)));
+        }
+        if self.nemesis.chance(faults.slow_disk) {
+            let node = self.any_node();
+            let slow = self.nemesis.between(20_000, 3_000_000);
+            self.nodes[node].disk.set_slow(slow);
+            let pause = self.nemesis.between(1_000_000, 8_000_000);
+            self.at(pause, Happening::Mend(Mend::Disk(node)));
+        }
+        if self.nemesis.chance(faults.slow_execution) {
+            let node = self.any_node();
+            self.nodes[node].slow_us = self.nemesis.between(1_000, 150_000);
+            let pause = self.nemesis.between(1_000_000, 8_000_000);
+            self.at(pause, Happening::Mend(Mend::Processor(node)));
+        }
+        if self.nemesis.chance(faults.set_change) {
+            self.change_set();
+        }
+        if self.nemesis.chance(faults.boot_replaced) {
+            self.replace_boot();
+        }
+    }
+
+    fn any_node(&mut self) -> usize {
+        // Validators are struck twice as often as others.
+        let count = self.nodes.len();
+        let validators = (self.scenario.validators + self.scenario.standby).min(count);
+        let index = self.nemesis.below((count + validators) as u64) as usize;
+        if index < count { index } else { index - count }
+    }
+
+    fn partition(&mut self) {
+        if self.links.is_empty() {
+            return;
+        }
+        let pause = self.nemesis.between(500_000, 20_000_000);
+        let keeps = self.nemesis.chance(500);
+        let ways = self.nemesis.below(3);
+        let links: Vec<usize> = if self.nemesis.chance(350) {
+            // A node alone.
+            let node = self.any_node();
+            (0..self.links.len()).filter(|link| self.links[*link].from == node || self.links[*link].to == node).collect()
+        } else {
+            vec![self.nemesis.below(self.links.len() as u64) as usize]
+        };
+        for index in links {
+            let link = &mut self.links[index];
+            link.epoch += 1;
+            let epoch = link.epoch;
+            for (side, direction) in link.directions.iter_mut().enumerate() {
+                if ways == 2 || ways == side as u64 {
+                    direction.blocked = true;
+                    direction.keeps = keeps;
+                    self.counts.count(Fault::Partition);
+                }
+            }
+            self.at(pause, Happening::Mend(Mend::Unblock { link: index, epoch }));
+            self.session_patience(index);
+        }
+    }
+
+    pub(crate) fn mend(&mut self, mend: Mend) {
+        match mend {
+            Mend::Unblock { link, epoch } if self.links[link].epoch == epoch => self.unblock(link),
+            Mend::Hangup { link, epoch } if self.links[link].epoch == epoch && self.links[link].is_blocked() => {
+                self.close(link, 1_000_000);
+            }
+            Mend::Unblock { .. } | Mend::Hangup { .. } => {}
+            Mend::Disk(node) => {
+                self.nodes[node].disk.set_full(false);
+                self.nodes[node].disk.set_slow(0);
+            }
+            Mend::Processor(node) => self.nodes[node].slow_us = 0,
+        }
+    }
+
+    fn unblock(&mut self, link: usize) {
+        for direction in &mut self.links[link].directions {
+            direction.blocked = false;
+        }
+        self.release(link);
+    }
+
+    /// All honest validators are told to vote for one change. The set keeps enough members for its villains.
+    fn change_set(&mut self) {
+        let height = self.checkers.chain.height() + 1;
+        let set = self.checkers.chain.validators_of(height).to_vec();
+        let villains = self.nodes.iter().filter(|node| !node.is_honest() && set.contains(&node.address)).count();
+        let candidates: Vec<usize> = (0..self.nodes.len())
+            .filter(|index| self.nodes[*index].role == Role::Validator && self.nodes[*index].is_honest())
+            .filter(|index| !set.contains(&self.nodes[*index].address) || (set.len() - 2) / 3 >= villains.max(1))
+            .collect();
+        let Some(subject) = self.nemesis.pick(&candidates).copied() else { return };
+        let address = self.address_of(subject);
+        let add = !set.contains(&address);
+        self.counts.count(Fault::SetChange);
+        self.note(21, || format!("votes to {} {address} begin", if add { "add" } else { "drop" }));
+        for index in 0..self.nodes.len() {
+            if self.nodes[index].role == Role::Validator && self.nodes[index].is_honest() {
+                let propose = VoteControl::Propose(address, add, Box::new(|_| {}));
+                self.input(index, 13, address.as_slice(), Input::Vote(propose), || format!("is told to vote on {address}"));
+            }
+        }
+    }
+
+    /// A boot is lost with its key and its disk; its institution sets up another.
+    fn replace_boot(&mut self) {
+        let boots: Vec<usize> = (0..self.nodes.len())
+            .filter(|index| self.nodes[*index].role == Role::Boot && self.nodes[*index].is_honest() && !self.nodes[*index].gone)
+            .collect();
+        let Some(lost) = self.nemesis.pick(&boots).copied() else { return };
+        self.counts.count(Fault::BootReplaced);
+        self.nodes[lost].gone = true;
+        self.die(lost, 0);
+        for link in &mut self.links {
+            if link.from == lost || link.to == lost {
+                link.gone = true;
+            }
+        }
+        self.checkers.wiped(lost);
+        self.others += 1;
+        let institution = self.nodes[lost].institution;
+        let number = self.others;
+        let planned = setup::Planned {
+            name: format!("b{institution}.{number}"),
+            role: Role::Boot,
+            institution,
+            key: setup::key(class::OTHER, 1_000 + number),
+        };
+        let index = self.add(planned);
+        self.tell_checkers();
+        self.link_up(index);
+        let pause = self.nemesis.between(500_000, 6_000_000);
+        self.at(pause, Happening::Start(index));
+    }
+
+    /// Everything is healed: from here on the next block is promised.
+    pub(crate) fn begin_calm(&mut self) {
+        self.storm = false;
+        self.note(22, || "everything is healed".to_owned());
+        for index in 0..self.nodes.len() {
+            let node = &mut self.nodes[index];
+            node.disk.set_full(false);
+            node.disk.set_slow(0);
+            node.slow_us = 0;
+            node.skew_us = 0;
+            node.jump = None;
+            node.complains = false;
+            if node.gone {
+                continue;
+            }
+            if node.alive.is_none() {
+                self.at(0, Happening::Start(index));
+            } else if !node.disk.crashed() {
+                // A crash that was put at a later write does not come any more.
+                node.disk.restart();
+            }
+        }
+        for link in 0..self.links.len() {
+            self.links[link].epoch += 1;
+            self.unblock(link);
+            if self.links[link].holed {
+                self.close(link, 0);
+            }
+            if self.links[link].session.is_none() && !self.links[link].gone {
+                self.links[link].dialling = false;
+                let pause = self.network.between(5_000, 80_000);
+                self.dial_in(link, pause);
+            }
+        }
+        let head = self.checkers.chain.head();
+        let due_us = (head.timestamp * 1_000_000).saturating_add(self.scenario.period_ms * 1_000);
+        let due_us = due_us.max(head.timestamp * 1_000_000 + self.scenario.empty_period_s * 1_000_000);
+        let healed_ms = self.now_ms();
+        let earliest_ms = due_us.saturating_sub(START_US) / 1_000;
+        let villains = self.nodes.iter().filter(|node| !node.is_honest()).count() as u64;
+        let patience = (2 + villains) * self.scenario.timeout_s * 1_000 + ROOM_MS;
+        let latest_ms = healed_ms.max(earliest_ms) + patience;
+        self.checkers.liveness.promise(Promise { healed_ms, earliest_ms, latest_ms });
+        self.at((latest_ms - healed_ms) * 1_000 + 1, Happening::Judge);
+    }
+}

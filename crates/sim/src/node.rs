@@ -1,0 +1,69 @@
+//! A simulated node: what survives its process, and the process.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use ipe_chain::Ledger;
+use ipe_engine::pool::{LocalJournal, Pool};
+use ipe_engine::{PeerId, Replica};
+use ipe_types::{Address, NodeKey, Role};
+use parking_lot::Mutex;
+
+use crate::disk::{Disk, SimFile};
+use crate::network::End;
+use crate::villains::Villain;
+
+/// How often a writer makes its clients' transactions durable, µs; as the real node does.
+pub(crate) const SAVE_US: u64 = 250_000;
+
+pub(crate) struct Node {
+    pub(crate) name: String,
+    pub(crate) role: Role,
+    pub(crate) institution: usize,
+    pub(crate) key: NodeKey,
+    pub(crate) address: Address,
+    pub(crate) disk: Disk,
+    /// How far its clock is ahead, µs.
+    pub(crate) skew_us: i64,
+    /// The clock jumps at so many more looks at it, by so much, µs.
+    pub(crate) jump: Option<(u32, i64)>,
+    /// What every look at the clock costs, µs: a slow processor.
+    pub(crate) slow_us: u64,
+    /// Until when it works on the last input, µs.
+    pub(crate) busy_us: u64,
+    /// Not woken before, µs.
+    pub(crate) rest_us: u64,
+    /// Times that it was woken in a row and asked to be woken at once.
+    pub(crate) spins: u32,
+    /// Lost for good.
+    pub(crate) gone: bool,
+    /// Its disk refused a write since the last calm, so that it may complain.
+    pub(crate) complains: bool,
+    pub(crate) villain: Option<Box<Villain>>,
+    pub(crate) alive: Option<Alive>,
+}
+
+pub(crate) struct Alive {
+    pub(crate) replica: Replica,
+    pub(crate) ledger: Arc<Ledger>,
+    pub(crate) pool: Arc<Mutex<Pool>>,
+    pub(crate) local: Option<LocalJournal<SimFile>>,
+    pub(crate) sessions: BTreeMap<PeerId, End>,
+}
+
+impl Node {
+    pub(crate) fn is_honest(&self) -> bool {
+        self.villain.is_none()
+    }
+
+    pub(crate) fn head(&self) -> Option<u64> {
+        self.alive.as_ref().map(|alive| alive.ledger.head().number)
+    }
+
+    /// When it wants to be woken, µs of the world's clock.
+    pub(crate) fn wake_us(&self) -> Option<u64> {
+        let at_ms = self.alive.as_ref()?.replica.wake_at()?;
+        let at_us = i64::try_from(at_ms.saturating_mul(1_000)).unwrap_or(i64::MAX).saturating_sub(self.skew_us);
+        Some(u64::try_from(at_us).unwrap_or(0).max(self.busy_us).max(self.rest_us))
+    }
+}

@@ -1,0 +1,206 @@
+//! The networks that are simulated and what happens to them.
+
+use ipe_types::Topology;
+
+use crate::faults::Faults;
+use crate::villains::Kind;
+
+/// A network with its faults.
+#[derive(Clone, Debug)]
+pub struct Scenario {
+    /// Name on the command line.
+    pub name: &'static str,
+    /// One sentence.
+    pub about: &'static str,
+    /// Shape.
+    pub topology: Topology,
+    /// Validators of block 1, one an institution.
+    pub validators: usize,
+    /// Further institutions with a validator node that is voted in and out.
+    pub standby: usize,
+    /// Boots of each institution.
+    pub boots: usize,
+    /// Institutions with a writer.
+    pub writers: usize,
+    /// Whether there are an observer-boot and an observer.
+    pub observers: bool,
+    /// Block period, ms.
+    pub period_ms: u64,
+    /// Period of empty blocks, s; 0 = off.
+    pub empty_period_s: u64,
+    /// Request timeout, s.
+    pub timeout_s: u64,
+    /// Blocks between epochs.
+    pub epoch: u64,
+    /// Mean time between two transactions of one writer, ms; 0 = none.
+    pub load_ms: u64,
+    /// Storms, each followed by a calm.
+    pub cycles: u32,
+    /// Length of a storm, ms.
+    pub storm_ms: u64,
+    /// Length of a calm, ms: longer than two request timeouts.
+    pub calm_ms: u64,
+    /// Mean time between two strikes of the nemesis, ms.
+    pub strike_ms: u64,
+    /// What it strikes with.
+    pub faults: Faults,
+    /// Villains, one an institution and at most f of them.
+    pub villains: &'static [Kind],
+    /// So many of `villains` are drawn from the seed instead of taking them in order; 0 = in order.
+    pub drawn: usize,
+}
+
+const QUIET: Faults = Faults {
+    delay_us: 0,
+    loss: 0,
+    duplication: 0,
+    reordering: 0,
+    partition: 0,
+    flap: 0,
+    skew_ms: 0,
+    jump: 0,
+    crash: 0,
+    crash_at_write: 0,
+    disk_full: 0,
+    slow_disk: 0,
+    slow_execution: 0,
+    set_change: 0,
+    boot_replaced: 0,
+};
+
+const NETWORK: Faults = Faults {
+    delay_us: 400_000,
+    loss: 40,
+    duplication: 30,
+    reordering: 60,
+    partition: 500,
+    flap: 300,
+    ..QUIET
+};
+
+const CRASHES: Faults = Faults { crash: 250, crash_at_write: 500, ..QUIET };
+
+const DISKS: Faults = Faults { crash_at_write: 200, disk_full: 350, slow_disk: 300, slow_execution: 150, ..QUIET };
+
+const CLOCKS: Faults = Faults { skew_ms: 20_000, jump: 600, delay_us: 100_000, ..QUIET };
+
+const EVERYTHING: Faults = Faults {
+    delay_us: 250_000,
+    loss: 20,
+    duplication: 20,
+    reordering: 30,
+    partition: 200,
+    flap: 120,
+    skew_ms: 5_000,
+    jump: 100,
+    crash: 100,
+    crash_at_write: 200,
+    disk_full: 90,
+    slow_disk: 90,
+    slow_execution: 60,
+    set_change: 120,
+    boot_replaced: 40,
+};
+
+const BASE: Scenario = Scenario {
+    name: "",
+    about: "",
+    topology: Topology::Sentry,
+    validators: 4,
+    standby: 0,
+    boots: 1,
+    writers: 1,
+    observers: false,
+    period_ms: 1_000,
+    empty_period_s: 0,
+    timeout_s: 4,
+    epoch: 30_000,
+    load_ms: 700,
+    cycles: 3,
+    storm_ms: 25_000,
+    calm_ms: 20_000,
+    strike_ms: 1_500,
+    faults: QUIET,
+    villains: &[],
+    drawn: 0,
+};
+
+const MESH: Scenario = Scenario { topology: Topology::Mesh, boots: 1, ..BASE };
+
+/// Every scenario, in the order of `ipe sim list`.
+pub const SCENARIOS: &[Scenario] = &[
+    Scenario {
+        name: "idle",
+        about: "four validators in a mesh, a block every five seconds, nothing else: how fast time passes",
+        topology: Topology::Mesh,
+        boots: 0,
+        writers: 0,
+        period_ms: 5_000,
+        timeout_s: 10,
+        load_ms: 0,
+        cycles: 1,
+        storm_ms: 0,
+        calm_ms: 3_600_000,
+        ..BASE
+    },
+    Scenario { name: "sentry", about: "validators behind boots, writers with clients, no faults", writers: 2, observers: true, ..BASE },
+    Scenario { name: "mesh", about: "validators in a mesh, writers with clients, no faults", writers: 2, observers: true, ..MESH },
+    Scenario { name: "network", about: "sentry: loss, delay, repetition, reordering, asymmetric partitions, flapping links", faults: NETWORK, ..BASE },
+    Scenario { name: "network-mesh", about: "the same in a mesh of seven", validators: 7, faults: NETWORK, ..MESH },
+    Scenario { name: "crashes", about: "sentry: processes killed between inputs and in every kind of write", faults: CRASHES, ..BASE },
+    Scenario { name: "crashes-mesh", about: "the same in a mesh", faults: CRASHES, ..MESH },
+    Scenario { name: "disks", about: "full and slow disks, slow processors, torn writes", faults: DISKS, ..BASE },
+    Scenario { name: "clocks", about: "clocks that are off by up to 20 s and jump", faults: CLOCKS, ..BASE },
+    Scenario {
+        name: "members",
+        about: "validators voted in and out across short epochs while links and processes fail",
+        validators: 5,
+        standby: 2,
+        epoch: 20,
+        faults: Faults { set_change: 500, ..EVERYTHING },
+        ..BASE
+    },
+    Scenario {
+        name: "boots",
+        about: "two boots an institution, lost for good and replaced",
+        boots: 2,
+        faults: Faults { boot_replaced: 400, flap: 200, crash: 100, ..QUIET },
+        ..BASE
+    },
+    Scenario {
+        name: "empty-periods",
+        about: "empty blocks are held back for ten seconds; faults of every kind",
+        empty_period_s: 10,
+        load_ms: 6_000,
+        calm_ms: 30_000,
+        faults: EVERYTHING,
+        ..BASE
+    },
+    Scenario { name: "villain", about: "sentry of four, one of them a villain of any kind, no other faults", villains: &Kind::ALL, drawn: 1, ..BASE },
+    Scenario { name: "villain-mesh", about: "the same in a mesh", villains: &Kind::ALL, drawn: 1, ..MESH },
+    Scenario {
+        name: "villains-storm",
+        about: "a mesh of seven, two of them villains of any kind, and faults of every kind",
+        validators: 7,
+        villains: &Kind::ALL,
+        drawn: 2,
+        faults: EVERYTHING,
+        ..MESH
+    },
+    Scenario { name: "colluding", about: "a mesh of seven, two of them hand in glove", validators: 7, villains: &[Kind::Colluding, Kind::Colluding], ..MESH },
+    Scenario {
+        name: "colluding-storm",
+        about: "the same while the network fails",
+        validators: 7,
+        villains: &[Kind::Colluding, Kind::Colluding],
+        faults: NETWORK,
+        ..MESH
+    },
+    Scenario { name: "everything", about: "sentry: every fault", writers: 2, observers: true, faults: EVERYTHING, ..BASE },
+    Scenario { name: "everything-mesh", about: "a mesh of seven: every fault", validators: 7, writers: 2, faults: EVERYTHING, ..MESH },
+];
+
+/// The scenario of that name.
+pub fn by_name(name: &str) -> Option<&'static Scenario> {
+    SCENARIOS.iter().find(|scenario| scenario.name == name)
+}

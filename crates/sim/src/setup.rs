@@ -1,0 +1,109 @@
+//! From a scenario to nodes and links: keys, genesis, roles, and who dials whom by the topology of the network.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use alloy_primitives::{Address, Bytes, U256};
+use ipe_types::fork::Fork;
+use ipe_types::genesis::{GenesisAccount, GenesisBuilder};
+use ipe_types::spec::ChainSpec;
+use ipe_types::topology::Place;
+use ipe_types::{NodeKey, Role};
+
+use crate::scenario::Scenario;
+
+/// Unix time at which every run starts, µs.
+pub(crate) const START_US: u64 = 1_800_000_000_000_000;
+/// Chain id of the simulated network.
+pub(crate) const CHAIN_ID: u64 = 1337;
+/// Wei of every client account at the start.
+pub(crate) const FUNDS: u64 = 1_000_000_000;
+/// Accounts of the clients of one writer.
+pub(crate) const ACCOUNTS: usize = 2;
+
+/// A contract that stores the second word of its input under the first, and logs the first.
+pub(crate) const CONTRACT: Address = Address::repeat_byte(0x5c);
+const CONTRACT_CODE: [u8; 16] =
+    [0x60, 0x20, 0x35, 0x60, 0x00, 0x35, 0x55, 0x60, 0x00, 0x35, 0x60, 0x00, 0x60, 0x00, 0xa1, 0x00];
+
+/// Keys by what they are for, so that adding a node changes nobody else's key.
+pub(crate) fn key(class: u8, number: usize) -> NodeKey {
+    let mut secret = [0x11; 32];
+    secret[29] = class;
+    secret[30..].copy_from_slice(&(number as u16).to_be_bytes());
+    NodeKey::from_bytes(secret).expect("a key far below the order")
+}
+
+/// Key classes.
+pub(crate) mod class {
+    pub(crate) const VALIDATOR: u8 = 1;
+    pub(crate) const OTHER: u8 = 2;
+    pub(crate) const CLIENT: u8 = 3;
+    pub(crate) const STRANGER: u8 = 4;
+}
+
+/// A node before it exists.
+pub(crate) struct Planned {
+    pub(crate) name: String,
+    pub(crate) role: Role,
+    pub(crate) institution: usize,
+    pub(crate) key: NodeKey,
+}
+
+/// Nodes of the scenario, validators first.
+pub(crate) fn nodes(scenario: &Scenario) -> Vec<Planned> {
+    let institutions = scenario.validators + scenario.standby;
+    let mut nodes = Vec::new();
+    let mut add = |name: String, role, institution, key| nodes.push(Planned { name, role, institution, key });
+    for index in 0..institutions {
+        add(format!("v{index}"), Role::Validator, index, key(class::VALIDATOR, index));
+    }
+    let mut other = 0;
+    let mut next = || {
+        other += 1;
+        key(class::OTHER, other)
+    };
+    for index in 0..institutions {
+        for boot in 0..scenario.boots {
+            add(format!("b{index}{}", if boot == 0 { "" } else { "'" }), Role::Boot, index, next());
+        }
+    }
+    for index in 0..scenario.writers {
+        add(format!("w{index}"), Role::Writer, index, next());
+    }
+    if scenario.observers {
+        add("ob0".to_owned(), Role::ObserverBoot, 0, next());
+        add("o0".to_owned(), Role::Observer, 0, next());
+    }
+    nodes
+}
+
+/// Whether `from` dials `to`.
+pub(crate) fn dials(scenario: &Scenario, from: (Role, usize), to: (Role, usize)) -> bool {
+    let names = [from.1.to_string(), to.1.to_string()];
+    let place = |role, institution| Place { role, institution, has_boot: scenario.boots > 0 };
+    scenario.topology.dials(place(from.0, &names[0]), place(to.0, &names[1]))
+}
+
+/// Chain of the scenario.
+pub(crate) fn spec(scenario: &Scenario) -> Arc<ChainSpec> {
+    let mut alloc = BTreeMap::new();
+    for number in 0..scenario.writers * ACCOUNTS {
+        alloc.insert(key(class::CLIENT, number).address(), GenesisAccount::funded(U256::from(FUNDS)));
+    }
+    alloc.insert(CONTRACT, GenesisAccount { code: Bytes::from_static(&CONTRACT_CODE), nonce: 1, ..GenesisAccount::default() });
+    let genesis = GenesisBuilder {
+        chain_id: CHAIN_ID,
+        fork: Fork::Shanghai,
+        validators: (0..scenario.validators).map(|index| key(class::VALIDATOR, index).address()).collect(),
+        period_ms: scenario.period_ms,
+        empty_period_s: scenario.empty_period_s,
+        request_timeout_s: scenario.timeout_s,
+        epoch_length: scenario.epoch,
+        timestamp: START_US / 1_000_000 - 100,
+        alloc,
+        ..GenesisBuilder::default()
+    };
+    let json = genesis.to_json().expect("a genesis that its own writer accepts");
+    Arc::new(ChainSpec::parse(&json).expect("a genesis that was just written"))
+}
