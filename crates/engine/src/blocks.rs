@@ -12,7 +12,7 @@ use ipe_types::{B256, Block};
 use crate::pace::Height;
 use crate::peer::PeerId;
 use crate::pool::MinedBlock;
-use crate::relay::carries;
+use crate::relay::shares_consensus;
 use crate::replica::{BREACH_OF_PROTOCOL, Clock, Level, Notification, Output, Put, Replica, Stages, is_leaf};
 use crate::status::SyncProgress;
 use crate::sync::{HeadView, MAX_BLOCKS_BEHIND, sealers_of};
@@ -259,7 +259,7 @@ impl Replica {
     /// that came by sync is told by its hash only: the others had it before us.
     fn announce(&mut self, imported: &Imported, synced: bool, put: Put<'_>) {
         let head = self.parts.ledger.head();
-        let topology = self.settings.topology;
+        let (topology, carrying) = (self.settings.topology, self.settings.carrying);
         let (mut full, mut hashes, mut ranges) = (Vec::new(), Vec::new(), Vec::new());
         for peer in self.peers.iter_mut() {
             if peer.info.eth >= EthVersion::V69 && imported.number() % RANGE_UPDATE == 0 {
@@ -269,7 +269,7 @@ impl Replica {
             if !peer.blocks.insert(&imported.hash) || peer.height > imported.number() {
                 continue;
             }
-            if synced || carries(topology, peer, &head.validators_next) {
+            if synced || shares_consensus(topology, carrying, peer, &head.validators_next) {
                 hashes.push(peer.info.id);
             } else {
                 full.push(peer.info.id);

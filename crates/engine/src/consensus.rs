@@ -104,13 +104,13 @@ impl Replica {
         }
     }
 
-    /// Sends a message of our own to everybody who carries consensus and is not known to have it.
+    /// Sends a message of our own to everybody who shares consensus and is not known to have it.
     pub(crate) fn send_own(&mut self, message: &Message, put: Put<'_>) {
         let bytes = message.encode();
         let hash = keccak256(&bytes);
         self.relay.own(&hash);
         self.held.keep(message, &bytes, hash);
-        let to = self.carriers(None, hash);
+        let to = self.receivers(None, hash, |_| true);
         if !to.is_empty() {
             put(Output::Istanbul(to, message.kind().code(), bytes));
         }

@@ -37,6 +37,8 @@ pub struct PeerInfo {
     pub istanbul: bool,
     /// Whether the peer dialled us.
     pub inbound: bool,
+    /// Whether a boot carries the session: the peer is a validator of another implementation.
+    pub carried: bool,
     /// What its Status said.
     pub status: PeerStatus,
 }

@@ -266,23 +266,29 @@ impl Relay {
 }
 
 /// Whether consensus messages go over this connection: to validators by address or role, and in a sentry network to
-/// boots, which carry them further.
-pub fn carries(topology: Topology, peer: &Peer, validators: &ValidatorSet) -> bool {
-    peer.info.istanbul
-        && (validators.contains(&peer.info.address)
-            || match (topology, peer.info.role) {
-                (Topology::Sentry, Some(Role::Validator | Role::Boot)) => true,
-                (Topology::Mesh, Some(Role::Validator)) => true,
-                _ => false,
-            })
+/// boots, which pass them on. A boot that carries sessions sends none to validators that it does not know by role:
+/// those have a session with the validator itself.
+pub fn shares_consensus(topology: Topology, carrying: bool, peer: &Peer, validators: &ValidatorSet) -> bool {
+    let by_role = match (topology, peer.info.role) {
+        (Topology::Sentry, Some(Role::Validator | Role::Boot)) => true,
+        (Topology::Mesh, Some(Role::Validator)) => true,
+        _ => false,
+    };
+    peer.info.istanbul && (by_role || (!carrying && validators.contains(&peer.info.address)))
 }
 
-/// Whether a node of this role passes on what others have signed: boots in a sentry network, validators in a mesh
-/// (as Besu's do). A sentry validator has nobody to pass anything to but those who brought it.
-pub fn relays(topology: Topology, role: Role, validating: bool) -> bool {
-    match topology {
-        Topology::Sentry => role == Role::Boot,
-        Topology::Mesh => role == Role::Validator && validating,
+/// Whether a node of this role passes on what others have signed, and to whom of the peers that share consensus.
+///
+/// Boots of a sentry network do, and validators of a mesh (as Besu's do), to everybody. A sentry validator has carried
+/// sessions on one side and its boots on the other; it passes on from either to the other, as every validator of a mesh
+/// would in its place, so that those who have no session with each other hear of each other. Where it has no carried
+/// session there is nobody to pass anything to.
+pub fn passes_on(topology: Topology, role: Role, validating: bool, from_carried: bool, to_carried: bool) -> bool {
+    match (topology, role) {
+        (Topology::Sentry, Role::Boot) => true,
+        (Topology::Sentry, Role::Validator) => from_carried != to_carried,
+        (Topology::Mesh, Role::Validator) => validating,
+        _ => false,
     }
 }
 

@@ -18,10 +18,10 @@ use crate::control::{MAX_VOTE_INTENTS, VoteControl, VoteError};
 use crate::gossip::{Gossip, GossipPlace};
 use crate::held::Held;
 use crate::pace::Pace;
-use crate::peer::{PeerId, PeerInfo, Peers};
+use crate::peer::{Peer, PeerId, PeerInfo, Peers};
 use crate::pool::Pool;
 use crate::recent::{BoundedMap, Recent};
-use crate::relay::{Intake, Relay, Window, carries, relays};
+use crate::relay::{Intake, Relay, Window, passes_on, shares_consensus};
 use crate::signing::Gate;
 use crate::status::{Status, StatusCell};
 use crate::sync::{SyncFault, Sync};
@@ -159,6 +159,8 @@ pub struct Settings {
     pub min_gas_price: u64,
     /// Share of the block period that building may take, percent; see [`crate::pace::build_us`].
     pub build_percent: u32,
+    /// Whether this node, a boot, carries sessions of its validators.
+    pub carrying: bool,
 }
 
 /// The parts that a replica works with.
@@ -378,7 +380,7 @@ impl Replica {
             let block = BlockHashNumber { hash: head.hash, number: head.number };
             put(Output::Eth(vec![id], Arc::new(EthMessage::NewBlockHashes(vec![block]))));
         }
-        if carries(self.settings.topology, peer, &head.validators_next) {
+        if shares_consensus(self.settings.topology, self.settings.carrying, peer, &head.validators_next) {
             // Tell it what it has missed of the height in hand.
             for held in self.held.iter() {
                 if held.author != peer.info.address && peer.messages.insert(&held.hash) {
@@ -465,14 +467,7 @@ impl Replica {
                     peer.saw_height(height.saturating_sub(1));
                 }
                 *self.heard.entry(author, || now_ms) = now_ms;
-                let validating = head.validators_next.contains(&self.settings.local);
-                if relays(self.settings.topology, self.settings.role, validating) {
-                    let to = self.carriers(Some(author), hash);
-                    if !to.is_empty() {
-                        self.relay.relayed += 1;
-                        put(Output::Istanbul(to, code, bytes.clone()));
-                    }
-                }
+                self.pass_on(id, author, hash, code, &bytes, put);
                 if height > head.number {
                     self.held.keep(&message, &bytes, hash);
                     if self.core.is_some() {
@@ -485,13 +480,30 @@ impl Replica {
         }
     }
 
-    /// Peers to whom a consensus message goes that are not known to have it, marked as having it from now on.
-    pub(crate) fn carriers(&mut self, author: Option<Address>, hash: B256) -> Vec<PeerId> {
+    /// Passes a verified message of a peer on to those whom it concerns.
+    fn pass_on(&mut self, from: PeerId, author: Address, hash: B256, code: u8, bytes: &Bytes, put: Put<'_>) {
         let head = self.parts.ledger.head();
-        let topology = self.settings.topology;
+        let Settings { topology, role, local, .. } = self.settings;
+        let validating = head.validators_next.contains(&local);
+        let from_carried = self.peers.get(from).is_some_and(|peer| peer.info.carried);
+        let to = self.receivers(Some(author), hash, |peer| {
+            passes_on(topology, role, validating, from_carried, peer.info.carried)
+        });
+        if !to.is_empty() {
+            self.relay.relayed += 1;
+            put(Output::Istanbul(to, code, bytes.clone()));
+        }
+    }
+
+    /// Those among `wanted` to whom a consensus message goes and who are not known to have it, marked as having it from
+    /// now on.
+    pub(crate) fn receivers(&mut self, author: Option<Address>, hash: B256, wanted: impl Fn(&Peer) -> bool) -> Vec<PeerId> {
+        let head = self.parts.ledger.head();
+        let (topology, carrying) = (self.settings.topology, self.settings.carrying);
         self.peers
             .iter_mut()
-            .filter(|peer| carries(topology, peer, &head.validators_next) && author != Some(peer.info.address))
+            .filter(|peer| shares_consensus(topology, carrying, peer, &head.validators_next))
+            .filter(|peer| author != Some(peer.info.address) && wanted(peer))
             .filter_map(|peer| peer.messages.insert(&hash).then_some(peer.info.id))
             .collect()
     }
@@ -559,7 +571,7 @@ impl Replica {
         let head = self.parts.ledger.head();
         let alone = head.validators_next.len() <= 1;
         let connected =
-            self.peers.iter().any(|peer| carries(self.settings.topology, peer, &head.validators_next));
+            self.peers.iter().any(|peer| shares_consensus(self.settings.topology, self.settings.carrying, peer, &head.validators_next));
         let behind = self.sync.is_behind() || self.peers.best_height() > head.number;
         let patience = if behind { START_SYNC_PATIENCE_MS } else { START_PATIENCE_MS };
         if !(alone || waited >= patience || (connected && !behind)) {

@@ -277,7 +277,7 @@ impl Sync {
         let Some(peer) = peers
             .iter()
             .filter(|peer| peer.height > last && !self.cooling.contains_key(&peer.info.id))
-            .max_by_key(|peer| (peer.height, peer.is_core()))
+            .max_by_key(|peer| (peer.height, peer.is_core(), !peer.info.carried))
         else {
             return;
         };
@@ -299,7 +299,7 @@ impl Sync {
                 .iter()
                 .filter(|peer| !busy.contains(&peer.info.id) && !self.cooling.contains_key(&peer.info.id))
                 .filter(|peer| peer.height >= first_number)
-                .max_by_key(|peer| (peer.height.min(first_number + BODIES_A_REQUEST as u64), !peer.info.inbound));
+                .max_by_key(|peer| (peer.height.min(first_number + BODIES_A_REQUEST as u64), !peer.info.carried, !peer.info.inbound));
             let Some(peer) = candidate else { return };
             let (peer, height) = (peer.info.id, peer.height);
             let mut hashes = Vec::new();

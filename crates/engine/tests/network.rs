@@ -180,3 +180,49 @@ fn a_flood_of_invalid_messages_is_cut_and_delays_nothing() {
     assert!(world.height_of("v0") >= before + 4, "{:?}", world.heights());
     assert!(world.villain_was_cut());
 }
+
+/// Institutions of ours beside validators that send consensus to validators only: every proposer's turn is taken, and
+/// boots follow without having to fetch.
+#[test]
+fn validators_of_another_implementation_decide_with_ours_over_carried_sessions() {
+    let mut world = world::mixed(2, 2, 2);
+    world.run_for(10_000);
+    let heights = world.heights();
+    assert!(heights.iter().all(|(_, height)| (9..=11).contains(height)), "{heights:?}");
+    assert!(world.agree());
+    assert_eq!(world.faults(), Vec::<String>::new());
+}
+
+/// One carried session with one of them is a bridge: who has none is heard, and hears, through who has.
+#[test]
+fn who_has_no_carried_session_takes_part_through_who_has() {
+    let mut world = world::mixed(2, 2, 1);
+    world.run_for(10_000);
+    let heights = world.heights();
+    assert!(heights.iter().all(|(_, height)| (9..=11).contains(height)), "{heights:?}");
+    // Now every vote is needed, and each has to cross the bridge.
+    world.kill("f3");
+    let before = world.height_of("v1");
+    world.run_for(30_000);
+    assert!(world.height_of("v1") >= before + 6, "{:?}", world.heights());
+    assert!(world.agree());
+}
+
+/// An institution's boots are lost and come back: the others, of either kind, go on.
+#[test]
+fn a_mixed_network_survives_the_loss_of_any_one_institution() {
+    for lost in [&["v0", "b0"][..], &["f2"]] {
+        let mut world = world::mixed(2, 2, 2);
+        world.run_for(3_000);
+        lost.iter().for_each(|name| world.kill(name));
+        let before = world.height_of("v1");
+        world.run_for(30_000);
+        assert!(world.height_of("v1") >= before + 6, "{lost:?}: {:?}", world.heights());
+        lost.iter().for_each(|name| world.revive(name));
+        world.run_for(15_000);
+        let before = world.height_of("v1");
+        world.run_for(5_000);
+        assert!(world.heights().iter().all(|(_, height)| *height >= before + 3), "{lost:?}: {:?}", world.heights());
+        assert!(world.agree());
+    }
+}

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use alloy_primitives::{B256, Bytes};
 use ipe_engine::peer::Peers;
-use ipe_engine::relay::{Intake, MAX_DISTANCE, Relay, Window, carries, relays};
+use ipe_engine::relay::{Intake, MAX_DISTANCE, Relay, Window, passes_on, shares_consensus};
 use ipe_engine::{PeerId, PeerInfo, PeerStatus};
 use ipe_types::eth::EthVersion;
 use ipe_types::message::{Kind, PreparePayload, RoundChangePayload, Signed};
@@ -33,6 +33,7 @@ fn info(id: u64, byte: u8, role: Option<Role>) -> PeerInfo {
         eth: EthVersion::V68,
         istanbul: true,
         inbound: true,
+        carried: false,
         status: PeerStatus { head: B256::ZERO, height: Some(0), total_difficulty: None },
     }
 }
@@ -180,11 +181,19 @@ fn consensus_goes_to_validators_and_in_a_sentry_network_to_boots() {
     ] {
         peers.connect(info(id, byte, role));
     }
-    let to = |topology| -> BTreeSet<u64> {
-        peers.iter().filter(|peer| carries(topology, peer, &set)).map(|peer| peer.info.id.0).collect()
+    let to = |topology, carrying| -> BTreeSet<u64> {
+        let to = peers.iter().filter(|peer| shares_consensus(topology, carrying, peer, &set));
+        to.map(|peer| peer.info.id.0).collect()
     };
-    assert_eq!(to(Topology::Sentry), BTreeSet::from([1, 2, 4]));
-    assert_eq!(to(Topology::Mesh), BTreeSet::from([1, 4]));
-    assert!(relays(Topology::Sentry, Role::Boot, false) && !relays(Topology::Sentry, Role::Validator, true));
-    assert!(relays(Topology::Mesh, Role::Validator, true) && !relays(Topology::Mesh, Role::Boot, false));
+    assert_eq!(to(Topology::Sentry, false), BTreeSet::from([1, 2, 4]));
+    assert_eq!(to(Topology::Sentry, true), BTreeSet::from([2, 4]), "who is no validator of ours has a carried session");
+    assert_eq!(to(Topology::Mesh, false), BTreeSet::from([1, 4]));
+    let all = |topology, role, validating| {
+        [(false, false), (false, true), (true, false), (true, true)]
+            .map(|(from, to)| passes_on(topology, role, validating, from, to))
+    };
+    assert_eq!(all(Topology::Sentry, Role::Boot, false), [true; 4]);
+    assert_eq!(all(Topology::Sentry, Role::Validator, true), [false, true, true, false], "between its boots and Besu");
+    assert_eq!(all(Topology::Mesh, Role::Validator, true), [true; 4]);
+    assert_eq!(all(Topology::Mesh, Role::Boot, false), [false; 4]);
 }

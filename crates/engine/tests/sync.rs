@@ -46,7 +46,7 @@ fn connect(peers: &mut Peers, id: u64, height: u64) {
     let status = PeerStatus { head: B256::ZERO, height: Some(height), total_difficulty: None };
     let (node, address) = (key.node_id(), key.address());
     let (eth, istanbul, inbound) = (EthVersion::V69, false, false);
-    peers.connect(PeerInfo { id: PeerId(id), node, address, role: None, eth, istanbul, inbound, status });
+    peers.connect(PeerInfo { id: PeerId(id), node, address, role: None, eth, istanbul, inbound, carried: false, status });
 }
 
 /// Peer, request id and first number (or count of bodies) of every request in `outputs`.

@@ -10,7 +10,7 @@ pub use options::{OPTIONS, OptionKind, OptionSpec};
 pub use resolve::{ConfigError, Given, Origin, resolve, split};
 
 use ipe_types::members::{Members, MembersError};
-use ipe_types::{Enode, Role, Topology};
+use ipe_types::{Enode, NodeId, Role, Topology};
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
@@ -128,6 +128,11 @@ pub struct NodeConfig {
     pub static_nodes: Vec<Enode>,
     /// JSON array of enode URLs; `None` = `<data_dir>/static-nodes.json` when it is there.
     pub static_nodes_file: Option<PathBuf>,
+    /// Validators of another implementation: of a sentry validator, those with whom its boots carry its sessions,
+    /// besides the directory's; of a boot, those to whom it carries, when it has no directory that says so.
+    pub carry: Vec<Enode>,
+    /// Of a boot: public keys of the validators that it carries for, besides the directory's of its own institution.
+    pub carry_for: Vec<NodeId>,
     /// Replaces the genesis file's bootnodes when given.
     pub bootnodes: Option<Vec<Enode>>,
     /// discv4 over UDP.

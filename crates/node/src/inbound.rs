@@ -139,6 +139,7 @@ fn peer_info(info: &ipe_p2p::PeerInfo) -> PeerInfo {
         eth: info.eth,
         istanbul: info.istanbul,
         inbound: info.inbound,
+        carried: info.path != ipe_p2p::Path::Direct,
         status: PeerStatus { head: info.status.head_hash(), height: info.status.head_number(), total_difficulty },
     }
 }

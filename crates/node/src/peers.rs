@@ -1,9 +1,9 @@
 //! Whom this node dials and whom it lets in: the topology's answer, rendered for the network.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
-use ipe_p2p::{Admit, Candidate};
+use ipe_p2p::{Admit, Candidate, Path};
 use ipe_types::members::Members;
 use ipe_types::spec::ChainSpec;
 use ipe_types::topology::Place;
@@ -19,6 +19,10 @@ pub(crate) struct Neighbours {
     institution: String,
     topology: Topology,
     members: Option<Members>,
+    /// See [`NodeConfig::carry`].
+    carry: Vec<Enode>,
+    /// See [`NodeConfig::carry_for`].
+    carry_for: HashSet<NodeId>,
 }
 
 impl Neighbours {
@@ -28,7 +32,27 @@ impl Neighbours {
     /// The directory cannot be read.
     pub(crate) fn new(config: &NodeConfig, id: NodeId) -> Result<Self, ConfigError> {
         let (role, institution, topology) = (config.role, config.institution.clone(), config.topology);
-        Ok(Self { id, role, institution, topology, members: config.load_members()? })
+        let members = config.load_members()?;
+        let (mut carry, mut carry_for) = (config.carry.clone(), config.carry_for.iter().copied().collect::<HashSet<_>>());
+        let carries = (topology, role) == (Topology::Sentry, Role::Boot);
+        if !carries && !carry_for.is_empty() {
+            tracing::warn!("carry-for has no effect at a {role} of a {topology} network: boots of a sentry network carry");
+            carry_for.clear();
+        }
+        if !carries && (topology, role) != (Topology::Sentry, Role::Validator) && !carry.is_empty() {
+            tracing::warn!("carry has no effect at a {role} of a {topology} network: it is for validators that listen nowhere, and their boots");
+            carry.clear();
+        }
+        carry.retain(|enode| {
+            let ours = members.as_ref().and_then(|members| {
+                members.by_id(&enode.id).filter(|member| members.listening_validator(member).is_none())
+            });
+            if let Some(ours) = ours {
+                tracing::warn!("carry: {} is no validator that listens, by the directory: boots relay for it, nothing is carried", ours.name);
+            }
+            ours.is_none()
+        });
+        Ok(Self { id, role, institution, topology, members, carry, carry_for })
     }
 
     fn place(&self) -> Place<'_> {
@@ -45,14 +69,90 @@ impl Neighbours {
         };
         let guessed = static_nodes.iter().filter_map(|enode| Some((enode.id, dialled?)));
         let known = self.members.iter().flat_map(|members| members.nodes()).map(|member| (member.node_id, member.role));
-        guessed.chain(known).filter(|(id, _)| *id != self.id).collect()
+        let carried = self.carried_nodes();
+        let carried = carried.iter().map(|enode| enode.id).chain(self.carry_for.iter().copied());
+        let carried = carried.map(|id| (id, Role::Validator));
+        let mut roles: HashMap<NodeId, Role> = guessed.chain(known).chain(carried).collect();
+        roles.remove(&self.id);
+        if self.carries_for().is_some() {
+            // They have a session with the validator that we carry for, so that this boot is nothing to them.
+            for enode in self.listening_validators().chain(&self.carry) {
+                roles.remove(&enode.id);
+            }
+        }
+        roles
+    }
+
+    fn listening_validators(&self) -> impl Iterator<Item = &Enode> {
+        self.members.iter().flat_map(|members| members.nodes().iter().filter_map(|member| members.listening_validator(member)))
+    }
+
+    /// Nodes with whom this validator's sessions are carried by its boots: the operator's, and the directory's
+    /// validators that listen.
+    pub(crate) fn carried_nodes(&self) -> Vec<Enode> {
+        if (self.role, self.topology) != (Role::Validator, Topology::Sentry) {
+            return Vec::new();
+        }
+        let mut seen = HashSet::from([self.id]);
+        self.carry.iter().chain(self.listening_validators()).filter(|enode| seen.insert(enode.id)).cloned().collect()
+    }
+
+    /// Validators for which this boot carries: those named, and where there is somebody to carry to, those of its own
+    /// institution. `None`: it does not carry.
+    pub(crate) fn carries_for(&self) -> Option<HashSet<NodeId>> {
+        if (self.role, self.topology) != (Role::Boot, Topology::Sentry) {
+            return None;
+        }
+        let mut validators = self.carry_for.clone();
+        if let Some(members) = &self.members
+            && (!self.carry.is_empty() || self.listening_validators().next().is_some())
+        {
+            let own = members.nodes().iter().filter(|member| {
+                member.role == Role::Validator
+                    && members.listening_validator(member).is_none()
+                    && self.topology.dials(members.place(member), self.place())
+            });
+            validators.extend(own.map(|member| member.node_id));
+        }
+        (!validators.is_empty()).then_some(validators)
+    }
+
+    /// Whether this boot carries to `candidate`: to a validator that listens where the directory or the operator says,
+    /// and without either to anybody, as a direct connection would be let in.
+    fn judge_carried(&self, candidate: &Candidate, validator: &NodeId) -> Result<(), String> {
+        let at = |enode: &Enode| {
+            let named = |host: &String| host.parse::<std::net::IpAddr>().map_or(true, |ip| ip == candidate.remote.ip());
+            enode.id == candidate.node && enode.tcp == candidate.listen_port && enode.hosts.iter().any(named)
+        };
+        if self.carry.iter().any(at) {
+            return Ok(());
+        }
+        let Some(members) = &self.members else {
+            return if self.carry.is_empty() { Ok(()) } else { Err("it is not among those given as carry".to_owned()) };
+        };
+        let Some(member) = members.by_id(&candidate.node) else {
+            return Err("it is not in the directory of the network".to_owned());
+        };
+        let place = members.by_id(validator).map_or(Place { role: Role::Validator, ..self.place() }, |own| members.place(own));
+        if !self.topology.carries(place, members.place(member)) {
+            return Err(format!("{} is a {}: sessions are carried between validators only", member.name, member.role));
+        }
+        match members.listening_validator(member) {
+            Some(enode) if at(enode) => Ok(()),
+            Some(enode) => Err(format!("{} listens on {}:{} by the directory, not on {}", member.name, enode.hosts.join(","), enode.tcp, candidate.remote)),
+            None => Err(format!("{} listens nowhere by the directory: boots relay for it", member.name)),
+        }
     }
 
     /// Who may be connected: members as the topology says; strangers where there is no directory, and at nodes that are
     /// there for the public. What the operator names as static node is always let in.
     fn judge_one(&self, candidate: &Candidate) -> Result<(), String> {
-        if candidate.is_static {
-            return Ok(());
+        match &candidate.path {
+            Path::Direct if candidate.is_static => return Ok(()),
+            Path::Direct => {}
+            Path::Through(_) if candidate.is_static => return Ok(()),
+            Path::Through(_) => return Err("it is not among the validators with whom this one has carried sessions".to_owned()),
+            Path::For(validator) => return self.judge_carried(candidate, validator),
         }
         let Some(members) = &self.members else { return Ok(()) };
         match members.by_id(&candidate.node) {

@@ -16,7 +16,7 @@ use ipe_chain::Ledger;
 use ipe_engine::pool::{LocalJournalError, Pool, Rules, Settings as PoolLimits};
 use ipe_engine::signing::{Gate, Signer};
 use ipe_engine::{Parts, Replica, StatusCell, admit};
-use ipe_p2p::{ChainIdentity, IpeStatus, Limits, LocalHead, Network, NetworkConfig, NetworkHandle};
+use ipe_p2p::{CarrierConfig, CarryLimits, ChainIdentity, IpeStatus, Limits, LocalHead, Network, NetworkConfig, NetworkHandle};
 use ipe_store::{DiskSettings, FjallStore, JournalFileDisk};
 use ipe_types::eth::EthVersion;
 use ipe_types::fork_id::ForkIds;
@@ -235,7 +235,13 @@ impl Node {
             nodes.resolve().await;
         }
         let directory = neighbours.directory(&static_nodes);
-        let known = Known { static_nodes, directory, admit: neighbours.judge(permissions.nodes.clone()) };
+        let carried_nodes = neighbours.carried_nodes();
+        let carrier = neighbours.carries_for().map(|validators| {
+            tracing::info!(validators = validators.len(), "this boot carries sessions of its validators");
+            CarrierConfig { validators, limits: CarryLimits::default() }
+        });
+        let admit = neighbours.judge(permissions.nodes.clone());
+        let known = Known { static_nodes, carried_nodes, carrier, directory, admit };
         let (network, events) = Network::start(network_config(&config, &spec, &key, head_out, known)).await?;
         let status = StatusCell::default();
         let (notifications, _) = broadcast::channel(NOTIFICATIONS);
@@ -285,7 +291,7 @@ impl Node {
 
         let versions = Arc::new(RwLock::new(HashMap::new()));
         let outbound = Outbound { network: network.clone(), versions: versions.clone(), notifications, head };
-        let settings = replica_settings(&config, &key);
+        let settings = replica_settings(&config, &key, network.carries());
         let parts = Parts { ledger: ledger.clone(), spec, pool: pool.clone(), gate, status };
         let replica = Replica::new(settings, parts, restored);
         let shared = Arc::new(Shared { network: network.clone(), ledger: ledger.clone(), pool, inbox: inbox.clone(), versions });
@@ -397,7 +403,7 @@ fn local_head(ledger: &Ledger) -> LocalHead {
     }
 }
 
-fn replica_settings(config: &NodeConfig, key: &NodeKey) -> ipe_engine::Settings {
+fn replica_settings(config: &NodeConfig, key: &NodeKey, carrying: bool) -> ipe_engine::Settings {
     let mut vanity = config.miner_extra_data.clone().unwrap_or_else(|| client_name().into_bytes());
     vanity.resize(32, 0);
     ipe_engine::Settings {
@@ -412,6 +418,7 @@ fn replica_settings(config: &NodeConfig, key: &NodeKey) -> ipe_engine::Settings 
         target_gas_limit: config.target_gas_limit,
         min_gas_price: config.min_gas_price,
         build_percent: config.block_selection_percent,
+        carrying,
     }
 }
 
@@ -422,6 +429,8 @@ fn client_name() -> String {
 /// Whom the network stays connected to, knows and lets in.
 struct Known {
     static_nodes: Vec<Enode>,
+    carried_nodes: Vec<Enode>,
+    carrier: Option<CarrierConfig>,
     directory: HashMap<NodeId, Role>,
     admit: ipe_p2p::Admit,
 }
@@ -433,7 +442,7 @@ fn network_config(
     head: watch::Receiver<LocalHead>,
     known: Known,
 ) -> NetworkConfig {
-    let Known { static_nodes, directory, admit } = known;
+    let Known { static_nodes, carried_nodes, carrier, directory, admit } = known;
     let listen = config.listens().then(|| SocketAddr::new(config.p2p_interface, config.p2p_port));
     let discovery = (config.discovery && listen.is_some()).then(|| ipe_p2p::DiscoveryConfig {
         listen: SocketAddr::new(config.p2p_interface, config.p2p_port),
@@ -463,6 +472,8 @@ fn network_config(
         eth_versions: EthVersion::ALL.to_vec(),
         istanbul: true,
         static_nodes,
+        carried_nodes,
+        carrier,
         directory,
         admit,
         limits: Limits { strangers: config.max_peers, ..Limits::default() },

@@ -73,6 +73,8 @@ fn describe() {
         ("ipe_consensus_validating", "1 when this node validates the next block"),
         ("ipe_build_budget_gas", "Work that the next block built here may hold, gas plus 21000 a transaction"),
         ("ipe_peers", "Connected peers by role"),
+        ("ipe_carried_streams", "Streams that this boot carries for its validators"),
+        ("ipe_carried_sessions", "Sessions of this validator that its boots carry"),
         ("process_resident_memory_bytes", "Resident memory"),
     ] {
         describe_gauge!(name, text);
@@ -104,6 +106,9 @@ fn describe() {
         ("besu_permissioning_node_local_check_count_total", "Connections held against the local allow-list of nodes"),
         ("besu_permissioning_node_local_check_count_permitted_total", "Of these, permitted"),
         ("besu_permissioning_node_local_check_count_unpermitted_total", "Of these, refused"),
+        ("ipe_carried_streams_opened_total", "Streams carried since the start, by who opened them"),
+        ("ipe_carried_bytes_total", "Bytes of carried streams"),
+        ("ipe_carried_refused_total", "Streams that were not carried, or cut, by reason"),
     ] {
         describe_counter!(name, text);
     }
@@ -229,8 +234,22 @@ fn refresh_network(network: &NetworkHandle) {
     counter!("besu_network_discovery_messages_outbound_total").absolute(counts.discovery_outbound);
     counter!("ipe_peer_penalties_total").absolute(counts.penalties);
     counter!("ipe_peer_bans_total").absolute(counts.bans);
+    let carried = &counts.carried;
+    gauge!("ipe_carried_streams").set(carried.open as f64);
+    for (by, count) in [("validator", carried.dialled), ("remote", carried.inbound)] {
+        counter!("ipe_carried_streams_opened_total", "by" => by).absolute(count);
+    }
+    for (direction, count) in [("to_validator", carried.bytes_to_validators), ("from_validator", carried.bytes_from_validators)] {
+        counter!("ipe_carried_bytes_total", "direction" => direction).absolute(count);
+    }
+    for (reason, count) in &carried.refused {
+        counter!("ipe_carried_refused_total", "reason" => reason.name()).absolute(*count);
+    }
+    let peers = network.peers();
+    let sessions = peers.iter().filter(|peer| peer.path != ipe_p2p::Path::Direct).count();
+    gauge!("ipe_carried_sessions").set(sessions as f64);
     let mut by_client = std::collections::BTreeMap::<String, usize>::new();
-    for peer in network.peers() {
+    for peer in peers {
         // The part before the first slash: a name of a client, not of every build of it.
         let client: String = peer.client.split('/').next().unwrap_or_default().chars().take(32).collect();
         *by_client.entry(client).or_default() += 1;

@@ -24,6 +24,8 @@ pub struct Offer {
     pub istanbul: bool,
     /// Whether `ipe/1` is offered.
     pub ipe: bool,
+    /// Whether `carry/1` is offered: this node carries sessions of its validators. It has no messages in a session.
+    pub carry: bool,
 }
 
 impl Offer {
@@ -39,6 +41,9 @@ impl Offer {
         }
         if self.ipe {
             list.push(Capability { name: Protocol::Ipe.name().into(), version: ipe::VERSION });
+        }
+        if self.carry {
+            list.push(Capability { name: crate::carry::NAME.into(), version: crate::carry::VERSION });
         }
         list.sort();
         list.dedup();
@@ -134,7 +139,7 @@ mod tests {
     }
 
     fn offer() -> Offer {
-        Offer { eth: EthVersion::ALL.to_vec(), istanbul: true, ipe: true }
+        Offer { eth: EthVersion::ALL.to_vec(), istanbul: true, ipe: true, carry: false }
     }
 
     #[test]

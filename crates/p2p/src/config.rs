@@ -11,6 +11,7 @@ use ipe_types::fork_id::ForkIds;
 use ipe_types::{B256, Enode, NodeId, NodeKey, Role, U256};
 use tokio::sync::watch;
 
+use crate::carry::CarrierConfig;
 use crate::ipe::IpeStatus;
 
 /// Everything that a network needs; nothing is read from files or the environment.
@@ -38,6 +39,11 @@ pub struct NetworkConfig {
     pub ipe: Option<IpeStatus>,
     /// Nodes to stay connected to: dialled for ever, admitted beyond the slots. Boot nodes belong here too.
     pub static_nodes: Vec<Enode>,
+    /// Nodes to stay connected to through those static nodes that carry: validators of another implementation, for a
+    /// validator that listens nowhere. Empty: no carried session is opened or taken.
+    pub carried_nodes: Vec<Enode>,
+    /// For whom this node carries; `None`: for nobody.
+    pub carrier: Option<CarrierConfig>,
     /// Known nodes and their roles; everybody else is a stranger.
     pub directory: HashMap<NodeId, Role>,
     /// Asked for every connection in both directions, before dialling and after the other's Hello.
@@ -128,6 +134,17 @@ impl Default for Limits {
     }
 }
 
+/// How the two ends of a session reach each other.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Path {
+    /// By a connection of their own.
+    Direct,
+    /// A boot of ours carries our session.
+    Through(NodeId),
+    /// We carry it for this validator of ours, and are neither of its ends.
+    For(NodeId),
+}
+
 /// A connection to be judged.
 #[derive(Clone, Copy, Debug)]
 pub struct Candidate {
@@ -141,8 +158,10 @@ pub struct Candidate {
     pub listen_port: u16,
     /// Whether it dialled us.
     pub inbound: bool,
-    /// Whether it is one of our static nodes.
+    /// Whether it is one of our static or carried nodes.
     pub is_static: bool,
+    /// How it reaches us, or whom.
+    pub path: Path,
 }
 
 /// `Err` with a reason for the log refuses.

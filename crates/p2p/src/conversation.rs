@@ -8,6 +8,7 @@ use tokio::io::{AsyncWrite, AsyncWriteExt};
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 
 use crate::capability::{BASE, Shared as SharedCapabilities};
+use crate::carry;
 use crate::disconnect::Reason;
 use crate::event::{Inbound, NetEvent, Protocol};
 use crate::frame::{FRAME_SLACK, FrameError, FrameReader, FrameWriter};
@@ -88,7 +89,7 @@ async fn deliver(shared: &Shared, link: &Link, event: NetEvent) {
 }
 
 /// Reads messages until the session ends.
-async fn read(shared: &Shared, link: &Link, mut reader: FrameReader<OwnedReadHalf>) {
+async fn read(shared: &Arc<Shared>, link: &Link, mut reader: FrameReader<OwnedReadHalf>) {
     let mut shown_ipe = None;
     while link.closing().is_none() {
         let (id, body) = match reader.read(MAX_MESSAGE_BYTES + FRAME_SLACK).await {
@@ -140,6 +141,7 @@ fn limit(protocol: Protocol, message: u8) -> usize {
     // Lists of hashes: 4096 of them, with types and sizes, are under 160 KiB.
     const HASHES: usize = 256 * 1024;
     match (protocol, message) {
+        (Protocol::Ipe, ipe::OFFER) => carry::MAX_WORD,
         (Protocol::Ipe, _) => 1024,
         (Protocol::Istanbul, 0x13 | 0x14) => 4 * 1024,
         (Protocol::Eth, code::STATUS | code::GET_BLOCK_HEADERS | code::BLOCK_RANGE_UPDATE) => 4 * 1024,
@@ -155,11 +157,27 @@ fn limit(protocol: Protocol, message: u8) -> usize {
     }
 }
 
-fn hear_ipe(shared: &Shared, link: &Link, code: u8, payload: &[u8], shown: &mut Option<Instant>) {
-    // Codes of later versions are ignored.
-    if code != ipe::STATUS {
-        return;
+fn hear_ipe(shared: &Arc<Shared>, link: &Link, code: u8, payload: &[u8], shown: &mut Option<Instant>) {
+    let malformed = |what: &str, error: alloy_rlp::Error| {
+        shared.penalise(link, MALFORMED_IPE, &format!("malformed ipe {what}: {error}"));
+    };
+    match code {
+        ipe::STATUS => hear_status(shared, link, payload, shown),
+        ipe::OFFER => match carry::Offer::decode(payload) {
+            Ok(offer) => carry::validator::hear(shared, link, offer),
+            Err(error) => malformed("Offer", error),
+        },
+        ipe::DECLINE => match (carry::Decline::decode(payload), &shared.carrier) {
+            (Ok(decline), Some(carrier)) => carrier.decline(decline.token, &link.node),
+            (Ok(_), None) => {}
+            (Err(error), _) => malformed("Decline", error),
+        },
+        // Codes of later versions are ignored.
+        _ => {}
     }
+}
+
+fn hear_status(shared: &Shared, link: &Link, payload: &[u8], shown: &mut Option<Instant>) {
     // Twice as often as agreed is already more than an honest clock's error.
     let early = shown.is_some_and(|at| at.elapsed() < ipe::STATUS_INTERVAL / 2);
     *shown = Some(Instant::now());

@@ -4,6 +4,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use ipe_types::eth;
 
+use crate::carry::{CarryRefusal, Meter};
 use crate::disconnect::Reason;
 use crate::event::Protocol;
 
@@ -79,6 +80,27 @@ pub struct Counters {
     penalties: AtomicU64,
     bans: AtomicU64,
     shed: AtomicU64,
+    /// Bytes of carried streams.
+    pub(crate) carried: Meter,
+    streams: [AtomicU64; 2],
+    not_carried: [AtomicU64; CarryRefusal::ALL.len()],
+}
+
+/// What a boot has carried.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct CarriedCount {
+    /// Streams now, those being opened among them.
+    pub open: usize,
+    /// Streams that others opened to our validators.
+    pub inbound: u64,
+    /// Streams that our validators opened.
+    pub dialled: u64,
+    /// Bytes forwarded to validators.
+    pub bytes_to_validators: u64,
+    /// Bytes forwarded from validators.
+    pub bytes_from_validators: u64,
+    /// What was not carried, or cut, by reason; reasons that did not occur are left out.
+    pub refused: Vec<(CarryRefusal, u64)>,
 }
 
 /// Messages and bytes of one message code.
@@ -141,6 +163,8 @@ pub struct Snapshot {
     pub bans: u64,
     /// Messages about transactions left out because their sender's earlier ones were not handled yet.
     pub shed: u64,
+    /// Streams carried for our validators.
+    pub carried: CarriedCount,
 }
 
 impl Counters {
@@ -176,6 +200,14 @@ impl Counters {
         self.shed.fetch_add(1, Ordering::Relaxed);
     }
 
+    pub(crate) fn carried(&self, inbound: bool) {
+        self.streams[usize::from(inbound)].fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(crate) fn not_carried(&self, refusal: CarryRefusal) {
+        self.not_carried[refusal as usize].fetch_add(1, Ordering::Relaxed);
+    }
+
     pub(crate) fn ban(&self) {
         self.bans.fetch_add(1, Ordering::Relaxed);
     }
@@ -190,6 +222,19 @@ impl Counters {
             penalties: read(&self.penalties),
             bans: read(&self.bans),
             shed: read(&self.shed),
+            carried: CarriedCount {
+                open: 0,
+                inbound: read(&self.streams[1]),
+                dialled: read(&self.streams[0]),
+                bytes_to_validators: read(&self.carried.to_validator),
+                bytes_from_validators: read(&self.carried.from_validator),
+                refused: CarryRefusal::ALL
+                    .into_iter()
+                    .zip(&self.not_carried)
+                    .map(|(refusal, count)| (refusal, read(count)))
+                    .filter(|(_, count)| *count > 0)
+                    .collect(),
+            },
             ..Snapshot::default()
         };
         for (inbound, table) in [(true, &self.inbound), (false, &self.outbound)] {
@@ -224,6 +269,8 @@ pub const fn message_name(protocol: Protocol, code: u8) -> &'static str {
     match (protocol, code) {
         (Protocol::Eth, code) => eth::code_name(code),
         (Protocol::Ipe, crate::ipe::STATUS) => "Status",
+        (Protocol::Ipe, crate::ipe::OFFER) => "Offer",
+        (Protocol::Ipe, crate::ipe::DECLINE) => "Decline",
         (Protocol::Istanbul, 0x12) => "Proposal",
         (Protocol::Istanbul, 0x13) => "Prepare",
         (Protocol::Istanbul, 0x14) => "Commit",

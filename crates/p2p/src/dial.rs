@@ -8,7 +8,8 @@ use ipe_types::Enode;
 use rand::Rng;
 use tokio::net::{TcpStream, lookup_host};
 
-use crate::config::Candidate;
+use crate::carry;
+use crate::config::{Candidate, Path};
 use crate::counters::Outcome;
 use crate::link::short;
 use crate::network::Shared;
@@ -23,19 +24,20 @@ const GOOD_SESSION: Duration = Duration::from_secs(30);
 /// Time for a name server to answer.
 const LOOKUP: Duration = Duration::from_secs(5);
 /// Time for a host to accept.
-const CONNECT: Duration = Duration::from_secs(5);
+pub(crate) const CONNECT: Duration = Duration::from_secs(5);
 /// Addresses tried of one host: a member's name has one or two.
 const MAX_ADDRESSES: usize = 8;
 
-/// Dials `enode` whenever there is no session with it, until the task is aborted or the network stops.
-pub(crate) async fn keep(shared: Arc<Shared>, enode: Enode) {
+/// Dials `enode`, by ourselves or through a boot that carries, whenever there is no session with it, until the task is
+/// aborted or the network stops.
+pub(crate) async fn keep(shared: Arc<Shared>, enode: Enode, carried: bool) {
     tokio::select! {
         () = shared.stopped() => {}
-        () = dial_for_ever(&shared, &enode) => {}
+        () = dial_for_ever(&shared, &enode, carried) => {}
     }
 }
 
-async fn dial_for_ever(shared: &Arc<Shared>, enode: &Enode) {
+async fn dial_for_ever(shared: &Arc<Shared>, enode: &Enode, carried: bool) {
     let mut pause = FIRST_PAUSE;
     let mut failures = 0u64;
     loop {
@@ -48,7 +50,7 @@ async fn dial_for_ever(shared: &Arc<Shared>, enode: &Enode) {
             tokio::time::sleep(left).await;
             continue;
         } else {
-            let ended = dial(shared, enode).await;
+            let ended = if carried { carry::validator::dial(shared, enode).await } else { dial(shared, enode).await };
             if ended.lasted.is_some_and(|lasted| lasted >= GOOD_SESSION) {
                 (pause, failures) = (FIRST_PAUSE, 0);
             } else if ended.outcome != Outcome::Connected && ended.outcome != Outcome::Refused {
@@ -96,7 +98,7 @@ pub(crate) async fn dial(shared: &Arc<Shared>, enode: &Enode) -> Ended {
     last
 }
 
-async fn resolve(host: &str, port: u16) -> Result<Vec<SocketAddr>, String> {
+pub(crate) async fn resolve(host: &str, port: u16) -> Result<Vec<SocketAddr>, String> {
     if let Ok(ip) = host.parse::<IpAddr>() {
         return Ok(vec![SocketAddr::new(ip, port)]);
     }
@@ -115,6 +117,7 @@ async fn dial_address(shared: &Arc<Shared>, enode: &Enode, address: SocketAddr) 
         listen_port: enode.tcp,
         inbound: false,
         is_static: shared.registry.is_static(&enode.id),
+        path: Path::Direct,
     };
     if let Err(refusal) = shared.registry.judge(&candidate) {
         shared.counters.outcome(false, Outcome::Refused);

@@ -7,6 +7,7 @@ use ipe_types::eth::{EthVersion, Status};
 use ipe_types::{Address, Enode, NodeId, Role};
 use tokio::sync::OwnedSemaphorePermit;
 
+use crate::config::Path;
 use crate::disconnect::Reason;
 use crate::ipe::IpeStatus;
 
@@ -85,6 +86,8 @@ pub struct PeerInfo {
     pub local: SocketAddr,
     /// Whether the peer dialled us.
     pub inbound: bool,
+    /// By a connection of its own, or through a boot of ours.
+    pub path: Path,
     /// The port on which it says it listens; 0: it does not.
     pub listen_port: u16,
     /// The peer's enode: key, remote IP and listening port (as Besu builds it).

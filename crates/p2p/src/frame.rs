@@ -149,6 +149,19 @@ impl<R: AsyncRead + Unpin> FrameReader<R> {
         FrameReader { io: BufReader::with_capacity(SOCKET_BUFFER, io), cipher, buffer: Vec::new() }
     }
 
+    /// Starts from the handshake's secrets and never reads beyond the frame asked for, so that [`Self::into_inner`] gives
+    /// the stream back whole.
+    pub fn unbuffered(io: R, secrets: &Secrets) -> Self {
+        let cipher = Cipher::new(secrets, &secrets.ingress);
+        // A read of at least the buffer's size goes past an empty buffer, and none is shorter than one byte.
+        FrameReader { io: BufReader::with_capacity(1, io), cipher, buffer: Vec::new() }
+    }
+
+    /// The stream behind the frames read so far; none when more of it has been read already.
+    pub fn into_inner(self) -> Option<R> {
+        self.io.buffer().is_empty().then(|| self.io.into_inner())
+    }
+
     /// Reads one message of at most `limit` bytes: its id and its payload as sent (compressed after Hello).
     ///
     /// Not safe to cancel and continue: a reader whose call was dropped must be dropped.

@@ -11,10 +11,11 @@ use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::time::timeout_at;
 
 use crate::capability::BASE;
+use crate::carry;
 use crate::config::Candidate;
 use crate::counters::Outcome;
 use crate::disconnect::Reason;
-use crate::event::{PeerInfo, Protocol};
+use crate::event::{Capability, PeerInfo, Protocol};
 use crate::frame::{FrameError, FrameReader, FrameWriter};
 use crate::hello::{Hello, MAX_HELLO, VERSION};
 use crate::link::{Link, short};
@@ -112,7 +113,7 @@ impl Wire {
         Ok(())
     }
 
-    async fn receive(&mut self) -> Result<(u64, Vec<u8>), Failure> {
+    pub(crate) async fn receive(&mut self) -> Result<(u64, Vec<u8>), Failure> {
         let (id, body) = self.reader.read(MAX_EARLY_FRAME).await?;
         let payload = match self.compressed {
             false => body.to_vec(),
@@ -129,6 +130,14 @@ impl Wire {
     }
 }
 
+/// What a connection turns out to be.
+pub(crate) enum Greeted {
+    /// A session.
+    Peer(Entered, Box<PeerInfo>),
+    /// A connection for a stream that is to be carried.
+    Stream,
+}
+
 /// Hello, judgement and Status.
 pub(crate) async fn greet(
     shared: &Arc<Shared>,
@@ -137,8 +146,13 @@ pub(crate) async fn greet(
     (remote, local): (SocketAddr, SocketAddr),
     origin: &Origin,
     deadline: tokio::time::Instant,
-) -> Result<(Entered, PeerInfo), Failure> {
-    let hello = timeout_at(deadline, exchange_hello(shared, wire)).await.map_err(|_| Failure::late("Hello"))??;
+) -> Result<Greeted, Failure> {
+    let carried_hello = match origin {
+        Origin::Carried { port, .. } => Some(shared.carried_hello(*port)),
+        Origin::Inbound(_) | Origin::Outbound(_) => None,
+    };
+    let ours = carried_hello.as_deref().unwrap_or(&shared.hello);
+    let hello = timeout_at(deadline, exchange_hello(shared, wire, ours)).await.map_err(|_| Failure::late("Hello"))??;
     wire.compressed = hello.version >= VERSION;
     let malformed = |reason, why: String| Failure::new(Outcome::Malformed, Some(reason), why);
     if hello.id.is_zero() {
@@ -152,6 +166,14 @@ pub(crate) async fn greet(
         let why =
             format!("{} ({remote}) speaks p2p version {}, at least {VERSION} is needed", hello.client, hello.version);
         return Err(Failure::new(Outcome::Incompatible, Some(Reason::IncompatibleVersion), why));
+    }
+    let is_carry = |item: &Capability| item.name == carry::NAME && item.version == carry::VERSION;
+    if shared.carrier.is_some() && matches!(origin, Origin::Inbound(_)) && matches!(&hello.capabilities[..], [only] if is_carry(only)) {
+        return Ok(Greeted::Stream);
+    }
+    if carried_hello.is_some() && hello.capabilities.iter().any(is_carry) {
+        let why = format!("node {} has boots that relay: take it out of the carried nodes", short(node));
+        return Err(Failure::new(Outcome::Incompatible, Some(Reason::UselessPeer), why));
     }
     let capabilities = shared.offer.shared(&hello.capabilities);
     let Some(version) = capabilities.eth() else {
@@ -169,8 +191,9 @@ pub(crate) async fn greet(
         role: shared.registry.role(&node),
         remote,
         listen_port: hello.listen_port,
-        inbound: matches!(origin, Origin::Inbound(_)),
+        inbound: origin.is_inbound(),
         is_static: shared.registry.is_static(&node),
+        path: origin.path(),
     };
     let (link, replaced) = shared.registry.enter(&candidate, capabilities)?;
     let entered = Entered { shared: Arc::clone(shared), link };
@@ -210,12 +233,13 @@ pub(crate) async fn greet(
         remote,
         local,
         inbound: candidate.inbound,
+        path: candidate.path,
         listen_port,
         enode,
         status,
         ipe_status: None,
     };
-    Ok((entered, info))
+    Ok(Greeted::Peer(entered, Box::new(info)))
 }
 
 pub(crate) fn join(items: impl Iterator<Item = impl ToString>) -> String {
@@ -223,8 +247,8 @@ pub(crate) fn join(items: impl Iterator<Item = impl ToString>) -> String {
     if list.is_empty() { "nothing".into() } else { list.join(" ") }
 }
 
-async fn exchange_hello(shared: &Shared, wire: &mut Wire) -> Result<Hello, Failure> {
-    wire.send(HELLO as u8, &shared.hello).await?;
+async fn exchange_hello(shared: &Shared, wire: &mut Wire, ours: &[u8]) -> Result<Hello, Failure> {
+    wire.send(HELLO as u8, ours).await?;
     match wire.receive().await? {
         (HELLO, payload) => Hello::decode(&payload).map_err(|error| {
             Failure::new(Outcome::Malformed, Some(Reason::BreachOfProtocol), format!("its Hello is malformed: {error}"))

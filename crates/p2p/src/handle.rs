@@ -8,6 +8,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use ipe_types::{Enode, NodeId, Role};
 
+use crate::carry::boot::Carrier;
 use crate::counters::Snapshot;
 use crate::disconnect::Reason;
 use crate::event::{PeerId, PeerInfo, Protocol};
@@ -102,14 +103,14 @@ impl NetworkHandle {
     }
 
     /// Asks the admission rules about every session again and ends those refused; call it when the rules may have
-    /// changed (node rules: on each new head). Returns how many were ended.
+    /// changed (node rules: on each new head). Carried streams are judged as well. Returns how many were ended.
     pub fn reconsider(&self) -> usize {
         let refused = self.shared.registry.reconsider();
         for (link, refusal) in &refused {
             tracing::info!(peer = %short(link.node), "disconnecting: no longer permitted: {}", refusal.why);
             link.end(Some(refusal.reason), true);
         }
-        refused.len()
+        refused.len() + self.shared.carrier.as_ref().map_or(0, |carrier| carrier.reconsider(&self.shared))
     }
 
     /// Changes what `ipe/1` tells peers; they learn it within [`crate::ipe::STATUS_INTERVAL`].
@@ -123,9 +124,16 @@ impl NetworkHandle {
         });
     }
 
+    /// Whether this node carries sessions of its validators.
+    pub fn carries(&self) -> bool {
+        self.shared.carrier.is_some()
+    }
+
     /// Counts for metrics.
     pub fn counters(&self) -> Snapshot {
-        self.shared.counters.snapshot()
+        let mut snapshot = self.shared.counters.snapshot();
+        snapshot.carried.open = self.shared.carrier.as_ref().map_or(0, Carrier::len);
+        snapshot
     }
 
     /// Stops listening and dialling and ends every session with "client quitting"; returns when they are closed, or

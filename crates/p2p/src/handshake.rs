@@ -23,6 +23,8 @@ const PLAIN_AUTH: usize = 65 + 32 + 64 + 32 + 1;
 const PLAIN_ACK: usize = 64 + 32 + 1;
 /// Largest size of an EIP-8 packet that is read: the fields take about 200 bytes and clients pad by up to 300.
 const MAX_PACKET: usize = 2048;
+/// Longest auth with its size before it.
+pub const MAX_AUTH: usize = MAX_PACKET + 2;
 
 /// Why the handshake failed.
 #[derive(Debug, thiserror::Error)]
@@ -37,6 +39,8 @@ pub enum HandshakeError {
         packet: &'static str,
         /// What failed.
         source: ecies::EciesError,
+        /// The whole packet, as it came.
+        bytes: Vec<u8>,
     },
     /// The packet's contents are malformed.
     #[error("RLPx {packet} is malformed: {what}")]
@@ -124,6 +128,13 @@ pub async fn respond<S: AsyncRead + AsyncWrite + Unpin>(
     Ok((node, secrets(&end, &remote, &auth.bytes, &ack, false)))
 }
 
+/// Whether `auth`, a packet of the EIP-8 form with its size before it, is encrypted for this key.
+pub fn opens(key: &SecretKey, auth: &[u8]) -> bool {
+    auth.split_first_chunk::<2>().is_some_and(|(size, body)| {
+        usize::from(u16::from_be_bytes(*size)) == body.len() && ecies::decrypt(key, &mut body.to_vec(), size).is_ok()
+    })
+}
+
 /// A packet as it came over the wire, which the MACs start with.
 struct Packet {
     bytes: Vec<u8>,
@@ -157,9 +168,13 @@ async fn read_packet<S: AsyncRead + Unpin>(
     bytes.resize(length, 0);
     stream.read_exact(&mut bytes[have..]).await?;
     let mut body = bytes[2..].to_vec();
-    let text =
-        ecies::decrypt(key, &mut body, &size).map_err(|source| HandshakeError::Ecies { packet, source })?.to_vec();
-    Ok((Packet { bytes, plain: false }, text))
+    match ecies::decrypt(key, &mut body, &size) {
+        Ok(text) => {
+            let text = text.to_vec();
+            Ok((Packet { bytes, plain: false }, text))
+        }
+        Err(source) => Err(HandshakeError::Ecies { packet, source, bytes }),
+    }
 }
 
 /// Pads and encrypts the list of an EIP-8 packet, with its size before it.

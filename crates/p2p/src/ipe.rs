@@ -1,7 +1,8 @@
 //! `ipe/1`, our own capability: what neighbours tell each other for monitoring. Negotiated, never required.
 //!
 //! Message 0 is Status `[role, institution, name, height]`, sent once the session is open and again when it changes, at
-//! most every [`STATUS_INTERVAL`]. It is a claim: nothing is admitted or refused because of it.
+//! most every [`STATUS_INTERVAL`]. It is a claim: nothing is admitted or refused because of it. Messages 1 and 2 are
+//! [`crate::carry`]'s.
 
 use std::time::Duration;
 
@@ -14,6 +15,10 @@ pub const VERSION: u64 = 1;
 pub const LENGTH: u8 = 16;
 /// Code of Status.
 pub const STATUS: u8 = 0;
+/// Code of [`crate::carry::Offer`].
+pub const OFFER: u8 = 1;
+/// Code of [`crate::carry::Decline`].
+pub const DECLINE: u8 = 2;
 /// Shortest time between two Status messages to a peer: monitoring needs seconds, not blocks.
 pub const STATUS_INTERVAL: Duration = Duration::from_secs(5);
 /// Longest institution or node name accepted, bytes.

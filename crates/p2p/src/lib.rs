@@ -8,6 +8,7 @@
 //! message queues it from any thread ([`NetworkHandle::send`]); consensus overtakes everything else.
 
 pub mod capability;
+pub mod carry;
 pub mod config;
 mod conversation;
 pub mod counters;
@@ -29,7 +30,8 @@ mod registry;
 mod session;
 pub mod snappy;
 
-pub use config::{Admit, Candidate, ChainIdentity, DiscoveryConfig, Limits, LocalHead, NetworkConfig};
+pub use carry::{CarrierConfig, CarryLimits, CarryRefusal};
+pub use config::{Admit, Candidate, ChainIdentity, DiscoveryConfig, Limits, LocalHead, NetworkConfig, Path};
 pub use counters::Snapshot;
 pub use disconnect::Reason;
 pub use event::{Capability, Inbound, NetEvent, PeerId, PeerInfo, Protocol};

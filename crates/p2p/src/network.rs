@@ -11,10 +11,12 @@ use ipe_types::{B256, Enode, NodeId};
 use parking_lot::Mutex;
 use secp256k1::SecretKey;
 use tokio::net::{TcpListener, UdpSocket};
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{Semaphore, mpsc, watch};
 use tokio::task::AbortHandle;
 
 use crate::capability::Offer;
+use crate::carry::boot::Carrier;
+use crate::carry::validator::MAX_TAKING;
 use crate::config::{ChainIdentity, DiscoveryConfig, Limits, LocalHead, NetworkConfig};
 use crate::counters::Counters;
 use crate::event::NetEvent;
@@ -74,6 +76,8 @@ impl Network {
             istanbul,
             ipe,
             static_nodes,
+            carried_nodes,
+            carrier,
             directory,
             admit,
             limits,
@@ -100,7 +104,7 @@ impl Network {
             enode: address.map(|address| own_enode(id, address, udp, advertised)),
         };
         let (events, receiver) = mpsc::channel(EVENT_QUEUE);
-        let offer = Offer { eth: eth_versions, istanbul, ipe: ipe.is_some() };
+        let offer = Offer { eth: eth_versions, istanbul, ipe: ipe.is_some(), carry: carrier.is_some() };
         let secret = SecretKey::from_byte_array(key.secret_bytes())
             .map_err(|_| NetworkError::Config("the node key is no secret key"))?;
         let shared = Arc::new(Shared {
@@ -126,10 +130,16 @@ impl Network {
             running: AtomicUsize::new(0),
             dialling: Mutex::default(),
             pending: Pending::default(),
+            carrier: carrier.map(Carrier::new),
+            accepts_carried: !carried_nodes.is_empty(),
+            taking: Arc::new(Semaphore::new(MAX_TAKING)),
             log: LogGate::default(),
         });
         for enode in static_nodes {
             shared.add_static(enode);
+        }
+        for enode in carried_nodes {
+            shared.keep(enode, true);
         }
         if let Some((listener, _)) = listener {
             tokio::spawn(listen::accept(Arc::clone(&shared), listener));
@@ -204,6 +214,12 @@ pub(crate) struct Shared {
     /// The task that dials each static node.
     dialling: Mutex<HashMap<NodeId, AbortHandle>>,
     pub(crate) pending: Pending,
+    /// What we carry for our validators.
+    pub(crate) carrier: Option<Carrier>,
+    /// Whether streams that our boots offer are taken.
+    pub(crate) accepts_carried: bool,
+    /// Places for streams that are being taken.
+    pub(crate) taking: Arc<Semaphore>,
     pub(crate) log: LogGate,
 }
 
@@ -216,6 +232,11 @@ impl Shared {
     }
 
     pub(crate) fn add_static(self: &Arc<Self>, enode: Enode) -> bool {
+        self.keep(enode, false)
+    }
+
+    /// Stays connected to a node, by ourselves or through a boot that carries.
+    fn keep(self: &Arc<Self>, enode: Enode, carried: bool) -> bool {
         if enode.tcp == 0 {
             tracing::warn!(node = %short(enode.id), "a static node without a listening port cannot be dialled: {enode}");
             return false;
@@ -224,7 +245,7 @@ impl Shared {
             return false;
         }
         let id = enode.id;
-        let task = tokio::spawn(dial::keep(Arc::clone(self), enode));
+        let task = tokio::spawn(dial::keep(Arc::clone(self), enode, carried));
         self.dialling.lock().insert(id, task.abort_handle());
         true
     }
@@ -258,6 +279,19 @@ impl Shared {
         }
         self.registry.ban(link.node);
         link.end(Some(Reason::BreachOfProtocol), true);
+    }
+
+    /// Our Hello in a session that a boot listening on `port` carries: the other end dials us there. It offers `carry/1`,
+    /// by which two validators of ours recognise each other: between them boots relay, and nothing is carried.
+    pub(crate) fn carried_hello(&self, port: u16) -> Vec<u8> {
+        Hello {
+            version: hello::VERSION,
+            client: self.local.client.clone(),
+            capabilities: Offer { carry: true, ..self.offer.clone() }.capabilities(),
+            listen_port: port,
+            id: self.local.id,
+        }
+        .encode()
     }
 
     /// Our Status of that version, at the head of this moment.

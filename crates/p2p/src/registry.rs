@@ -201,6 +201,11 @@ impl Registry {
         self.table.read().by_id.get(&id).map(|entry| Arc::clone(&entry.link))
     }
 
+    /// An open session.
+    pub(crate) fn info(&self, id: PeerId) -> Option<PeerInfo> {
+        self.table.read().by_id.get(&id).and_then(|entry| entry.info.as_deref().cloned())
+    }
+
     pub(crate) fn link_of(&self, node: &NodeId) -> Option<Arc<Link>> {
         let table = self.table.read();
         table.by_node.get(node).and_then(|id| table.by_id.get(id)).map(|entry| Arc::clone(&entry.link))
@@ -271,6 +276,7 @@ impl Registry {
                     listen_port: info.listen_port,
                     inbound: info.inbound,
                     is_static: info.is_static,
+                    path: info.path,
                 };
                 (Arc::clone(&entry.link), candidate)
             })
@@ -297,6 +303,7 @@ mod tests {
             listen_port: 0,
             inbound,
             is_static: false,
+            path: crate::Path::Direct,
         }
     }
 

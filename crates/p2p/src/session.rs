@@ -10,12 +10,15 @@ use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 use tokio::time::timeout_at;
 
+use crate::carry;
+use crate::carry::boot::Carrier;
+use crate::config::Path;
 use crate::conversation::converse;
 use crate::counters::Outcome;
 use crate::event::PeerInfo;
 use crate::frame::{FrameReader, FrameWriter};
-use crate::greeting::{DISCONNECT, Entered, Failure, Wire, greet};
-use crate::handshake;
+use crate::greeting::{DISCONNECT, Entered, Failure, Greeted, Wire, greet};
+use crate::handshake::{self, HandshakeError};
 use crate::listen::Place;
 use crate::network::Shared;
 
@@ -29,6 +32,24 @@ pub(crate) enum Origin {
     Inbound(Place),
     /// We, this node.
     Outbound(NodeId),
+    /// A boot of ours that listens on `port` carries the session: with the node that we asked for, or with one that
+    /// asked for us.
+    Carried { boot: NodeId, port: u16, node: Option<NodeId> },
+}
+
+impl Origin {
+    /// Whether the other dialled.
+    pub(crate) fn is_inbound(&self) -> bool {
+        matches!(self, Origin::Inbound(_) | Origin::Carried { node: None, .. })
+    }
+
+    /// How the two ends reach each other.
+    pub(crate) fn path(&self) -> Path {
+        match self {
+            Origin::Inbound(_) | Origin::Outbound(_) => Path::Direct,
+            Origin::Carried { boot, .. } => Path::Through(*boot),
+        }
+    }
 }
 
 /// How a connection went.
@@ -60,13 +81,22 @@ impl Drop for Running {
 pub(crate) async fn run(shared: Arc<Shared>, stream: TcpStream, remote: SocketAddr, origin: Origin) -> Ended {
     let _running = Running::new(&shared);
     let remote = SocketAddr::new(remote.ip().to_canonical(), remote.port());
-    let inbound = matches!(origin, Origin::Inbound(_));
+    let inbound = origin.is_inbound();
     let opened = tokio::select! {
         opened = open(&shared, stream, remote, origin) => opened,
         () = shared.stopped() => Err(Failure::new(Outcome::Refused, None, "this node stops")),
     };
     match opened {
-        Ok(session) => {
+        Ok(Opened::Auth { stream, auth, place, carrier }) => {
+            let ended = carry::boot::forward(&shared, carrier, stream, remote, auth, place).await;
+            shared.counters.outcome(true, ended.outcome);
+            ended
+        }
+        Ok(Opened::Stream { wire, node, place, carrier }) => {
+            carry::boot::serve(&shared, carrier, *wire, node, remote, place).await
+        }
+        Ok(Opened::Session(session)) => {
+            let session = *session;
             shared.counters.outcome(inbound, Outcome::Connected);
             let started = Instant::now();
             let why = converse(&shared, session).await;
@@ -92,36 +122,65 @@ pub(crate) struct Session {
     pub(crate) info: PeerInfo,
 }
 
+/// What a connection has become.
+enum Opened<'a> {
+    /// A session of ours.
+    Session(Box<Session>),
+    /// Its auth is for another key than ours, perhaps for a validator that we carry for.
+    Auth { stream: TcpStream, auth: Vec<u8>, place: Place, carrier: &'a Carrier },
+    /// A validator wants it to become a carried stream.
+    Stream { wire: Box<Wire>, node: NodeId, place: Place, carrier: &'a Carrier },
+}
+
 async fn open(
     shared: &Arc<Shared>,
     mut stream: TcpStream,
     remote: SocketAddr,
-    origin: Origin,
-) -> Result<Session, Failure> {
+    mut origin: Origin,
+) -> Result<Opened<'_>, Failure> {
     let lost = |error: std::io::Error| Failure::new(Outcome::Unreachable, None, format!("connection lost: {error}"));
     stream.set_nodelay(true).map_err(lost)?;
     let local = stream.local_addr().map_err(lost)?;
     let deadline = tokio::time::Instant::now() + shared.limits.handshake;
     let shaking = async {
         match &origin {
-            Origin::Outbound(node) => {
+            Origin::Outbound(node) | Origin::Carried { node: Some(node), .. } => {
                 handshake::initiate(&mut stream, &shared.secret, node).await.map(|secrets| (*node, secrets))
             }
-            Origin::Inbound(_) => handshake::respond(&mut stream, &shared.secret).await,
+            Origin::Inbound(_) | Origin::Carried { node: None, .. } => {
+                handshake::respond(&mut stream, &shared.secret).await
+            }
         }
     };
-    let (node, secrets) = match timeout_at(deadline, shaking).await {
+    let shaken = match timeout_at(deadline, shaking).await {
         Err(_) => return Err(Failure::late("RLPx handshake")),
-        Ok(Ok(done)) => done,
-        Ok(Err(handshake::HandshakeError::Io(error))) => return Err(lost(error)),
-        Ok(Err(error)) => return Err(Failure::new(Outcome::Malformed, None, error.to_string())),
+        Ok(shaken) => shaken,
+    };
+    let (node, secrets) = match (shaken, origin, &shared.carrier) {
+        (Err(HandshakeError::Ecies { bytes: auth, .. }), Origin::Inbound(place), Some(carrier)) => {
+            return Ok(Opened::Auth { stream, auth, place, carrier });
+        }
+        (Err(HandshakeError::Io(error)), ..) => return Err(lost(error)),
+        (Err(error), ..) => return Err(Failure::new(Outcome::Malformed, None, error.to_string())),
+        (Ok(done), kept, _) => {
+            origin = kept;
+            done
+        }
     };
     let (read, io) = stream.into_split();
     let mut wire =
         Wire { reader: FrameReader::new(read, &secrets), writer: FrameWriter::new(&secrets), io, compressed: false };
     let greeted = greet(shared, &mut wire, node, (remote, local), &origin, deadline).await;
     let (entered, info) = match greeted {
-        Ok(greeted) => greeted,
+        Ok(Greeted::Peer(entered, info)) => (entered, *info),
+        Ok(Greeted::Stream) => {
+            return match (origin, &shared.carrier) {
+                (Origin::Inbound(place), Some(carrier)) => {
+                    Ok(Opened::Stream { wire: Box::new(wire), node, place, carrier })
+                }
+                _ => Err(Failure::new(Outcome::Refused, None, "nothing is carried here")),
+            };
+        }
         Err(failure) => {
             if let Some(reason) = failure.tell {
                 // Best effort: the connection may be gone.
@@ -137,5 +196,5 @@ async fn open(
     {
         return Err(Failure::new(Outcome::Evicted, None, "dropped for newer connections"));
     }
-    Ok(Session { wire, entered, info })
+    Ok(Opened::Session(Box::new(Session { wire, entered, info })))
 }

@@ -147,6 +147,13 @@ impl Members {
         self.with_boot.contains(institution)
     }
 
+    /// Where a validator of a sentry network listens, though validators of such a network listen nowhere: it is another
+    /// implementation's, and boots carry the sessions of their validators with it. `None` for every other node.
+    pub fn listening_validator<'a>(&self, member: &'a Member) -> Option<&'a Enode> {
+        let listens = self.topology == Topology::Sentry && member.role == Role::Validator;
+        member.enode.as_ref().filter(|enode| listens && enode.tcp != 0)
+    }
+
     /// What the topology needs to know about a node of this directory.
     pub fn place<'a>(&self, member: &'a Member) -> Place<'a> {
         Place {
@@ -192,6 +199,24 @@ mod tests {
         let again = Members::parse(&members.to_json()).expect("own text");
         assert_eq!(again.nodes(), members.nodes());
         assert_eq!(again.by_id(&members.nodes()[2].node_id).map(|node| node.name.as_str()), Some("b-boot"));
+    }
+
+    #[test]
+    fn a_validator_with_an_enode_is_another_implementations() {
+        let mut foreign = member("x-validator", "x", Role::Validator, 4);
+        let enode = Enode { id: foreign.node_id, hosts: vec!["besu.example".into()], tcp: 30303, udp: None };
+        foreign.enode = Some(enode.clone());
+        let mut boot = member("x-boot", "x", Role::Boot, 5);
+        boot.enode = Some(Enode { id: boot.node_id, ..enode.clone() });
+        let nodes = vec![foreign, boot, member("a-validator", "a", Role::Validator, 6)];
+        let listening = |topology| {
+            let members = Members::new(topology, nodes.clone()).expect("distinct");
+            let found: Vec<Enode> =
+                members.nodes().iter().filter_map(|member| members.listening_validator(member).cloned()).collect();
+            found
+        };
+        assert_eq!(listening(Topology::Sentry), [enode]);
+        assert_eq!(listening(Topology::Mesh), []);
     }
 
     #[test]

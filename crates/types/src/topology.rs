@@ -84,6 +84,13 @@ impl Topology {
         self.listens(local.role) && self.dials(remote, local)
     }
 
+    /// Whether boots of `validator` carry its sessions with `remote`, a validator that listens (another implementation's,
+    /// which sends consensus messages only to sessions of validators). Who it is and where it listens is the
+    /// directory's to say, see [`crate::members::Members::listening_validator`].
+    pub fn carries(self, validator: Place<'_>, remote: Place<'_>) -> bool {
+        self == Self::Sentry && (validator.role, remote.role) == (Role::Validator, Role::Validator)
+    }
+
     /// Whether the two may be connected, whoever dialled.
     pub fn links(self, a: Place<'_>, b: Place<'_>) -> bool {
         self.admits(a, b) || self.admits(b, a)
@@ -111,6 +118,18 @@ mod tests {
                     "{role} of {institution}"
                 );
                 assert!(!Topology::Sentry.admits(validator, other));
+            }
+        }
+    }
+
+    #[test]
+    fn only_validators_of_a_sentry_network_have_their_sessions_carried() {
+        for topology in [Topology::Sentry, Topology::Mesh] {
+            for a in Role::ALL {
+                for b in Role::ALL {
+                    let expected = topology == Topology::Sentry && a == Role::Validator && b == Role::Validator;
+                    assert_eq!(topology.carries(place(a, "bndes"), place(b, "tcu")), expected, "{topology} {a} {b}");
+                }
             }
         }
     }

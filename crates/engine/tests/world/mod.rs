@@ -28,6 +28,8 @@ const START_US: u64 = 1_800_000_000_000_000;
 pub struct Node {
     pub name: String,
     pub role: Role,
+    /// Its own; a validator of another implementation knows no sentry network.
+    topology: Topology,
     key: NodeKey,
     store: Arc<MemoryStore>,
     journal: MemoryJournal,
@@ -76,6 +78,8 @@ impl Ord for Queued {
 
 pub struct World {
     pub topology: Topology,
+    /// Whether boots carry.
+    carrying: bool,
     pub nodes: Vec<Node>,
     spec: Arc<ChainSpec>,
     client: NodeKey,
@@ -119,6 +123,32 @@ pub fn mesh(validators: usize) -> World {
     world
 }
 
+/// A sentry network of `ours` institutions with `foreign` validators that behave as Besu's do: they have links to each
+/// other, and send consensus messages to validators only. Boots of the first `carried` institutions carry sessions
+/// between their validators and each of the foreign ones.
+pub fn mixed(ours: usize, foreign: usize, carried: usize) -> World {
+    let mut world = World::new(ours + foreign, Topology::Sentry);
+    world.carrying = true;
+    let validators: Vec<usize> = (0..ours).map(|index| world.add(format!("v{index}"), Role::Validator, index)).collect();
+    let boots: Vec<usize> = (0..ours).map(|index| world.add(format!("b{index}"), Role::Boot, 100 + index)).collect();
+    world.topology = Topology::Mesh;
+    let foreign: Vec<usize> =
+        (ours..ours + foreign).map(|index| world.add(format!("f{index}"), Role::Validator, index)).collect();
+    world.topology = Topology::Sentry;
+    for (validator, boot) in validators.iter().zip(&boots) {
+        world.link(*validator, *boot);
+    }
+    for nodes in [&boots, &foreign] {
+        for (index, a) in nodes.iter().enumerate() {
+            nodes[index + 1..].iter().for_each(|b| world.link(*a, *b));
+        }
+    }
+    for validator in &validators[..carried] {
+        foreign.iter().for_each(|other| world.link(*validator, *other));
+    }
+    world
+}
+
 fn key(number: usize) -> NodeKey {
     let mut secret = [0x11; 32];
     secret[30..].copy_from_slice(&(number as u16 + 1).to_be_bytes());
@@ -150,6 +180,7 @@ impl World {
         let spec = Arc::new(ChainSpec::parse(&genesis.to_json().expect("a valid genesis")).expect("a valid genesis"));
         Self {
             topology,
+            carrying: false,
             nodes: Vec::new(),
             spec,
             client,
@@ -167,7 +198,8 @@ impl World {
 
     fn add(&mut self, name: String, role: Role, key_number: usize) -> usize {
         let (store, journal) = (Arc::new(MemoryStore::new()), MemoryJournal::new());
-        self.nodes.push(Node { name, role, key: key(key_number), store, journal, skew_ms: 0, alive: None });
+        let topology = self.topology;
+        self.nodes.push(Node { name, role, topology, key: key(key_number), store, journal, skew_ms: 0, alive: None });
         let index = self.nodes.len() - 1;
         self.start(index);
         index
@@ -217,13 +249,14 @@ impl World {
         };
         let settings = Settings {
             role: node.role,
-            topology: self.topology,
+            topology: node.topology,
             local: node.key.address(),
             dialect: Dialect::Besu26,
             vanity: Bytes::from(vec![0; 32]),
             target_gas_limit: None,
             min_gas_price: 0,
             build_percent: 75,
+            carrying: node.role == Role::Boot && self.carrying,
         };
         let parts = Parts {
             ledger: ledger.clone(),
@@ -394,7 +427,9 @@ impl World {
                 (head.hash, head.number)
             }).expect("alive");
             let (number, hash) = self.stale_status.unwrap_or((number, hash));
-            let info = self.info(mine, &self.nodes[other].key.clone(), Some(self.nodes[other].role), hash, number, inbound);
+            let mut info = self.info(mine, &self.nodes[other].key.clone(), Some(self.nodes[other].role), hash, number, inbound);
+            let (my, its) = (&self.nodes[me], &self.nodes[other]);
+            info.carried = my.topology != its.topology && (my.topology, my.role) == (Topology::Sentry, Role::Validator);
             if let Some(alive) = &mut self.nodes[me].alive {
                 alive.sessions.insert(mine, (other, theirs));
             }
@@ -404,7 +439,7 @@ impl World {
 
     fn info(&self, id: PeerId, key: &NodeKey, role: Option<Role>, head: B256, height: u64, inbound: bool) -> PeerInfo {
         let status = PeerStatus { head, height: Some(height), total_difficulty: None };
-        PeerInfo { id, node: key.node_id(), address: key.address(), role, eth: EthVersion::V69, istanbul: true, inbound, status }
+        PeerInfo { id, node: key.node_id(), address: key.address(), role, eth: EthVersion::V69, istanbul: true, inbound, carried: false, status }
     }
 
     fn input(&mut self, index: usize, input: Input) {

@@ -1,7 +1,7 @@
 //! The table of every setting: key, default, help and how its text becomes a value.
 
 use super::{AllowListSetting, DialectSetting, LogFormat, NodeConfig, PoolSettings, RpcListener, RpcRelease};
-use ipe_types::{Enode, Role, Topology};
+use ipe_types::{Enode, NodeId, Role, Topology};
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
@@ -123,6 +123,17 @@ pub const OPTIONS: &[OptionSpec] = &[
     }),
     value("static-nodes-file", "FILE", "<data-dir>/static-nodes.json", "JSON array of more of them", |c, v, base| {
         c.static_nodes_file = Some(path(v, base)?);
+        Ok(())
+    }),
+    list("carry", "ENODE", "", "Validators of Besu or GoQuorum: a sentry validator holds its sessions with them through its boots (docs/carried-sessions.md)", |c, v, _| {
+        c.carry = enodes(v)?;
+        Ok(())
+    }),
+    list("carry-for", "KEY", "", "Of a boot: public keys of the validators whose sessions it carries, besides those the directory has for its institution", |c, v, _| {
+        c.carry_for = v
+            .iter()
+            .map(|text| NodeId::from_str(text).ok().filter(|id| !id.is_zero()).ok_or("public keys of 128 hex digits".to_owned()))
+            .collect::<Result<_, _>>()?;
         Ok(())
     }),
     list("bootnodes", "ENODE", "the genesis file's", "Nodes to find the network by, in place of the genesis file's", |c, v, _| {
@@ -329,6 +340,8 @@ impl Default for NodeConfig {
             p2p_listen: None,
             static_nodes: Vec::new(),
             static_nodes_file: None,
+            carry: Vec::new(),
+            carry_for: Vec::new(),
             bootnodes: None,
             discovery: false,
             max_peers: 25,

@@ -64,6 +64,8 @@ pub fn config(n: u64) -> NetworkConfig {
         istanbul: true,
         ipe: Some(IpeStatus { role: Role::Boot, institution: "bndes".into(), name: format!("n{n}"), height: n }),
         static_nodes: Vec::new(),
+        carried_nodes: Vec::new(),
+        carrier: None,
         directory: HashMap::new(),
         admit: Admit::everybody(),
         limits: Limits::default(),
