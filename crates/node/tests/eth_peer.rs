@@ -114,6 +114,8 @@ impl Peer {
             istanbul: false,
             ipe: None,
             static_nodes: vec![node.clone()],
+            carried_nodes: Vec::new(),
+            carrier: None,
             directory: HashMap::new(),
             admit: Admit::everybody(),
             limits: Limits::default(),

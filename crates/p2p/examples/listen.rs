@@ -30,6 +30,8 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
         istanbul: true,
         ipe: None,
         static_nodes: Vec::new(),
+        carried_nodes: Vec::new(),
+        carrier: None,
         directory: HashMap::new(),
         admit: Admit::everybody(),
         limits: Limits::default(),

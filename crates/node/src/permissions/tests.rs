@@ -62,6 +62,7 @@ fn candidate(byte: u8, remote: &str, listen_port: u16, inbound: bool) -> Candida
         listen_port,
         inbound,
         is_static: false,
+        path: ipe_p2p::Path::Direct,
     }
 }
 
