@@ -434,6 +434,7 @@ impl World {
             target_gas_limit: None,
             min_gas_price: 0,
             build_percent: 75,
+            carrying: false,
         };
         let parts =
             Parts { ledger: ledger.clone(), spec: self.spec.clone(), pool: pool.clone(), gate, status: StatusCell::default() };
@@ -517,7 +518,7 @@ impl World {
             total_difficulty: None,
         };
         let (node_id, address) = (node.key.node_id(), node.address);
-        PeerInfo { id, node: node_id, address, role: Some(node.role), eth: EthVersion::V69, istanbul: true, inbound, status }
+        PeerInfo { id, node: node_id, address, role: Some(node.role), eth: EthVersion::V69, istanbul: true, inbound, carried: false, status }
     }
 
     /// Ends the session of a link at both ends.
