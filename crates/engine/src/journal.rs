@@ -280,6 +280,7 @@ fn spoken_record(height: u64, round: u32, kind: Kind, spoken: &Spoken) -> Vec<u8
             out.push(match dialect {
                 Dialect::Legacy => 0,
                 Dialect::Besu26 => 1,
+                Dialect::GoQuorum => 2,
             });
             if let Some((round, digest)) = prepared {
                 out.extend_from_slice(&round.to_be_bytes());
@@ -299,6 +300,7 @@ fn read_again(kind: Kind, at: &mut Reader<'_>) -> Result<Again, JournalError> {
             let dialect = match at.u8()? {
                 0 => Dialect::Legacy,
                 1 => Dialect::Besu26,
+                2 => Dialect::GoQuorum,
                 _ => return Err(JournalError::Unreadable("unknown dialect")),
             };
             let prepared = if at.0.is_empty() { None } else { Some((at.u32()?, at.b256()?)) };

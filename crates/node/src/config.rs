@@ -26,8 +26,10 @@ pub const MAX_SETTINGS_BYTES: u64 = 16 * 1024 * 1024;
 pub enum DialectSetting {
     /// Besu 26.1 and later: proposals and round changes carry a block access list item.
     Besu26,
-    /// Besu up to 25.12 and GoQuorum.
+    /// Besu up to 25.12.
     Legacy,
+    /// GoQuorum: as the older Besu, and proposed blocks carry no round.
+    GoQuorum,
 }
 
 /// Whose answers JSON-RPC gives where Besu's releases differ.

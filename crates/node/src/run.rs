@@ -413,6 +413,7 @@ fn replica_settings(config: &NodeConfig, key: &NodeKey, carrying: bool) -> ipe_e
         dialect: match config.dialect {
             DialectSetting::Besu26 => Dialect::Besu26,
             DialectSetting::Legacy => Dialect::Legacy,
+            DialectSetting::GoQuorum => Dialect::GoQuorum,
         },
         vanity: Bytes::from(vanity),
         target_gas_limit: config.target_gas_limit,

@@ -141,7 +141,7 @@ impl Draft {
 /// The access list item to emit in `dialect`, given the one that the block came with.
 pub(crate) fn access_list_for(dialect: Dialect, received: Option<Bytes>) -> Option<Bytes> {
     match dialect {
-        Dialect::Legacy => None,
+        Dialect::Legacy | Dialect::GoQuorum => None,
         Dialect::Besu26 => Some(received.unwrap_or(NO_ACCESS_LIST)),
     }
 }

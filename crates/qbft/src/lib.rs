@@ -81,7 +81,7 @@
 //! | own Commit | after a quorum of Prepares | counted locally on acceptance, sent after | after | nothing unsent counts |
 //! | Commit before own verdict | n/a | validation is synchronous | votes are kept, nothing is decided until the block is found valid | the host executes it anyway before it can import |
 //! | prepared block in a RoundChange | valid | fully validated | certificate checked, block executed when proposed | a quorum vouched for it, execution is dear |
-//! | digest | injective function of the block | with the round that the block carries (≥ 24.12), 0 before; GoQuorum 0 | both forms taken, that of the proposal's author emitted | bridges clients; both name one block |
+//! | digest | injective function of the block | with the round that the block carries (≥ 24.12), 0 before; GoQuorum 0 | both forms taken, that of the proposal's author emitted; own proposals carry the round, or 0 in the dialect of GoQuorum | bridges clients; both name one block |
 //! | one prepared round, two digests | refused | refused at every prepared round | checked at the latest prepared round, against the proposed block | the others decide nothing |
 //! | invalid proposal | ignored | ignored | up to three per round are judged | a clock ahead makes a block valid a moment later; executing is dear |
 //! | round ceiling | none | 1000 since 26.8 | 1000, also for Proposal, Prepare and Commit | bounded state |

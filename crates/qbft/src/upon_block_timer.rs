@@ -2,8 +2,9 @@
 
 use std::sync::Arc;
 
+use ipe_types::extra::ExtraData;
 use ipe_types::message::{ProposalPayload, RoundChangePayload, Signed};
-use ipe_types::{Block, header};
+use ipe_types::{Block, Dialect, header};
 
 use crate::certificate::PreparedCertificate;
 use crate::clock;
@@ -76,6 +77,7 @@ pub(crate) fn upon_block_built(height: &mut Height, turn: &mut Turn, number: u32
         return;
     }
     let Ok(hash) = block.hash() else { return };
+    let Some(block) = with_round(turn, block, number) else { return };
     round.built = Some(hash);
     round.proposed = true;
     let payload = ProposalPayload {
@@ -135,7 +137,18 @@ pub(crate) fn propose_if_ours(height: &mut Height, turn: &mut Turn) {
     }
 }
 
-/// A prepared block for a later round: the round in its extra data, all else as it was (Besu ≥ 24.12).
+/// The block as its proposal carries it: with the round of the message (Besu ≥ 24.12), or with round 0 where GoQuorum
+/// votes, which names blocks by that and refuses votes and certificates that name them otherwise (spec/qbft.md 3.4).
+fn with_round(turn: &Turn, block: Arc<Block>, round: u32) -> Option<Arc<Block>> {
+    let round = if turn.settings.dialect == Dialect::GoQuorum { 0 } else { round };
+    if ExtraData::decode(&block.header.extra_data).is_ok_and(|extra| extra.round == round && extra.seals.is_empty()) {
+        return Some(block);
+    }
+    let header = header::with_round_and_seals(&block.header, round, Vec::new()).ok()?;
+    Some(Arc::new(Block { header, body: block.body.clone() }))
+}
+
+/// A prepared block for a later round, all as it was but the round in its extra data.
 fn proposal_again(
     turn: &Turn,
     height: u64,
@@ -143,8 +156,7 @@ fn proposal_again(
     certificate: PreparedCertificate,
     round_changes: Vec<Signed<RoundChangePayload>>,
 ) -> Option<Draft> {
-    let header = header::with_round_and_seals(&certificate.block.header, round, Vec::new()).ok()?;
-    let block = Arc::new(Block { header, body: certificate.block.body.clone() });
+    let block = with_round(turn, certificate.block, round)?;
     let access_list = access_list_for(turn.settings.dialect, certificate.access_list);
     let payload = ProposalPayload { height, round, block, access_list };
     Some(Draft::Proposal { payload, round_changes, prepares: certificate.prepares })

@@ -11,6 +11,7 @@ use std::sync::Arc;
 
 use alloy_primitives::{Address, B256};
 use ipe_qbft::{Draft, Effect, Event, HeadInfo, PreparedCertificate, Restored, Settings, State, Timer, step};
+use ipe_types::extra::ExtraData;
 use ipe_types::header::{block_hash, commit_hash, digest, with_round_and_seals};
 use ipe_types::message::{CommitPayload, PreparePayload, Proposal, ProposalPayload, RoundChangePayload, Signed};
 use ipe_types::{Block, Bytes, Dialect, Kind, Message, NodeKey, ValidatorSet};
@@ -732,6 +733,65 @@ fn the_newer_dialect_is_spoken_when_asked_for() {
     for message in own {
         assert_eq!(Message::decode(message.kind().code(), &message.encode()).unwrap(), *message);
     }
+}
+
+/// GoQuorum names a block by its digest without round, and refuses certificates that name it otherwise.
+#[test]
+fn among_goquorum_validators_no_proposal_carries_a_round() {
+    let mut talk = Talk::silent(BIA, Dialect::GoQuorum);
+    talk.on(Event::HeadAdvanced(talk.head(0, talk.parent, Address::ZERO, START_MS / 1000)));
+    talk.block_timer();
+    for who in [ANA, CAIO, DAVI] {
+        talk.hears(talk.round_change(who, 1));
+    }
+    // Built for round 1, whatever the builder put into it.
+    let block = Arc::new(talk.block(BIA, 1, 1));
+    let hash = block_hash(&block.header).unwrap();
+    talk.on(Event::BlockBuilt { height: 1, round: 1, block: block.clone(), empty: true });
+    let own = talk.state.own_messages();
+    let proposed = own.iter().find_map(|message| match &**message {
+        Message::Proposal(proposal) => Some(proposal.signed.payload().clone()),
+        _ => None,
+    });
+    let proposed = proposed.unwrap();
+    assert_eq!((proposed.round, proposed.access_list.clone()), (1, None));
+    assert_eq!(ExtraData::decode(&proposed.block.header.extra_data).unwrap().round, 0);
+    assert!(own.iter().any(|message| matches!(&**message, Message::Prepare(vote) if vote.payload().digest == hash)));
+    // Prepared on it, the certificate names it so too, and so does the proposal of a later round.
+    talk.hears(talk.prepare(ANA, 1, hash));
+    assert_eq!(talk.hears(talk.prepare(CAIO, 1, hash)), ["say Commit 1/1"]);
+    talk.timeout(1, T);
+    talk.timeout(1, T);
+    let own = talk.state.own_messages();
+    let change = own.iter().find_map(|message| match &**message {
+        Message::RoundChange(change) => Some(change.clone()),
+        _ => None,
+    });
+    let change = change.unwrap();
+    assert_eq!(change.signed.payload().prepared, Some((1, hash)));
+    assert!(change.prepares.iter().all(|prepare| prepare.payload().digest == hash));
+    let again = talk.drafts.iter().filter(|draft| matches!(draft, Draft::Proposal { .. })).count();
+    assert_eq!(again, 1);
+    let mut talk = Talk::silent(CAIO, Dialect::GoQuorum);
+    talk.on(Event::HeadAdvanced(talk.head(0, talk.parent, Address::ZERO, START_MS / 1000)));
+    talk.block_timer();
+    let prepares = [ANA, BIA, DAVI].map(|who| talk.sign(who, PreparePayload { height: 1, round: 1, digest: hash }));
+    let certificate = Arc::new(PreparedCertificate {
+        round: 1,
+        digest: hash,
+        block: proposed.block.clone(),
+        access_list: None,
+        prepares: prepares.to_vec(),
+    });
+    for who in [ANA, BIA, DAVI] {
+        talk.hears(talk.prepared_change(who, 2, &certificate));
+    }
+    let again = talk.drafts.iter().find_map(|draft| match draft {
+        Draft::Proposal { payload, .. } => Some(payload.clone()),
+        _ => None,
+    });
+    let again = again.unwrap();
+    assert_eq!((again.round, &*again.block), (2, &*proposed.block));
 }
 
 #[test]

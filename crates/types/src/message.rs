@@ -52,9 +52,12 @@ impl Kind {
 /// (spec/qbft.md 7.4).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub enum Dialect {
-    /// Besu ≤ 25.12, GoQuorum, and Besu ≥ 26.6 with its legacy switch: three items.
+    /// Besu ≤ 25.12, and Besu ≥ 26.6 with its legacy switch: three items.
     #[default]
     Legacy,
+    /// GoQuorum: three items, and a proposed block keeps round 0 in its extra data whatever the round of the message, so
+    /// that its digest has no round (spec/qbft.md 3.4).
+    GoQuorum,
     /// Besu ≥ 26.1: a block access list (`80` when there is none) as an item of its own.
     Besu26,
 }

@@ -89,8 +89,13 @@ pub const OPTIONS: &[OptionSpec] = &[
         c.members = Some(path(v, base)?);
         Ok(())
     }),
-    value("dialect", "NAME", "besu26", "Form of emitted consensus messages: besu26 (Besu 26.1 and later) or legacy (older Besu, GoQuorum)", |c, v, _| {
-        c.dialect = choose(v, &[("besu26", DialectSetting::Besu26), ("legacy", DialectSetting::Legacy)])?;
+    value("dialect", "NAME", "besu26", "Form of emitted consensus messages: besu26 (Besu 26.1 and later), legacy (older Besu) or goquorum (any GoQuorum validator)", |c, v, _| {
+        let known = [
+            ("besu26", DialectSetting::Besu26),
+            ("legacy", DialectSetting::Legacy),
+            ("goquorum", DialectSetting::GoQuorum),
+        ];
+        c.dialect = choose(v, &known)?;
         Ok(())
     }),
     value("network-id", "N", "the chain id", "Network id that peers must share", |c, v, _| {
