@@ -116,8 +116,8 @@ impl Registry {
     /// Judges a connection whose Hello has come and enters it. `Ok` carries, besides the link, the session that it
     /// replaces, whose end must be awaited before this one opens.
     ///
-    /// Of two connections that both ends dialled at the same time, the one dialled by the greater node id stays: both
-    /// ends decide alike. A second connection of the same direction is refused, and the first one probed, so that a
+    /// Of two connections that both ends dialled at the same time, the one dialled by the lower node id stays: both ends
+    /// decide alike, and so does Besu, which loses a peer whose kept connection we end. A second connection of the same direction is refused, and the first one probed, so that a
     /// peer which restarted is let in once its old connection is known to be dead.
     pub(crate) fn enter(
         &self,
@@ -137,7 +137,7 @@ impl Registry {
             Some(existing) => {
                 let dialler = |inbound| if inbound { candidate.node } else { self.own };
                 if existing.link.inbound == candidate.inbound
-                    || dialler(existing.link.inbound) > dialler(candidate.inbound)
+                    || dialler(existing.link.inbound) < dialler(candidate.inbound)
                 {
                     existing.link.probe();
                     let why = format!("connection {} to it is open", existing.link.id.0);
@@ -313,15 +313,16 @@ mod tests {
     }
 
     #[test]
-    fn of_two_simultaneous_connections_the_greater_dialler_stays() {
+    fn of_two_simultaneous_connections_the_lower_dialler_stays_as_in_besu() {
         let registry = registry();
-        assert_eq!(enter(&registry, &candidate(0x60, false)), Ok(None));
-        assert_eq!(enter(&registry, &candidate(0x60, true)), Ok(Some(PeerId(1))));
-        assert_eq!(enter(&registry, &candidate(0x60, false)), Err(Reason::AlreadyConnected));
+        // We are 0x50: of us and 0x60 we are the lower, of us and 0x40 it is.
+        assert_eq!(enter(&registry, &candidate(0x60, true)), Ok(None));
+        assert_eq!(enter(&registry, &candidate(0x60, false)), Ok(Some(PeerId(1))));
+        assert_eq!(enter(&registry, &candidate(0x60, true)), Err(Reason::AlreadyConnected));
         registry.leave(PeerId(1));
         assert!(registry.link_of(&NodeId::repeat_byte(0x60)).is_some_and(|link| link.id == PeerId(2)));
-        assert_eq!(enter(&registry, &candidate(0x40, true)), Ok(None));
-        assert_eq!(enter(&registry, &candidate(0x40, false)), Ok(Some(PeerId(3))));
+        assert_eq!(enter(&registry, &candidate(0x40, false)), Ok(None));
+        assert_eq!(enter(&registry, &candidate(0x40, true)), Ok(Some(PeerId(3))));
         assert_eq!(enter(&registry, &candidate(0x50, true)), Err(Reason::ConnectedToSelf));
     }
 
