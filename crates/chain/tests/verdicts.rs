@@ -23,8 +23,6 @@ const DEVIATIONS: &[(&str, &str, &str)] = &[
         "round 2^32-1, sealed for it",
         "Besu cannot read such a round; none is reached in the lifetime of a network",
     ),
-    ("quorum", "gas limit up by 1/1024", "GoQuorum does not bound the step; its builder takes smaller ones"),
-    ("quorum", "gas limit down by 1/1024", "as above"),
     (
         "quorum",
         "gas limit below gas used",
