@@ -1,7 +1,8 @@
-//! Chores of the project: `cargo xtask test | tidy | purity | clients | list`.
+//! Chores of the project: `cargo xtask test | fuzz | tidy | purity | clients | list`.
 //!
 //! `test` is the one command that has to pass before a change lands, at the desk and in CI.
 
+mod fuzz;
 mod purity;
 mod steps;
 mod tidy;
@@ -14,13 +15,16 @@ const USAGE: &str = "cargo xtask <chore>
   test      everything that has to pass: tidy, purity, all tests of the workspace, real clients
   tidy      leftovers, broken references between documents and code, oversized files
   purity    no async runtime under the rooms that decide
+  fuzz      [--list] [--seconds N] [TARGET ...]  long runs of the fuzz targets, a minute each unless said otherwise
   clients   real Ethereum clients against a lab network (needs npm and python3; says \"not run\" without them)
 ";
 
 fn main() -> ExitCode {
     let root = root();
     let chore = std::env::args().nth(1).unwrap_or_default();
+    let arguments: Vec<String> = std::env::args().skip(2).collect();
     let outcome = match chore.as_str() {
+        "fuzz" => fuzz::run(&root, &arguments),
         "test" => steps::test(&root),
         "tidy" => tidy::run(&root),
         "purity" => purity::run(&root),

@@ -31,6 +31,9 @@ pub fn run(root: &Path) -> Result<(), Vec<String>> {
             links(root, file, &text, &mut faults);
         }
     }
+    for document in ["docs/advisories.md", "docs/spec/qbft-transitions.md"] {
+        named_tests(root, document, &mut faults);
+    }
     rooms(root, &mut faults);
     readme(root, &mut faults);
     if faults.is_empty() {
@@ -76,6 +79,46 @@ fn links(root: &Path, file: &str, text: &str, faults: &mut Vec<String>) {
         if !root.join(folder).join(target).exists() {
             faults.push(format!("{file}: the link to {target} leads nowhere"));
         }
+    }
+}
+
+/// Every "`test` in `file`" of the document is a test function of that file, and every `crates/…` path exists: a table of proofs
+/// cannot drift from what is proved.
+fn named_tests(root: &Path, document: &str, faults: &mut Vec<String>) {
+    let text = fs::read_to_string(root.join(document)).unwrap_or_default();
+    let mut proofs = 0;
+    for line in text.lines().filter(|line| line.starts_with('|')) {
+        let quoted: Vec<&str> = line.split('`').collect();
+        // Odd parts stand between backquotes.
+        for index in (1..quoted.len()).step_by(2) {
+            let (name, between) = (quoted[index], quoted.get(index + 1).copied().unwrap_or_default());
+            if name.starts_with("crates/") && !root.join(name).is_file() {
+                faults.push(format!("{document}: there is no {name}"));
+            }
+            let Some(file) = quoted.get(index + 2).filter(|file| between == " in " && file.starts_with("crates/")) else { continue };
+            let source = fs::read_to_string(root.join(file)).unwrap_or_default();
+            let mut lines = source.lines().map(str::trim);
+            let is_function = |line: &str| line.contains(&format!("fn {name}("));
+            if !source.contains(&format!("fn {name}(")) {
+                faults.push(format!("{document}: {file} has no function {name}"));
+            } else if document.ends_with("advisories.md") {
+                // The attribute is on one of the lines above.
+                let mut tested = false;
+                for line in lines.by_ref() {
+                    if is_function(line) {
+                        break;
+                    }
+                    tested = line.starts_with("#[test]") || line.starts_with("#[tokio::test") || (tested && line.starts_with("//"));
+                }
+                if !tested {
+                    faults.push(format!("{document}: {name} in {file} is no test"));
+                }
+            }
+            proofs += 1;
+        }
+    }
+    if proofs == 0 {
+        faults.push(format!("{document}: names no test"));
     }
 }
 

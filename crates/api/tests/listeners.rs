@@ -190,3 +190,41 @@ async fn a_port_in_use_is_named() {
     let error = serve(api, ServerConfig { http: Some(again), ws: None }).await.unwrap_err().to_string();
     assert!(error.contains(&server.http.unwrap().to_string()) && error.contains("choose another"), "{error}");
 }
+
+/// What one call makes the node keep is bounded: filters in all, subscriptions of a connection, and the range of a search.
+#[tokio::test(flavor = "multi_thread")]
+async fn filters_subscriptions_and_ranges_have_their_bounds() {
+    let api = api();
+    let server = start(&api, config()).await;
+    let address = server.http.unwrap();
+    let one = r#"{"jsonrpc":"2.0","id":1,"method":"eth_newBlockFilter","params":[]}"#;
+    let thousand = format!("[{}]", vec![one; 1000].join(","));
+    let answers = post(address, &thousand).await;
+    assert_eq!(answers.as_array().unwrap().iter().filter(|answer| answer["result"].is_string()).count(), 1000);
+    let refused = post(address, one).await;
+    assert!(refused["error"]["code"].is_i64(), "{refused}");
+    let gone = format!(r#"{{"jsonrpc":"2.0","id":1,"method":"eth_uninstallFilter","params":[{}]}}"#, answers[0]["result"]);
+    assert_eq!(post(address, &gone).await["result"], true);
+    assert!(post(address, one).await["result"].is_string(), "an uninstalled filter makes room");
+
+    {
+        let method = "eth_getLogs";
+        let range = |to: u64| {
+            format!(r#"{{"jsonrpc":"2.0","id":1,"method":"{method}","params":[{{"fromBlock":"0x0","toBlock":"{to:#x}"}}]}}"#)
+        };
+        assert!(post(address, &range(5_000)).await["result"].is_array());
+        assert!(post(address, &range(5_001)).await["error"]["code"].is_i64(), "more than 5,000 blocks were searched");
+    }
+
+    let url = format!("ws://localhost:{}/", server.ws.unwrap().port());
+    let (mut socket, _) = tokio_tungstenite::connect_async(url).await.unwrap();
+    let most = config().max_subscriptions;
+    for count in 0..=most {
+        let subscribe = r#"{"jsonrpc":"2.0","id":2,"method":"eth_subscribe","params":["newHeads"]}"#;
+        socket.send(Message::text(subscribe)).await.unwrap();
+        let answer = tokio::time::timeout(Duration::from_secs(10), socket.next()).await.unwrap().unwrap().unwrap();
+        let answer: Value = serde_json::from_str(answer.to_text().unwrap()).unwrap();
+        assert_eq!(answer["result"].is_string(), count < most, "subscription {count}: {answer}");
+    }
+    server.shutdown(Duration::from_secs(5)).await;
+}

@@ -221,3 +221,53 @@ fn a_block_that_cannot_be_written_is_fetched_again_after_a_pause_and_nobody_is_b
     scene.headers(again[0], chain).expect("the same peer may answer");
     assert!(scene.next(0, B256::ZERO).is_some());
 }
+
+/// An id that was never given out (0 is the first that comes to mind), one of another peer, one that was answered already.
+#[test]
+fn an_answer_counts_once_and_only_for_who_was_asked() {
+    let mut scene = Scene::new(&[30, 20]);
+    let request = scene.poll()[0];
+    scene.headers((request.0, 0, 0), chain(30, true)).expect("ignored");
+    scene.headers((2, request.1, 0), chain(30, true)).expect("ignored");
+    assert!(!scene.sync.is_behind(), "nothing of that was taken");
+    scene.headers(request, chain(30, false)).expect("sound");
+    assert!(scene.sync.is_behind());
+    scene.headers(request, chain(12, true)).expect("an answer said twice is ignored");
+    let bodies = scene.poll()[0];
+    let body = vec![Body { transactions: vec![], withdrawals: None }; 100];
+    for (peer, id) in [(bodies.0, 0), (3 - bodies.0, bodies.1), (bodies.0, request.1)] {
+        // Too many of them: it would be a fault if anybody had asked.
+        scene.sync.on_bodies(scene.now, PeerId(peer), id, body.clone()).expect("ignored");
+    }
+    assert_eq!(scene.sync.on_bodies(scene.now, PeerId(bodies.0), bodies.1, body.clone()), Err(SyncFault::TooMany));
+    scene.sync.on_bodies(scene.now, PeerId(bodies.0), bodies.1, body).expect("it is no request any more");
+}
+
+/// However far behind and whoever is there: one question for headers, one for bodies a peer, and few in all.
+#[test]
+fn few_requests_are_under_way_at_once() {
+    let mut scene = Scene::new(&[100_000; 40]);
+    let mut number = 0;
+    let mut parent = B256::ZERO;
+    let mut under_way = Vec::new();
+    for _ in 0..8 {
+        let asked = scene.poll();
+        let (headers, bodies): (Vec<_>, Vec<_>) = asked.into_iter().partition(|(.., first)| *first == number + 1);
+        assert!(headers.len() <= 1, "{headers:?}");
+        assert!(scene.poll().is_empty(), "nothing is asked twice");
+        under_way.extend(bodies);
+        let Some(request) = headers.first() else { break };
+        let more: Vec<Header> = (number + 1..=number + 192)
+            .map(|next| {
+                let header = header(next, parent, 3, false);
+                parent = block_hash(&header).expect("sound");
+                header
+            })
+            .collect();
+        number += 192;
+        scene.headers(*request, more).expect("sound");
+    }
+    assert_eq!(number, 768, "headers are fetched ahead within a bound");
+    let peers: std::collections::BTreeSet<u64> = under_way.iter().map(|(peer, ..)| *peer).collect();
+    assert_eq!((under_way.len(), peers.len()), (6, 6), "six questions for bodies, each to another peer");
+}

@@ -232,15 +232,7 @@ impl NodeConfig {
                 path: path.clone(),
                 message: format!("got {got}, expected a JSON array of enode URLs"),
             };
-            let urls: Vec<String> = if text.trim().is_empty() {
-                Vec::new()
-            } else {
-                serde_json::from_str(&text).map_err(|error| wrong(error.to_string()))?
-            };
-            for url in urls {
-                let enode: Enode = url.parse().map_err(|error| wrong(format!("{error}")))?;
-                nodes.push(enode);
-            }
+            nodes.extend(parse_static_nodes(&text).map_err(wrong)?);
         }
         if let Some(enode) = nodes.iter().find(|enode| enode.tcp == 0) {
             return Err(ConfigError::Content {
@@ -271,6 +263,17 @@ impl NodeConfig {
         let text = read_text(&path, MAX_GENESIS_BYTES)?;
         Ok((path, text))
     }
+}
+
+/// Enodes of the text of a `static-nodes.json`; none in an empty file, as Besu has it.
+///
+/// Errors: what stands there in place of a JSON array of enode URLs.
+pub fn parse_static_nodes(text: &str) -> Result<Vec<Enode>, String> {
+    if text.trim().is_empty() {
+        return Ok(Vec::new());
+    }
+    let urls: Vec<String> = serde_json::from_str(text).map_err(|error| error.to_string())?;
+    urls.into_iter().map(|url| url.parse().map_err(|error| format!("{error}"))).collect()
 }
 
 /// Reads a text file of at most `limit` bytes.

@@ -35,10 +35,14 @@ pub(crate) async fn converse(shared: &Arc<Shared>, session: Session) -> String {
     let Session { wire, entered, info } = session;
     let link = Arc::clone(&entered.link);
     let (node, id) = (info.node, info.id);
-    tracing::info!(
-        peer = %short(node), remote = %info.remote, inbound = info.inbound, client = %info.client, protocols = %join(info.shared.iter()),
-        role = info.role.map_or("unknown", |role| role.name()), "connected"
-    );
+    // Strangers come and go as they like: their lines are rationed.
+    let told = info.role.is_some() || !info.inbound || shared.log.allow().is_some();
+    if told {
+        tracing::info!(
+            peer = %short(node), remote = %info.remote, inbound = info.inbound, client = %info.client, protocols = %join(info.shared.iter()),
+            role = info.role.map_or("unknown", |role| role.name()), "connected"
+        );
+    }
     link.hear();
     shared.registry.open(info.clone());
     if *shared.stop.borrow() {
@@ -59,7 +63,11 @@ pub(crate) async fn converse(shared: &Arc<Shared>, session: Session) -> String {
         (Some(reason), true) => format!("we ended it: {reason}"),
         (Some(reason), false) => format!("it ended it: {reason}"),
     };
-    tracing::info!(peer = %short(node), after_s = link.age().as_secs(), "disconnected: {why}");
+    if told {
+        tracing::info!(peer = %short(node), after_s = link.age().as_secs(), "disconnected: {why}");
+    } else {
+        tracing::debug!(peer = %short(node), after_s = link.age().as_secs(), "disconnected: {why}");
+    }
     // The owner learns of every end, however full its queue is; when it is gone there is nobody to tell.
     let _ =
         shared.events.send(NetEvent::Disconnected { peer: id, node, reason: close.reason, by_us: close.by_us }).await;

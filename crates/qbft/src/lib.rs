@@ -71,12 +71,20 @@
 //!
 //! # Deviations
 //!
-//! From the formal specification (`dafny`) and from Besu, each with its reason:
+//! From the formal specification (`dafny`) and from Besu, each with its reason. `tests/oracle` runs a literal model of the
+//! specification beside the core, and docs/spec/qbft-transitions.md names what shows each deviation:
 //!
 //! | Topic | Formal specification | Besu | Here | Why |
 //! |---|---|---|---|---|
 //! | round timeout | 2^r | T·2^r from the start of the round | rules 1, 2, 4, 5, 6, 8 above | a returning quorum must not wait for what rounds had grown to |
 //! | leap on f+1 | to the lowest round above ours of f+1 messages | off since 26.4 | to the highest round that f+1 others have reached | with just f+1 the same; with more it spares rounds that their authors have left |
+//! | a RoundChange for f+1 | any | valid | proves what it claims | who lies about a certificate is no witness |
+//! | a proposal of a later round | only when one was accepted in ours | taken | taken | the paper takes it |
+//! | round of a justified proposal with an invalid block | not entered | entered | entered | a quorum has shown that it is reached |
+//! | Prepares of a justification | received as Prepares | from the RoundChanges | from the RoundChanges | they prove it alone |
+//! | two words of one author | both count | the first | the first, also when a second proposal comes | bounded state |
+//! | justification | counts authors, looks at nothing superfluous | refuses two of one author and the superfluous | as Besu | one form |
+//! | seals of a decided block | a quorum | all that came | all that came | more evidence |
 //! | own messages again | no | no | every T/4 in rounds above 0, byte for byte | a peer that was away learns the round; receivers drop repetitions |
 //! | own Commit | after a quorum of Prepares | counted locally on acceptance, sent after | after | nothing unsent counts |
 //! | Commit before own verdict | n/a | validation is synchronous | votes are kept, nothing is decided until the block is found valid | the host executes it anyway before it can import |

@@ -58,7 +58,8 @@ pub(crate) fn commit_if_prepared(height: &mut Height, turn: &mut Turn) {
     if !round.commit_asked {
         let mut prepares: Vec<_> = height.votes.prepares(round.number).cloned().collect();
         if prepares.len() < quorum {
-            return;
+            // The Commits may all have been here before the proposal was: they seal it without our agreement.
+            return decide_if_sealed(height, turn);
         }
         // Others take only the digest that the RoundChange will name, so keep to it if it suffices.
         let uniform = prepares.iter().filter(|prepare| prepare.payload().digest == accepted.digest).count();

@@ -239,16 +239,125 @@ fn two_names_of_one_block() {
     assert!(names.name(&names.with_round) && names.name(&names.without_round) && !names.name(&B256::ZERO));
 }
 
-/// Every round's proposer for every size: each validator once in n rounds, beginning after the previous one.
+/// What each Prepare of a certificate may be: sound in either form of the digest, or about another block, round or height,
+/// or of a stranger, or there twice. Every mix of counts for every size, judged in a RoundChange, in a certificate and in a
+/// Proposal, which must all say the same.
+#[test]
+fn every_mix_of_prepares() {
+    for n in 4..=10 {
+        let scene = Scene::new(n);
+        let quorum = scene.rules.quorum();
+        let Digests { with_round, without_round } = scene.digests();
+        let of = |round, height, digest| -> Vec<_> {
+            (0..=n).map(|who| scene.sign(who, PreparePayload { height, round, digest })).collect()
+        };
+        let (first, second) = (of(PREPARED, 9, with_round), of(PREPARED, 9, without_round));
+        let (lie, round, height) = (of(PREPARED, 9, B256::repeat_byte(7)), of(2, 9, with_round), of(PREPARED, 8, with_round));
+        let changes: Vec<_> = (0..quorum).map(|who| scene.change(who, Some((PREPARED, with_round)))).collect();
+        let block = Arc::new(scene.block.clone());
+        for a in 0..=n {
+            for b in 0..=n - a {
+                for faults in 0..32 {
+                    let sound = (0..a).map(|who| &first[who]).chain((a..a + b).map(|who| &second[who]));
+                    // Whoever is at fault is one more than the sound ones, where there is one more.
+                    let next = (a + b).min(n - 1);
+                    let extra = [&lie[next], &round[next], &height[next], &first[n], first.get(a / 2).unwrap_or(&first[0])];
+                    let bad = (0..5).filter(|fault| faults >> fault & 1 == 1).map(|fault| extra[fault]);
+                    let prepares: Vec<_> = sound.chain(bad).cloned().collect();
+                    // The last fault is a repetition only if its author is among the sound ones already.
+                    let repeated = faults >> 4 & 1 == 1 && a + b > a / 2;
+                    let alone = faults >> 4 & 1 == 1 && !repeated;
+                    let faulty = faults & 0xf != 0 || repeated;
+                    let expected = !faulty && a + b + usize::from(alone) >= quorum;
+                    let change = RoundChange {
+                        signed: scene.change(0, Some((PREPARED, with_round))),
+                        block: Some(block.clone()),
+                        access_list: None,
+                        prepares: prepares.clone(),
+                    };
+                    let case = format!("{n}: {a} {b} faults {faults:05b}");
+                    let verdict = justify::round_change(&scene.rules, &change);
+                    assert_eq!(verdict.is_ok(), expected, "{case}: {verdict:?}");
+                    let digest = with_round;
+                    let certificate =
+                        PreparedCertificate { round: PREPARED, digest, block: block.clone(), access_list: None, prepares: prepares.clone() };
+                    assert_eq!(justify::certificate(&scene.rules, &certificate), verdict, "{case}");
+                    let again = scene.judge(&scene.block, changes.clone(), prepares);
+                    assert_eq!(again.is_ok(), expected, "{case}: {again:?}");
+                }
+            }
+        }
+    }
+}
+
+/// Three blocks were prepared, in rounds 0, 1 and 2: every mix of who says which, or nothing. Only the block of the latest
+/// round that anybody names may be proposed, and only with its own Prepares.
+#[test]
+fn every_mix_of_prepared_rounds() {
+    for n in 4..=10 {
+        let scene = Scene::new(n);
+        let quorum = scene.rules.quorum();
+        let blocks: Vec<Block> = (0..3u32)
+            .map(|round| {
+                let by = scene.rules.proposer(round);
+                block(9, B256::repeat_byte(1), by, 77, round, 50 + u64::from(round), &scene.rules.validators)
+            })
+            .collect();
+        let named: Vec<_> = (0..3u32).map(|round| (round, digest(&blocks[round as usize].header).unwrap())).collect();
+        let say = |prepared| -> Vec<_> { (0..n).map(|who| scene.change(who, prepared)).collect() };
+        let said = [say(None), say(Some(named[0])), say(Some(named[1])), say(Some(named[2]))];
+        let prepares: Vec<Vec<_>> = named
+            .iter()
+            .map(|(round, digest)| {
+                (0..quorum).map(|who| scene.sign(who, PreparePayload { height: 9, round: *round, digest: *digest })).collect()
+            })
+            .collect();
+        let fresh = scene.fresh();
+        for a in 0..=n {
+            for b in 0..=n - a {
+                for c in 0..=n - a - b {
+                    for d in 0..=n - a - b - c {
+                        let kinds = [a, b, c, d].into_iter().enumerate();
+                        let kinds = kinds.flat_map(|(kind, count)| std::iter::repeat_n(kind, count)).enumerate();
+                        let changes: Vec<_> = kinds.map(|(who, kind)| said[kind][who].clone()).collect();
+                        let enough = changes.len() >= quorum;
+                        let latest = [b, c, d].iter().rposition(|count| *count > 0);
+                        let case = format!("{n}: {a} {b} {c} {d}");
+                        let new = scene.judge(&fresh, changes.clone(), vec![]);
+                        assert_eq!(new.is_ok(), enough && latest.is_none(), "{case}: {new:?}");
+                        // With too few RoundChanges one block tells as much as three.
+                        for round in 0..if enough { 3 } else { 1 } {
+                            let again = scene.judge(&blocks[round], changes.clone(), prepares[round].clone());
+                            assert_eq!(again.is_ok(), enough && latest == Some(round), "{case} block {round}: {again:?}");
+                        }
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// Every round's proposer for every size, whoever made the block before: found by walking round the table one by one.
 #[test]
 fn the_turn_goes_round_in_every_size() {
     for n in 1..=10 {
-        let validators: ValidatorSet = (0..n).map(|who| network::key(who).address()).collect();
-        for (index, previous) in validators.iter().enumerate() {
-            let rules = Rules { height: 5, validators: validators.clone(), previous_proposer: *previous };
-            for round in 0..3 * n as u32 {
-                let expected = validators.as_slice()[(index + 1 + round as usize) % n];
-                assert_eq!(rules.proposer(round), expected);
+        let everybody: ValidatorSet = (0..=n).map(|who| network::key(who).address()).collect();
+        // Each of n+1 has left in one of the cases; whoever has left may have made the last block.
+        for gone in everybody.iter() {
+            let validators: ValidatorSet = everybody.iter().copied().filter(|who| who != gone).collect();
+            for previous in everybody.iter().copied().chain([Address::ZERO, Address::repeat_byte(0xff)]) {
+                let mut seat = match validators.iter().position(|who| *who > previous) {
+                    Some(above) => above,
+                    None => 0,
+                };
+                let rules = Rules { height: 5, validators: validators.clone(), previous_proposer: previous };
+                for round in 0..3 * n as u32 {
+                    assert_eq!(rules.proposer(round), validators.as_slice()[seat], "{n} {previous} round {round}");
+                    seat = if seat + 1 == n { 0 } else { seat + 1 };
+                }
+                for round in [1000, u32::MAX] {
+                    assert!(validators.contains(&rules.proposer(round)));
+                }
             }
         }
     }

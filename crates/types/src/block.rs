@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use alloy_consensus::{EthereumTxEnvelope, TxEip4844};
 use alloy_primitives::B256;
+use alloy_eips::eip2718::{Decodable2718, Eip2718Error};
 use alloy_rlp::{BufMut, Decodable, Encodable, Error as RlpError, Header as RlpHeader, Result as RlpResult};
 
 use crate::extra::ExtraDataError;
@@ -85,11 +86,30 @@ fn decode_transactions(items: &mut &[u8]) -> RlpResult<Vec<Transaction>> {
     let mut list = RlpHeader::decode_bytes(items, true)?;
     let mut transactions = Vec::with_capacity((list.len() / 100).min(16_384));
     while !list.is_empty() {
-        // Inside a list a typed transaction is a string and a legacy one a list; a legacy one wrapped in a string is
-        // refused by the envelope's decoder.
-        transactions.push(Transaction::decode(&mut list)?);
+        transactions.push(decode_listed(&mut list)?);
     }
     Ok(transactions)
+}
+
+/// One transaction as an item of a list, in a block or in a message: a typed one is a string, a legacy one a list
+/// (EIP-2718), and nothing else is either. Other forms of the same transaction would give one block several encodings, and
+/// clients that disagree about them (besu-eth/besu#11103).
+pub(crate) fn decode_listed(items: &mut &[u8]) -> RlpResult<Transaction> {
+    match items.first() {
+        Some(0xc0..) => Transaction::decode(items),
+        Some(0x80..) => {
+            let mut typed = RlpHeader::decode_bytes(items, false)?;
+            if !matches!(typed.first(), Some(0x01..=0x7f)) {
+                return Err(RlpError::Custom("a string in the place of a transaction does not begin with its type"));
+            }
+            let transaction = Transaction::decode_2718(&mut typed).map_err(|error| match error {
+                Eip2718Error::RlpError(error) => error,
+                _ => RlpError::Custom("unknown transaction type"),
+            })?;
+            if typed.is_empty() { Ok(transaction) } else { Err(RlpError::UnexpectedLength) }
+        }
+        _ => Err(RlpError::Custom("a typed transaction in a list is a string, a legacy one a list")),
+    }
 }
 
 /// As in BlockBodies of the eth wire: `[transactions, ommers[, withdrawals]]`.

@@ -167,7 +167,9 @@ impl Position {
             settled_root: B256::from_slice(&row[48..80]),
             oldest: number(80),
         };
-        (position.settled <= position.number && position.oldest <= position.number).then_some(position).ok_or_else(bad)
+        // A damaged number must not make whoever opens the store look for blocks that never were.
+        let lag = position.number.checked_sub(position.settled).ok_or_else(bad)?;
+        (lag <= super::MAX_LAG && position.oldest <= position.number).then_some(position).ok_or_else(bad)
     }
 }
 
@@ -200,5 +202,7 @@ mod tests {
         let position = Position { number: 9, root: key(1), settled: 7, settled_root: key(2), oldest: 3 };
         assert_eq!(Position::decode(&position.encode()).expect("decodes"), position);
         assert!(Position::decode(&position.encode()[1..]).is_err());
+        let far = Position { number: position.settled + crate::state::MAX_LAG + 1, ..position };
+        assert!(Position::decode(&far.encode()).is_err(), "more unsettled blocks than ever are");
     }
 }

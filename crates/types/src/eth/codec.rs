@@ -4,6 +4,8 @@ use alloy_consensus::{Eip658Value, Receipt, ReceiptEnvelope, ReceiptWithBloom};
 use alloy_primitives::{B256, Bytes, Log};
 use alloy_rlp::{BufMut, Decodable, Encodable, Header as RlpHeader};
 
+use crate::block::{Transaction, decode_listed};
+
 use super::{
     Announced, BlockHashNumber, EthError, EthMessage, EthVersion, HeadersQuery, HeadersStart, MAX_ANSWER_ITEMS,
     MAX_HASHES, MAX_MESSAGE_BYTES, MAX_TRANSACTIONS_ACCEPTED, Status, code, code_name,
@@ -114,7 +116,7 @@ impl EthMessage {
             code::NEW_BLOCK_HASHES => EthMessage::NewBlockHashes(input.items("blocks", MAX_HASHES, |input| {
                 input.enter(|input| Ok(BlockHashNumber { hash: input.value()?, number: input.value()? }))
             })?),
-            code::TRANSACTIONS => EthMessage::Transactions(input.values("transactions", MAX_TRANSACTIONS_ACCEPTED)?),
+            code::TRANSACTIONS => EthMessage::Transactions(input.transactions(MAX_TRANSACTIONS_ACCEPTED)?),
             code::GET_BLOCK_HEADERS => input.enter(|input| {
                 let request_id = input.value()?;
                 let query = input.enter(decode_headers_query)?;
@@ -153,7 +155,7 @@ impl EthMessage {
             code::POOLED_TRANSACTIONS => input.enter(|input| {
                 Ok(EthMessage::PooledTransactions {
                     request_id: input.value()?,
-                    transactions: input.values("transactions", MAX_TRANSACTIONS_ACCEPTED)?,
+                    transactions: input.transactions(MAX_TRANSACTIONS_ACCEPTED)?,
                 })
             })?,
             code::GET_RECEIPTS => input.enter(|input| {
@@ -305,6 +307,11 @@ impl<'a> Input<'a> {
 
     fn values<T: Decodable>(&mut self, what: &'static str, max: usize) -> Result<Vec<T>, EthError> {
         self.items(what, max, |input| input.value())
+    }
+
+    /// Reads a list of at most `max` transactions.
+    fn transactions(&mut self, max: usize) -> Result<Vec<Transaction>, EthError> {
+        self.items("transactions", max, |input| decode_listed(&mut input.rest).map_err(|error| input.error(error)))
     }
 
     fn end(&self) -> Result<(), EthError> {
