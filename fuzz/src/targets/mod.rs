@@ -18,6 +18,7 @@ pub const TARGETS: &[Target] = &[
     wire::HELLO,
     wire::SESSION,
     wire::ETH,
+    wire::CARRY,
     wire::SNAPPY,
     discovery::PACKETS,
     discovery::RECORD,

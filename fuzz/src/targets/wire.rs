@@ -8,7 +8,7 @@ use ipe_p2p::capability::{Offer, Shared};
 use ipe_p2p::frame::{FrameReader, FrameWriter};
 use ipe_p2p::handshake::{self, Secrets};
 use ipe_p2p::hello::Hello;
-use ipe_p2p::{Capability, IpeStatus, Protocol, Reason, ecies, snappy};
+use ipe_p2p::{Capability, IpeStatus, Protocol, Reason, carry, ecies, snappy};
 use ipe_types::eth::{EthMessage, EthVersion};
 use ipe_types::{Message, NodeKey, Role};
 use secp256k1::SecretKey;
@@ -79,6 +79,69 @@ pub(super) const ETH: Target = Target {
         eth.map(|message| [&[message.code][..], &message.payload].concat()).collect()
     },
     run: eth,
+};
+
+/// What a boot and its validator say to each other about carried sessions.
+pub(super) const CARRY: Target = Target {
+    name: "carry",
+    about: "messages about carried sessions between a validator and its boot",
+    longest: 4_096,
+    memory: Some((16 << 10, 64)),
+    seeds: || {
+        let remote = ([10, 0, 0, 7], 30_303).into();
+        let enode = format!("enode://{}@a.example,10.0.0.2:7", hex::encode(node(3).node_id()));
+        let dial = enode.parse().ok().map(|enode| carry::Request::Dial(enode).encode());
+        let words = [
+            (0, carry::Offer { token: 9, remote, auth: vec![4; 300] }.encode()),
+            (1, carry::Decline { token: 9 }.encode()),
+            (2, carry::Request::Take(9).encode()),
+            (2, dial.unwrap_or_default()),
+            (3, carry::Answer::Opened(remote).encode()),
+            (3, carry::Answer::Refused("no room".to_owned()).encode()),
+        ];
+        words.into_iter().map(|(kind, word)| [&[kind][..], &word].concat()).collect()
+    },
+    run: |input| {
+        let Some((kind, payload)) = input.split_first() else { return };
+        match kind % 4 {
+            0 => {
+                if let Ok(word) = carry::Offer::decode(payload) {
+                    assert_eq!(
+                        carry::Offer::decode(&word.encode()).as_ref(),
+                        Ok(&word),
+                        "what is read is written alike"
+                    );
+                }
+            }
+            1 => {
+                if let Ok(word) = carry::Decline::decode(payload) {
+                    assert_eq!(
+                        carry::Decline::decode(&word.encode()).as_ref(),
+                        Ok(&word),
+                        "what is read is written alike"
+                    );
+                }
+            }
+            2 => {
+                if let Ok(word) = carry::Request::decode(payload) {
+                    assert_eq!(
+                        carry::Request::decode(&word.encode()).as_ref(),
+                        Ok(&word),
+                        "what is read is written alike"
+                    );
+                }
+            }
+            _ => {
+                if let Ok(word) = carry::Answer::decode(payload) {
+                    assert_eq!(
+                        carry::Answer::decode(&word.encode()).as_ref(),
+                        Ok(&word),
+                        "what is read is written alike"
+                    );
+                }
+            }
+        }
+    },
 };
 
 /// Compressed bytes that claim any length.
