@@ -1,8 +1,9 @@
 //! The node's settings as flags, made from the one table that the file and the environment use too.
 
 use clap::{Arg, ArgAction, ArgMatches, Args, Command, FromArgMatches};
-use ipe_node::config::{Given, MAX_SETTINGS_BYTES, NodeConfig, OPTIONS, OptionKind, read_text, resolve};
-use std::path::PathBuf;
+use ipe_node::config::besu;
+use ipe_node::config::{ConfigError, Given, MAX_SETTINGS_BYTES, NodeConfig, OPTIONS, OptionKind, read_text, resolve};
+use std::path::{Path, PathBuf};
 
 use crate::failure::Failure;
 
@@ -11,6 +12,8 @@ use crate::failure::Failure;
 pub struct NodeFlags {
     /// `--config`, or `IPE_CONFIG`.
     pub config: Option<PathBuf>,
+    /// `--besu-config`: Besu's TOML file, empty for its variables alone.
+    pub besu: Option<PathBuf>,
     /// Key and texts.
     pub given: Vec<(&'static str, Vec<String>)>,
 }
@@ -23,7 +26,14 @@ impl Args for NodeFlags {
             .env("IPE_CONFIG")
             .value_parser(clap::value_parser!(PathBuf))
             .help("TOML file with any of the settings below; flags win over IPE_ variables, these over the file");
-        OPTIONS.iter().fold(command.arg(config), |command, spec| {
+        let besu = Arg::new("besu-config")
+            .long("besu-config")
+            .value_name("FILE")
+            .num_args(0..=1)
+            .default_missing_value("")
+            .value_parser(clap::builder::OsStringValueParser::new())
+            .help("Besu's TOML file and BESU_ variables (without FILE only these); every other setting here wins over them");
+        OPTIONS.iter().fold(command.arg(config).arg(besu), |command, spec| {
             let default = if spec.default.is_empty() { String::new() } else { format!(" [default: {}]", spec.default) };
             let arg = Arg::new(spec.key)
                 .long(spec.key)
@@ -51,7 +61,8 @@ impl FromArgMatches for NodeFlags {
                 Some((spec.key, texts))
             })
             .collect();
-        Ok(NodeFlags { config: matches.get_one::<PathBuf>("config").cloned(), given })
+        let besu = matches.get_one::<std::ffi::OsString>("besu-config").map(PathBuf::from);
+        Ok(NodeFlags { config: matches.get_one::<PathBuf>("config").cloned(), besu, given })
     }
 
     fn update_from_arg_matches(&mut self, matches: &ArgMatches) -> Result<(), clap::Error> {
@@ -70,9 +81,32 @@ impl NodeFlags {
             }
             None => None,
         };
-        let environment = std::env::vars_os()
+        let environment: Vec<(String, String)> = std::env::vars_os()
             .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
             .collect();
-        Ok(resolve(&Given { flags: self.given, environment, file })?)
+        let besu = self.besu.map(|path| read_besu(&path, &environment)).transpose()?;
+        Ok(resolve(&Given { flags: self.given, environment, file, besu })?)
     }
+}
+
+/// Besu's configuration: the file (none when the path is empty), its variables, and the static nodes beside its key.
+fn read_besu(path: &Path, environment: &[(String, String)]) -> Result<besu::Translation, ConfigError> {
+    let mut options = Vec::new();
+    if !path.as_os_str().is_empty() {
+        options.extend(besu::read_besu_toml(path, &read_text(path, MAX_SETTINGS_BYTES)?)?);
+    }
+    let pairs = environment.iter().map(|(name, value)| (name.as_str(), value.as_str()));
+    let (given, unknown) = besu::read_besu_environment(pairs);
+    options.extend(given);
+    let mut told = besu::translate(&options).map_err(ConfigError::Besu)?;
+    if let Some(file) = told.static_nodes_beside_the_key().filter(|file| Path::new(file).exists()) {
+        told.with_static_nodes(file);
+    }
+    let unknown = unknown.into_iter().map(|name| besu::Note {
+        spelled: name,
+        value: "…".to_owned(),
+        why: "it is no option of Besu that is known here".to_owned(),
+    });
+    told.ignored.extend(unknown);
+    Ok(told)
 }

@@ -7,6 +7,7 @@ macro_rules! println {
     ($($text:tt)+) => { crate::failure::say(format_args!($($text)+)) };
 }
 
+mod besu;
 mod blocks;
 mod failure;
 mod flags;
@@ -39,6 +40,9 @@ enum Command {
     /// Run a node, or prepare its folder.
     #[command(subcommand)]
     Node(node::NodeCommand),
+    /// Coming from Besu.
+    #[command(subcommand)]
+    Besu(besu::BesuCommand),
     /// Node keys in Besu's file format.
     #[command(subcommand)]
     Key(key::KeyCommand),
@@ -65,6 +69,7 @@ fn main() -> ExitCode {
     // clap ends the process with 2 on wrong use and 0 on --help.
     let outcome = match Cli::parse().command {
         Command::Node(command) => node::run(command),
+        Command::Besu(command) => besu::run(command),
         Command::Key(command) => key::run(command),
         Command::Genesis(command) => genesis::run(command),
         Command::Blocks(command) => blocks::run(command),

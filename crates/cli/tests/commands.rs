@@ -339,3 +339,118 @@ fn a_lab_refuses_what_it_cannot_be() {
     refused(&[&["lab", "status"], &place[..]].concat(), 1, &["lab.json", "the plan that ipe lab up wrote"]);
     assert!(dir.join("letter.txt").exists());
 }
+
+const COMPOSE: &str = r#"
+version: '3.4'
+x-defaults:
+  place: &place
+    TZ: America/Sao_Paulo
+services:
+  boot01:
+    image: ${IMAGE_BESU:-hyperledger/besu}:25.5.0
+    environment:
+      << : *place
+      BESU_DATA_PATH: "/var/lib/besu"
+      BESU_GENESIS_FILE: "/var/lib/besu/genesis.json"
+      BESU_MIN_GAS_PRICE: 0
+      BESU_RPC_HTTP_ENABLED: true
+      BESU_RPC_HTTP_API: "ETH,QBFT,PERM"
+      BESU_P2P_HOST: "${HOST}"
+      BESU_P2P_PORT: "10303"
+    command: >-
+      --Xdns-enabled=true
+      --Xdns-update-enabled=true
+  writer01:
+    image: hyperledger/besu:latest
+    environment:
+      - BESU_GENESIS_FILE=genesis.json
+      - BESU_PERMISSIONS_NODES_CONTRACT_ENABLED=true
+      - BESU_P2P_PORT
+  web:
+    image: nginx
+"#;
+
+#[test]
+fn besus_configuration_is_translated_and_read_again() {
+    let folder = TempDir::new().unwrap();
+    let compose = folder.path().join("docker-compose.yml");
+    std::fs::write(&compose, COMPOSE).unwrap();
+    let env = folder.path().join("env");
+    std::fs::write(&env, "# comment\nexport HOST='no.example'\nBESU_P2P_PORT=30309\n").unwrap();
+    let place = ["besu", "translate", "--compose", text(&compose)];
+    refused(&place, 2, &["boot01, writer01", "--service"]);
+    refused(&[&place[..], &["--service", "boot01"]].concat(), 2, &["BESU_P2P_HOST", "HOST", "--env"]);
+    let settings = folder.path().join("node.toml");
+    ok(&[&place[..], &["--service", "boot01", "--env", text(&env), "--out", text(&settings)]].concat());
+    let table: toml::Table = std::fs::read_to_string(&settings).unwrap().parse().unwrap();
+    for (key, value) in [
+        ("data-dir", "/var/lib/besu/ipe"),
+        ("key-file", "/var/lib/besu/key"),
+        ("min-gas-price", "0"),
+        ("p2p-port", "10303"),
+        ("rpc-http-enabled", "true"),
+        ("dialect", "legacy"),
+        ("rpc-release", "besu25"),
+        ("topology", "mesh"),
+    ] {
+        assert_eq!(table[key].as_str(), Some(value), "{key}");
+    }
+    assert_eq!(table["p2p-host"][0].as_str(), Some("no.example"));
+    assert!(std::fs::read_to_string(&settings).unwrap().contains("# --Xdns-enabled = true: names in enodes"));
+
+    // A service that asks for rules by contract: written, named, and no success.
+    let writer = [&place[..], &["--service", "writer01", "--env", text(&env)]].concat();
+    refused(&writer, 1, &["BESU_PERMISSIONS_NODES_CONTRACT_ENABLED = true", "not supported"]);
+    assert!(stdout(&ipe(&writer)).contains("# NOT SUPPORTED: BESU_PERMISSIONS_NODES_CONTRACT_ENABLED"));
+    refused(&["besu", "translate"], 2, &["--compose FILE"]);
+}
+
+#[test]
+fn a_node_runs_with_besus_configuration() {
+    use std::time::{Duration, Instant};
+    let folder = TempDir::new().unwrap();
+    let genesis = recorded("besu-25.5.0-header-votes").join("genesis.json");
+    let besu = folder.path().join("besu.toml");
+    let write = |more: &str| {
+        let settings = format!(
+            "data-path={:?}\ngenesis-file={:?}\np2p-host=\"127.0.0.1\"\np2p-interface=\"127.0.0.1\"\np2p-port=0\nrpc-http-enabled=true\n\
+             rpc-http-port=0\ndiscovery-enabled=false\nsync-mode=\"FULL\"\n{more}",
+            text(folder.path()),
+            text(&genesis)
+        );
+        std::fs::write(&besu, settings).unwrap();
+    };
+    let run = ["node", "run", "--besu-config", text(&besu), "--dialect", "legacy"];
+    write("permissions-accounts-contract-enabled=true\n");
+    refused(&run, 2, &["permissions-accounts-contract-enabled = true", "which blocks are valid"]);
+    write("p2p-prt=1\n");
+    refused(&run, 2, &["besu.toml", "did you mean p2p-port"]);
+    write("");
+    std::fs::write(folder.path().join("key"), format!("0x{}", "07".repeat(32))).unwrap();
+    let mut command = Command::new(env!("CARGO_BIN_EXE_ipe"));
+    command.args(run).env("BESU_MAX_PEERS", "many").stdin(Stdio::null());
+    let output = command.output().unwrap();
+    assert!(stderr(&output).contains("BESU_MAX_PEERS") && stderr(&output).contains("many"), "{}", stderr(&output));
+
+    let mut node = Command::new(env!("CARGO_BIN_EXE_ipe"))
+        .args(run)
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let endpoints = folder.path().join("ipe").join("endpoints.json");
+    let began = Instant::now();
+    while !endpoints.exists() && began.elapsed() < Duration::from_secs(60) && node.try_wait().unwrap().is_none() {
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    let told = std::fs::read_to_string(&endpoints);
+    let _ = Command::new("kill").arg(node.id().to_string()).status();
+    let output = node.wait_with_output().unwrap();
+    let said = stdout(&output) + &stderr(&output);
+    let told: Value = serde_json::from_str(&told.unwrap_or_else(|_| panic!("the node did not start\n{said}"))).unwrap();
+    assert!(told["rpcHttp"].is_string() && told["metrics"].is_null(), "{told}");
+    assert!(output.status.success(), "{said}");
+    assert!(said.contains("sync-mode = FULL has no effect"), "{said}");
+    assert!(!said.contains("made a new node key"), "Besu's key is used: {said}");
+}

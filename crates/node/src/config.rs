@@ -3,6 +3,7 @@
 //! Precedence: flags, then environment (`IPE_P2P_PORT`), then file (`p2p-port = 30303`), then default. A key that the
 //! table does not have is an error that names the file and the nearest keys.
 
+pub mod besu;
 mod options;
 mod resolve;
 

@@ -1,6 +1,7 @@
 //! Putting flags, environment, file and defaults together.
 
 use super::NodeConfig;
+use super::besu::Translation;
 use super::options::{OPTIONS, OptionKind, OptionSpec};
 use std::collections::BTreeMap;
 use std::fmt;
@@ -15,6 +16,8 @@ pub enum Origin {
     Environment(String),
     /// The configuration file at that path.
     File(PathBuf),
+    /// Besu's configuration, with the place in it.
+    Besu(String),
 }
 
 impl fmt::Display for Origin {
@@ -23,6 +26,7 @@ impl fmt::Display for Origin {
             Origin::Flag => f.write_str("on the command line"),
             Origin::Environment(name) => write!(f, "in the environment variable {name}"),
             Origin::File(path) => write!(f, "in {}", path.display()),
+            Origin::Besu(place) => write!(f, "from Besu's configuration ({place})"),
         }
     }
 }
@@ -64,6 +68,18 @@ pub enum ConfigError {
         /// Close keys, or where the list is.
         hint: String,
     },
+    /// Settings of Besu that this node does not follow and must not run without.
+    #[error("Besu's configuration asks for what is not supported:\n{0}")]
+    Unsupported(
+        /// A line for each: the option, its value, why.
+        String,
+    ),
+    /// Besu's configuration has a value that Besu would not take either.
+    #[error("Besu's configuration: {0}")]
+    Besu(
+        /// The option, got, expected.
+        String,
+    ),
     /// A value that a setting cannot take.
     #[error("{key} {origin}: got {got:?}, expected {expected}")]
     Bad {
@@ -95,6 +111,8 @@ pub struct Given {
     pub environment: Vec<(String, String)>,
     /// Path and text of the configuration file.
     pub file: Option<(PathBuf, String)>,
+    /// Besu's configuration in our settings; weaker than the file.
+    pub besu: Option<Translation>,
 }
 
 /// Variables that other parts of the program read.
@@ -103,6 +121,9 @@ const OTHER_VARIABLES: [&str; 2] = ["IPE_CONFIG", "IPE_RPC_URL"];
 /// The configuration that results; later sources win: default, file, environment, flags.
 pub fn resolve(given: &Given) -> Result<NodeConfig, ConfigError> {
     let mut config = NodeConfig::default();
+    if let Some(besu) = &given.besu {
+        read_besu(besu, given, &mut config)?;
+    }
     if let Some((path, text)) = &given.file {
         for (spec, values) in read_file(path, text)? {
             let base = path.parent().unwrap_or(Path::new(""));
@@ -128,6 +149,26 @@ pub fn resolve(given: &Given) -> Result<NodeConfig, ConfigError> {
         }
     }
     Ok(config)
+}
+
+/// Takes Besu's configuration over; relative paths start from the working directory, as in Besu.
+fn read_besu(besu: &Translation, given: &Given, config: &mut NodeConfig) -> Result<(), ConfigError> {
+    if !besu.refused.is_empty() {
+        let lines: Vec<String> =
+            besu.refused.iter().map(|note| format!("  {} = {}: {}", note.spelled, note.value, note.why)).collect();
+        return Err(ConfigError::Unsupported(lines.join("\n")));
+    }
+    for (key, values, place) in besu.texts() {
+        if let Some(spec) = OPTIONS.iter().find(|spec| spec.key == key) {
+            set(config, spec, &values, Path::new(""), Origin::Besu(place))?;
+        }
+    }
+    let ignored = besu.ignored.iter().map(|note| format!("{} = {} has no effect: {}", note.spelled, note.value, note.why));
+    config.warnings.extend(ignored);
+    let dialect_given = given.flags.iter().any(|(key, _)| *key == "dialect")
+        || given.environment.iter().any(|(name, _)| name == "IPE_DIALECT");
+    config.warnings.extend(besu.remarks.iter().filter(|_| !dialect_given).cloned());
+    Ok(())
 }
 
 fn set(
@@ -170,7 +211,7 @@ fn read_file(path: &Path, text: &str) -> Result<Vec<(&'static OptionSpec, Vec<St
         let spec = OPTIONS.iter().find(|spec| spec.key == plain).ok_or_else(|| ConfigError::Unknown {
             path: path.to_owned(),
             key: key.clone(),
-            hint: close_keys(&plain),
+            hint: close_keys(&plain, OPTIONS.iter().map(|spec| spec.key), "see ipe node run --help for all keys"),
         })?;
         let wrong = |expected: &str| ConfigError::Bad {
             key: spec.key,
@@ -197,7 +238,7 @@ fn read_file(path: &Path, text: &str) -> Result<Vec<(&'static OptionSpec, Vec<St
     Ok(seen.into_values().collect())
 }
 
-fn scalar(value: &toml::Value) -> Option<String> {
+pub(super) fn scalar(value: &toml::Value) -> Option<String> {
     match value {
         toml::Value::String(text) => Some(text.clone()),
         toml::Value::Integer(number) => Some(number.to_string()),
@@ -208,19 +249,18 @@ fn scalar(value: &toml::Value) -> Option<String> {
 }
 
 /// The keys nearest to a misspelled one, or where to find them all.
-fn close_keys(key: &str) -> String {
-    let mut near: Vec<(usize, &str)> = OPTIONS
-        .iter()
-        .map(|spec| {
-            let inside = spec.key.contains(key) || key.contains(spec.key);
-            (if inside { 1 } else { distance(key, spec.key) }, spec.key)
+pub(super) fn close_keys<'a>(key: &str, keys: impl Iterator<Item = &'a str>, otherwise: &str) -> String {
+    let mut near: Vec<(usize, &str)> = keys
+        .map(|known| {
+            let inside = known.contains(key) || key.contains(known);
+            (if inside { 1 } else { distance(key, known) }, known)
         })
         .filter(|(far, _)| *far <= 3)
         .collect();
     near.sort_unstable();
     near.truncate(3);
     if near.is_empty() {
-        return "see ipe node run --help for all keys".to_owned();
+        return otherwise.to_owned();
     }
     let names: Vec<&str> = near.into_iter().map(|(_, name)| name).collect();
     format!("did you mean {}?", names.join(" or "))

@@ -1,0 +1,298 @@
+//! The table of Besu's options (spec/besu-compat.md 9).
+
+use super::{BesuOption, Fate};
+
+const fn same(key: &'static str) -> BesuOption {
+    BesuOption { key, fate: Fate::Same }
+}
+
+const fn renamed(key: &'static str, ours: &'static str) -> BesuOption {
+    BesuOption { key, fate: Fate::Renamed(ours) }
+}
+
+const fn converted(key: &'static str, ours: &'static str, how: &'static str, convert: super::Convert) -> BesuOption {
+    BesuOption { key, fate: Fate::Converted(ours, how, convert) }
+}
+
+const fn ignored(key: &'static str, why: &'static str) -> BesuOption {
+    BesuOption { key, fate: Fate::Ignored(why) }
+}
+
+const fn only(key: &'static str, values: &'static [&'static str], why: &'static str) -> BesuOption {
+    BesuOption { key, fate: Fate::Only(values, why) }
+}
+
+const fn special(key: &'static str, how: &'static str) -> BesuOption {
+    BesuOption { key, fate: Fate::Special(how) }
+}
+
+/// Other spellings that Besu accepts.
+pub(super) const ALIASES: &[(&str, &str)] = &[
+    ("rpc-http-apis", "rpc-http-api"),
+    ("rpc-ws-apis", "rpc-ws-api"),
+    ("host-whitelist", "host-allowlist"),
+    ("banned-node-id", "banned-node-ids"),
+];
+
+const OFF: &[&str] = &["false"];
+const NONE: &[&str] = &["", "none"];
+const SYNC: &str = "every node imports and checks every block";
+const STORE: &str = "the database is another one";
+const ONLY_WITH_AUTHENTICATION: &str = "it means something only with authentication, which is refused";
+const ONLY_WITH_TLS: &str = "it means something only with TLS, which is refused";
+const ONLY_WITH_CONTRACT: &str = "it means something only with rules by contract, which are refused";
+const PRIVACY: &str = "private transactions are not implemented (removed from Besu too)";
+const ENGINE: &str = "a QBFT node has no engine API";
+const GRAPHQL: &str = "GraphQL is not served; JSON-RPC is";
+const STRATUM: &str = "there is no proof of work";
+const SLOTS: &str = "slots for peers are reserved by role, so the public cannot crowd out the network's own nodes";
+const POOL: &str = "the pool has one order: price, then senders in turns, then arrival; bounded by tx-pool-max-size and tx-pool-max-bytes";
+const FORMAT: &str = "a matter of Besu's own output";
+const PUSH: &str = "metrics are scraped, not pushed; point Prometheus at metrics-port";
+const ETHSTATS: &str = "not reported to ethstats; ipe lab status, metrics and JSON-RPC tell the same";
+
+/// Every option of Besu 25.5 and 26.8 that is known here.
+pub const BESU_OPTIONS: &[BesuOption] = &[
+    special("data-path", "`data-dir` becomes the folder `ipe` inside it, beside Besu's database; `key`, `static-nodes.json` and `permissions_config.toml` are read from it"),
+    renamed("genesis-file", "genesis"),
+    only("network", &[""], "public networks are not joined; name a genesis-file"),
+    same("network-id"),
+    renamed("node-private-key-file", "key-file"),
+    only("security-module", &["localfile"], "the key is a local file"),
+    renamed("identity", "name"),
+    special("profile", "`ENTERPRISE` and `PRIVATE` set `min-gas-price` 0 and `rpc-http-max-active-connections` 300; `NONE` nothing; others are refused"),
+    ignored("sync-mode", SYNC),
+    ignored("sync-min-peers", SYNC),
+    ignored("fast-sync-min-peers", SYNC),
+    ignored("data-storage-format", STORE),
+    ignored("key-value-storage", STORE),
+    ignored("bonsai-historical-block-limit", STORE),
+    ignored("bonsai-limit-trie-logs-enabled", STORE),
+    ignored("bonsai-trie-logs-pruning-window-size", STORE),
+    ignored("bonsai-parallel-tx-processing-enabled", STORE),
+    ignored("receipt-compaction-enabled", STORE),
+    ignored("version-compatibility-protection", STORE),
+    ignored("history-expiry-prune", STORE),
+    ignored("cache-last-blocks", STORE),
+    ignored("cache-precompiles", STORE),
+    ignored("genesis-state-hash-cache-enabled", STORE),
+    ignored("auto-log-bloom-caching-enabled", "logs have an index"),
+    only("required-blocks", &[""], "blocks are required by their seals only"),
+    ignored("kzg-trusted-setup", "a QBFT network carries no blobs"),
+
+    same("bootnodes"),
+    same("static-nodes-file"),
+    same("discovery-enabled"),
+    only("discovery-mode", &["v4"], "only discv4 is spoken"),
+    only("discovery-dns-url", &[""], "nodes are not looked up in DNS trees"),
+    ignored("poa-discovery-retry-bootnodes", "boots are dialled for ever"),
+    ignored("filter-on-enr-fork-id", "the fork id is compared in the Status message"),
+    only("p2p-enabled", &["true"], "a node without peers is of no use; choose p2p-listen = false to accept none"),
+    same("p2p-host"),
+    same("p2p-interface"),
+    same("p2p-port"),
+    only("p2p-discovery-port", &[""], "discovery uses the number of p2p-port"),
+    only("nat-method", &["none", "auto", "docker", "kubernetes"], "no router is configured by the node; forward the port and name the address in p2p-host"),
+    same("max-peers"),
+    ignored("remote-connections-limit-enabled", SLOTS),
+    ignored("remote-connections-max-percentage", SLOTS),
+    ignored("random-peer-priority-enabled", SLOTS),
+    only("net-restrict", NONE, "peers are not judged by subnet; use permissions-nodes-config-file-enabled or a firewall"),
+    only("banned-node-ids", NONE, "peers are not banned by list; use permissions-nodes-config-file-enabled"),
+    ignored("Xdns-enabled", "names in enodes are always looked up"),
+    ignored("Xdns-update-enabled", "names in enodes are looked up at each dial"),
+    converted("Xbft-legacy-protocol-encoding", "dialect", "true is `legacy`, false `besu26`", |values| {
+        Ok(vec![if boolean(values)? { "legacy" } else { "besu26" }.to_owned()])
+    }),
+    ignored("Xqbft-enable-early-round-change", "a round is always left when f+1 validators have left it"),
+
+    same("permissions-nodes-config-file-enabled"),
+    same("permissions-nodes-config-file"),
+    same("permissions-accounts-config-file-enabled"),
+    same("permissions-accounts-config-file"),
+    only("permissions-nodes-contract-enabled", OFF, "node rules by contract are not enforced here: the node would connect to nodes that the network forbids"),
+    ignored("permissions-nodes-contract-address", ONLY_WITH_CONTRACT),
+    ignored("permissions-nodes-contract-version", ONLY_WITH_CONTRACT),
+    only("permissions-accounts-contract-enabled", OFF, "account rules by contract decide which blocks are valid and are not enforced here: the node could leave the chain"),
+    ignored("permissions-accounts-contract-address", ONLY_WITH_CONTRACT),
+
+    same("rpc-http-enabled"),
+    same("rpc-http-host"),
+    same("rpc-http-port"),
+    same("rpc-http-api"),
+    converted("rpc-http-cors-origins", "rpc-http-cors-origins", "`all` is `*`", all_is_star),
+    same("rpc-http-max-active-connections"),
+    same("rpc-http-max-batch-size"),
+    same("rpc-http-max-request-content-length"),
+    ignored("rpc-http-api-methods-no-auth", ONLY_WITH_AUTHENTICATION),
+    ignored("rpc-http-api-method-no-auth", ONLY_WITH_AUTHENTICATION),
+    only("rpc-http-authentication-enabled", OFF, "JSON-RPC would be open where Besu asks for a token; put a reverse proxy in front"),
+    ignored("rpc-http-authentication-credentials-file", ONLY_WITH_AUTHENTICATION),
+    ignored("rpc-http-authentication-jwt-public-key-file", ONLY_WITH_AUTHENTICATION),
+    ignored("rpc-http-authentication-jwt-algorithm", ONLY_WITH_AUTHENTICATION),
+    only("rpc-http-tls-enabled", OFF, "JSON-RPC would be in clear where Besu encrypts; put a reverse proxy in front"),
+    ignored("rpc-http-tls-keystore-file", ONLY_WITH_TLS),
+    ignored("rpc-http-tls-keystore-password-file", ONLY_WITH_TLS),
+    ignored("rpc-http-tls-client-auth-enabled", ONLY_WITH_TLS),
+    ignored("rpc-http-tls-known-clients-file", ONLY_WITH_TLS),
+    ignored("rpc-http-tls-ca-clients-enabled", ONLY_WITH_TLS),
+    ignored("rpc-http-tls-truststore-file", ONLY_WITH_TLS),
+    ignored("rpc-http-tls-truststore-password-file", ONLY_WITH_TLS),
+    ignored("rpc-http-tls-protocols", ONLY_WITH_TLS),
+    ignored("rpc-http-tls-cipher-suites", ONLY_WITH_TLS),
+    same("rpc-ws-enabled"),
+    same("rpc-ws-host"),
+    same("rpc-ws-port"),
+    same("rpc-ws-api"),
+    same("rpc-ws-max-active-connections"),
+    ignored("rpc-ws-max-frame-size", "frames are bounded by rpc-http-max-request-content-length"),
+    ignored("rpc-ws-api-methods-no-auth", ONLY_WITH_AUTHENTICATION),
+    ignored("rpc-ws-api-method-no-auth", ONLY_WITH_AUTHENTICATION),
+    only("rpc-ws-authentication-enabled", OFF, "WebSocket would be open where Besu asks for a token; put a reverse proxy in front"),
+    ignored("rpc-ws-authentication-credentials-file", ONLY_WITH_AUTHENTICATION),
+    ignored("rpc-ws-authentication-jwt-public-key-file", ONLY_WITH_AUTHENTICATION),
+    ignored("rpc-ws-authentication-jwt-algorithm", ONLY_WITH_AUTHENTICATION),
+    only("rpc-ws-ssl-enabled", OFF, "WebSocket would be in clear where Besu encrypts; put a reverse proxy in front"),
+    ignored("rpc-ws-ssl-keystore-file", ONLY_WITH_TLS),
+    ignored("rpc-ws-ssl-keystore-password", ONLY_WITH_TLS),
+    ignored("rpc-ws-ssl-keystore-password-file", ONLY_WITH_TLS),
+    ignored("rpc-ws-ssl-keystore-type", ONLY_WITH_TLS),
+    ignored("rpc-ws-ssl-client-auth-enabled", ONLY_WITH_TLS),
+    ignored("rpc-ws-ssl-truststore-file", ONLY_WITH_TLS),
+    ignored("rpc-ws-ssl-truststore-password", ONLY_WITH_TLS),
+    ignored("rpc-ws-ssl-truststore-password-file", ONLY_WITH_TLS),
+    ignored("rpc-ws-ssl-truststore-type", ONLY_WITH_TLS),
+    ignored("rpc-ws-ssl-key-file", ONLY_WITH_TLS),
+    ignored("rpc-ws-ssl-cert-file", ONLY_WITH_TLS),
+    ignored("rpc-ws-ssl-trustcert-file", ONLY_WITH_TLS),
+    only("graphql-http-enabled", OFF, GRAPHQL),
+    ignored("graphql-http-host", GRAPHQL),
+    ignored("graphql-http-port", GRAPHQL),
+    ignored("graphql-http-cors-origins", GRAPHQL),
+    ignored("graphql-tls-enabled", GRAPHQL),
+    ignored("graphql-tls-keystore-file", GRAPHQL),
+    ignored("graphql-tls-keystore-password-file", GRAPHQL),
+    ignored("graphql-mtls-enabled", GRAPHQL),
+    ignored("graphql-tls-truststore-file", GRAPHQL),
+    ignored("graphql-tls-truststore-password-file", GRAPHQL),
+    converted("host-allowlist", "host-allowlist", "`all` is `*`", all_is_star),
+    ignored("engine-rpc-enabled", ENGINE),
+    ignored("engine-rpc-port", ENGINE),
+    ignored("engine-host-allowlist", ENGINE),
+    ignored("engine-jwt-disabled", ENGINE),
+    ignored("engine-jwt-enabled", ENGINE),
+    ignored("engine-jwt-secret", ENGINE),
+    same("rpc-gas-cap"),
+    same("rpc-tx-feecap"),
+    same("rpc-max-logs-range"),
+    same("rpc-max-trace-filter-range"),
+    same("revert-reason-enabled"),
+    ignored("json-pretty-print-enabled", FORMAT),
+    ignored("estimate-gas-tolerance-ratio", "estimates are exact"),
+    ignored("api-gas-price-blocks", "gas prices are suggested from the last 100 blocks"),
+    ignored("api-gas-price-percentile", "gas prices are suggested from the median"),
+    ignored("api-gas-price-max", "gas prices are suggested up to 500 gwei"),
+
+    same("metrics-enabled"),
+    same("metrics-host"),
+    same("metrics-port"),
+    only("metrics-protocol", &["prometheus"], "only Prometheus is served; set metrics-enabled to false for none"),
+    ignored("metrics-category", "every metric is served"),
+    ignored("metrics-push-enabled", PUSH),
+    ignored("metrics-push-host", PUSH),
+    ignored("metrics-push-port", PUSH),
+    ignored("metrics-push-interval", PUSH),
+    ignored("metrics-push-prometheus-job", PUSH),
+    ignored("ethstats", ETHSTATS),
+    ignored("ethstats-contact", ETHSTATS),
+    ignored("ethstats-cacert-file", ETHSTATS),
+
+    same("min-gas-price"),
+    only("min-priority-fee", &["0"], "transactions are not chosen by their tip"),
+    same("target-gas-limit"),
+    same("miner-extra-data"),
+    ignored("miner-enabled", "a QBFT node proposes when the chain names it"),
+    ignored("miner-coinbase", "the proposer's address is its key's; genesis may name a miningbeneficiary"),
+    ignored("miner-stratum-enabled", STRATUM),
+    ignored("miner-stratum-host", STRATUM),
+    ignored("miner-stratum-port", STRATUM),
+    ignored("min-block-occupancy-ratio", "blocks are filled as far as time and gas allow"),
+    ignored("block-txs-selection-max-time", "it is about proof of stake; poa-block-txs-selection-max-time counts"),
+    same("poa-block-txs-selection-max-time"),
+    ignored("plugin-block-txs-selection-max-time", "there are no plugins"),
+    ignored("tx-pool", POOL),
+    same("tx-pool-max-size"),
+    same("tx-pool-price-bump"),
+    converted("tx-pool-retention-hours", "tx-pool-retention-seconds", "times 3600", |values| {
+        let hours: u64 = one(values)?.replace('_', "").parse().map_err(|_| "hours, an integer from 1")?;
+        Ok(vec![hours.saturating_mul(3_600).to_string()])
+    }),
+    same("tx-pool-max-future-by-sender"),
+    same("tx-pool-enable-save-restore"),
+    ignored("tx-pool-save-file", "the file is local-transactions.journal in data-dir"),
+    ignored("tx-pool-limit-by-account-percentage", "tx-pool-max-per-sender and tx-pool-max-future-by-sender bound it"),
+    ignored("tx-pool-layer-max-capacity", POOL),
+    ignored("tx-pool-max-prioritized", POOL),
+    ignored("tx-pool-max-prioritized-by-type", POOL),
+    ignored("tx-pool-no-local-priority", POOL),
+    ignored("tx-pool-disable-locals", POOL),
+    ignored("tx-pool-priority-senders", POOL),
+    ignored("tx-pool-min-score", POOL),
+    ignored("tx-pool-min-gas-price", "min-gas-price is the only floor"),
+    ignored("tx-pool-blob-price-bump", "a QBFT network carries no blobs"),
+    only("strict-tx-replay-protection-enabled", OFF, "transactions without a chain id are accepted"),
+
+    converted("logging", "logging", "in lower case; `ALL` is `trace`", |values| {
+        let level = one(values)?.to_lowercase();
+        match level.as_str() {
+            "off" | "error" | "warn" | "info" | "debug" | "trace" => Ok(vec![level]),
+            "all" => Ok(vec!["trace".to_owned()]),
+            "fatal" => Ok(vec!["error".to_owned()]),
+            _ => Err("OFF, ERROR, WARN, INFO, DEBUG, TRACE or ALL".to_owned()),
+        }
+    }),
+    converted("logging-format", "logging-format", "`PLAIN` is `plain`, every other form `json`", |values| {
+        Ok(vec![if one(values)?.eq_ignore_ascii_case("plain") { "plain" } else { "json" }.to_owned()])
+    }),
+    ignored("color-enabled", FORMAT),
+    ignored("pid-path", "the process id is in data-dir/endpoints.json"),
+    ignored("reorg-logging-threshold", "there are no reorganisations"),
+    only("plugins", NONE, "there are no plugins"),
+    ignored("plugin-continue-on-error", "there are no plugins"),
+    only("privacy-enabled", OFF, PRIVACY),
+    ignored("privacy-url", PRIVACY),
+    ignored("privacy-public-key-file", PRIVACY),
+    ignored("privacy-multi-tenancy-enabled", PRIVACY),
+    ignored("privacy-marker-transaction-signing-key-file", PRIVACY),
+    ignored("privacy-enable-database-migration", PRIVACY),
+    ignored("privacy-flexible-groups-enabled", PRIVACY),
+    ignored("privacy-nonce-always-increments", PRIVACY),
+    ignored("privacy-tls-enabled", PRIVACY),
+    ignored("privacy-tls-keystore-file", PRIVACY),
+    ignored("privacy-tls-keystore-password-file", PRIVACY),
+    ignored("privacy-tls-known-enclave-file", PRIVACY),
+    special("rpc-http-apis", "as `rpc-http-api`"),
+    special("rpc-ws-apis", "as `rpc-ws-api`"),
+    special("host-whitelist", "as `host-allowlist`"),
+    special("banned-node-id", "as `banned-node-ids`"),
+];
+
+
+fn one(values: &[String]) -> Result<&str, String> {
+    match values {
+        [value] => Ok(value),
+        _ => Err("one value".to_owned()),
+    }
+}
+
+fn boolean(values: &[String]) -> Result<bool, String> {
+    one(values)?.to_lowercase().parse().map_err(|_| "true or false".to_owned())
+}
+
+fn all_is_star(values: &[String]) -> Result<Vec<String>, String> {
+    Ok(values
+        .iter()
+        .filter(|value| !value.eq_ignore_ascii_case("none"))
+        .map(|value| if value.eq_ignore_ascii_case("all") { "*".to_owned() } else { value.clone() })
+        .collect())
+}
