@@ -1,4 +1,4 @@
-//! Chores of the project: `cargo xtask test | fuzz | tidy | purity | clients | list`.
+//! Chores of the project: `cargo xtask test | fuzz | tidy | purity | conformance | clients`.
 //!
 //! `test` is the one command that has to pass before a change lands, at the desk and in CI.
 
@@ -16,6 +16,8 @@ const USAGE: &str = "cargo xtask <chore>
   tidy      leftovers, broken references between documents and code, oversized files
   purity    no async runtime under the rooms that decide
   fuzz      [--list] [--seconds N] [TARGET ...]  long runs of the fuzz targets, a minute each unless said otherwise
+  conformance  every recorded JSON-RPC question put to this node, the differences by method; IPE_SHOW=20 shows more of
+            each recording, IPE_RECORDING=<folder> takes one
   clients   real Ethereum clients against a lab network (needs npm and python3; says \"not run\" without them)
 ";
 
@@ -28,6 +30,7 @@ fn main() -> ExitCode {
         "test" => steps::test(&root),
         "tidy" => tidy::run(&root),
         "purity" => purity::run(&root),
+        "conformance" => steps::conformance(&root),
         "clients" => steps::clients(&root),
         other => {
             eprint!("{}{USAGE}", if other.is_empty() { String::new() } else { format!("no such chore: {other}\n\n") });

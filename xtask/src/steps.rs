@@ -27,6 +27,12 @@ fn workspace_tests(root: &Path) -> Result<(), Vec<String>> {
     cargo(root, &["test", "--locked", "--workspace", "--no-fail-fast"])
 }
 
+/// The recorded questions of every client, with the differences by method; a difference without a reason is a fault.
+pub fn conformance(root: &Path) -> Result<(), Vec<String>> {
+    // As the workspace tests build it: another choice of packages would compile the libraries once more.
+    cargo(root, &["test", "--locked", "--workspace", "--test", "conformance", "--", "--nocapture"])
+}
+
 /// Real client libraries, unchanged, against a lab network of real processes.
 ///
 /// The libraries are installed from their registries into the target folder. Without the programs that run them this

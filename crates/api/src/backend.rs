@@ -65,8 +65,6 @@ pub struct Settings {
     pub enode: Option<String>,
     /// Whose answers.
     pub release: Release,
-    /// `min-gas-price` in wei, the floor of `eth_gasPrice`.
-    pub min_gas_price: u128,
     /// Most gas one simulated call may use (`rpc-gas-cap`); 0 = unlimited.
     pub gas_cap: u64,
     /// Most fee in wei a submitted transaction may offer (`rpc-tx-feecap`); 0 = unlimited.
@@ -95,7 +93,6 @@ impl Default for Settings {
             address: Address::ZERO,
             enode: None,
             release: Release::default(),
-            min_gas_price: 1000,
             gas_cap: 100_000_000,
             fee_cap: U256::from(1_000_000_000_000_000_000_u128),
             max_logs_range: 5000,
@@ -146,6 +143,11 @@ impl Api {
         let control = make(Box::new(move |value| drop(reply.send(value))));
         self.backend.control.blocking_send(control).map_err(|_| crate::RpcError::NODE_BUSY)?;
         answer.blocking_recv().map_err(|_| crate::RpcError::NODE_BUSY)
+    }
+
+    /// Least gas price that is taken now, wei (`min-gas-price`, or what `miner_setMinGasPrice` made of it).
+    pub(crate) fn min_gas_price(&self) -> u128 {
+        self.backend.pool.lock().rules().min_gas_price
     }
 
     /// Current time in milliseconds since 1970.

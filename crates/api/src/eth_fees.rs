@@ -31,7 +31,7 @@ type Answer = Result<Vec<u8>, RpcError>;
 /// Base fee of the block after the head; `None` before London.
 fn next_base_fee(api: &Api) -> Option<u64> {
     let head = api.backend.ledger.head();
-    let floor = u64::try_from(api.settings.min_gas_price).unwrap_or(u64::MAX);
+    let floor = u64::try_from(api.min_gas_price()).unwrap_or(u64::MAX);
     let time = head.header.timestamp.saturating_add(1);
     api.backend.ledger.spec().next_base_fee(&head.header, time, floor)
 }
@@ -101,7 +101,7 @@ fn usual(api: &Api, of: impl Fn(&Seen) -> &[u128]) -> Result<Option<u128>, RpcEr
 }
 
 pub(crate) fn gas_price(api: &Api, _: &Params<'_>) -> Answer {
-    let floor = api.settings.min_gas_price;
+    let floor = api.min_gas_price();
     let median = usual(api, |seen| &seen.prices)?.unwrap_or(floor);
     let least = floor.max(next_base_fee(api).map_or(0, u128::from));
     json(&U256::from(median.min(MAX_PRICE.max(least)).max(least)), 128)
@@ -195,7 +195,7 @@ pub(crate) fn fee_history(api: &Api, params: &Params<'_>) -> Answer {
             rewards.push(rewards_of(api, number, &header, list)?);
         }
         if number == newest {
-            let floor = u64::try_from(api.settings.min_gas_price).unwrap_or(u64::MAX);
+            let floor = u64::try_from(api.min_gas_price()).unwrap_or(u64::MAX);
             let next = spec.next_base_fee(&header, header.timestamp.saturating_add(1), floor);
             out.base_fee_per_gas.push(U64::from(next.unwrap_or(0)));
             let free = spec.base_fee_policy() == BaseFeePolicy::Zero;

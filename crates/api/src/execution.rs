@@ -172,7 +172,7 @@ impl Api {
         };
         let view = ledger.view(number)?.ok_or(RpcError::BLOCK_NOT_FOUND)?;
         let mut env = if block == BlockRef::Tag(BlockTag::Pending) {
-            let floor = u64::try_from(self.settings.min_gas_price).unwrap_or(u64::MAX);
+            let floor = u64::try_from(self.min_gas_price()).unwrap_or(u64::MAX);
             ledger.env(&ledger.pending_header(Self::now_ms() / 1000, floor))
         } else {
             ledger.env(view.header())

@@ -1,4 +1,4 @@
-//! Health endpoints on the JSON-RPC port.
+//! Health endpoints, on the JSON-RPC port and on the metrics port.
 //!
 //! `/liveness` and `/readiness` answer as Besu's. `/live` is the former by another name; `/health` says the same with
 //! the figures behind it, for people and for load balancers that read JSON.
@@ -22,13 +22,23 @@ fn reply(up: bool, body: String) -> Response {
     (status, [(CONTENT_TYPE, "application/json")], body).into_response()
 }
 
+/// The answer to a GET of this path; `None` when it is no health endpoint.
+pub fn answer(api: &Api, path: &str, query: &str) -> Option<Response> {
+    match path {
+        "/liveness" | "/live" => Some(liveness()),
+        "/readiness" => Some(readiness(api, query)),
+        "/health" => Some(health(api)),
+        _ => None,
+    }
+}
+
 /// The process answers.
-pub fn liveness() -> Response {
+fn liveness() -> Response {
     reply(true, r#"{"status":"UP"}"#.into())
 }
 
 /// Enough peers and not behind; `query` may change both bounds (`minPeers=…&maxBlocksBehind=…`).
-pub fn readiness(api: &Api, query: &str) -> Response {
+fn readiness(api: &Api, query: &str) -> Response {
     let mut min_peers = MIN_PEERS;
     let mut max_behind = MAX_BEHIND;
     for pair in query.split('&') {
@@ -56,7 +66,7 @@ fn ready(api: &Api, min_peers: usize, max_behind: u64) -> bool {
 }
 
 /// Readiness with its figures.
-pub fn health(api: &Api) -> Response {
+fn health(api: &Api) -> Response {
     #[derive(Serialize)]
     #[serde(rename_all = "camelCase")]
     struct Health<'a> {

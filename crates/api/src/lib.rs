@@ -16,8 +16,10 @@
 //! Shapes, codes and texts are Hyperledger Besu's, of the release chosen by [`Settings::release`].
 
 pub mod backend;
+pub mod besu_methods;
 pub mod conformance;
 pub mod error;
+pub mod health;
 pub mod params;
 pub mod server;
 pub mod table;
@@ -33,10 +35,10 @@ mod eth_send;
 mod eth_state;
 mod execution;
 mod flat_trace;
-mod health;
 mod hosts;
 mod ipe;
 mod lookup;
+mod miner;
 mod net;
 mod perm;
 mod qbft;

@@ -219,10 +219,9 @@ async fn handle(State(shared): State<Shared>, request: Request) -> Response {
     }
     match (&parts.method, parts.uri.path()) {
         (&Method::POST, "/") => post(&shared, body).await,
-        (&Method::GET, "/liveness" | "/live") => health::liveness(),
-        (&Method::GET, "/readiness") => health::readiness(&shared.api, parts.uri.query().unwrap_or("")),
-        (&Method::GET, "/health") => health::health(&shared.api),
         (_, "/") => (StatusCode::METHOD_NOT_ALLOWED, [(ALLOW, "POST")], "").into_response(),
+        (&Method::GET, path) => health::answer(&shared.api, path, parts.uri.query().unwrap_or(""))
+            .unwrap_or_else(|| (StatusCode::NOT_FOUND, "Not Found").into_response()),
         _ => (StatusCode::NOT_FOUND, "Not Found").into_response(),
     }
 }

@@ -5,7 +5,7 @@ use crate::error::RpcError;
 use crate::params::Params;
 use crate::wire::Call;
 use crate::{
-    admin, debug, eth_blocks, eth_call, eth_fees, eth_logs, eth_send, eth_state, ipe, net, perm, qbft, trace, txpool,
+    admin, debug, eth_blocks, eth_call, eth_fees, eth_logs, eth_send, eth_state, ipe, miner, net, perm, qbft, trace, txpool,
 };
 use serde_json::value::RawValue;
 use std::collections::HashMap;
@@ -25,6 +25,8 @@ pub enum Group {
     Eth,
     /// What only this node has.
     Ipe,
+    /// What this node puts into its blocks.
+    Miner,
     /// Network id, peers.
     Net,
     /// Local allow-lists.
@@ -43,11 +45,12 @@ pub enum Group {
 
 impl Group {
     /// Every group in order of name.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 12] = [
         Self::Admin,
         Self::Debug,
         Self::Eth,
         Self::Ipe,
+        Self::Miner,
         Self::Net,
         Self::Perm,
         Self::Qbft,
@@ -64,6 +67,7 @@ impl Group {
             Self::Debug => "debug",
             Self::Eth => "eth",
             Self::Ipe => "ipe",
+            Self::Miner => "miner",
             Self::Net => "net",
             Self::Perm => "perm",
             Self::Qbft => "qbft",
@@ -101,7 +105,7 @@ impl Groups {
         matches!(group, Group::Rpc) || self.0 & (1 << group as u16) != 0
     }
 
-    /// From names as in Besu's option (`ETH,NET,…`, any case). `IBFT`, `MINER`, `PLUGINS`, `ENGINE`, `TESTING` are accepted
+    /// From names as in Besu's option (`ETH,NET,…`, any case). `IBFT`, `PLUGINS`, `ENGINE`, `TESTING` are accepted
     /// and mean nothing here.
     ///
     /// # Errors
@@ -112,7 +116,7 @@ impl Groups {
             let wanted = name.trim().to_ascii_lowercase();
             match Group::ALL.into_iter().find(|g| g.name() == wanted) {
                 Some(group) => set = set.with(group),
-                None if matches!(wanted.as_str(), "ibft" | "miner" | "plugins" | "engine" | "testing" | "") => {}
+                None if matches!(wanted.as_str(), "ibft" | "plugins" | "engine" | "testing" | "") => {}
                 None => {
                     let known: Vec<_> = Group::ALL.iter().map(|g| g.name().to_ascii_uppercase()).collect();
                     return Err(format!("unknown API group {name:?}; known are {}", known.join(", ")));
@@ -279,6 +283,12 @@ methods! {
     trace_call Trace Heavy trace::call, "(call, trace types, block) → traces of a simulated call";
     trace_replayBlockTransactions Trace Heavy trace::replay_block, "(block, trace types) → traces per transaction";
 
+    miner_changeTargetGasLimit Miner Waits miner::change_target_gas_limit, "(gas limit, decimal) → \"Success\"; until the next start";
+    miner_getMinGasPrice Miner Light miner::get_min_gas_price, "() → wei";
+    miner_setMinGasPrice Miner Waits miner::set_min_gas_price, "(wei, hex) → true; until the next start";
+    miner_getExtraData Miner Waits miner::get_extra_data, "() → vanity of proposed blocks";
+    miner_setExtraData Miner Waits miner::set_extra_data, "(hex of at most 32 bytes) → true; until the next start";
+
     perm_getAccountsAllowlist Perm Waits perm::accounts, "() → permitted senders; an error when the list is not enabled";
     perm_addAccountsToAllowlist Perm Waits perm::add_accounts, "(addresses) → \"Success\"";
     perm_removeAccountsFromAllowlist Perm Waits perm::remove_accounts, "(addresses) → \"Success\"; what waits of them leaves the pool";
@@ -327,37 +337,6 @@ impl Api {
     }
 }
 
-/// Methods of Besu that this node does not have, and why.
-const ABSENT: &[(&str, &str)] = &[
-    (
-        "eth_simulateV1, eth_capabilities, eth_getStorageValues",
-        "new in Besu 26; `eth_call` with overrides serves the purpose",
-    ),
-    (
-        "eth_getBlockAccessList, debug_getRawBlockAccessList",
-        "block access lists belong to a fork that QBFT chains do not activate",
-    ),
-    ("eth_signTransaction, eth_sign, personal_*", "no node holds account keys"),
-    ("ibft_*", "this is a QBFT node; chains that began with IBFT are read, not continued"),
-    ("istanbul_*, raft_*, quorum*", "GoQuorum's own; the `qbft_` methods answer the same questions"),
-    ("clique_*, engine_*, testing_*", "other consensus mechanisms"),
-    ("miner_*", "block parameters are settings of the node, changed by a restart so that they are on record"),
-    ("plugins_*", "there are no plugins"),
-    ("admin_generateLogBloomCache, admin_logsRepairCache, admin_logsRemoveCache", "logs have an index, not a cache"),
-    ("debug_setHead", "final blocks are never taken back"),
-    (
-        "debug_resyncWorldState, debug_replayBlock, debug_accountRange, debug_metrics",
-        "maintenance of Besu's own stores",
-    ),
-    (
-        "debug_standardTraceBlockToFile, debug_standardTraceBadBlockToFile",
-        "nothing is written to files at a client's wish",
-    ),
-    ("debug_batchSendRawTransaction", "a batch of `eth_sendRawTransaction` does the same"),
-    ("trace_callMany, trace_rawTransaction", "`trace_call` and `debug_traceCall` serve the purpose"),
-    ("graphql", "not served"),
-];
-
 /// The table of methods as Markdown, the content of `docs/rpc.md`.
 pub fn markdown() -> String {
     let mut out = String::from(
@@ -384,10 +363,7 @@ pub fn markdown() -> String {
             let _ = writeln!(out, "| `{}` | {} | {only} |", method.name, method.about.replace('|', "\\|"));
         }
     }
-    out.push_str("\n## Methods of Besu that are absent\n\n| Method | Why |\n|---|---|\n");
-    for (names, why) in ABSENT {
-        let _ = writeln!(out, "| {names} | {why} |");
-    }
+    out.push_str("\nEvery method of Besu, served or not, with the reason: [besu-methods.md](besu-methods.md).\n");
     out
 }
 

@@ -405,9 +405,39 @@ fn besus_configuration_is_translated_and_read_again() {
     refused(&["besu", "translate"], 2, &["--compose FILE"]);
 }
 
+/// Runs a node until it listens, asks `look` with its endpoints, stops it and insists on a clean end. Returns what `look`
+/// saw and what the node printed.
+fn running<T>(arguments: &[&str], data: &Path, look: &dyn Fn(&Value) -> T) -> (T, String) {
+    use std::time::{Duration, Instant};
+    let mut node = Command::new(env!("CARGO_BIN_EXE_ipe"))
+        .args(arguments)
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let endpoints = data.join("endpoints.json");
+    let began = Instant::now();
+    while !endpoints.exists() && began.elapsed() < Duration::from_secs(60) && node.try_wait().unwrap().is_none() {
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    let seen = std::fs::read_to_string(&endpoints)
+        .ok()
+        .and_then(|text| serde_json::from_str(&text).ok())
+        .map(|endpoints| std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| look(&endpoints))));
+    let _ = Command::new("kill").arg(node.id().to_string()).status();
+    let output = node.wait_with_output().unwrap();
+    let said = stdout(&output) + &stderr(&output);
+    assert!(output.status.success(), "{said}");
+    match seen {
+        Some(Ok(seen)) => (seen, said),
+        Some(Err(panic)) => std::panic::resume_unwind(panic),
+        None => panic!("the node did not start\n{said}"),
+    }
+}
+
 #[test]
 fn a_node_runs_with_besus_configuration() {
-    use std::time::{Duration, Instant};
     let folder = TempDir::new().unwrap();
     let genesis = recorded("besu-25.5.0-header-votes").join("genesis.json");
     let besu = folder.path().join("besu.toml");
@@ -432,25 +462,113 @@ fn a_node_runs_with_besus_configuration() {
     let output = command.output().unwrap();
     assert!(stderr(&output).contains("BESU_MAX_PEERS") && stderr(&output).contains("many"), "{}", stderr(&output));
 
-    let mut node = Command::new(env!("CARGO_BIN_EXE_ipe"))
-        .args(run)
-        .stdin(Stdio::null())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .unwrap();
-    let endpoints = folder.path().join("ipe").join("endpoints.json");
-    let began = Instant::now();
-    while !endpoints.exists() && began.elapsed() < Duration::from_secs(60) && node.try_wait().unwrap().is_none() {
-        std::thread::sleep(Duration::from_millis(50));
-    }
-    let told = std::fs::read_to_string(&endpoints);
-    let _ = Command::new("kill").arg(node.id().to_string()).status();
-    let output = node.wait_with_output().unwrap();
-    let said = stdout(&output) + &stderr(&output);
-    let told: Value = serde_json::from_str(&told.unwrap_or_else(|_| panic!("the node did not start\n{said}"))).unwrap();
+    let (told, said) = running(&run, &folder.path().join("ipe"), &|endpoints| endpoints.clone());
     assert!(told["rpcHttp"].is_string() && told["metrics"].is_null(), "{told}");
-    assert!(output.status.success(), "{said}");
     assert!(said.contains("sync-mode = FULL has no effect"), "{said}");
     assert!(!said.contains("made a new node key"), "Besu's key is used: {said}");
+}
+
+/// Puts a GET and returns status line and body.
+fn get(address: &str, path: &str) -> (String, String) {
+    use std::io::{Read, Write};
+    let mut stream = std::net::TcpStream::connect(address).unwrap();
+    write!(stream, "GET {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n").unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+    (head.lines().next().unwrap().to_owned(), body.to_owned())
+}
+
+#[test]
+fn a_running_node_serves_the_metrics_that_rules_and_dashboards_ask_for() {
+    let folder = TempDir::new().unwrap();
+    let genesis = recorded("besu-25.5.0-header-votes").join("genesis.json");
+    let data = folder.path().join("data");
+    let node = [
+        "node", "run", "--data-dir", text(&data), "--genesis", text(&genesis), "--p2p-port", "0", "--p2p-interface", "127.0.0.1",
+        "--rpc-http-port", "0", "--metrics-enabled", "--metrics-port", "0",
+    ];
+    running(&node, &data, &|endpoints| {
+        let address = endpoints["metrics"].as_str().expect("metrics are served");
+        let rpc = endpoints["rpcHttp"].as_str().expect("JSON-RPC is served");
+        for port in [address, rpc] {
+            assert!(get(port, "/live").1.contains("UP") && get(port, "/liveness").0.contains("200"), "{port}");
+            let (status, body) = get(port, "/health");
+            assert!(status.contains("503") && body.contains("\"peers\":0"), "{status} {body}");
+            assert!(get(port, "/readiness?minPeers=0").0.contains("200"), "{port}");
+            assert!(get(port, "/nothing").0.contains("404"), "{port}");
+        }
+        let body = r#"{"jsonrpc":"2.0","id":1,"method":"eth_blockNumber","params":[]}"#;
+        let request = format!(
+            "POST / HTTP/1.1\r\nHost: {rpc}\r\nContent-Type: application/json\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{body}",
+            body.len()
+        );
+        let mut stream = std::net::TcpStream::connect(rpc).unwrap();
+        std::io::Write::write_all(&mut stream, request.as_bytes()).unwrap();
+        std::io::Read::read_to_string(&mut stream, &mut String::new()).unwrap();
+
+        let (_, metrics) = get(address, "/metrics");
+        // RBB's rules join these two by the labels that Prometheus adds, so they may have none of their own; the rest is
+        // asked for by public dashboards.
+        for (name, kind) in [
+            ("ethereum_blockchain_height", "gauge"),
+            ("ethereum_best_known_block_number", "gauge"),
+            ("ethereum_peer_count", "gauge"),
+            ("ethereum_peer_limit", "gauge"),
+            ("ethereum_min_gas_price", "gauge"),
+            ("besu_blockchain_chain_head_timestamp", "gauge"),
+            ("besu_blockchain_difficulty", "gauge"),
+            ("besu_blockchain_difficulty_total", "gauge"),
+            ("besu_synchronizer_in_sync", "gauge"),
+            ("besu_transaction_pool_transactions", "gauge"),
+            ("besu_peers_connected_total", "counter"),
+            ("process_cpu_seconds_total", "counter"),
+            ("process_resident_memory_bytes", "gauge"),
+        ] {
+            assert!(metrics.contains(&format!("# TYPE {name} {kind}\n")), "{name} is no {kind} in\n{metrics}");
+            let values: Vec<&str> = metrics.lines().filter_map(|line| line.strip_prefix(name)?.strip_prefix(' ')).collect();
+            assert_eq!(values.len(), 1, "{name} has labels or is not there");
+            assert!(values[0].parse::<f64>().unwrap().is_finite(), "{name} {values:?}");
+        }
+        // Besu's timers are summaries.
+        assert!(metrics.contains("# TYPE besu_rpc_request_time summary"), "{metrics}");
+        assert!(metrics.contains("besu_rpc_request_time{methodName=\"eth_blockNumber\",quantile=\"0.95\"}"), "{metrics}");
+        assert!(metrics.contains("besu_rpc_request_time_count{methodName=\"eth_blockNumber\"} 1"), "{metrics}");
+    });
+}
+
+#[test]
+fn what_a_node_puts_into_its_blocks_changes_while_it_runs() {
+    let folder = TempDir::new().unwrap();
+    let genesis = recorded("besu-25.5.0-header-votes").join("genesis.json");
+    let data = folder.path().join("data");
+    let node = [
+        "node", "run", "--data-dir", text(&data), "--genesis", text(&genesis), "--p2p-port", "0", "--p2p-interface", "127.0.0.1",
+        "--rpc-http-port", "0", "--rpc-http-api", "ETH,MINER", "--min-gas-price", "7",
+    ];
+    running(&node, &data, &|endpoints| {
+        let rpc = endpoints["rpcHttp"].as_str().expect("JSON-RPC is served");
+        let ask = |method: &str, params: Value| -> Value {
+            use std::io::{Read, Write};
+            let body = serde_json::json!({ "jsonrpc": "2.0", "id": 1, "method": method, "params": params }).to_string();
+            let mut stream = std::net::TcpStream::connect(rpc).unwrap();
+            let length = body.len();
+            write!(stream, "POST / HTTP/1.1\r\nHost: {rpc}\r\nContent-Type: application/json\r\nContent-Length: {length}\r\nConnection: close\r\n\r\n{body}").unwrap();
+            let mut answer = String::new();
+            stream.read_to_string(&mut answer).unwrap();
+            let answer: Value = serde_json::from_str(answer.split_once("\r\n\r\n").unwrap().1).unwrap();
+            answer.get("error").unwrap_or(&answer["result"]).clone()
+        };
+        assert_eq!(ask("miner_getMinGasPrice", serde_json::json!([])), "0x7");
+        assert_eq!(ask("miner_setMinGasPrice", serde_json::json!(["0x9"])), true);
+        assert_eq!(ask("miner_getMinGasPrice", serde_json::json!([])), "0x9");
+        assert_eq!(ask("eth_gasPrice", serde_json::json!([])), "0x9");
+        assert_eq!(ask("miner_setMinGasPrice", serde_json::json!(["nine"]))["message"], "Invalid min gas price params");
+        assert_eq!(ask("miner_setExtraData", serde_json::json!(["0x01ff"])), true);
+        assert_eq!(ask("miner_getExtraData", serde_json::json!([])), format!("0x01ff{}", "00".repeat(30)));
+        assert_eq!(ask("miner_setExtraData", serde_json::json!([format!("0x{}", "11".repeat(33))]))["code"], -32602);
+        assert_eq!(ask("miner_changeTargetGasLimit", serde_json::json!([20_000_000])), "Success");
+        assert_eq!(ask("miner_changeTargetGasLimit", serde_json::json!([1]))["message"], "Invalid target gas limit params");
+        assert_eq!(ask("miner_start", serde_json::json!([]))["code"], -32601);
+    });
 }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use ipe_chain::Candidate;
-use ipe_types::{Address, enode::Enode};
+use ipe_types::{Address, Bytes, enode::Enode};
 
 /// Where an answer goes. A closure, so that the caller may wait in whatever way it likes (an async one-shot, a channel,
 /// a variable of a test) and the replica needs to know none of them.
@@ -20,8 +20,22 @@ pub enum Control {
     Vote(VoteControl),
     /// About connections; answered by the network side of the shell.
     Peer(PeerControl),
+    /// About the blocks that this node makes; answered by the replica.
+    Miner(MinerControl),
     /// About the local allow-lists; answered by the shell, which keeps their files.
     Permission(PermissionControl),
+}
+
+/// What this node puts into the blocks it makes (`miner_*`), until the next start.
+pub enum MinerControl {
+    /// Move the gas limit towards this one (`miner_changeTargetGasLimit`).
+    TargetGasLimit(u64, Reply<()>),
+    /// Least price of what is taken and included, wei per gas; also the base fee where the genesis fixes it.
+    MinGasPrice(u64, Reply<()>),
+    /// Vanity, at most 32 bytes; shorter ones are filled up with zeros on the right.
+    Vanity(Bytes, Reply<()>),
+    /// The vanity in use.
+    GetVanity(Reply<Bytes>),
 }
 
 /// The local allow-lists (`perm_*`, spec/besu-compat.md 4 and 6). Entries are texts, as they stand in the file.

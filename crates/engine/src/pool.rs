@@ -239,6 +239,24 @@ impl Pool {
         &self.rules
     }
 
+    /// From now on nothing that offers less is taken, wei per gas; what waits and offers less is dropped. `now` is unix
+    /// milliseconds.
+    pub fn set_min_gas_price(&mut self, now: u64, least: u128) {
+        self.rules.min_gas_price = least;
+        let too_cheap: Vec<(Address, u64)> = self
+            .by_hash
+            .values()
+            .filter(|(sender, nonce)| {
+                let entry = self.senders.get(sender).and_then(|queue| queue.entries.get(nonce));
+                entry.is_some_and(|entry| entry.candidate.tx.max_fee_per_gas() < least)
+            })
+            .copied()
+            .collect();
+        for (sender, nonce) in too_cheap {
+            self.remove(now, sender, nonce, DropReason::BelowMinimumPrice { least });
+        }
+    }
+
     /// The gate that says, without the pool's lock, whether to refuse clients before any work is spent on them.
     pub fn gate(&self) -> Arc<LoadGate> {
         self.shed.gate().clone()

@@ -14,7 +14,7 @@ use ipe_types::spec::ChainSpec;
 use ipe_types::{Address, B256, Block, Bytes, Dialect, Role, Topology, U256, ValidatorSet};
 use parking_lot::Mutex;
 
-use crate::control::{MAX_VOTE_INTENTS, VoteControl, VoteError};
+use crate::control::{MAX_VOTE_INTENTS, MinerControl, VoteControl, VoteError};
 use crate::gossip::{Gossip, GossipPlace};
 use crate::held::Held;
 use crate::pace::Pace;
@@ -74,6 +74,8 @@ pub enum Input {
     PoolChanged,
     /// An operator's request about votes.
     Vote(VoteControl),
+    /// An operator's request about the blocks made here.
+    Miner(MinerControl),
     /// Time has passed: at least [`Replica::wake_at`].
     Tick,
 }
@@ -349,6 +351,7 @@ impl Replica {
             Input::Heard(peer, hashes) => self.transactions_heard(now_ms, peer, hashes),
             Input::PoolChanged => self.gossip.stir(now_ms),
             Input::Vote(request) => self.vote(request),
+            Input::Miner(request) => self.miner(now_ms, request),
             Input::Tick => {}
         }
         self.start_when_ready(clock, put);
@@ -538,6 +541,27 @@ impl Replica {
         }
         let place = GossipPlace { role: self.settings.role, topology: self.settings.topology };
         self.gossip.tick(now_ms, &mut self.peers, place).into_iter().for_each(put);
+    }
+
+    fn miner(&mut self, now_ms: u64, request: MinerControl) {
+        match request {
+            MinerControl::TargetGasLimit(limit, reply) => {
+                self.settings.target_gas_limit = Some(limit);
+                reply(());
+            }
+            MinerControl::MinGasPrice(price, reply) => {
+                self.settings.min_gas_price = price;
+                self.parts.pool.lock().set_min_gas_price(now_ms, u128::from(price));
+                reply(());
+            }
+            MinerControl::Vanity(text, reply) => {
+                let mut vanity = text.to_vec();
+                vanity.resize(32, 0);
+                self.settings.vanity = vanity.into();
+                reply(());
+            }
+            MinerControl::GetVanity(reply) => reply(self.settings.vanity.clone()),
+        }
     }
 
     fn vote(&mut self, request: VoteControl) {

@@ -25,6 +25,7 @@ impl Controller {
             match request {
                 Control::Announce(_) => self.inbox.pool_changed(),
                 Control::Vote(vote) => self.inbox.urgent(Input::Vote(vote), None),
+                Control::Miner(request) => self.inbox.urgent(Input::Miner(request), None),
                 Control::Peer(request) => self.peer(request),
                 Control::Permission(request) => self.permission(request).await,
             }

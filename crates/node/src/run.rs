@@ -260,8 +260,8 @@ impl Node {
                     peer_limit: config.max_peers,
                     permissions: permissions.clone(),
                 };
-                let served = telemetry::serve(address, handle, Arc::new(sources), stopped.clone()).await;
-                Some(served.map_err(|source| RunError::Metrics { address, source })?)
+                let bound = telemetry::bind(address).await.map_err(|source| RunError::Metrics { address, source })?;
+                Some((bound, handle, sources))
             }
             None => None,
         };
@@ -273,8 +273,10 @@ impl Node {
             status: status.clone(),
             log_level,
         };
-        let metrics = exporter.as_ref().map(|exporter| exporter.address);
+        let metrics = exporter.as_ref().map(|((address, _), _, _)| *address);
         let api = Api::new(backend, api_settings(&config, &spec, &key, &network, metrics));
+        let exporter = exporter
+            .map(|((_, listener), handle, sources)| telemetry::serve(listener, handle, sources, api.clone(), stopped.clone()));
         let server = ipe_api::serve(api, server_config(&config)?).await?;
         let endpoints = Endpoints {
             pid: std::process::id(),
@@ -337,8 +339,8 @@ impl Node {
         controls.abort();
         let _ = controls.await;
         if let Some(exporter) = exporter {
-            exporter.task.abort();
-            let _ = exporter.task.await;
+            exporter.abort();
+            let _ = exporter.await;
         }
         drop(network);
         if tokio::time::timeout(API_GRACE, pump).await.is_err() {
@@ -498,7 +500,6 @@ fn api_settings(
             RpcRelease::Besu25 => Release::Besu25,
             RpcRelease::Besu26 => Release::Besu26,
         },
-        min_gas_price: u128::from(config.min_gas_price),
         gas_cap: config.rpc_gas_cap,
         fee_cap: U256::from(config.rpc_tx_fee_cap),
         max_logs_range: config.rpc_max_logs_range,

@@ -6,13 +6,16 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::http::header::CONTENT_TYPE;
+use axum::http::{StatusCode, Uri};
+use axum::response::IntoResponse;
 use axum::routing::get;
+use ipe_api::Api;
 use ipe_chain::{Imported, Ledger};
 use ipe_engine::pool::Pool;
 use ipe_engine::{Stages, StatusCell};
 use ipe_p2p::NetworkHandle;
 use metrics::{Unit, counter, describe_counter, describe_gauge, describe_histogram, gauge, histogram};
-use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
+use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
 use parking_lot::Mutex;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
@@ -23,6 +26,8 @@ use crate::permissions::Permissions;
 /// Upper bounds of durations, seconds: from a light read to a block that takes longer than its period.
 const SECONDS: [f64; 16] =
     [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.02, 0.035, 0.05, 0.075, 0.1, 0.2, 0.35, 0.5, 1.0, 2.5, 10.0];
+/// Quantiles of Besu's timers.
+const QUANTILES: [f64; 6] = [0.2, 0.5, 0.8, 0.95, 0.99, 1.0];
 /// How often the recorder folds what histograms have collected; without it they would grow between two scrapes.
 const UPKEEP: Duration = Duration::from_secs(5);
 /// Kernel ticks a second in /proc/self/stat on Linux.
@@ -42,7 +47,10 @@ pub(crate) struct Sources {
 
 /// Installs the process-wide recorder; `None` when there is one already (several nodes in one test process).
 pub(crate) fn install() -> Option<PrometheusHandle> {
-    let handle = PrometheusBuilder::new().set_buckets(&SECONDS).ok()?.install_recorder().ok()?;
+    // Besu's timers are summaries, and dashboards ask for their quantiles; our own are histograms, which can be added up.
+    let own = Matcher::Prefix("ipe_".to_owned());
+    let builder = PrometheusBuilder::new().set_buckets_for_metric(own, &SECONDS).ok()?.set_quantiles(&QUANTILES).ok()?;
+    let handle = builder.install_recorder().ok()?;
     describe();
     Some(handle)
 }
@@ -56,7 +64,9 @@ fn describe() {
         ("ethereum_peer_count", "Connected peers"),
         ("ethereum_peer_limit", "Slots for peers outside the directory"),
         ("ethereum_min_gas_price", "Least gas price that is accepted, wei"),
+        ("ethereum_min_priority_fee", "Least tip that is accepted, wei: always 0"),
         ("besu_blockchain_difficulty", "Sum of difficulties up to the head"),
+        ("besu_blockchain_difficulty_total", "The same by its name of Besu up to 24.10"),
         ("besu_blockchain_chain_head_timestamp", "Timestamp of the head, unix seconds"),
         ("besu_blockchain_chain_head_gas_used", "Gas used by the head"),
         ("besu_blockchain_chain_head_gas_limit", "Gas limit of the head"),
@@ -143,6 +153,7 @@ pub(crate) fn refresh(sources: &Sources) {
         ("ethereum_peer_count", status.peers.iter().map(|(_, count)| *count).sum::<usize>() as f64),
         ("ethereum_peer_limit", sources.peer_limit as f64),
         ("ethereum_min_gas_price", min_gas_price as f64),
+        ("ethereum_min_priority_fee", 0.0),
         ("besu_blockchain_difficulty", difficulty),
         ("besu_blockchain_difficulty_total", difficulty),
         ("besu_blockchain_chain_head_timestamp", head.header.timestamp as f64),
@@ -259,14 +270,21 @@ fn refresh_network(network: &NetworkHandle) {
     }
 }
 
+/// Processor time of the process, as text of the exposition format: a counter with fractions, which the recorder's
+/// counters do not have. Empty where the system does not tell.
+fn cpu_seconds() -> String {
+    let Ok(stat) = std::fs::read_to_string("/proc/self/stat") else { return String::new() };
+    let Some((_, rest)) = stat.rsplit_once(')') else { return String::new() };
+    // Fields 14 and 15 of the line, counted from 1; the name that may hold spaces is behind us.
+    let ticks: u64 = rest.split_whitespace().skip(11).take(2).filter_map(|field| field.parse::<u64>().ok()).sum();
+    format!(
+        "\n# HELP process_cpu_seconds_total Processor time used, seconds\n# TYPE process_cpu_seconds_total counter\n\
+         process_cpu_seconds_total {}\n",
+        ticks as f64 / TICKS_A_SECOND
+    )
+}
+
 fn refresh_process() {
-    if let Ok(stat) = std::fs::read_to_string("/proc/self/stat")
-        && let Some((_, rest)) = stat.rsplit_once(')')
-    {
-        // Fields 14 and 15 of the line, counted from 1; the name that may hold spaces is behind us.
-        let ticks: u64 = rest.split_whitespace().skip(11).take(2).filter_map(|field| field.parse::<u64>().ok()).sum();
-        gauge!("process_cpu_seconds_total").set(ticks as f64 / TICKS_A_SECOND);
-    }
     if let Ok(statm) = std::fs::read_to_string("/proc/self/statm")
         && let Some(pages) = statm.split_whitespace().nth(1).and_then(|field| field.parse::<u64>().ok())
     {
@@ -275,35 +293,39 @@ fn refresh_process() {
     gauge!("process_release", "version" => concat!("ipe/v", env!("CARGO_PKG_VERSION"))).set(1.0);
 }
 
-/// The exporter's task and where it listens.
-pub(crate) struct Exporter {
-    pub(crate) address: SocketAddr,
-    pub(crate) task: JoinHandle<()>,
-}
-
-/// Serves `/metrics` at `address` until `stop` turns true.
+/// Opens the exporter's port and tells which one it is.
 ///
 /// # Errors
 /// The address cannot be bound.
-pub(crate) async fn serve(
-    address: SocketAddr,
-    handle: PrometheusHandle,
-    sources: Arc<Sources>,
-    mut stop: watch::Receiver<bool>,
-) -> std::io::Result<Exporter> {
+pub(crate) async fn bind(address: SocketAddr) -> std::io::Result<(SocketAddr, TcpListener)> {
     let listener = TcpListener::bind(address).await?;
-    let address = listener.local_addr()?;
+    Ok((listener.local_addr()?, listener))
+}
+
+/// Serves `/metrics` and the health endpoints until `stop` turns true.
+pub(crate) fn serve(
+    listener: TcpListener,
+    handle: PrometheusHandle,
+    sources: Sources,
+    api: Arc<Api>,
+    mut stop: watch::Receiver<bool>,
+) -> JoinHandle<()> {
     let upkeep = handle.clone();
+    let sources = Arc::new(sources);
     let scrape = move || {
         let (handle, sources) = (handle.clone(), sources.clone());
         async move {
             refresh(&sources);
-            ([(CONTENT_TYPE, "text/plain; version=0.0.4")], handle.render())
+            ([(CONTENT_TYPE, "text/plain; version=0.0.4")], handle.render() + &cpu_seconds())
         }
     };
-    let router = Router::new().route("/metrics", get(scrape));
+    let health = move |uri: Uri| {
+        let answer = ipe_api::health::answer(&api, uri.path(), uri.query().unwrap_or(""));
+        async move { answer.unwrap_or_else(|| StatusCode::NOT_FOUND.into_response()) }
+    };
+    let router = Router::new().route("/metrics", get(scrape)).fallback(get(health));
     let mut stopping = stop.clone();
-    let task = tokio::spawn(async move {
+    tokio::spawn(async move {
         let tidy = async {
             loop {
                 tokio::time::sleep(UPKEEP).await;
@@ -323,6 +345,5 @@ pub(crate) async fn serve(
             () = serving => {}
             _ = async { stop.wait_for(|stop| *stop).await.map(|_| ()) } => {}
         }
-    });
-    Ok(Exporter { address, task })
+    })
 }

@@ -30,6 +30,11 @@ pub enum DropReason {
     Expired,
     /// The pool was full and others came first.
     Evicted,
+    /// The operator raised the least price above what it offers.
+    BelowMinimumPrice {
+        /// Wei per gas.
+        least: u128,
+    },
     /// Its sender left the list of permitted accounts.
     NotPermitted,
     /// Builders refused it again and again.

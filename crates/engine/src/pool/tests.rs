@@ -383,6 +383,20 @@ fn only_listed_senders_enter_and_those_who_leave_the_list_take_their_transaction
 }
 
 #[test]
+fn a_least_price_that_rises_drops_what_offers_less() {
+    let mut pool = pool();
+    let (cheap, dear, after) = (legacy(1, 0, 1), legacy(2, 0, 9), legacy(1, 1, 9));
+    for candidate in [&cheap, &dear, &after] {
+        add(&mut pool, candidate).unwrap();
+    }
+    pool.set_min_gas_price(7, 5);
+    audit(&pool);
+    assert_eq!(picked(&pool), [(2, 0)], "what follows the dropped one waits for its nonce");
+    assert_eq!(pool.why(&cheap.hash), Why::Dropped { at: 7, reason: DropReason::BelowMinimumPrice { least: 5 } });
+    assert_eq!(pool.rules().min_gas_price, 5);
+}
+
+#[test]
 fn a_base_fee_that_moves_reorders() {
     let mut pool = pool();
     let tx = TxEip1559 {

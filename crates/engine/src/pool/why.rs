@@ -171,6 +171,9 @@ impl DropReason {
             }
             DropReason::Expired => "it waited longer than this node keeps transactions; send it again".into(),
             DropReason::Evicted => "the pool was full and others came first; send it again later or offer more".into(),
+            DropReason::BelowMinimumPrice { least } => {
+                format!("this node includes nothing below {least} wei per gas any more; send it again with a higher price")
+            }
             DropReason::NotPermitted => {
                 "its sender is no longer on this node's list of permitted accounts; ask the operator".into()
             }
@@ -189,6 +192,9 @@ impl DropReason {
             DropReason::Expired => "esperou mais do que este nó guarda transações; envie-a de novo".into(),
             DropReason::Evicted => {
                 "a fila estava cheia e outras vieram antes; envie-a de novo mais tarde ou ofereça mais".into()
+            }
+            DropReason::BelowMinimumPrice { least } => {
+                format!("este nó não inclui mais nada abaixo de {least} wei por gás; envie-a de novo com preço maior")
             }
             DropReason::NotPermitted => {
                 "o remetente saiu da lista de contas permitidas deste nó; procure o operador".into()

@@ -188,7 +188,7 @@ pub const BESU_OPTIONS: &[BesuOption] = &[
     same("rpc-max-trace-filter-range"),
     same("revert-reason-enabled"),
     ignored("json-pretty-print-enabled", FORMAT),
-    ignored("estimate-gas-tolerance-ratio", "estimates are exact"),
+    ignored("estimate-gas-tolerance-ratio", "estimates lie at most 2 % above what is needed, Besu's default"),
     ignored("api-gas-price-blocks", "gas prices are suggested from the last 100 blocks"),
     ignored("api-gas-price-percentile", "gas prices are suggested from the median"),
     ignored("api-gas-price-max", "gas prices are suggested up to 500 gwei"),
