@@ -1,4 +1,4 @@
-//! Chores of the project: `cargo xtask test | fuzz | tidy | purity | conformance | clients`.
+//! Chores of the project: `cargo xtask test | fuzz | tidy | purity | conformance | clients | interop`.
 //!
 //! `test` is the one command that has to pass before a change lands, at the desk and in CI.
 
@@ -18,6 +18,7 @@ const USAGE: &str = "cargo xtask <chore>
   fuzz      [--list] [--seconds N] [TARGET ...]  long runs of the fuzz targets, a minute each unless said otherwise
   conformance  every recorded JSON-RPC question put to this node, the differences by method; IPE_SHOW=20 shows more of
             each recording, IPE_RECORDING=<folder> takes one
+  interop   mixed networks with the Besu and GoQuorum executables of IPE_BESU and IPE_GOQUORUM (docs/interop.md)
   clients   real Ethereum clients against a lab network (needs npm and python3; says \"not run\" without them)
 ";
 
@@ -25,6 +26,9 @@ fn main() -> ExitCode {
     let root = root();
     let chore = std::env::args().nth(1).unwrap_or_default();
     let arguments: Vec<String> = std::env::args().skip(2).collect();
+    if chore == "interop" {
+        return steps::interop(&root);
+    }
     let outcome = match chore.as_str() {
         "fuzz" => fuzz::run(&root, &arguments),
         "test" => steps::test(&root),

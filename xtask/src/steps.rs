@@ -1,7 +1,7 @@
 //! Chores that run other programs.
 
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, ExitCode};
 use std::time::Instant;
 
 /// All that has to pass. Later steps run even when an earlier one failed, so that one run tells everything.
@@ -111,6 +111,24 @@ fn writer_of(status: &str) -> Option<String> {
 fn text_after(json: &str, key: &str) -> Option<String> {
     let rest = &json[json.find(key)? + key.len()..];
     rest.split('"').nth(1).map(str::to_owned)
+}
+
+/// Mixed networks with real Besu and GoQuorum nodes; the rest of the arguments picks cases. The exit code is the suite's
+/// own, which tells "nothing to run against" (77) from both success and failure.
+pub fn interop(root: &Path) -> ExitCode {
+    let built = cargo(root, &["build", "--locked", "--quiet", "--workspace", "--bin", "ipe", "--bin", "interop"]);
+    if let Err(faults) = built {
+        eprintln!("interop: {}", faults.join("; "));
+        return ExitCode::FAILURE;
+    }
+    let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root.join("target"), PathBuf::from);
+    match Command::new(target.join("debug/interop")).args(std::env::args().skip(2)).status() {
+        Ok(status) => status.code().and_then(|code| u8::try_from(code).ok()).map_or(ExitCode::FAILURE, ExitCode::from),
+        Err(error) => {
+            eprintln!("interop: {} did not start: {error}", target.join("debug/interop").display());
+            ExitCode::FAILURE
+        }
+    }
 }
 
 fn cargo(root: &Path, arguments: &[&str]) -> Result<(), Vec<String>> {
