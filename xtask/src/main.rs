@@ -1,4 +1,4 @@
-//! Chores of the project: `cargo xtask test | fuzz | tidy | purity | conformance | clients | interop`.
+//! Chores of the project: `cargo xtask test | fuzz | sim | tidy | purity | conformance | clients | interop`.
 //!
 //! `test` is the one command that has to pass before a change lands, at the desk and in CI.
 
@@ -19,6 +19,7 @@ const USAGE: &str = "cargo xtask <chore>
   conformance  every recorded JSON-RPC question put to this node, the differences by method; IPE_SHOW=20 shows more of
             each recording, IPE_RECORDING=<folder> takes one
   interop   mixed networks with the Besu and GoQuorum executables of IPE_BESU and IPE_GOQUORUM (docs/interop.md)
+  sim       fresh seeds of the simulator, --hours N: ends at the first violation, with the command that replays it
   clients   real Ethereum clients against a lab network (needs npm and python3; says \"not run\" without them)
 ";
 
@@ -35,6 +36,7 @@ fn main() -> ExitCode {
         "tidy" => tidy::run(&root),
         "purity" => purity::run(&root),
         "conformance" => steps::conformance(&root),
+        "sim" => steps::sim(&root, &std::env::args().skip(2).collect::<Vec<_>>()),
         "clients" => steps::clients(&root),
         other => {
             eprint!("{}{USAGE}", if other.is_empty() { String::new() } else { format!("no such chore: {other}\n\n") });

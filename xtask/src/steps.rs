@@ -139,3 +139,37 @@ fn cargo(root: &Path, arguments: &[&str]) -> Result<(), Vec<String>> {
         .map_err(|error| vec![format!("cargo {} did not start: {error}", arguments.join(" "))])?;
     if status.success() { Ok(()) } else { Err(vec![format!("cargo {} ended with {status}", arguments.join(" "))]) }
 }
+
+/// Fresh seeds of every scenario in turn for so many hours; ends at the first violation, with the command that replays it.
+pub fn sim(root: &Path, arguments: &[String]) -> Result<(), Vec<String>> {
+    let hours = match arguments {
+        [flag, hours] if flag == "--hours" => hours.parse::<f64>().ok().filter(|hours| *hours > 0.0 && hours.is_finite()),
+        _ => None,
+    };
+    let Some(hours) = hours else { return Err(vec!["expected --hours N, such as --hours 0.5".to_owned()]) };
+    cargo(root, &["build", "--locked", "--release", "--workspace", "--bin", "ipe"])?;
+    let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root.join("target"), PathBuf::from);
+    let ipe = target.join("release/ipe");
+    let list = Command::new(&ipe).args(["sim", "list"]).output().map_err(|error| vec![format!("ipe sim list: {error}")])?;
+    let list = String::from_utf8_lossy(&list.stdout).into_owned();
+    let names: Vec<&str> = list.lines().filter_map(|line| line.split(' ').next()).filter(|name| *name != "idle").collect();
+    // Fresh: nobody has run the seeds of this second.
+    let first = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).map_or(0, |since| since.as_secs());
+    let (began, mut runs) = (Instant::now(), 0u64);
+    while began.elapsed().as_secs_f64() < hours * 3_600.0 {
+        for name in &names {
+            let seed = (first * 1_000 + runs).to_string();
+            let output = Command::new(&ipe)
+                .args(["sim", "run", "--scenario", name, "--seed", &seed])
+                .output()
+                .map_err(|error| vec![format!("ipe sim run: {error}")])?;
+            runs += 1;
+            if !output.status.success() {
+                let (said, replay) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+                return Err(vec![format!("run {runs}: {}\n{}", said.trim(), replay.trim())]);
+            }
+        }
+        println!("{runs} runs in {} s, no violation", began.elapsed().as_secs());
+    }
+    Ok(())
+}

@@ -4,6 +4,7 @@ use alloy_consensus::proofs::calculate_transaction_root;
 use alloy_primitives::{Address, B256, U256};
 use alloy_rlp::Encodable;
 use ipe_types::block::{Block, MAX_BLOCK_BYTES};
+use ipe_types::planted::{self, Bug};
 use ipe_types::crypto::{HighS, recover_address};
 use ipe_types::extra::ExtraData;
 use ipe_types::fork::Fork;
@@ -70,6 +71,9 @@ pub fn check_header_light(
 /// # Errors
 /// The first rule that is broken.
 pub fn check_seals(header: &Header, extra: &ExtraData, validators: &ValidatorSet) -> Result<(), InvalidBlock> {
+    if planted::is(Bug::SealsUncheckedAtImport) {
+        return Ok(());
+    }
     let quorum = validators.quorum().max(1);
     if extra.seals.len() < quorum {
         return Err(InvalidBlock::TooFewSeals { got: extra.seals.len(), expected: quorum });
@@ -134,7 +138,7 @@ pub fn check_body(spec: &ChainSpec, block: &Block) -> Result<(), InvalidBlock> {
         }
     }
     let computed = calculate_transaction_root(&block.body.transactions);
-    if computed != header.transactions_root {
+    if computed != header.transactions_root && !planted::is(Bug::TransactionsRootUnchecked) {
         return Err(InvalidBlock::TransactionsRoot { header: header.transactions_root, computed });
     }
     Ok(())
@@ -145,7 +149,7 @@ fn check_ancestry(header: &Header, parent: Parent<'_>) -> Result<(), InvalidBloc
     if header.number != expected {
         return Err(InvalidBlock::Number { got: header.number, expected });
     }
-    if header.parent_hash != parent.hash {
+    if header.parent_hash != parent.hash && !planted::is(Bug::ParentUnchecked) {
         return Err(InvalidBlock::ParentHash { got: header.parent_hash, expected: parent.hash });
     }
     Ok(())
@@ -185,7 +189,7 @@ fn check_gas(spec: &ChainSpec, header: &Header, parent: &Header) -> Result<(), I
     }
     let base = gas_limit_base(spec, parent, header.number, header.timestamp);
     let (delta, bound) = (header.gas_limit.abs_diff(base), base / GAS_LIMIT_DIVISOR);
-    if delta >= bound {
+    if delta >= bound && !planted::is(Bug::GasLimitUnchecked) {
         return Err(InvalidBlock::GasLimitDelta { got: header.gas_limit, parent: base, delta, bound });
     }
     Ok(())
@@ -197,7 +201,7 @@ fn check_time(spec: &ChainSpec, header: &Header, parent: &Header, now_ms: u64) -
         return Err(InvalidBlock::TimestampFuture { got: header.timestamp, now });
     }
     if let Some(period) = spec.qbft_at(header.number, header.timestamp).min_timestamp_distance() {
-        if header.timestamp < parent.timestamp.saturating_add(period) {
+        if header.timestamp < parent.timestamp.saturating_add(period) && !planted::is(Bug::TimestampUnchecked) {
             return Err(InvalidBlock::TimestampEarly { got: header.timestamp, parent: parent.timestamp, period });
         }
     } else if header.timestamp < parent.timestamp {
@@ -210,7 +214,7 @@ fn check_constants(header: &Header) -> Result<(), InvalidBlock> {
     if header.mix_hash != BFT_MIX_HASH {
         return Err(InvalidBlock::MixHash { got: header.mix_hash, expected: BFT_MIX_HASH });
     }
-    if header.difficulty != U256::from(1) {
+    if header.difficulty != U256::from(1) && !planted::is(Bug::DifficultyUnchecked) {
         return Err(InvalidBlock::Difficulty { got: header.difficulty });
     }
     if header.ommers_hash != EMPTY_OMMERS_HASH {
@@ -250,7 +254,7 @@ fn check_validators(
 ) -> Result<(), InvalidBlock> {
     match sealers.selection {
         Selection::Header => {
-            if extra.validators != sealers.validators.as_slice() {
+            if extra.validators != sealers.validators.as_slice() && !planted::is(Bug::ValidatorListUnchecked) {
                 return Err(InvalidBlock::Validators {
                     got: extra.validators.clone(),
                     expected: sealers.validators.as_slice().to_vec(),

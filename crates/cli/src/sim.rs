@@ -79,7 +79,14 @@ fn run_seeds(arguments: &RunArgs) -> Outcome {
     let scenario = scenario(&arguments.scenario)?;
     for seed in (arguments.seed..).take(usize::try_from(arguments.seeds).unwrap_or(usize::MAX)) {
         let began = Instant::now();
+        // A panic of a replica is a find, too, and has its seed.
+        let before = std::panic::take_hook();
+        let name = scenario.name;
+        std::panic::set_hook(Box::new(move |panic| {
+            eprintln!("{panic}\nreplay: ipe sim replay --scenario {name} --seed {seed}");
+        }));
         let report = ipe_sim::run(scenario, seed);
+        std::panic::set_hook(before);
         let wall_s = began.elapsed().as_secs_f64();
         if arguments.json {
             let text = serde_json::to_string_pretty(&report.json(wall_s))

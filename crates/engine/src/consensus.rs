@@ -7,6 +7,7 @@ use std::time::Duration;
 use ipe_chain::{BuildOrder, CheckedBlock, Feedback, vote_choice};
 use ipe_qbft::{Draft, Effect, Event, HeadInfo};
 use ipe_types::message::{Kind, Message};
+use ipe_types::planted::{self, Bug};
 use ipe_types::{B256, Block, keccak256};
 
 use crate::pace;
@@ -82,10 +83,14 @@ impl Replica {
 
     fn sign(&mut self, clock: Clock<'_>, draft: &Draft, events: &mut VecDeque<Event>, put: Put<'_>) {
         let Some(gate) = &mut self.parts.gate else { return };
-        match gate.sign(draft) {
+        let late = planted::is(Bug::JournalAfterSend);
+        match if late { gate.make(draft) } else { gate.sign(draft) } {
             Ok(message) => {
                 let message = Arc::new(message);
                 self.send_own(&message, put);
+                if late && let Some(gate) = &mut self.parts.gate {
+                    let _ = gate.sign(draft);
+                }
                 *self.heard.entry(message.author(), || 0) = clock() / 1_000;
                 if message.kind() == Kind::Proposal {
                     self.proposed += 1;

@@ -7,7 +7,8 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use ipe_types::header::{block_hash, digest};
+use ipe_types::crypto::{HighS, recover_address};
+use ipe_types::header::{block_hash, commit_hash, digest};
 use ipe_types::message::{Kind, Message};
 use ipe_types::{Address, B256, Block, Bytes, Signature65, ValidatorSet};
 
@@ -99,8 +100,8 @@ impl Held {
         [Kind::Proposal, Kind::Prepare, Kind::Commit].into_iter().flat_map(|kind| self.of(height, kind)).map(|held| held.round).max()
     }
 
-    /// The proposal of a height to which a quorum of `validators` has committed, with the round and the seals. The seals
-    /// are taken from signed messages of their authors but not checked.
+    /// The proposal of a height to which a quorum of `validators` has committed, with the round and the seals. A Commit whose
+    /// seal is not its author's does not count: its author would have the block thrown away by everybody who looks on.
     pub fn quorum_at(&self, height: u64, validators: &ValidatorSet) -> Option<(Arc<Block>, u32, Vec<Signature65>)> {
         let quorum = validators.quorum();
         if quorum == 0 || self.of(height, Kind::Commit).count() < quorum {
@@ -110,11 +111,14 @@ impl Held {
             let Some(block) = proposal.block() else { continue };
             // Either form of the digest names this block (spec/qbft.md 3.4).
             let (Ok(own), Ok(stripped)) = (digest(&block.header), block_hash(&block.header)) else { continue };
+            let Ok(sealed) = commit_hash(&block.header, proposal.round) else { continue };
             let seals: Vec<Signature65> = self
                 .of(height, Kind::Commit)
                 .filter(|commit| commit.round == proposal.round && validators.contains(&commit.author))
                 .filter_map(|commit| match &commit.content {
-                    Content::Commit { digest, seal } if *digest == own || *digest == stripped => Some(*seal),
+                    Content::Commit { digest, seal } if *digest == own || *digest == stripped => {
+                        (recover_address(sealed, seal, HighS::Allowed) == Ok(commit.author)).then_some(*seal)
+                    }
                     _ => None,
                 })
                 .collect();
@@ -123,5 +127,45 @@ impl Held {
             }
         }
         None
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use ipe_types::message::{CommitPayload, Proposal, ProposalPayload, Signed};
+    use ipe_types::{ExtraData, Header, NodeKey};
+
+    use super::*;
+
+    /// Found by the simulator (scenario equivocating-voter, seed 1): one validator with a seal over something else made every
+    /// onlooker throw the block away that the others had sealed.
+    #[test]
+    fn a_commit_with_a_foreign_seal_neither_counts_nor_spoils_the_block() {
+        let keys: Vec<NodeKey> = (1..=4).map(|byte| NodeKey::from_bytes([byte; 32]).expect("in range")).collect();
+        let validators: ValidatorSet = keys.iter().map(NodeKey::address).collect();
+        let extra = ExtraData { validators: validators.as_slice().to_vec(), ..ExtraData::default() };
+        let header = Header { number: 1, extra_data: extra.encode(), ..Header::default() };
+        let block = Arc::new(Block { header: header.clone(), ..Block::default() });
+        let mut held = Held::default();
+        let mut keep = |message: Message| {
+            let bytes = message.encode();
+            let hash = ipe_types::keccak256(&bytes);
+            held.keep(&message, &bytes, hash);
+            held.quorum_at(1, &validators).map(|(_, _, seals)| seals.len())
+        };
+        let payload = ProposalPayload { height: 1, round: 0, block, access_list: None };
+        let signed = Signed::sign_with(payload, |hash| keys[0].sign(hash)).expect("signs");
+        keep(Message::Proposal(Box::new(Proposal { signed, round_changes: Vec::new(), prepares: Vec::new() })));
+        let sealed = commit_hash(&header, 0).expect("sound");
+        let found: Vec<Option<usize>> = keys
+            .iter()
+            .enumerate()
+            .map(|(index, key)| {
+                let over = if index == 0 { B256::repeat_byte(0xee) } else { sealed };
+                let payload = CommitPayload { height: 1, round: 0, digest: sealed, seal: key.sign(over) };
+                keep(Message::Commit(Signed::sign_with(payload, |hash| key.sign(hash)).expect("signs")))
+            })
+            .collect();
+        assert_eq!(found, [None, None, None, Some(3)]);
     }
 }

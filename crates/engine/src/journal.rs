@@ -17,6 +17,7 @@ use std::sync::Arc;
 use alloy_primitives::{Address, B256};
 use ipe_qbft::{Draft, PreparedCertificate};
 use ipe_types::journal::{Frames, JournalFile, frame};
+use ipe_types::planted::{self, Bug};
 use ipe_types::message::{PreparePayload, RoundChangePayload};
 use ipe_types::{Dialect, Kind};
 use parking_lot::Mutex;
@@ -116,6 +117,9 @@ impl Journal {
         let mut frames = Frames::new(&bytes);
         let mut certificate: Option<(u64, &[u8])> = None;
         for record in frames.by_ref() {
+            if planted::is(Bug::JournalForgottenAtStart) {
+                continue;
+            }
             let mut at = Reader(record);
             match at.u8()? {
                 0 => {
@@ -158,7 +162,7 @@ impl Journal {
             journal.certificate = Some(Arc::new(read));
         }
         // A torn tail was never acknowledged; a new file gets its first record.
-        if sound < bytes.len() || bytes.is_empty() {
+        if (sound < bytes.len() && !planted::is(Bug::TornTailKept)) || bytes.is_empty() {
             journal.rewrite()?;
         }
         Ok(journal)
@@ -183,7 +187,7 @@ impl Journal {
             known.is_none_or(|old| new.round > old.round || (new.round == old.round && new.digest != old.digest))
         });
         let mut bytes = Vec::new();
-        if let Some(certificate) = fresh {
+        if let Some(certificate) = fresh.filter(|_| !planted::is(Bug::CertificateNotJournalled)) {
             frame(&mut bytes, &certificate_record(height, certificate));
         }
         frame(&mut bytes, &spoken_record(height, round, kind, &spoken));

@@ -13,6 +13,7 @@ use alloy_primitives::{Address, B256};
 use ipe_qbft::{Draft, Restored};
 use ipe_types::crypto::SignatureError;
 use ipe_types::journal::JournalFile;
+use ipe_types::planted::{self, Bug};
 use ipe_types::{Kind, Message, NodeKey, Signature65};
 use thiserror::Error;
 
@@ -142,7 +143,9 @@ impl Gate {
     /// [`SignRefusal`]; nothing was signed then.
     pub fn sign(&mut self, draft: &Draft) -> Result<Message, SignRefusal> {
         if !self.judge(draft)? {
-            self.journal.record(draft)?;
+            if !(planted::is(Bug::CommitsNotJournalled) && draft.kind() == Kind::Commit) {
+                self.journal.record(draft)?;
+            }
         }
         self.make(draft)
     }
@@ -163,7 +166,7 @@ impl Gate {
             return Ok(false);
         }
         if let Some(spoken) = journal.spoken.get(&(round, kind)) {
-            let same = spoken.identity == draft.identity();
+            let same = spoken.identity == draft.identity() || planted::is(Bug::ConflictUnchecked);
             return if same { Ok(true) } else { Err(SignRefusal::Conflict { height, round, kind }) };
         }
         match draft {
@@ -176,7 +179,9 @@ impl Gate {
                 }
             }
             Draft::RoundChange { payload, certificate, .. } => {
-                if let Some(known) = &journal.certificate {
+                if let Some(known) = &journal.certificate
+                    && !planted::is(Bug::CertificateForgotten)
+                {
                     let carried = certificate.as_ref().map(|certificate| certificate.round);
                     let named = payload.prepared.map(|(round, _)| round);
                     if named != carried || named.is_none_or(|named| named < known.round) {
@@ -188,7 +193,7 @@ impl Gate {
         Ok(false)
     }
 
-    fn make(&self, draft: &Draft) -> Result<Message, SignRefusal> {
+    pub(crate) fn make(&self, draft: &Draft) -> Result<Message, SignRefusal> {
         let message = draft.sign_with(|hash| self.signer.sign(hash));
         let message = message.map_err(|_: SignatureError| SignRefusal::Signer(self.address))?;
         if message.author() == self.address { Ok(message) } else { Err(SignRefusal::Signer(self.address)) }

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use alloy_primitives::Address;
 use alloy_rlp::Encodable;
 use ipe_types::Message;
+use ipe_types::planted::{self, Bug};
 
 use crate::bounds::{FUTURE_BYTES, FUTURE_BYTES_PER_AUTHOR, FUTURE_DISTANCE, FUTURE_MESSAGES, FUTURE_PER_AUTHOR};
 use crate::rejection::Reason;
@@ -36,7 +37,7 @@ impl Future {
             return Ok(());
         }
         let of_author: usize = held.iter().map(|(_, bytes)| bytes).sum();
-        if held.len() >= FUTURE_PER_AUTHOR || of_author + bytes > FUTURE_BYTES_PER_AUTHOR {
+        if !planted::is(Bug::FutureUnbounded) && (held.len() >= FUTURE_PER_AUTHOR || of_author + bytes > FUTURE_BYTES_PER_AUTHOR) {
             return Err(Reason::FutureFull);
         }
         held.push((message, bytes));

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use ipe_types::extra::ExtraData;
+use ipe_types::planted::{self, Bug};
 use ipe_types::message::{ProposalPayload, RoundChangePayload, Signed};
 use ipe_types::{Block, Dialect, header};
 
@@ -116,6 +117,7 @@ pub(crate) fn propose_if_ours(height: &mut Height, turn: &mut Turn) {
     let signed = changes.iter().map(|change| change.signed.clone()).collect();
     let latest = changes
         .iter()
+        .filter(|_| !planted::is(Bug::PreparedBlockIgnored))
         .filter_map(|change| Some((change.signed.payload().prepared?, change.block.as_ref()?, *change)))
         .max_by_key(|((prepared, _), ..)| *prepared);
     let Some(((prepared, digest), block, change)) = latest else {

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use alloy_primitives::B256;
 use ipe_types::extra::ExtraData;
 use ipe_types::header::commit_hash;
+use ipe_types::planted::{self, Bug};
 use ipe_types::message::{PreparePayload, Proposal};
 use ipe_types::{Kind, Message};
 
@@ -135,6 +136,7 @@ pub(crate) fn upon_block_checked(
     hash: B256,
     verdict: Result<(), String>,
 ) {
+    let verdict = if planted::is(Bug::InvalidProposalAccepted) { Ok(()) } else { verdict };
     if verdict.is_ok() {
         // True whatever round we are in by now: validity does not depend on the round.
         height.judge_valid(hash);

@@ -2,6 +2,7 @@
 
 use ipe_types::Kind;
 use ipe_types::message::RoundChangePayload;
+use ipe_types::planted::{self, Bug};
 
 use crate::bounds::MAX_ROUND;
 use crate::clock;
@@ -65,7 +66,7 @@ pub(crate) fn upon_resend(height: &mut Height, turn: &mut Turn) {
 /// Goes to the next round, saying so. At the highest round there is none: it is borne on and on.
 pub(crate) fn leave(height: &mut Height, turn: &mut Turn) {
     let Some(number) = height.round_number() else { return };
-    if number >= MAX_ROUND {
+    if number >= MAX_ROUND || (number > 0 && planted::is(Bug::LeavesFirstRoundOnly)) {
         let at = turn.now.saturating_add(height.pace.patience_ms(&height.parent, number));
         set_deadline(height, turn, at);
         return;
@@ -84,7 +85,7 @@ pub(crate) fn ask_round_change(height: &Height, turn: &mut Turn, number: u32) {
     if number == 0 {
         return;
     }
-    let certificate = height.certificate.clone().filter(|certificate| certificate.round < number);
+    let certificate = height.certificate.clone().filter(|certificate| certificate.round < number && !planted::is(Bug::CertificateForgotten));
     let prepared = certificate.as_ref().map(|certificate| (certificate.round, certificate.digest));
     let payload = RoundChangePayload { height: height.number(), round: number, prepared };
     turn.push(Effect::Sign(Draft::RoundChange { payload, certificate, dialect: turn.settings.dialect }));

@@ -14,6 +14,8 @@ use ipe_chain::kv::{Batch, MemoryStore, Read, Store, StoreError, Table, Visit};
 use ipe_types::journal::{Frames, JournalFile};
 use parking_lot::Mutex;
 
+use crate::faults::Fault;
+
 /// What a crash leaves of the write that it happens in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Remains {
@@ -23,6 +25,17 @@ pub enum Remains {
     Part(u32),
     /// All of it; only the process never learnt that.
     All,
+}
+
+impl Remains {
+    /// How it is counted.
+    pub fn fault(self) -> Fault {
+        match self {
+            Remains::Nothing => Fault::LostWrite,
+            Remains::Part(_) => Fault::TornWrite,
+            Remains::All => Fault::UnacknowledgedWrite,
+        }
+    }
 }
 
 /// A crash that will happen.
@@ -58,8 +71,10 @@ struct State {
     refused: u64,
     slowed: u64,
     announced: BTreeSet<Announced>,
-    /// (height, round) of certificates.
-    certified: BTreeSet<(u64, u32)>,
+    /// (height, round) of certificates, with the number of Prepares in them.
+    certified: BTreeMap<(u64, u32), usize>,
+    /// How far the signing journal has been read, as one reads it who starts: up to the first record that is torn.
+    read: usize,
 }
 
 /// How a write goes.
@@ -96,9 +111,11 @@ impl State {
         Course::Done
     }
 
-    /// Reads the signing records in bytes that have become durable.
-    fn learn(&mut self, bytes: &[u8]) {
-        for record in Frames::new(bytes) {
+    /// Reads the signing records that have become durable since the last time.
+    fn learn(&mut self) {
+        let content = self.files.get(&FileName::Signing).cloned().unwrap_or_default();
+        let mut frames = Frames::new(content.get(self.read..).unwrap_or_default());
+        for record in frames.by_ref() {
             let number = |range: std::ops::Range<usize>| {
                 record.get(range).map(|bytes| bytes.iter().fold(0u64, |sum, byte| sum << 8 | u64::from(*byte)))
             };
@@ -111,12 +128,13 @@ impl State {
                 Some(2) => {
                     let Some(height) = number(1..9) else { continue };
                     if let Ok(certificate) = ipe_qbft::PreparedCertificate::from_bytes(&record[9..]) {
-                        self.certified.insert((height, certificate.round));
+                        self.certified.insert((height, certificate.round), certificate.prepares.len());
                     }
                 }
                 _ => {}
             }
         }
+        self.read += frames.sound_len();
     }
 
     fn forget_below(&mut self, height: u64) {
@@ -202,9 +220,9 @@ impl Disk {
         self.state.lock().announced.contains(announced)
     }
 
-    /// Whether the signing journal holds a certificate of this height and round durably.
-    pub fn has_certificate(&self, height: u64, round: u32) -> bool {
-        self.state.lock().certified.contains(&(height, round))
+    /// Prepares in the certificate of this height and round that the signing journal holds durably.
+    pub fn certificate(&self, height: u64, round: u32) -> Option<usize> {
+        self.state.lock().certified.get(&(height, round)).copied()
     }
 
     /// Forgets what is known about announcements of heights that nobody asks for any more.
@@ -245,7 +263,7 @@ impl JournalFile for SimFile {
         let kept = &bytes[..kept];
         state.files.entry(self.name).or_default().extend_from_slice(kept);
         if self.name == FileName::Signing {
-            state.learn(kept);
+            state.learn();
         }
         outcome
     }
@@ -261,7 +279,8 @@ impl JournalFile for SimFile {
         if happens {
             state.files.insert(self.name, bytes.to_vec());
             if self.name == FileName::Signing {
-                state.learn(bytes);
+                state.read = 0;
+                state.learn();
             }
         }
         outcome

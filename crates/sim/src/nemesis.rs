@@ -71,14 +71,14 @@ impl World {
         }
         if self.nemesis.chance(faults.crash_at_write) {
             let node = self.any_node();
-            let (remains, fault) = match self.nemesis.below(3) {
-                0 => (Remains::Nothing, Fault::LostWrite),
-                1 => (Remains::Part(self.nemesis.below(1_000) as u32), Fault::TornWrite),
-                _ => (Remains::All, Fault::UnacknowledgedWrite),
+            let remains = match self.nemesis.below(3) {
+                0 => Remains::Nothing,
+                1 => Remains::Part(self.nemesis.below(1_000) as u32),
+                _ => Remains::All,
             };
             let at_write = self.nodes[node].disk.writes() + self.nemesis.below(12);
             self.nodes[node].disk.crash_at(CrashPoint { at_write, remains });
-            self.counts.count(fault);
+            self.counts.count(remains.fault());
         }
         if self.nemesis.chance(faults.disk_full) {
             let node = self.any_node();
@@ -237,7 +237,7 @@ impl World {
             }
             if node.alive.is_none() {
                 self.at(0, Happening::Start(index));
-            } else if !node.disk.crashed() {
+            } else if !node.disk.crashed() && self.scenario.crash.is_none() {
                 // A crash that was put at a later write does not come any more.
                 node.disk.restart();
             }

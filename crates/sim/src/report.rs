@@ -40,6 +40,8 @@ pub struct Report {
     pub included: u64,
     /// Longest time from the end of the faults to the next block, ms.
     pub recovery_ms: u64,
+    /// Writes that each of the first nodes made, in their order: as many places to crash in.
+    pub writes: Vec<u64>,
     /// Faults injected, by kind.
     pub faults: FaultCounts,
     /// What must not happen and did; empty in a good run.

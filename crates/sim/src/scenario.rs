@@ -2,6 +2,7 @@
 
 use ipe_types::Topology;
 
+use crate::disk::CrashPoint;
 use crate::faults::Faults;
 use crate::villains::Kind;
 
@@ -42,6 +43,8 @@ pub struct Scenario {
     pub calm_ms: u64,
     /// Mean time between two strikes of the nemesis, ms.
     pub strike_ms: u64,
+    /// A crash of the node with this number in one certain write.
+    pub crash: Option<(usize, CrashPoint)>,
     /// What it strikes with.
     pub faults: Faults,
     /// Villains, one an institution and at most f of them.
@@ -120,12 +123,15 @@ const BASE: Scenario = Scenario {
     storm_ms: 25_000,
     calm_ms: 20_000,
     strike_ms: 1_500,
+    crash: None,
     faults: QUIET,
     villains: &[],
     drawn: 0,
 };
 
 const MESH: Scenario = Scenario { topology: Topology::Mesh, boots: 1, ..BASE };
+
+const ONE_VILLAIN: Scenario = Scenario { faults: Faults { flap: 250, crash: 60, ..QUIET }, ..BASE };
 
 /// Every scenario, in the order of `ipe sim list`.
 pub const SCENARIOS: &[Scenario] = &[
@@ -176,6 +182,18 @@ pub const SCENARIOS: &[Scenario] = &[
         faults: EVERYTHING,
         ..BASE
     },
+    Scenario { name: "silent", about: "sentry of four, one of them a villain of this kind, flapping links", villains: &[Kind::Silent], ..ONE_VILLAIN },
+    Scenario { name: "equivocating-proposer", about: "sentry of four, one of them a villain of this kind, flapping links", villains: &[Kind::EquivocatingProposer], ..ONE_VILLAIN },
+    Scenario { name: "equivocating-voter", about: "sentry of four, one of them a villain of this kind, flapping links", villains: &[Kind::EquivocatingVoter], ..ONE_VILLAIN },
+    Scenario { name: "twin", about: "sentry of four, one of them a villain of this kind, flapping links", villains: &[Kind::Twin], ..ONE_VILLAIN },
+    Scenario { name: "stale", about: "sentry of four, one of them a villain of this kind, flapping links", villains: &[Kind::Stale], ..ONE_VILLAIN },
+    Scenario { name: "impersonating", about: "sentry of four, one of them a villain of this kind, flapping links", villains: &[Kind::Impersonating], ..ONE_VILLAIN },
+    Scenario { name: "wrong-round", about: "sentry of four, one of them a villain of this kind, flapping links", villains: &[Kind::WrongRound], ..ONE_VILLAIN },
+    Scenario { name: "replaying", about: "sentry of four, one of them a villain of this kind, flapping links", villains: &[Kind::Replaying], ..ONE_VILLAIN },
+    Scenario { name: "mutating", about: "sentry of four, one of them a villain of this kind, flapping links", villains: &[Kind::Mutating], ..ONE_VILLAIN },
+    Scenario { name: "invalid-blocks", about: "sentry of four, one of them a villain of this kind, flapping links", villains: &[Kind::InvalidBlocks], ..ONE_VILLAIN },
+    Scenario { name: "flooding-peer", about: "sentry of four, one of them a villain of this kind, flapping links", villains: &[Kind::FloodingPeer], ..ONE_VILLAIN },
+    Scenario { name: "lying-sync", about: "sentry of four, one of them a villain of this kind, flapping links", villains: &[Kind::LyingSync], ..ONE_VILLAIN },
     Scenario { name: "villain", about: "sentry of four, one of them a villain of any kind, no other faults", villains: &Kind::ALL, drawn: 1, ..BASE },
     Scenario { name: "villain-mesh", about: "the same in a mesh", villains: &Kind::ALL, drawn: 1, ..MESH },
     Scenario {
@@ -185,6 +203,14 @@ pub const SCENARIOS: &[Scenario] = &[
         villains: &Kind::ALL,
         drawn: 2,
         faults: EVERYTHING,
+        ..MESH
+    },
+    Scenario {
+        name: "two-silent",
+        about: "a mesh of seven, two of them silent, processes killed",
+        validators: 7,
+        villains: &[Kind::Silent, Kind::Silent],
+        faults: Faults { crash: 300, ..QUIET },
         ..MESH
     },
     Scenario { name: "colluding", about: "a mesh of seven, two of them hand in glove", validators: 7, villains: &[Kind::Colluding, Kind::Colluding], ..MESH },

@@ -152,6 +152,12 @@ impl World {
         for index in 0..world.nodes.len() {
             world.link_up(index);
         }
+        if let Some((index, point)) = scenario.crash
+            && let Some(node) = world.nodes.get(index)
+        {
+            node.disk.crash_at(point);
+            world.counts.count(point.remains.fault());
+        }
         world
     }
 
@@ -272,6 +278,9 @@ impl World {
             let next = wake.map(|(at, _)| at).into_iter().chain(queued).min();
             let Some(next) = next.filter(|next| *next <= end) else { break };
             self.now_us = self.now_us.max(next);
+            if !self.checkers.violations.is_empty() {
+                return;
+            }
             if queued == Some(next) {
                 if let Some(Reverse(Queued(_, _, happening))) = self.queue.pop() {
                     self.happen(happening);
@@ -904,12 +913,16 @@ impl World {
 
     fn finish(mut self) -> Report {
         self.checkers.at((self.now_us - START_US) / 1_000, self.log.steps());
-        for node in self.nodes.iter().filter(|node| node.is_honest()) {
+        // What a violation cut short owes nothing more.
+        let whole = self.checkers.violations.is_empty();
+        for node in self.nodes.iter().filter(|node| whole && node.is_honest()) {
             if let Some(alive) = &node.alive {
                 self.checkers.ended(&node.name, &alive.ledger, &self.clients);
             }
         }
-        self.checkers.nothing_waits(&self.clients);
+        if whole {
+            self.checkers.nothing_waits(&self.clients);
+        }
         let included = self.clients.sent.values().filter(|sent| sent.included.is_some()).count() as u64;
         Report {
             scenario: self.scenario.name,
@@ -921,6 +934,7 @@ impl World {
             acknowledged: self.clients.sent.len() as u64,
             included,
             recovery_ms: self.checkers.liveness.longest_ms,
+            writes: self.nodes.iter().map(|node| node.disk.writes()).collect(),
             faults: self.counts,
             violations: self.checkers.violations,
         }

@@ -13,6 +13,8 @@ pub mod header;
 pub mod journal;
 pub mod members;
 pub mod message;
+#[doc(hidden)]
+pub mod planted;
 pub mod role;
 pub mod spec;
 pub mod topology;

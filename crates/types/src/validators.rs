@@ -4,6 +4,8 @@ use std::sync::Arc;
 
 use alloy_primitives::Address;
 
+use crate::planted::{self, Bug};
+
 /// The validators of one height, ascending and without repetition. Cheap to clone.
 #[derive(Clone, Debug, PartialEq, Eq, Default)]
 pub struct ValidatorSet(Arc<[Address]>);
@@ -43,7 +45,8 @@ impl ValidatorSet {
 
     /// ceil(2n/3): Prepares to be prepared, commit seals to be final, RoundChanges to change the round.
     pub fn quorum(&self) -> usize {
-        (2 * self.len()).div_ceil(3)
+        let quorum = (2 * self.len()).div_ceil(3);
+        if planted::is(Bug::QuorumOffByOne) { quorum - 1 } else { quorum }
     }
 
     /// floor((n−1)/3): how many may fail in any way.

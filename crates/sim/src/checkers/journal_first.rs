@@ -6,7 +6,7 @@ use ipe_types::Message;
 
 use super::Who;
 
-pub(super) fn check(who: &Who<'_>, message: &Message) -> Result<(), String> {
+pub(super) fn check(who: &Who<'_>, message: &Message, validators: usize) -> Result<(), String> {
     // What names a message in the journal: its payload; of a Commit without the seal, which follows from the rest.
     let identity = match message {
         Message::Proposal(proposal) => keccak256(proposal.signed.raw()),
@@ -21,8 +21,14 @@ pub(super) fn check(who: &Who<'_>, message: &Message) -> Result<(), String> {
     if !who.disk.has_announced(&(height, round, kind.code(), identity)) {
         return Err(format!("{} sent a {kind:?} for height {height} round {round} that its journal does not hold", who.name));
     }
-    if matches!(message, Message::Commit(_)) && !who.disk.has_certificate(height, round) {
-        return Err(format!("{} sent a Commit for height {height} round {round} without a certificate in its journal", who.name));
+    if !matches!(message, Message::Commit(_)) {
+        return Ok(());
     }
-    Ok(())
+    match who.disk.certificate(height, round) {
+        None => Err(format!("{} sent a Commit for height {height} round {round} without a certificate in its journal", who.name)),
+        Some(prepares) if 3 * prepares < 2 * validators => {
+            Err(format!("{} sent a Commit for height {height} round {round} with {prepares} Prepares of {validators} validators", who.name))
+        }
+        Some(_) => Ok(()),
+    }
 }

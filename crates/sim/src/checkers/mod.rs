@@ -7,6 +7,7 @@ mod journal_first;
 mod liveness;
 mod members;
 mod memory;
+mod relayed;
 mod seals;
 mod signatures;
 mod state;
@@ -99,8 +100,11 @@ impl Checkers {
             return self.verdict("wire", Err(format!("{} sent a consensus message that does not decode", who.name)));
         };
         if message.author() == who.address {
-            let outcome = journal_first::check(who, &message);
+            let outcome = journal_first::check(who, &message, self.chain.validators_of(height).len());
             self.verdict("journal-first", outcome);
+        } else {
+            let outcome = relayed::check(who, &message, self.chain.validators_of(height));
+            self.verdict("relayed", outcome);
         }
         for outcome in self.signatures.saw(&message, &self.honest) {
             self.verdict("one-signature", outcome);

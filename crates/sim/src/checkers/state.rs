@@ -77,6 +77,10 @@ pub(super) fn roots(imported: &Imported, ledger: &Ledger) -> Result<(), String> 
     if position != Some((header.number, header.state_root)) {
         return Err(format!("the state is {position:?}, the header says {}", header.state_root));
     }
+    let used = imported.receipts.last().map_or(0, alloy_consensus::TxReceipt::cumulative_gas_used);
+    if used != header.gas_used {
+        return Err(format!("{used} gas was used, the header says {}", header.gas_used));
+    }
     let receipts = calculate_receipt_root(&imported.receipts);
     if receipts != header.receipts_root {
         return Err(format!("the receipts have root {receipts}, the header says {}", header.receipts_root));

@@ -3,6 +3,7 @@
 
 use std::collections::BTreeSet;
 
+use alloy_consensus::proofs::calculate_transaction_root;
 use alloy_primitives::{Address, U256};
 use ipe_types::header::block_hash;
 use ipe_types::{Block, ExtraData, Header};
@@ -27,6 +28,17 @@ pub(super) fn check(block: &Block, parent: Option<&Header>, validators: &[Addres
     }
     if !validators.contains(&header.beneficiary) {
         return wrong(format!("was proposed by {}, who is no validator", header.beneficiary));
+    }
+    // In round 0 it is the turn of whoever follows the last proposer in the list.
+    let turn = validators.iter().find(|who| **who > parent.beneficiary).or(validators.first());
+    if extra.round == 0 && turn != Some(&header.beneficiary) {
+        return wrong(format!("was built by {} in round 0, the turn of {turn:?}", header.beneficiary));
+    }
+    if header.gas_limit.abs_diff(parent.gas_limit) * 1_024 >= parent.gas_limit {
+        return wrong(format!("has gas limit {}, its parent {}", header.gas_limit, parent.gas_limit));
+    }
+    if calculate_transaction_root(&block.body.transactions) != header.transactions_root {
+        return wrong("holds other transactions than its header says".to_owned());
     }
     let hashes: BTreeSet<_> = block.body.transactions.iter().map(|tx| *tx.tx_hash()).collect();
     if hashes.len() != block.body.transactions.len() {

@@ -4,6 +4,7 @@ use alloy_primitives::keccak256;
 use ipe_engine::PeerId;
 use ipe_types::header::commit_hash;
 use ipe_types::Message;
+use ipe_types::message::{CommitPayload, Signed};
 
 use super::{Said, Scene, Villain, commit, prepare};
 
@@ -14,7 +15,13 @@ pub(super) fn speak(villain: &mut Villain, to: Vec<PeerId>, message: &Message) -
         Message::Commit(vote) => {
             let height = vote.height();
             let block = villain.proposed_at(height).into_iter().map(|(_, block)| block).next();
-            block.and_then(|block| commit(&villain.key, height, vote.round() + 1, &block.header))
+            if villain.rng.chance(500) {
+                block.and_then(|block| commit(&villain.key, height, vote.round() + 1, &block.header))
+            } else {
+                // The right digest, and a seal over something else.
+                let payload = CommitPayload { seal: villain.key.sign(keccak256(vote.payload().digest)), ..vote.payload().clone() };
+                Signed::sign_with(payload, |hash| villain.key.sign(hash)).ok().map(Message::Commit)
+            }
         }
         Message::Proposal(_) | Message::RoundChange(_) => None,
     };

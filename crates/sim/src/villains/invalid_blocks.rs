@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use alloy_primitives::{Address, B256, Bytes, U256};
+use alloy_primitives::{B256, Bytes, U256};
 use ipe_engine::PeerId;
 use ipe_types::{Block, ExtraData, Header, Message};
 
@@ -28,7 +28,11 @@ fn spoilt(block: &Block, rule: u64, scene: &Scene<'_>) -> Option<Block> {
         4 => header.gas_used += 1,
         5 => header.timestamp += 1_000,
         6 => header.timestamp = scene.ledger.head().header.timestamp,
-        7 => header.beneficiary = Address::repeat_byte(0xee),
+        7 => {
+            // As if another validator had built it.
+            let extra = ExtraData::decode(&header.extra_data).ok()?;
+            header.beneficiary = *extra.validators.iter().find(|who| **who != header.beneficiary)?;
+        }
         8 => header.number += 1,
         9 => header.gas_limit *= 2,
         10 => header.difficulty = U256::from(2),

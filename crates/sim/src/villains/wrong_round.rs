@@ -6,6 +6,9 @@ use ipe_types::header::commit_hash;
 
 use super::{Said, Scene, Villain, commit, prepare, proposal_again, round_change};
 
+/// Votes and RoundChanges for later rounds and heights in one act: more than a relay passes on of one author.
+const FLOOD: u64 = 24;
+
 pub(super) fn speak(villain: &mut Villain, to: Vec<PeerId>, message: &Message) -> Vec<Said> {
     let mut said = vec![Said::plain(to.clone(), message)];
     if let Message::Proposal(proposal) = message {
@@ -18,6 +21,12 @@ pub(super) fn speak(villain: &mut Villain, to: Vec<PeerId>, message: &Message) -
 }
 
 pub(super) fn act(villain: &mut Villain, scene: &Scene<'_>) -> Vec<Said> {
+    let mut flood = Vec::new();
+    for _ in 0..FLOOD {
+        let (height, round) = (scene.height() + villain.rng.below(10), villain.rng.between(1, 1_000) as u32);
+        flood.push(round_change(&villain.key, height, round));
+        flood.push(prepare(&villain.key, height, round, alloy_primitives::B256::repeat_byte(round as u8)));
+    }
     let height = scene.height() + villain.rng.below(3);
     let rounds = [1, 2, 3, 8, 999, 1_000, 1_001, u32::MAX];
     let Some(&round) = villain.rng.pick(&rounds) else { return Vec::new() };
@@ -27,5 +36,6 @@ pub(super) fn act(villain: &mut Villain, scene: &Scene<'_>) -> Vec<Said> {
         messages.push(prepare(&villain.key, height, round, digest));
         messages.push(commit(&villain.key, height, round, &block.header));
     }
+    messages.append(&mut flood);
     messages.iter().flatten().map(|message| Said::foul(scene.peers.clone(), message)).collect()
 }
