@@ -1,6 +1,6 @@
 //! The three clients: how each is started on a folder, and what each calls its questions.
 
-use crate::network::Place;
+use crate::network::{Place, Seat};
 use ipe_types::Dialect;
 use ipe_types::crypto::NodeKey;
 use serde_json::{Value, json};
@@ -102,7 +102,19 @@ impl Client {
         for (name, _) in std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("IPE_")) {
             command.env_remove(name);
         }
-        command.args(["node", "run", "--role", "validator", "--topology", "mesh", "--p2p-listen", "true"]);
+        command.args(["node", "run"]);
+        match &place.seat {
+            Seat::Mesh => command.args(["--role", "validator", "--topology", "mesh", "--p2p-listen", "true"]),
+            Seat::BehindBoots(carry) => {
+                command.args(["--role", "validator", "--topology", "sentry", "--carry", &carry.join(",")])
+            }
+            Seat::Boot(validator, carry) => command.args(["--role", "boot", "--topology", "sentry"]).args([
+                "--carry-for",
+                validator,
+                "--carry",
+                &carry.join(","),
+            ]),
+        };
         let dialect = match dialect {
             Dialect::Legacy => "legacy",
             Dialect::Besu26 => "besu26",

@@ -108,7 +108,7 @@ fn back_in(journey: &mut Journey, at: usize) -> Result<(), String> {
 }
 
 /// Waits until a block proposed by this validator is known to every running node.
-fn proposes(journey: &mut Journey, at: usize) -> Result<(), String> {
+pub fn proposes(journey: &mut Journey, at: usize) -> Result<(), String> {
     let address = journey.network.nodes[at].address();
     let up = journey.network.up();
     let mut seen = journey.network.height();

@@ -10,6 +10,7 @@ mod genesis;
 mod journey;
 mod network;
 mod rpc;
+mod sentry;
 mod traffic;
 
 use client::{Client, Kind};
@@ -85,14 +86,16 @@ fn suite() -> Result<ExitCode, String> {
     let mut outcomes = Vec::new();
     for theirs in &others {
         let clients = [&ours, theirs, &ours, theirs].map(Clone::clone);
-        let table = Table { name: theirs.name(), clients, dialect: theirs.dialect, cases: CASES };
+        let table = Table { name: theirs.name(), clients: clients.clone(), dialect: theirs.dialect, cases: CASES, sentry: false };
         run(&folder, table, &wanted, &mut outcomes);
+        let name = format!("{} before boots of ours", theirs.name());
+        run(&folder, Table { name, clients, dialect: theirs.dialect, cases: sentry::CASES, sentry: true }, &wanted, &mut outcomes);
     }
     let legacy_besu = others.iter().find(|other| other.kind == Kind::Besu && other.dialect == Dialect::Legacy);
     if let (Some(besu), Some(goquorum)) = (legacy_besu, others.iter().find(|other| other.kind == Kind::GoQuorum)) {
         let clients = [&ours, besu, &ours, goquorum].map(Clone::clone);
         let name = format!("{} and {}", besu.name(), goquorum.name());
-        run(&folder, Table { name, clients, dialect: Dialect::GoQuorum, cases: THREE_CLIENTS }, &wanted, &mut outcomes);
+        run(&folder, Table { name, clients, dialect: Dialect::GoQuorum, cases: THREE_CLIENTS, sentry: false }, &wanted, &mut outcomes);
     }
     println!("\n| network | case | result | seconds |\n|---|---|---|---|");
     for outcome in &outcomes {
@@ -125,11 +128,13 @@ struct Table {
     clients: [Client; 4],
     dialect: Dialect,
     cases: &'static [Case],
+    /// Whether ours is one validator behind boots, beside three of theirs; else two and two are all connected.
+    sentry: bool,
 }
 
 /// The cases of one network, if any is wanted. The first always runs; after a failure the rest still do, each on what it finds.
 fn run(folder: &Path, table: Table, wanted: &[String], outcomes: &mut Vec<Outcome>) {
-    let Table { name, clients, dialect, cases } = table;
+    let Table { name, clients, dialect, cases, sentry } = table;
     let is_wanted =
         |name: &str, case: &str| wanted.is_empty() || wanted.iter().any(|words| format!("{name}: {case}").contains(words));
     if !cases.iter().any(|(case, _)| is_wanted(&name, case)) {
@@ -138,7 +143,13 @@ fn run(folder: &Path, table: Table, wanted: &[String], outcomes: &mut Vec<Outcom
     println!("\n=== {} with {name}", clients[0].name());
     let with_besu = clients.iter().any(|client| client.kind == Kind::Besu);
     let network = genesis::genesis(dialect, with_besu)
-        .and_then(|genesis| Network::start(&folder.join(name.replace(' ', "-")), &clients, dialect, genesis));
+        .and_then(|genesis| {
+            let folder = folder.join(name.replace(' ', "-"));
+            match sentry {
+                true => Network::sentry(&folder, &clients[0], &clients[1], dialect, genesis),
+                false => Network::start(&folder, &clients, dialect, genesis),
+            }
+        });
     let [ours, theirs, ..] = clients;
     let mut journey = match network {
         Ok(network) => Journey { network, ours, theirs },

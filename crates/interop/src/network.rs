@@ -39,6 +39,19 @@ pub struct Place {
     pub http: u16,
     /// Static nodes, as enode URLs.
     pub peers: Vec<String>,
+    /// Where a node of ours stands.
+    pub seat: Seat,
+}
+
+/// Where a node of ours stands in the network.
+#[derive(Clone, Debug)]
+pub enum Seat {
+    /// A validator that is connected to all others, as theirs are.
+    Mesh,
+    /// A validator behind boots, which carry its sessions with these nodes.
+    BehindBoots(Vec<String>),
+    /// A boot that carries sessions of the validator with this public key (hex) with these nodes.
+    Boot(String, Vec<String>),
 }
 
 /// One node, running or not.
@@ -77,13 +90,7 @@ fn enode(id: NodeId, port: u16) -> String {
 impl Network {
     /// Lays out a network whose first validators run these clients, and starts them all.
     pub fn start(folder: &Path, clients: &[Client], dialect: Dialect, genesis: Value) -> Result<Network, String> {
-        if folder.exists() {
-            std::fs::remove_dir_all(folder).map_err(|error| format!("clearing {}: {error}", folder.display()))?;
-        }
-        std::fs::create_dir_all(folder).map_err(|error| format!("making {}: {error}", folder.display()))?;
-        let path = folder.join("genesis.json");
-        std::fs::write(&path, format!("{genesis:#}")).map_err(|error| format!("writing {}: {error}", path.display()))?;
-        let mut network = Network { folder: folder.to_owned(), dialect, nodes: Vec::new() };
+        let mut network = Network::empty(folder, dialect, &genesis)?;
         for client in clients {
             network.place(client.clone(), genesis["config"]["chainId"].as_u64().unwrap_or(1))?;
         }
@@ -97,6 +104,44 @@ impl Network {
         Ok(network)
     }
 
+    /// Lays out an institution of ours in sentry form beside three validators of theirs, and starts them all: node 0 is our
+    /// validator behind the boots 4 and 5, nodes 1 to 3 are theirs. The first of theirs has our validator at the first
+    /// boot's address in its static nodes; the others know nothing of it.
+    pub fn sentry(folder: &Path, ours: &Client, theirs: &Client, dialect: Dialect, genesis: Value) -> Result<Network, String> {
+        let mut network = Network::empty(folder, dialect, &genesis)?;
+        let clients = [ours, theirs, theirs, theirs, ours, ours];
+        for client in clients {
+            network.place(client.clone(), genesis["config"]["chainId"].as_u64().unwrap_or(1))?;
+        }
+        let urls: Vec<String> = network.nodes.iter().map(Node::enode).collect();
+        let validator = network.nodes[0].id();
+        let at_boot = enode(network.nodes[0].place.key.node_id(), network.nodes[4].place.p2p);
+        let (foreign, boots) = (&urls[1..4], &urls[4..6]);
+        let others = |own: usize, list: &[String]| list.iter().filter(|url| **url != urls[own]).cloned().collect::<Vec<_>>();
+        for (index, node) in network.nodes.iter_mut().enumerate() {
+            (node.place.peers, node.place.seat) = match index {
+                0 => (boots.to_vec(), Seat::BehindBoots(foreign.to_vec())),
+                1 => ([others(1, foreign), vec![at_boot.clone()]].concat(), Seat::Mesh),
+                2 | 3 => (others(index, foreign), Seat::Mesh),
+                _ => (others(index, boots), Seat::Boot(validator.clone(), foreign.to_vec())),
+            };
+        }
+        for index in [4, 5, 0, 1, 2, 3] {
+            network.run(index)?;
+        }
+        Ok(network)
+    }
+
+    fn empty(folder: &Path, dialect: Dialect, genesis: &Value) -> Result<Network, String> {
+        if folder.exists() {
+            std::fs::remove_dir_all(folder).map_err(|error| format!("clearing {}: {error}", folder.display()))?;
+        }
+        std::fs::create_dir_all(folder).map_err(|error| format!("making {}: {error}", folder.display()))?;
+        let path = folder.join("genesis.json");
+        std::fs::write(&path, format!("{genesis:#}")).map_err(|error| format!("writing {}: {error}", path.display()))?;
+        Ok(Network { folder: folder.to_owned(), dialect, nodes: Vec::new() })
+    }
+
     fn place(&mut self, client: Client, chain_id: u64) -> Result<usize, String> {
         let index = self.nodes.len();
         let place = Place {
@@ -108,6 +153,7 @@ impl Network {
             p2p: free_port()?,
             http: free_port()?,
             peers: Vec::new(),
+            seat: Seat::Mesh,
         };
         self.nodes.push(Node { client, place, child: None, paused: false });
         self.fresh_folder(index)?;
