@@ -8,6 +8,8 @@ use nix::sys::signal::Signal;
 
 /// Our validator.
 const VALIDATOR: usize = 0;
+/// Theirs.
+const THEIRS: [usize; 3] = [1, 2, 3];
 /// One of theirs, without which every vote is needed.
 const LAST_OF_THEIRS: usize = 3;
 /// Our boots.
@@ -33,7 +35,7 @@ fn meet(journey: &mut Journey) -> Result<String, String> {
     let height = journey.network.grow(5)?;
     back(journey)?;
     let nodes = &journey.network.nodes;
-    for theirs in 1..VALIDATORS {
+    for theirs in THEIRS {
         let peers = nodes[theirs].peers()?;
         if let Some(boot) = BOOTS.into_iter().find(|&boot| peers.contains(&nodes[boot].id())) {
             return Err(format!("node {theirs} has a session with boot {boot}, expected the validator's only"));
@@ -85,7 +87,9 @@ fn boots(journey: &mut Journey) -> Result<String, String> {
 fn restarts(journey: &mut Journey) -> Result<String, String> {
     for how in [Signal::SIGTERM, Signal::SIGKILL] {
         journey.network.stop(VALIDATOR, how)?;
-        journey.network.grow(1)?;
+        // Theirs go on; our boots hear of blocks by their validator only.
+        let next = journey.network.height() + 1;
+        journey.network.all_reach(&THEIRS, next)?;
         journey.network.run(VALIDATOR)?;
         back(journey).map_err(|why| format!("after {how}: {why}"))?;
     }
