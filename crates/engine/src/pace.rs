@@ -121,7 +121,7 @@ mod tests {
     #[test]
     fn a_hiccup_is_made_up_for_within_a_few_blocks() {
         let mut pace = Pace::default();
-        (0..50).for_each(|_| drop(run(&mut pace, 100_000, 1_000)));
+        (0..50).for_each(|_| _ = run(&mut pace, 100_000, 1_000));
         let before = pace.budget();
         for _ in 0..2 {
             let transactions = pace.budget() / (2 * GAS_A_TRANSACTION);
@@ -129,7 +129,7 @@ mod tests {
             pace.observe(Height { period_ms: 1_000, gas_used, transactions, took_us: 3_000_000 });
         }
         assert!(pace.budget() * 10 < before * 3);
-        (0..6).for_each(|_| drop(run(&mut pace, 100_000, 1_000)));
+        (0..6).for_each(|_| _ = run(&mut pace, 100_000, 1_000));
         assert!(pace.budget() * 10 > before * 9, "{} of {before}", pace.budget());
     }
 

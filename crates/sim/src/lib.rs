@@ -33,12 +33,18 @@ pub use log::{Entry, Teller, Window};
 pub use report::{Report, Violation};
 pub use scenario::{SCENARIOS, Scenario, by_name};
 
+/// Recoveries of signatures that a thread remembers, of some 200 bytes each: those of hundreds of heights. Every node recovers
+/// the authors of every message and seal, which is most of what a simulation would do.
+const REMEMBERED_RECOVERIES: usize = 32_768;
+
 /// Runs `seed` of a scenario to its end.
 pub fn run(scenario: &Scenario, seed: u64) -> Report {
+    ipe_types::crypto::remember_recoveries(REMEMBERED_RECOVERIES);
     world::World::new(scenario, seed, None).run()
 }
 
 /// As [`run`], telling the events that `window` shows on the way. The hash is the same.
 pub fn replay(scenario: &Scenario, seed: u64, window: Window, tell: Teller) -> Report {
+    ipe_types::crypto::remember_recoveries(REMEMBERED_RECOVERIES);
     world::World::new(scenario, seed, Some((window, tell))).run()
 }

@@ -1,7 +1,9 @@
 //! Keys, signatures and recovery over secp256k1.
 
+use std::cell::RefCell;
 use std::fmt;
 
+use alloy_primitives::map::HashMap;
 use alloy_primitives::{Address, B256, B512, keccak256};
 use secp256k1::ecdsa::{RecoverableSignature, RecoveryId};
 use secp256k1::{Message as Digest, PublicKey, SECP256K1, SecretKey};
@@ -110,7 +112,37 @@ pub fn recover_node_id(hash: B256, signature: &Signature65, high_s: HighS) -> Re
 /// # Errors
 /// As [`recover_node_id`].
 pub fn recover_address(hash: B256, signature: &Signature65, high_s: HighS) -> Result<Address, SignatureError> {
-    recover_node_id(hash, signature, high_s).map(address_of)
+    let question = (hash, *signature, high_s == HighS::Rejected);
+    if let Some(known) = MEMO.with_borrow(|memo| memo.as_ref().and_then(|memo| memo.known.get(&question).copied())) {
+        return Ok(known);
+    }
+    let address = recover_node_id(hash, signature, high_s).map(address_of)?;
+    MEMO.with_borrow_mut(|memo| {
+        if let Some(memo) = memo {
+            if memo.known.len() >= memo.most {
+                memo.known.clear();
+            }
+            memo.known.insert(question, address);
+        }
+    });
+    Ok(address)
+}
+
+thread_local! {
+    static MEMO: RefCell<Option<Memo>> = const { RefCell::new(None) };
+}
+
+struct Memo {
+    most: usize,
+    known: HashMap<(B256, Signature65, bool), Address>,
+}
+
+/// Lets this thread remember the addresses that it recovers, at most `most` of some 200 bytes each: then it forgets them all.
+///
+/// A signature has the same author whoever asks, so no answer changes. It is worth it only where many nodes share a thread,
+/// as in the simulator: each recovers what the others did. A node of its own asks once.
+pub fn remember_recoveries(most: usize) {
+    MEMO.with_borrow_mut(|memo| *memo = Some(Memo { most: most.max(1), known: HashMap::default() }));
 }
 
 /// Last 20 bytes of keccak256 of the public key.
@@ -172,7 +204,32 @@ impl fmt::Debug for NodeKey {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use alloy_primitives::address;
+    use alloy_primitives::{U256, address};
+
+    #[test]
+    fn remembered_recoveries_are_the_same_and_bounded() {
+        let keys: Vec<NodeKey> = (1..=5).map(|n| NodeKey::from_bytes([n; 32]).unwrap()).collect();
+        let hash = B256::repeat_byte(7);
+        let signed: Vec<Signature65> = keys.iter().map(|key| key.sign(hash)).collect();
+        let fresh: Vec<_> = signed.iter().map(|one| recover_address(hash, one, HighS::Rejected)).collect();
+        remember_recoveries(3);
+        for _ in 0..3 {
+            let again: Vec<_> = signed.iter().map(|one| recover_address(hash, one, HighS::Rejected)).collect();
+            assert_eq!(again, fresh);
+            assert!(MEMO.with_borrow(|memo| memo.as_ref().is_some_and(|memo| memo.known.len() <= 3)));
+        }
+        // What one question may take, another may refuse; and another hash has another author.
+        let (r, low) = (&signed[0].as_slice()[..32], U256::from_be_slice(&signed[0].as_slice()[32..64]));
+        let high = U256::from_be_bytes(ORDER) - low;
+        let mut bytes = [0; 65];
+        bytes[..32].copy_from_slice(r);
+        bytes[32..64].copy_from_slice(&high.to_be_bytes::<32>());
+        bytes[64] = 1 - signed[0].as_slice()[64];
+        let high = Signature65::from_bytes(bytes).unwrap();
+        assert_eq!(recover_address(hash, &high, HighS::Allowed), fresh[0]);
+        assert_eq!(recover_address(hash, &high, HighS::Rejected), Err(SignatureError::HighS));
+        assert_ne!(recover_address(B256::repeat_byte(8), &signed[0], HighS::Rejected), fresh[0]);
+    }
 
     #[test]
     fn keys_one_to_four_have_their_known_addresses() {
