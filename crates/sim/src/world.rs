@@ -921,7 +921,9 @@ impl World {
             }
         }
         if whole {
-            self.checkers.nothing_waits(&self.clients);
+            // Whoever knows the network only through villains, and has cut them, has nobody to hand a transaction to.
+            let heard: Vec<usize> = (0..self.nodes.len()).filter(|index| self.has_honest_link(*index)).collect();
+            self.checkers.nothing_waits(&self.clients, &heard);
         }
         let included = self.clients.sent.values().filter(|sent| sent.included.is_some()).count() as u64;
         Report {
@@ -938,6 +940,13 @@ impl World {
             faults: self.counts,
             violations: self.checkers.violations,
         }
+    }
+
+    fn has_honest_link(&self, index: usize) -> bool {
+        self.links.iter().any(|link| {
+            let other = if link.from == index { link.to } else { link.from };
+            (link.from == index || link.to == index) && self.nodes[other].is_honest() && !self.nodes[other].gone
+        })
     }
 
     pub(crate) fn address_of(&self, index: usize) -> Address {

@@ -187,9 +187,9 @@ impl Checkers {
         }
     }
 
-    /// At the end of the run nothing that a writer acknowledged waits.
-    pub(crate) fn nothing_waits(&mut self, clients: &Clients) {
-        let outcome = transactions::all_included(clients);
+    /// At the end of the run nothing waits that a writer among `heard`, those with a link to an honest node, acknowledged.
+    pub(crate) fn nothing_waits(&mut self, clients: &Clients, heard: &[usize]) {
+        let outcome = transactions::all_included(clients, heard);
         self.verdict("transactions", outcome);
     }
 }

@@ -3,7 +3,7 @@
 use ipe_chain::Ledger;
 use ipe_types::Block;
 
-use crate::clients::Clients;
+use crate::clients::{Clients, Sent};
 
 /// Notes what a new block includes.
 pub(super) fn included(clients: &mut Clients, number: u64, block: &Block) -> Vec<Result<(), String>> {
@@ -37,9 +37,10 @@ pub(super) fn kept(name: &str, ledger: &Ledger, clients: &Clients, most: usize) 
     Ok(())
 }
 
-/// Whether nothing acknowledged waits any more.
-pub(super) fn all_included(clients: &Clients) -> Result<(), String> {
-    let waiting: Vec<_> = clients.sent.iter().filter(|(_, sent)| sent.included.is_none()).collect();
+/// Whether nothing waits any more that the writers `heard` acknowledged.
+pub(super) fn all_included(clients: &Clients, heard: &[usize]) -> Result<(), String> {
+    let waits = |sent: &Sent| sent.included.is_none() && heard.contains(&sent.writer);
+    let waiting: Vec<_> = clients.sent.iter().filter(|(_, sent)| waits(sent)).collect();
     match waiting.first() {
         None => Ok(()),
         Some((hash, sent)) => {
