@@ -190,6 +190,9 @@ impl Tally {
 /// The vote that `voter` casts next, of what its operator wants (recipient → add), or none that is useful against the
 /// tally: dropping a validator it has not voted out yet, adding a stranger it has not voted in yet, or taking back its own
 /// open vote. `turn` counts this node's votes, so that several wishes take turns (spec/qbft.md 5.1).
+///
+/// The only validator never votes itself out, whatever its operator wants: its vote would take effect at once and no block could
+/// follow. Besu does it; a block that does is valid.
 pub fn vote_choice(intents: &BTreeMap<Address, bool>, tally: &Tally, voter: Address, turn: u64) -> Option<Vote> {
     let useful: Vec<Vote> = intents
         .iter()
@@ -199,6 +202,9 @@ pub fn vote_choice(intents: &BTreeMap<Address, bool>, tally: &Tally, voter: Addr
             let added = ballots.is_some_and(|b| b.add.contains(&voter));
             let dropped = ballots.is_some_and(|b| b.drop.contains(&voter));
             let member = tally.validators.contains(&vote.recipient);
+            if !vote.add && member && tally.validators.len() == 1 {
+                return false;
+            }
             if vote.add { (!member && !added) || dropped } else { (member && !dropped) || added }
         })
         .collect();
@@ -331,6 +337,15 @@ mod tests {
             tally.apply(a(voter), vote(4, false));
         }
         assert!(!tally.validators.contains(&a(4)) && tally.votes.is_empty());
+    }
+
+    #[test]
+    fn the_only_validator_does_not_vote_itself_out() {
+        let intents = BTreeMap::from([(a(1), false), (a(9), true)]);
+        let alone = Tally::of([a(1)]);
+        assert_eq!(vote_choice(&intents, &alone, a(1), 0), Some(vote(9, true)));
+        assert_eq!(vote_choice(&intents, &alone, a(1), 1), Some(vote(9, true)));
+        assert_eq!(vote_choice(&intents, &Tally::of([a(1), a(2)]), a(1), 0), Some(vote(1, false)));
     }
 
     #[test]

@@ -174,7 +174,7 @@ impl World {
         let villains = self.nodes.iter().filter(|node| !node.is_honest() && set.contains(&node.address)).count();
         let candidates: Vec<usize> = (0..self.nodes.len())
             .filter(|index| self.nodes[*index].role == Role::Validator && self.nodes[*index].is_honest())
-            .filter(|index| !set.contains(&self.nodes[*index].address) || (set.len() - 2) / 3 >= villains.max(1))
+            .filter(|index| !set.contains(&self.nodes[*index].address) || set.len().saturating_sub(2) / 3 >= villains.max(1))
             .collect();
         let Some(subject) = self.nemesis.pick(&candidates).copied() else { return };
         let address = self.address_of(subject);

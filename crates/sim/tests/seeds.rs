@@ -6,13 +6,14 @@ use ipe_sim::disk::{CrashPoint, Remains};
 use ipe_sim::{Fault, FaultCounts, SCENARIOS, Scenario, by_name, run};
 
 /// Seeds that once showed a bug, with their scenarios; what they showed is told in docs/simulation.md.
-const FOUND: [(&str, u64); 6] = [
+const FOUND: [(&str, u64); 7] = [
     ("disks", 1),
     ("network", 2),
     ("equivocating-voter", 1),
     ("everything", 7),
     ("lying-sync", 7022),
     ("villains-storm", 7011),
+    ("members", 30009),
 ];
 
 /// Runs on both processors of a small machine.
