@@ -27,6 +27,8 @@ pub struct Backend {
     pub status: StatusCell,
     /// Changes the log level for targets (empty = all); `false` when the level is unknown.
     pub log_level: Arc<dyn Fn(&str, &[String]) -> bool + Send + Sync>,
+    /// The clock by which the pool counts, ms: one that nobody sets, see [`ipe_engine::Clock`].
+    pub steady_ms: fn() -> u64,
 }
 
 /// Whose answers to give where Besu's releases differ.

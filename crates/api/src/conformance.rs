@@ -99,6 +99,7 @@ pub fn dispatcher(genesis: &str, blocks: &[u8], exchanges: &[Exchange], release:
         notifications: broadcast::channel(16).0,
         status,
         log_level: Arc::new(|_, _| true),
+        steady_ms: Api::now_ms,
     };
     let network_id = spec.chain_id();
     let settings =

@@ -38,7 +38,7 @@ pub(crate) fn send_raw(api: &Api, params: &Params<'_>) -> Result<Vec<u8>, RpcErr
     let hash = candidate.hash;
     let offer = Offer::check(candidate.clone(), Origin::Local, &rules).map_err(refused)?;
     let state = ipe_engine::admit::sender_state(&api.backend.ledger, candidate.sender);
-    let now = Api::now_ms();
+    let now = (api.backend.steady_ms)();
     // A name of its own: the lock must be free before the node is told.
     let added = api.backend.pool.lock().add(now, offer, &state);
     added.map_err(refused)?;

@@ -43,10 +43,10 @@ impl Replica {
         let (checked, build, check) = match self.candidacy(hash) {
             Some(found) => found,
             None => {
-                let began = clock();
+                let began = clock.now_us();
                 let checked = self.check_sealed(clock, block.clone());
                 match checked {
-                    Ok(checked) => (checked, Duration::ZERO, Duration::from_micros(clock().saturating_sub(began))),
+                    Ok(checked) => (checked, Duration::ZERO, Duration::from_micros(clock.now_us().saturating_sub(began))),
                     Err(error) => {
                         self.fail(format!("the decided block {} cannot be imported: {error}", head.number + 1), put);
                         return None;
@@ -76,10 +76,10 @@ impl Replica {
         if self.bad_blocks.contains(&hash) {
             return;
         }
-        let began = clock();
+        let began = clock.now_us();
         match self.check_sealed(clock, sealed.clone()) {
             Ok(checked) => {
-                let check = Duration::from_micros(clock().saturating_sub(began));
+                let check = Duration::from_micros(clock.now_us().saturating_sub(began));
                 self.import(clock, checked, sealed, Stages { check, round, ..Stages::default() }, put);
             }
             Err(error) => {
@@ -94,13 +94,13 @@ impl Replica {
         let pool = self.parts.pool.clone();
         let senders = move |hash: &B256| pool.lock().sender_of(hash);
         // A quorum has judged its timestamp. That our own clock is behind must not keep us from what is final.
-        let now_ms = (clock() / 1_000).max(block.header.timestamp.saturating_mul(1_000));
+        let now_ms = clock.wall_ms().max(block.header.timestamp.saturating_mul(1_000));
         self.parts.ledger.check_sealed(block, now_ms, &senders)
     }
 
     /// A peer sent a block by itself.
     pub(crate) fn new_block(&mut self, clock: Clock<'_>, id: PeerId, block: Arc<Block>, put: Put<'_>) {
-        let now_ms = clock() / 1_000;
+        let now_ms = clock.now_ms();
         let head = self.parts.ledger.head();
         let Some(peer) = self.peers.get_mut(id) else { return };
         let number = block.header.number;
@@ -120,25 +120,25 @@ impl Replica {
 
     /// Imports what is ready and asks for what is missing.
     pub(crate) fn drive_sync(&mut self, clock: Clock<'_>, put: Put<'_>) {
-        let began = clock();
+        let began = clock.now_us();
         self.more_blocks = false;
         loop {
             let head = self.parts.ledger.head();
-            if clock().saturating_sub(began) > IMPORT_SLICE_US {
+            if clock.now_us().saturating_sub(began) > IMPORT_SLICE_US {
                 self.more_blocks = self.sync.is_ready(view(&head));
                 break;
             }
             let Some(fetched) = self.sync.next_block(view(&head)) else { break };
-            let now_ms = clock() / 1_000;
-            let check_began = clock();
+            let now_ms = clock.now_ms();
+            let check_began = clock.now_us();
             match self.check_sealed(clock, fetched.block.clone()) {
                 Ok(checked) => {
-                    let check = Duration::from_micros(clock().saturating_sub(check_began));
+                    let check = Duration::from_micros(clock.now_us().saturating_sub(check_began));
                     let round = ipe_types::ExtraData::decode(&fetched.block.header.extra_data).map_or(0, |extra| extra.round);
                     let stages = Stages { check, round, synced: true, ..Stages::default() };
                     if !self.import(clock, checked, fetched.block, stages, put) {
                         if !planted::is(Bug::UnwrittenForgotten) {
-                            self.sync.unwritten(clock() / 1_000);
+                            self.sync.unwritten(clock.now_ms());
                         }
                         break;
                     }
@@ -158,7 +158,7 @@ impl Replica {
         let head = self.parts.ledger.head();
         let params = self.parts.spec.qbft_at(head.number + 1, head.header.timestamp);
         let grace = GRACE_MS.min(params.period_ms / 2);
-        let asks = self.sync.poll(clock() / 1_000, view(&head), &self.peers, grace);
+        let asks = self.sync.poll(clock.now_ms(), view(&head), &self.peers, grace);
         asks.into_iter().for_each(&mut *put);
         if self.told_head.is_some_and(|told| told != head.number) && !self.sync.is_behind() && !self.more_blocks {
             self.tell_head(clock, put);
@@ -202,7 +202,7 @@ impl Replica {
     fn import(&mut self, clock: Clock<'_>, checked: CheckedBlock, sealed: Arc<Block>, mut stages: Stages, put: Put<'_>) -> bool {
         let number = sealed.header.number;
         let sealers = self.parts.ledger.head().validators_next.clone();
-        let began = clock();
+        let began = clock.now_us();
         let imported = match self.parts.ledger.import(checked, sealed) {
             Ok(imported) => imported,
             Err(error) => {
@@ -210,7 +210,7 @@ impl Replica {
                 return false;
             }
         };
-        let done = clock();
+        let done = clock.now_us();
         stages.import = Duration::from_micros(done.saturating_sub(began));
         if let Some((round_began, round)) = self.round_began.take()
             && !stages.synced

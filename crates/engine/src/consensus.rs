@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ipe_chain::{BuildOrder, CheckedBlock, Feedback, vote_choice};
-use ipe_qbft::{Draft, Effect, Event, HeadInfo};
+use ipe_qbft::{Draft, Effect, Event, HeadInfo, Now};
 use ipe_types::message::{Kind, Message};
 use ipe_types::planted::{self, Bug};
 use ipe_types::{B256, Block, keccak256};
@@ -25,7 +25,8 @@ impl Replica {
         let mut events = VecDeque::from([event]);
         while let Some(event) = events.pop_front() {
             let Some(core) = &mut self.core else { return };
-            for effect in ipe_qbft::step(core, clock() / 1_000, event) {
+            let now = Now { steady: clock.now_ms(), wall: clock.wall_ms() };
+            for effect in ipe_qbft::step(core, now, event) {
                 self.carry_out(clock, effect, &mut events, put);
             }
         }
@@ -76,7 +77,7 @@ impl Replica {
                     }
                     put(Output::Log(Level::Warn, format!("height {height}: round {round} begins, {proposer} proposes")));
                 }
-                self.round_began = Some((clock(), round));
+                self.round_began = Some((clock.now_us(), round));
             }
         }
     }
@@ -91,7 +92,7 @@ impl Replica {
                 if late && let Some(gate) = &mut self.parts.gate {
                     let _ = gate.sign(draft);
                 }
-                *self.heard.entry(message.author(), || 0) = clock() / 1_000;
+                *self.heard.entry(message.author(), || 0) = clock.now_ms();
                 if message.kind() == Kind::Proposal {
                     self.proposed += 1;
                 }
@@ -137,7 +138,7 @@ impl Replica {
             target_gas_limit: self.settings.target_gas_limit,
             min_gas_price: self.settings.min_gas_price,
         };
-        let began = clock();
+        let began = clock.now_us();
         let deadline = began + pace::build_us(params.period_ms, self.settings.build_percent);
         let budget = self.pace.budget();
         let count = usize::try_from(budget / pace::work(21_000, 1)).unwrap_or(usize::MAX).saturating_add(16);
@@ -150,12 +151,12 @@ impl Replica {
             let candidate = picks.next(feedback);
             if used >= budget { None } else { candidate }
         };
-        let built = self.parts.ledger.build(&order, &mut next, &mut || clock() < deadline);
-        self.parts.pool.lock().judged(clock() / 1_000, picks);
+        let built = self.parts.ledger.build(&order, &mut next, &mut || clock.now_us() < deadline);
+        self.parts.pool.lock().judged(clock.now_ms(), picks);
         match built {
             Ok(checked) => {
                 let (block, empty) = (checked.block().clone(), checked.is_empty());
-                let build = Duration::from_micros(clock().saturating_sub(began));
+                let build = Duration::from_micros(clock.now_us().saturating_sub(began));
                 self.remember(Candidacy { hash: checked.hash(), checked, build, check: Duration::ZERO });
                 Some((block, empty))
             }
@@ -170,11 +171,11 @@ impl Replica {
         if self.candidacies.iter().any(|candidacy| candidacy.hash == hash) {
             return Ok(());
         }
-        let began = clock();
+        let began = clock.now_us();
         let pool = self.parts.pool.clone();
         let senders = move |hash: &B256| pool.lock().sender_of(hash);
-        let checked = self.parts.ledger.check_proposal(block, began / 1_000, &senders).map_err(|invalid| invalid.to_string())?;
-        let check = Duration::from_micros(clock().saturating_sub(began));
+        let checked = self.parts.ledger.check_proposal(block, clock.wall_ms(), &senders).map_err(|invalid| invalid.to_string())?;
+        let check = Duration::from_micros(clock.now_us().saturating_sub(began));
         self.remember(Candidacy { hash, checked, build: Duration::ZERO, check });
         Ok(())
     }

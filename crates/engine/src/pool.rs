@@ -152,7 +152,7 @@ pub struct Statistics {
 pub struct Held {
     /// The transaction.
     pub candidate: Arc<Candidate>,
-    /// When it came, unix milliseconds.
+    /// When it came, ms of the steady clock.
     pub at: u64,
     /// It came through this node's own interface.
     pub local: bool,
@@ -239,8 +239,7 @@ impl Pool {
         &self.rules
     }
 
-    /// From now on nothing that offers less is taken, wei per gas; what waits and offers less is dropped. `now` is unix
-    /// milliseconds.
+    /// From now on nothing that offers less is taken, wei per gas; what waits and offers less is dropped.
     pub fn set_min_gas_price(&mut self, now: u64, least: u128) {
         self.rules.min_gas_price = least;
         let too_cheap: Vec<(Address, u64)> = self
@@ -262,7 +261,8 @@ impl Pool {
         self.shed.gate().clone()
     }
 
-    /// Takes a transaction. `now` is unix milliseconds; `state` the sender's account at the head.
+    /// Takes a transaction. `now` is milliseconds of the steady clock ([`crate::Clock`]), here and below;
+    /// `state` the sender's account at the head.
     ///
     /// # Errors
     /// Why it was not taken; the pool is unchanged then.

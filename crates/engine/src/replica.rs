@@ -28,9 +28,33 @@ use crate::status::{Status, StatusCell};
 use crate::sync::{SyncFault, Sync};
 use crate::{admit, serve};
 
-/// Unix time in microseconds, asked whenever the replica needs to know how long something took or whether a deadline has
-/// passed. A simulator hands in a closure over its virtual time.
-pub type Clock<'a> = &'a dyn Fn() -> u64;
+/// The clocks of a node, in microseconds, asked whenever the replica needs to know how late it is. A simulator hands in
+/// closures over its virtual time.
+#[derive(Clone, Copy)]
+pub struct Clock<'a> {
+    /// Never goes back: for all that lasts or waits. It shows unix time as it was when the process started, and what has
+    /// passed since.
+    pub steady: &'a dyn Fn() -> u64,
+    /// Unix time as the machine has it, which somebody may set: for timestamps of blocks.
+    pub wall: &'a dyn Fn() -> u64,
+}
+
+impl Clock<'_> {
+    /// The steady clock, µs.
+    pub fn now_us(&self) -> u64 {
+        (self.steady)()
+    }
+
+    /// The steady clock, ms.
+    pub fn now_ms(&self) -> u64 {
+        self.now_us() / 1_000
+    }
+
+    /// Unix time, ms.
+    pub fn wall_ms(&self) -> u64 {
+        (self.wall)() / 1_000
+    }
+}
 
 /// Where outputs go, in the order in which they are decided.
 pub type Put<'a> = &'a mut dyn FnMut(Output);
@@ -295,7 +319,7 @@ impl Replica {
         }
     }
 
-    /// When [`Input::Tick`] is due, unix ms; `None` before the first input.
+    /// When [`Input::Tick`] is due, ms of the steady clock; `None` before the first input.
     pub fn wake_at(&self) -> Option<u64> {
         if self.more_blocks {
             return Some(0);
@@ -333,7 +357,7 @@ impl Replica {
 
     /// The one verb: takes what happened, and puts out what is to be done about it.
     pub fn handle(&mut self, clock: Clock<'_>, input: Input, put: Put<'_>) {
-        let now_ms = clock() / 1_000;
+        let now_ms = clock.now_ms();
         self.started_ms.get_or_insert(now_ms);
         match input {
             Input::PeerConnected(info) => self.peer_connected(now_ms, info, put),
@@ -359,7 +383,7 @@ impl Replica {
         self.fire_timers(clock, put);
         self.drive_sync(clock, put);
         self.spread_transactions(clock, put);
-        let now_ms = clock() / 1_000;
+        let now_ms = clock.now_ms();
         if self.status_stale || now_ms >= self.status_at + STATUS_MS {
             self.publish_status(now_ms);
         }
@@ -396,7 +420,7 @@ impl Replica {
     }
 
     fn eth(&mut self, clock: Clock<'_>, id: PeerId, message: EthMessage, put: Put<'_>) {
-        let now_ms = clock() / 1_000;
+        let now_ms = clock.now_ms();
         let head = self.parts.ledger.head();
         let Some(peer) = self.peers.get_mut(id) else { return };
         match message {
@@ -458,7 +482,7 @@ impl Replica {
     }
 
     fn istanbul(&mut self, clock: Clock<'_>, id: PeerId, code: u8, bytes: Bytes, put: Put<'_>) {
-        let now_ms = clock() / 1_000;
+        let now_ms = clock.now_ms();
         let head = self.parts.ledger.head();
         let Some(peer) = self.peers.get_mut(id) else { return };
         let window = Window { head: head.number, current: &self.sealers, next: &head.validators_next };
@@ -527,7 +551,7 @@ impl Replica {
     }
 
     fn spread_transactions(&mut self, clock: Clock<'_>, put: Put<'_>) {
-        let now_ms = clock() / 1_000;
+        let now_ms = clock.now_ms();
         if self.gossip.is_due(now_ms) {
             let mut pool = self.parts.pool.lock();
             let fresh = pool.take_fresh(ipe_types::eth::MAX_TRANSACTIONS_PER_MESSAGE);
@@ -592,7 +616,7 @@ impl Replica {
         if self.core.is_none() || self.told_head.is_some() {
             return;
         }
-        let now_ms = clock() / 1_000;
+        let now_ms = clock.now_ms();
         let waited = now_ms.saturating_sub(self.started_ms.unwrap_or(now_ms));
         let head = self.parts.ledger.head();
         let alone = head.validators_next.len() <= 1;
@@ -616,7 +640,7 @@ impl Replica {
             if self.sync.is_behind() {
                 return;
             }
-            let now_ms = clock() / 1_000;
+            let now_ms = clock.now_ms();
             let due = self.timers.iter_mut().filter(|slot| slot.is_some_and(|(_, at)| at <= now_ms));
             let Some((timer, _)) = due.min_by_key(|slot| slot.map(|(_, at)| at)).and_then(Option::take) else { return };
             self.drive(clock, Event::TimerFired(timer), put);

@@ -2,9 +2,10 @@
 
 use std::io;
 use std::thread::JoinHandle;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::sync::OnceLock;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use ipe_engine::Replica;
+use ipe_engine::{Clock, Input, Replica};
 use tokio::sync::oneshot;
 
 use crate::inbox::{Next, Outlet};
@@ -13,10 +14,24 @@ use crate::outbound::Outbound;
 /// Longest sleep without an input: the replica refreshes its status by itself within this time.
 const LONGEST_SLEEP: Duration = Duration::from_secs(1);
 
-/// Unix time in microseconds.
-pub(crate) fn now_us() -> u64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| u64::try_from(since.as_micros()).unwrap_or(u64::MAX))
+/// Unix time in microseconds, as the machine has it: it may be set.
+fn wall_us() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, micros)
 }
+
+/// Microseconds of a clock that nobody can set: unix time when it was asked first, and what has passed since.
+pub(crate) fn steady_us() -> u64 {
+    static START: OnceLock<(Instant, u64)> = OnceLock::new();
+    let (start, unix_us) = START.get_or_init(|| (Instant::now(), wall_us()));
+    unix_us.saturating_add(micros(start.elapsed()))
+}
+
+fn micros(span: Duration) -> u64 {
+    u64::try_from(span.as_micros()).unwrap_or(u64::MAX)
+}
+
+/// Both clocks, as the replica asks for them.
+const CLOCK: Clock<'static> = Clock { steady: &steady_us, wall: &wall_us };
 
 /// Starts the thread. The receiver is told when the thread ends, also by a panic.
 ///
@@ -31,12 +46,12 @@ pub(crate) fn start(
     let thread = std::thread::Builder::new().name("replica".to_owned()).spawn(move || {
         // Dropped when the thread ends in whatever way.
         let _ended: oneshot::Sender<()> = ended;
-        replica.handle(&now_us, ipe_engine::Input::Tick, &mut |output| outbound.put(output));
+        replica.handle(CLOCK, Input::Tick, &mut |output| outbound.put(output));
         loop {
             let wake_us = replica.wake_at().map_or(u64::MAX, |at| at.saturating_mul(1_000));
-            let patience = Duration::from_micros(wake_us.saturating_sub(now_us())).min(LONGEST_SLEEP);
+            let patience = Duration::from_micros(wake_us.saturating_sub(steady_us())).min(LONGEST_SLEEP);
             match outlet.next(patience) {
-                Next::Handle(item) => replica.handle(&now_us, item.into_input(), &mut |output| outbound.put(output)),
+                Next::Handle(item) => replica.handle(CLOCK, item.into_input(), &mut |output| outbound.put(output)),
                 Next::Stop => break,
             }
         }

@@ -173,7 +173,7 @@ fn recover(shared: &Shared, judged: &Mutex<Recent>, queue: &Receiver<Raw>) {
             .filter(|(_, fresh)| *fresh)
             .filter_map(|(tx, _)| Candidate::recover(tx).ok().map(Arc::new))
             .collect();
-        let now_ms = crate::driver::now_us() / 1_000;
+        let now_ms = crate::driver::steady_us() / 1_000;
         for hash in admit::remote(&shared.pool, &shared.ledger, now_ms, candidates) {
             judged.lock().remove(&hash);
         }

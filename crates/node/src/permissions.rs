@@ -19,7 +19,7 @@ use ipe_types::{Address, Enode, NodeId};
 use parking_lot::{Mutex, RwLock};
 
 use crate::config::{ConfigError, MAX_SETTINGS_BYTES, NodeConfig, read_text};
-use crate::driver::now_us;
+use crate::driver::steady_us;
 
 /// Key of the list of senders.
 const ACCOUNTS_KEY: &str = "accounts-allowlist";
@@ -345,7 +345,7 @@ fn texts<E: Entry>(entries: &[E]) -> Vec<String> {
 }
 
 fn permit(pool: &Mutex<Pool>, accounts: &[Address]) {
-    pool.lock().permit_only(now_us() / 1_000, Some(accounts.iter().copied().collect()));
+    pool.lock().permit_only(steady_us() / 1_000, Some(accounts.iter().copied().collect()));
 }
 
 /// Follows names that move and reloads the lists when the process is told to (SIGHUP), until it is aborted. Without a

@@ -209,7 +209,7 @@ impl Node {
         let permissions = Permissions::open(config, key.node_id(), &static_nodes, &pool)?;
         let locals = if config.pool.journal {
             let path = config.data_dir.join("local-transactions.journal");
-            let (locals, restored) = LocalKeeper::start(&path, pool.clone(), &ledger, driver::now_us() / 1_000)
+            let (locals, restored) = LocalKeeper::start(&path, pool.clone(), &ledger, driver::steady_us() / 1_000)
                 .map_err(|source| RunError::LocalJournal { path, source })?;
             if restored > 0 {
                 tracing::info!(restored, "transactions of an earlier run wait again");
@@ -272,6 +272,7 @@ impl Node {
             notifications: notifications.clone(),
             status: status.clone(),
             log_level,
+            steady_ms: || driver::steady_us() / 1_000,
         };
         let metrics = exporter.as_ref().map(|((address, _), _, _)| *address);
         let api = Api::new(backend, api_settings(&config, &spec, &key, &network, metrics));

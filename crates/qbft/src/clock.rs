@@ -1,4 +1,4 @@
-//! When things happen: pure arithmetic on the parameters of a height. The reasons are in the crate's first page.
+//! When things happen: pure arithmetic on the parameters of a height. `now` is the wall clock here. The reasons are in the crate's first page.
 
 use crate::event::{HeadInfo, Millis};
 
@@ -24,6 +24,13 @@ pub(crate) fn block_due(parent: &HeadInfo, now: Millis, anchor: Option<Millis>) 
     } else {
         parent.timestamp_s.saturating_mul(1000).saturating_add(parent.period_ms)
     }
+}
+
+/// Whether it is too early for round 0. A sub-second period is bound to no timestamp, so a clock that was set back does
+/// not prolong it.
+pub(crate) fn is_early(parent: &HeadInfo, now: Millis, due: Millis) -> bool {
+    let early_ms = due.saturating_sub(now);
+    early_ms > 0 && !(is_sub_second(parent) && early_ms > parent.period_ms)
 }
 
 /// Whether the period is not of whole seconds: Besu's `xblockperiodmilliseconds`, without a minimum distance of

@@ -9,8 +9,27 @@ use crate::certificate::PreparedCertificate;
 use crate::draft::Draft;
 use crate::rejection::Rejection;
 
-/// Wall clock in unix milliseconds.
+/// Milliseconds, of one of the clocks of [`Now`].
 pub type Millis = u64;
+
+/// When something happens, by the two clocks of a node.
+///
+/// Timestamps of blocks, and when a block is due after its parent, are matters of the wall clock. Patience is not: a wall
+/// clock that somebody sets back would hold a round for as long as it was set back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Now {
+    /// Never goes back, and starts anywhere.
+    pub steady: Millis,
+    /// Unix time.
+    pub wall: Millis,
+}
+
+impl From<Millis> for Now {
+    /// A wall clock that nobody sets: it serves as both.
+    fn from(now: Millis) -> Self {
+        Self { steady: now, wall: now }
+    }
+}
 
 /// The head of the chain, with what holds for the block after it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -26,7 +45,8 @@ pub struct HeadInfo {
     /// Who validates block `number + 1`.
     pub validators: ValidatorSet,
     /// Distance to the next block in milliseconds: the greater of the periods now and after (spec/qbft.md 8.2). Whole
-    /// seconds are counted from the head's timestamp, anything else is a sub-second period , counted from the start of the former round 0.
+    /// seconds are counted from the head's timestamp, anything else is a sub-second period, counted from
+    /// the start of the former round 0.
     pub period_ms: u64,
     /// How long an empty block is held back, counted from the head's timestamp; 0 when the feature is off.
     pub empty_period_ms: u64,
@@ -171,11 +191,11 @@ pub enum Effect {
         /// Its block hash, to be repeated in the answer.
         hash: B256,
     },
-    /// Fire `timer` at wall clock `at`; at once when that is past.
+    /// Fire `timer` at `at`; at once when that is past.
     SetTimer {
         /// Which.
         timer: Timer,
-        /// When.
+        /// When, by the steady clock.
         at: Millis,
     },
     /// Forget the timer of this slot.

@@ -21,7 +21,10 @@ const JUDGED_MAX: usize = 8;
 
 /// One call of [`crate::step`]: the time, who we are, and the effects so far.
 pub(crate) struct Turn {
+    /// The steady clock, for patience.
     pub(crate) now: Millis,
+    /// Unix time, for timestamps and for when a block is due.
+    pub(crate) wall: Millis,
     pub(crate) settings: Settings,
     pub(crate) effects: Vec<Effect>,
 }
@@ -41,9 +44,9 @@ impl Turn {
 pub(crate) struct Height {
     pub(crate) parent: HeadInfo,
     pub(crate) rules: Rules,
-    /// When the block timer is set to fire. Later than the first time while an empty block is held back.
+    /// When round 0 begins, by the wall clock. Later than the first time while an empty block is held back.
     pub(crate) due: Millis,
-    /// First time of the block timer.
+    /// When a block with transactions may begin, by the wall clock.
     pub(crate) first_due: Millis,
     /// True while an empty block is held back: there is no round, and a transaction ends the wait.
     pub(crate) idle: bool,
@@ -59,7 +62,7 @@ pub(crate) struct Height {
     pub(crate) late_round: Option<u32>,
     /// How late heads come anyway by our clock, in milliseconds.
     pub(crate) usual_ms: u64,
-    /// When round 0 began.
+    /// When round 0 began, by the wall clock.
     pub(crate) began: Option<Millis>,
     pub(crate) decided: bool,
 }

@@ -68,7 +68,7 @@ fn proposal(who: usize, height: u64, round: u32, padding: usize) -> Message {
 
 fn state() -> State {
     let mut state = State::new(Settings { local: keys()[3].address(), dialect: Dialect::Legacy });
-    step(&mut state, 1_700_000_001_000, Event::HeadAdvanced(head(0)));
+    step(&mut state, 1_700_000_001_000.into(), Event::HeadAdvanced(head(0)));
     state
 }
 
@@ -89,7 +89,7 @@ fn every_round_of_one_author_costs_the_same_room() {
     let mut state = state();
     for round in 0..=MAX_ROUND + 1 {
         for message in [change(0, 1, round), prepare(0, 1, round, 1), prepare(0, 1, round, 2)] {
-            step(&mut state, 1_700_000_001_000, Event::Received(Arc::new(message)));
+            step(&mut state, 1_700_000_001_000.into(), Event::Received(Arc::new(message)));
         }
         assert_bounded(&state);
     }
@@ -105,7 +105,7 @@ fn later_heights_have_their_room() {
     for height in 2..=FUTURE_DISTANCE + 3 {
         for who in 0..4 {
             for round in 0..40 {
-                for effect in step(&mut state, 0, Event::Received(Arc::new(prepare(who, height, round, 1)))) {
+                for effect in step(&mut state, 0.into(), Event::Received(Arc::new(prepare(who, height, round, 1)))) {
                     let refused = matches!(
                         &effect,
                         Effect::Report(why) if matches!(why.reason, Reason::FutureFull | Reason::TooFarAhead { .. })
@@ -120,9 +120,9 @@ fn later_heights_have_their_room() {
     assert_eq!(state.future.held().0, FUTURE_DISTANCE as usize * 4 * FUTURE_PER_AUTHOR);
     assert!(full > 0);
     // With the head they are taken, and what is past is dropped.
-    step(&mut state, 0, Event::HeadAdvanced(head(5)));
+    step(&mut state, 0.into(), Event::HeadAdvanced(head(5)));
     assert_eq!(state.future.held().0, (FUTURE_DISTANCE as usize - 5) * 4 * FUTURE_PER_AUTHOR);
-    step(&mut state, 0, Event::HeadAdvanced(head(500)));
+    step(&mut state, 0.into(), Event::HeadAdvanced(head(500)));
     assert_eq!(state.future.held(), (0, 0));
 }
 
@@ -160,17 +160,17 @@ fn strange_heads_are_borne() {
                 let height = number.saturating_add(1);
                 for now in [0, 1_700_000_001_000, u64::MAX] {
                     let mut state = State::new(Settings { local: keys()[3].address(), dialect: Dialect::Besu26 });
-                    step(&mut state, now, Event::HeadAdvanced(head.clone()));
-                    step(&mut state, now, Event::TimerFired(Timer::Block { height }));
+                    step(&mut state, now.into(), Event::HeadAdvanced(head.clone()));
+                    step(&mut state, now.into(), Event::TimerFired(Timer::Block { height }));
                     for round in 0..3 {
-                        step(&mut state, now, Event::TimerFired(Timer::Round { height, round }));
+                        step(&mut state, now.into(), Event::TimerFired(Timer::Round { height, round }));
                     }
-                    step(&mut state, now, Event::TransactionsWaiting);
+                    step(&mut state, now.into(), Event::TransactionsWaiting);
                     for who in 0..4 {
-                        step(&mut state, now, Event::Received(Arc::new(change(who, height, 1000))));
+                        step(&mut state, now.into(), Event::Received(Arc::new(change(who, height, 1000))));
                     }
                     for _ in 0..3 {
-                        step(&mut state, u64::MAX, Event::TimerFired(Timer::Round { height, round: 1000 }));
+                        step(&mut state, u64::MAX.into(), Event::TimerFired(Timer::Round { height, round: 1000 }));
                     }
                     assert_bounded(&state);
                 }
@@ -274,7 +274,7 @@ proptest! {
                 if matches!(event, Event::Restored(_)) {
                     said.clear();
                 }
-                for effect in step(&mut state, now, event) {
+                for effect in step(&mut state, now.into(), event) {
                     match effect {
                         Effect::Decide { block, .. } => prop_assert!(decided.insert(block.header.number)),
                         Effect::Sign(draft) => {

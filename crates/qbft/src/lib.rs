@@ -1,6 +1,6 @@
 //! The consensus core: QBFT as a function of state, time and event.
 //!
-//! One verb, [`step`]: it takes what happened ([`Event`]) at a wall clock and answers with what is to be done
+//! One verb, [`step`]: it takes what happened ([`Event`]) and when ([`Now`]), and answers with what is to be done
 //! ([`Effect`]). No input or output, no clock, no keys, no EVM; the host builds and checks blocks, signs behind its gate,
 //! keeps the timers and moves the bytes. So a network of cores runs in one thread from one seed (`tests/network`).
 //!
@@ -135,6 +135,6 @@ mod votes;
 
 pub use certificate::PreparedCertificate;
 pub use draft::Draft;
-pub use event::{Effect, Event, HeadInfo, Millis, Restored, Timer};
+pub use event::{Effect, Event, HeadInfo, Millis, Now, Restored, Timer};
 pub use rejection::{Reason, Rejection};
 pub use state::{CoreHoldings, Settings, State, step};

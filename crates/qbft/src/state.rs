@@ -6,7 +6,7 @@ use alloy_primitives::Address;
 use ipe_types::{Dialect, Message};
 
 use crate::clock::Lateness;
-use crate::event::{Effect, Event, HeadInfo, Millis, Restored, Timer};
+use crate::event::{Effect, Event, HeadInfo, Now, Restored, Timer};
 use crate::future::Future;
 use crate::height::{Height, Turn};
 use crate::rejection::Reason;
@@ -102,11 +102,11 @@ impl State {
     }
 }
 
-/// The one verb: takes what happened at wall clock `now` and answers with what is to be done, in order.
+/// The one verb: takes what happened, and when, and answers with what is to be done, in order.
 ///
 /// Total: no input panics, and what is held stays within [`crate::bounds`].
-pub fn step(state: &mut State, now: Millis, event: Event) -> Vec<Effect> {
-    let mut turn = Turn { now, settings: state.settings, effects: Vec::new() };
+pub fn step(state: &mut State, now: Now, event: Event) -> Vec<Effect> {
+    let mut turn = Turn { now: now.steady, wall: now.wall, settings: state.settings, effects: Vec::new() };
     match event {
         Event::HeadAdvanced(head) => upon_new_block(state, &mut turn, head),
         Event::Restored(restored) => upon_restored(state, &mut turn, restored),

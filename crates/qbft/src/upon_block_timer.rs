@@ -10,7 +10,7 @@ use ipe_types::{Block, Dialect, header};
 use crate::certificate::PreparedCertificate;
 use crate::clock;
 use crate::draft::{Draft, access_list_for};
-use crate::event::{Effect, Millis, Timer};
+use crate::event::{Effect, HeadInfo, Millis, Timer};
 use crate::height::{Height, Stage, Turn};
 use crate::upon_timeout::enter_round;
 
@@ -19,17 +19,24 @@ pub(crate) fn upon_block_timer(height: &mut Height, turn: &mut Turn) {
     if height.round.is_some() || height.decided {
         return;
     }
-    if turn.now < height.due {
-        let timer = Timer::Block { height: height.number() };
-        turn.push(Effect::SetTimer { timer, at: height.due });
+    if clock::is_early(&height.parent, turn.wall, height.due) {
+        set_block_timer(turn, &height.parent, height.due);
         return;
     }
     begin_round_zero(height, turn);
 }
 
+/// Sets the timer of the height after `parent` for when the wall clock should show `due`. Somebody may set that clock
+/// meanwhile, so it is looked at again after a period.
+pub(crate) fn set_block_timer(turn: &mut Turn, parent: &HeadInfo, due: Millis) {
+    let wait_ms = due.saturating_sub(turn.wall).min(parent.period_ms.max(1));
+    let timer = Timer::Block { height: parent.number.saturating_add(1) };
+    turn.push(Effect::SetTimer { timer, at: turn.now.saturating_add(wait_ms) });
+}
+
 /// A transaction waits: an idle height goes on at once (Besu #10153).
 pub(crate) fn upon_transactions_waiting(height: &mut Height, turn: &mut Turn) {
-    if height.idle && height.round.is_none() && !height.decided && turn.now >= height.first_due {
+    if height.idle && height.round.is_none() && !height.decided && turn.wall >= height.first_due {
         begin_round_zero(height, turn);
     }
 }
@@ -39,9 +46,9 @@ fn begin_round_zero(height: &mut Height, turn: &mut Turn) {
     let Some(round) = height.round.as_mut() else { return };
     if round.proposer == turn.settings.local {
         round.building = Some(Vec::new());
-        let timestamp_s = clock::timestamp_s(&height.parent, turn.now, 0);
+        let timestamp_s = clock::timestamp_s(&height.parent, turn.wall, 0);
         turn.push(Effect::BuildBlock { height: height.number(), round: 0, timestamp_s });
-    } else if clock::empty_until(&height.parent, turn.now).is_some() {
+    } else if clock::empty_until(&height.parent, turn.wall).is_some() {
         turn.push(Effect::AskTransactions { height: height.number() });
     }
 }
@@ -54,7 +61,7 @@ pub(crate) fn upon_transactions_answered(height: &mut Height, turn: &mut Turn, w
     if !waiting
         && nothing_yet
         && !height.decided
-        && let Some(until) = clock::empty_until(&height.parent, turn.now)
+        && let Some(until) = clock::empty_until(&height.parent, turn.wall)
     {
         go_idle(height, turn, until);
     }
@@ -72,7 +79,7 @@ pub(crate) fn upon_block_built(height: &mut Height, turn: &mut Turn, number: u32
     }
     if number == 0
         && empty
-        && let Some(until) = clock::empty_until(&height.parent, turn.now)
+        && let Some(until) = clock::empty_until(&height.parent, turn.wall)
     {
         go_idle(height, turn, until);
         return;
@@ -94,11 +101,11 @@ pub(crate) fn upon_block_built(height: &mut Height, turn: &mut Turn, number: u32
 fn go_idle(height: &mut Height, turn: &mut Turn, until: Millis) {
     height.round = None;
     height.idle = true;
-    height.due = until.min(turn.now.saturating_add(height.parent.period_ms.max(1)));
+    height.due = until.min(turn.wall.saturating_add(height.parent.period_ms.max(1)));
     let number = height.number();
     turn.push(Effect::CancelTimer(Timer::Round { height: number, round: 0 }));
     turn.push(Effect::CancelTimer(Timer::Resend { height: number }));
-    turn.push(Effect::SetTimer { timer: Timer::Block { height: number }, at: height.due });
+    set_block_timer(turn, &height.parent, height.due);
 }
 
 /// Our turn in a round that has its quorum: proposes the block that was prepared last among the quorum, or has a new
@@ -122,7 +129,7 @@ pub(crate) fn propose_if_ours(height: &mut Height, turn: &mut Turn) {
         .max_by_key(|((prepared, _), ..)| *prepared);
     let Some(((prepared, digest), block, change)) = latest else {
         round.building = Some(signed);
-        let timestamp_s = clock::timestamp_s(&height.parent, turn.now, round.number);
+        let timestamp_s = clock::timestamp_s(&height.parent, turn.wall, round.number);
         turn.push(Effect::BuildBlock { height: number, round: round.number, timestamp_s });
         return;
     };

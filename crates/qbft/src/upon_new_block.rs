@@ -10,6 +10,7 @@ use crate::height::{Height, Own, Turn};
 use crate::justify::{self, Rules};
 use crate::round_changes::RoundChanges;
 use crate::state::{State, receive};
+use crate::upon_block_timer::set_block_timer;
 use crate::upon_timeout;
 use crate::upon_timeout::enter_round;
 use crate::votes::Votes;
@@ -30,8 +31,8 @@ pub(crate) fn upon_new_block(state: &mut State, turn: &mut Turn, head: HeadInfo)
         turn.push(Effect::CancelTimer(timer));
     }
     match &state.head {
-        Some(before) => state.lateness.saw(before, &head, turn.now),
-        None => state.lateness.saw(&head, &head, turn.now),
+        Some(before) => state.lateness.saw(before, &head, turn.wall),
+        None => state.lateness.saw(&head, &head, turn.wall),
     }
     let usual_ms = state.lateness.usual_ms();
     state.inhand = head.validators.contains(&state.settings.local).then(|| begin(&head, turn, anchor, usual_ms));
@@ -43,9 +44,9 @@ pub(crate) fn upon_new_block(state: &mut State, turn: &mut Turn, head: HeadInfo)
 }
 
 fn begin(head: &HeadInfo, turn: &mut Turn, anchor: Option<u64>, usual_ms: u64) -> Height {
-    let due = clock::block_due(head, turn.now, anchor);
+    let due = clock::block_due(head, turn.wall, anchor);
     let number = head.number.saturating_add(1);
-    turn.push(Effect::SetTimer { timer: Timer::Block { height: number }, at: due });
+    set_block_timer(turn, head, due);
     Height {
         parent: head.clone(),
         rules: Rules { height: number, validators: head.validators.clone(), previous_proposer: head.coinbase },

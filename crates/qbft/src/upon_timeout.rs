@@ -101,9 +101,9 @@ pub(crate) fn enter_round(height: &mut Height, turn: &mut Turn, number: u32) {
     height.own.prepare = None;
     height.own.commit = None;
     if number == 0 {
-        height.began = Some(now);
+        height.began = Some(turn.wall);
     }
-    let patience_ms = if number == 0 && clock::is_overdue(&height.parent, now, height.usual_ms) {
+    let patience_ms = if number == 0 && clock::is_overdue(&height.parent, turn.wall, height.usual_ms) {
         clock::quarter_ms(&height.parent)
     } else {
         clock::timeout_ms(&height.parent)

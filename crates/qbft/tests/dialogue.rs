@@ -10,7 +10,7 @@ mod network;
 use std::sync::Arc;
 
 use alloy_primitives::{Address, B256};
-use ipe_qbft::{Draft, Effect, Event, HeadInfo, PreparedCertificate, Restored, Settings, State, Timer, step};
+use ipe_qbft::{Draft, Effect, Event, HeadInfo, Now, PreparedCertificate, Restored, Settings, State, Timer, step};
 use ipe_types::extra::ExtraData;
 use ipe_types::header::{block_hash, commit_hash, digest, with_round_and_seals};
 use ipe_types::message::{CommitPayload, PreparePayload, Proposal, ProposalPayload, RoundChangePayload, Signed};
@@ -30,6 +30,8 @@ struct Talk {
     me: usize,
     state: State,
     now: u64,
+    /// How far the wall clock was set back, in milliseconds.
+    set_back: u64,
     parent: B256,
     drafts: Vec<Draft>,
     refuse: bool,
@@ -50,7 +52,7 @@ impl Talk {
         keys.sort_by_key(NodeKey::address);
         let set: ValidatorSet = keys.iter().map(NodeKey::address).collect();
         let state = State::new(Settings { local: keys[me].address(), dialect });
-        Self { keys, set, me, state, now: START_MS, parent: genesis().0, drafts: vec![], refuse: false, dialect }
+        Self { keys, set, me, state, now: START_MS, set_back: 0, parent: genesis().0, drafts: vec![], refuse: false, dialect }
     }
 
     fn head(&self, number: u64, hash: B256, coinbase: Address, timestamp_s: u64) -> HeadInfo {
@@ -71,7 +73,8 @@ impl Talk {
         let mut said = Vec::new();
         let mut events = std::collections::VecDeque::from([event]);
         while let Some(event) = events.pop_front() {
-            for effect in step(&mut self.state, self.now, event) {
+            let now = Now { steady: self.now, wall: self.now - self.set_back };
+            for effect in step(&mut self.state, now, event) {
                 if let Effect::Sign(draft) = &effect {
                     self.drafts.push(draft.clone());
                     if self.refuse {
@@ -804,6 +807,33 @@ fn timers_that_fire_early_or_for_something_else_are_set_right() {
     assert_eq!(talk.timeout(0, T - 1), ["patience with 0 for 1"]);
     assert_eq!(talk.timeout(3, 0), SILENCE);
     assert_eq!(Kind::Prepare.code(), 0x13);
+}
+
+/// Somebody sets the clock back by an hour: a round is borne no longer for it, and a block is begun when its time has come
+/// by the new clock, which is looked at again every period.
+#[test]
+fn a_clock_that_is_set_back_holds_no_round() {
+    let mut talk = Talk::new(BIA);
+    talk.block_timer();
+    talk.set_back = 3_600_000;
+    assert_eq!(talk.timeout(0, T), ["begin 1/1", "patience with 1 for 4000", "say RoundChange 1/1"]);
+
+    let mut talk = Talk::new(BIA);
+    talk.set_back = 3_600_000;
+    talk.now = START_MS + 1_000;
+    let block_timer = || Event::TimerFired(Timer::Block { height: 1 });
+    assert_eq!(talk.on(block_timer()), [format!("timer Block at {}", START_MS + 2_000)]);
+    talk.now = START_MS + 2_000;
+    talk.set_back = 0;
+    assert_eq!(talk.on(block_timer()), ["begin 1/0", "patience with 0 for 4000"]);
+
+    // A period that is bound to no timestamp need not wait for the clock either.
+    let mut talk = Talk::silent(BIA, Dialect::Legacy);
+    let head = HeadInfo { period_ms: 300, ..talk.head(0, talk.parent, Address::ZERO, START_MS / 1000) };
+    assert_eq!(talk.on(Event::HeadAdvanced(head)), [format!("timer Block at {}", START_MS + 300)]);
+    talk.set_back = 3_600_000;
+    talk.now = START_MS + 300;
+    assert_eq!(talk.on(block_timer()), ["begin 1/0", "patience with 0 for 4000"]);
 }
 
 /// A block that is long overdue: whoever is alive has left round 0, so it is given a quarter of the timeout.

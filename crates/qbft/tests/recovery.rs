@@ -166,9 +166,9 @@ fn whatever_the_rounds_had_grown_to() {
                 let key = network::key((node + shift) % 4);
                 let mut state = State::new(Settings { local: key.address(), dialect: Dialect::Legacy });
                 let restored = Restored { height: 1, round: *round, certificate: None, messages: vec![] };
-                step(&mut state, network.now, Event::Restored(restored));
+                step(&mut state, network.now.into(), Event::Restored(restored));
                 let head = network.head_info((node + shift) % 4);
-                let effects = step(&mut state, network.now, Event::HeadAdvanced(head));
+                let effects = step(&mut state, network.now.into(), Event::HeadAdvanced(head));
                 let draft = effects.iter().find_map(|effect| match effect {
                     Effect::Sign(draft) => Some(draft),
                     _ => None,

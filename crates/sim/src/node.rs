@@ -16,6 +16,10 @@ use crate::villains::Villain;
 /// How often a writer makes its clients' transactions durable, µs; as the real node does.
 pub(crate) const SAVE_US: u64 = 250_000;
 
+/// How far the steady clocks are behind the world's: they may start anywhere, and who takes one for the other is to be
+/// found.
+pub(crate) const STEADY_BEHIND_US: u64 = 400 * 86_400 * 1_000_000;
+
 pub(crate) struct Node {
     pub(crate) name: String,
     pub(crate) role: Role,
@@ -23,11 +27,11 @@ pub(crate) struct Node {
     pub(crate) key: NodeKey,
     pub(crate) address: Address,
     pub(crate) disk: Disk,
-    /// How far its clock is ahead, µs.
+    /// How far its wall clock is ahead, µs.
     pub(crate) skew_us: i64,
-    /// The clock jumps at so many more looks at it, by so much, µs.
+    /// The wall clock jumps at so many more looks at it, by so much, µs.
     pub(crate) jump: Option<(u32, i64)>,
-    /// What every look at the clock costs, µs: a slow processor.
+    /// What every look at a clock costs, µs: a slow processor.
     pub(crate) slow_us: u64,
     /// Until when it works on the last input, µs.
     pub(crate) busy_us: u64,
@@ -63,7 +67,7 @@ impl Node {
     /// When it wants to be woken, µs of the world's clock.
     pub(crate) fn wake_us(&self) -> Option<u64> {
         let at_ms = self.alive.as_ref()?.replica.wake_at()?;
-        let at_us = i64::try_from(at_ms.saturating_mul(1_000)).unwrap_or(i64::MAX).saturating_sub(self.skew_us);
-        Some(u64::try_from(at_us).unwrap_or(0).max(self.busy_us).max(self.rest_us))
+        let at_us = at_ms.saturating_mul(1_000).saturating_add(STEADY_BEHIND_US);
+        Some(at_us.max(self.busy_us).max(self.rest_us))
     }
 }

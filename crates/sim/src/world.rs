@@ -9,7 +9,7 @@ use alloy_primitives::{B256, Bytes};
 use ipe_chain::{Candidate, Ledger};
 use ipe_engine::pool::{LocalJournal, Offer, Origin, Pool, Rules, Settings as PoolSettings};
 use ipe_engine::signing::{Gate, Signer};
-use ipe_engine::{Input, Level, Output, Parts, PeerId, PeerInfo, PeerStatus, Replica, Settings, StatusCell, admit};
+use ipe_engine::{Clock, Input, Level, Output, Parts, PeerId, PeerInfo, PeerStatus, Replica, Settings, StatusCell, admit};
 use ipe_types::eth::{EthMessage, EthVersion};
 use ipe_types::fork::Fork;
 use ipe_types::spec::ChainSpec;
@@ -22,7 +22,7 @@ use crate::disk::{Disk, FileName};
 use crate::faults::{Fault, FaultCounts};
 use crate::log::{Log, Teller, Window};
 use crate::network::{End, HELD_MAX, Link, Packet, REDIAL_US, SESSION_PATIENCE_US};
-use crate::node::{Alive, Node, SAVE_US};
+use crate::node::{Alive, Node, SAVE_US, STEADY_BEHIND_US};
 use crate::report::Report;
 use crate::rng::Rng;
 use crate::scenario::Scenario;
@@ -454,7 +454,7 @@ impl World {
                 for tx in found {
                     if let Ok(candidate) = Candidate::recover(tx) {
                         // What is mined by now is refused, rightly.
-                        let _ = self.offer(index, &pool, &ledger, Arc::new(candidate), Origin::Restored);
+                        let _ = self.offer(&pool, &ledger, Arc::new(candidate), Origin::Restored);
                     }
                 }
                 Some(journal)
@@ -663,25 +663,27 @@ impl World {
         self.log.event(now_us - START_US, Some((index, &node.name)), code, data, what);
         let disk = node.disk.clone();
         disk.spent_us(true);
-        let base = now_us.saturating_add_signed(node.skew_us);
+        let skew_us = node.skew_us;
         let (worked, leap) = (Cell::new(0u64), Cell::new(0i64));
         let jump = Cell::new(node.jump.take());
         let slow_us = node.slow_us;
-        let clock = || {
+        let look = || {
             worked.set(worked.get() + slow_us);
             match jump.take() {
                 Some((0, by)) => leap.set(by),
                 Some((looks, by)) => jump.set(Some((looks - 1, by))),
                 None => {}
             }
-            (base + worked.get() + disk.spent_us(false)).saturating_add_signed(leap.get())
+            now_us + worked.get() + disk.spent_us(false)
         };
+        let clock =
+            Clock { steady: &|| look() - STEADY_BEHIND_US, wall: &|| look().saturating_add_signed(skew_us + leap.get()) };
         let mut outputs = Vec::new();
         let (checkers, clients, honest) = (&mut self.checkers, &mut self.clients, node.villain.is_none());
         checkers.at((now_us - START_US) / 1_000, self.log.steps());
         let who = Who { index, name: &node.name, address: node.address, disk: &node.disk };
         let ledger = alive.ledger.clone();
-        alive.replica.handle(&clock, input, &mut |output| {
+        alive.replica.handle(clock, input, &mut |output| {
             // What a dead process would have said is never said.
             if disk.crashed() {
                 return;
@@ -820,8 +822,8 @@ impl World {
 
     // Clients.
 
-    fn offer(&self, index: usize, pool: &Mutex<Pool>, ledger: &Ledger, candidate: Arc<Candidate>, origin: Origin) -> Result<(), String> {
-        let now_ms = self.now_us.saturating_add_signed(self.nodes[index].skew_us) / 1_000;
+    fn offer(&self, pool: &Mutex<Pool>, ledger: &Ledger, candidate: Arc<Candidate>, origin: Origin) -> Result<(), String> {
+        let now_ms = (self.now_us - STEADY_BEHIND_US) / 1_000;
         let rules = *pool.lock().rules();
         let offer = Offer::check(candidate, origin, &rules).map_err(|refusal| refusal.to_string())?;
         let state = admit::sender_state(ledger, offer.candidate().sender);
@@ -841,7 +843,7 @@ impl World {
         let Some(prepared) = self.clients.prepare(number, index) else { return };
         let candidate = prepared.sent.candidate.clone();
         let hash = candidate.hash;
-        if self.offer(index, &alive.pool, &alive.ledger, candidate, Origin::Local).is_ok() {
+        if self.offer(&alive.pool, &alive.ledger, candidate, Origin::Local).is_ok() {
             self.clients.acknowledged(number, prepared);
             self.input(index, 11, hash.as_slice(), Input::PoolChanged, || format!("acknowledges transaction {hash}"));
         }
@@ -857,7 +859,7 @@ impl World {
             let mut again = 0u64;
             for candidate in waiting {
                 let known = pool.lock().contains(&candidate.hash) || matches!(ledger.position_of(&candidate.hash), Ok(Some(_)));
-                if !known && self.offer(index, &pool, &ledger, candidate, Origin::Local).is_ok() {
+                if !known && self.offer(&pool, &ledger, candidate, Origin::Local).is_ok() {
                     again += 1;
                 }
             }

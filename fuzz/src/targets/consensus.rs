@@ -138,7 +138,7 @@ fn machine(input: &[u8]) {
     let mut left = 96;
     loop {
         while let Some(event) = queue.pop_front() {
-            for effect in step(&mut state, now, event) {
+            for effect in step(&mut state, now.into(), event) {
                 match effect {
                     Effect::Sign(draft) => {
                         assert_eq!(draft.height(), number + 1, "only the height in hand is signed");

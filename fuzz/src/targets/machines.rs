@@ -13,7 +13,7 @@ use ipe_engine::peer::Peers;
 use ipe_engine::pool::{Offer, Origin, PickLimits, Pool, Rules, SenderState, Settings as PoolSettings};
 use ipe_engine::signing::{Gate, Signer};
 use ipe_engine::sync::{HeadView, Sync, is_sealed};
-use ipe_engine::{Input, Output, Parts, PeerId, PeerInfo, PeerStatus, Replica, Settings, StatusCell};
+use ipe_engine::{Clock, Input, Output, Parts, PeerId, PeerInfo, PeerStatus, Replica, Settings, StatusCell};
 use ipe_types::eth::{EthMessage, EthVersion};
 use ipe_types::fork::Fork;
 use ipe_types::genesis::{GenesisAccount, GenesisBuilder};
@@ -393,7 +393,7 @@ fn replica(input: &[u8]) {
         for input in inputs.drain(..) {
             let mut outputs = 0;
             let mut gone = Vec::new();
-            replica.handle(&|| now_us, input, &mut |output| {
+            replica.handle(Clock { steady: &|| now_us, wall: &|| now_us }, input, &mut |output| {
                 outputs += 1;
                 match output {
                     Output::Istanbul(_, code, bytes) => {

@@ -19,8 +19,8 @@ pub struct SenderChecks {
 }
 
 impl Pool {
-    /// From now on only these senders are permitted (`None` = everybody); what waits of others is dropped. `now` is unix
-    /// milliseconds.
+    /// From now on only these senders are permitted (`None` = everybody); what waits of others is dropped. `now` as in
+    /// [`Self::add`].
     pub fn permit_only(&mut self, now: u64, senders: Option<AddressHashSet>) {
         if let Some(permitted) = &senders {
             let others: Vec<Address> = self.senders.keys().filter(|sender| !permitted.contains(*sender)).copied().collect();

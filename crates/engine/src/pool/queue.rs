@@ -13,7 +13,7 @@ pub(super) struct Entry {
     pub(super) candidate: Arc<Candidate>,
     /// Encoded length.
     pub(super) bytes: usize,
-    /// Arrival, unix milliseconds.
+    /// Arrival, ms of the steady clock.
     pub(super) at: u64,
     /// Head height at its arrival.
     pub(super) height: u64,

@@ -56,12 +56,12 @@ pub enum Why {
         position: usize,
         /// How many could be included now.
         of: usize,
-        /// When it came, unix milliseconds.
+        /// When it came, ms of the steady clock: unix time, unless the clock was set since the process started.
         since: u64,
     },
     /// It left the pool.
     Dropped {
-        /// When, unix milliseconds.
+        /// When, ms of the steady clock: unix time, unless the clock was set since the process started.
         at: u64,
         /// Why.
         reason: DropReason,

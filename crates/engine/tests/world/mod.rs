@@ -11,7 +11,7 @@ use ipe_chain::{Candidate, Ledger};
 use ipe_engine::journal::MemoryJournal;
 use ipe_engine::pool::{Offer, Origin, Pool, Rules, Settings as PoolSettings};
 use ipe_engine::signing::{Gate, Signer};
-use ipe_engine::{Input, Level, Output, Parts, PeerId, PeerInfo, PeerStatus, Replica, Settings, StatusCell, admit};
+use ipe_engine::{Clock, Input, Level, Output, Parts, PeerId, PeerInfo, PeerStatus, Replica, Settings, StatusCell, admit};
 use ipe_types::eth::{EthMessage, EthVersion};
 use ipe_types::fork::Fork;
 use ipe_types::genesis::{GenesisAccount, GenesisBuilder};
@@ -366,7 +366,7 @@ impl World {
     fn wake_of(&self, index: usize) -> Option<u64> {
         let node = &self.nodes[index];
         let at_ms = node.alive.as_ref()?.replica.wake_at()?;
-        Some((at_ms as i64 - node.skew_ms).max(0) as u64 * 1_000)
+        Some(at_ms.saturating_mul(1_000))
     }
 
     fn at(&mut self, in_us: u64, happening: Happening) {
@@ -444,10 +444,12 @@ impl World {
 
     fn input(&mut self, index: usize, input: Input) {
         let node = &mut self.nodes[index];
-        let clock_us = (self.now_us as i64 + node.skew_ms * 1_000) as u64;
+        let now_us = self.now_us;
+        let clock_us = (now_us as i64 + node.skew_ms * 1_000) as u64;
         let Some(alive) = &mut node.alive else { return };
         let mut outputs = Vec::new();
-        alive.replica.handle(&|| clock_us, input, &mut |output| outputs.push(output));
+        let clock = Clock { steady: &|| now_us, wall: &|| clock_us };
+        alive.replica.handle(clock, input, &mut |output| outputs.push(output));
         for output in outputs {
             self.output(index, output);
         }

@@ -12,7 +12,7 @@ use std::ops::RangeInclusive;
 use std::sync::Arc;
 
 use alloy_primitives::{Address, B256, Bytes, U256};
-use ipe_qbft::{Draft, Effect, Event, HeadInfo, Millis, PreparedCertificate, Restored, Settings, State, Timer, step};
+use ipe_qbft::{Draft, Effect, Event, HeadInfo, Millis, Now, PreparedCertificate, Restored, Settings, State, Timer, step};
 use ipe_types::crypto::{HighS, recover_address};
 use ipe_types::extra::ExtraData;
 use ipe_types::header::{BFT_MIX_HASH, EMPTY_OMMERS_HASH, EMPTY_ROOT, commit_hash};
@@ -540,11 +540,11 @@ impl Network {
         }
         let mut events = VecDeque::from([event]);
         while let Some(event) = events.pop_front() {
-            let wall = self.wall(node);
+            let now = Now { steady: self.now, wall: self.wall(node) };
             if let (Some(villain), Event::Received(message)) = (self.nodes[node].villain, &event) {
                 self.villainy(node, villain, &message.clone());
             }
-            for effect in step(&mut self.nodes[node].state, wall, event.clone()) {
+            for effect in step(&mut self.nodes[node].state, now, event.clone()) {
                 self.carry_out(node, effect, &mut events);
             }
         }
@@ -615,8 +615,7 @@ impl Network {
                 self.generation += 1;
                 let generation = self.generation;
                 self.nodes[node].timers[timer.slot()] = Some((timer, generation));
-                let true_at = at.saturating_add_signed(-self.nodes[node].skew_ms).max(self.now);
-                self.push(true_at, Happening::Timer { node, timer, generation });
+                self.push(at.max(self.now), Happening::Timer { node, timer, generation });
             }
             Effect::CancelTimer(timer) => self.nodes[node].timers[timer.slot()] = None,
             Effect::Decide { block, hash, .. } => {

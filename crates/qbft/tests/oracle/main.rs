@@ -176,7 +176,7 @@ impl Run {
             if let Event::Received(message) = &event {
                 self.hear(message);
             }
-            for effect in step(&mut self.state, self.now, event) {
+            for effect in step(&mut self.state, self.now.into(), event) {
                 match effect {
                     Effect::Sign(draft) => {
                         self.said_by_core(&draft);
