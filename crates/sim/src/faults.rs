@@ -7,14 +7,15 @@ use std::collections::BTreeMap;
 pub struct Faults {
     /// Longest extra delay of a message, µs.
     pub delay_us: u64,
-    /// Messages lost, per mille. The connection stays up until the storm ends, which is worse than TCP.
+    /// Messages lost on the way, per mille. As by TCP, a lost one and all after it wait for a retransmission (0.2 s, then twice
+    /// as long each time), and the connection ends when six were in vain.
     pub loss: u32,
-    /// Messages delivered twice, per mille.
+    /// Messages delivered twice, per mille, which is worse than TCP.
     pub duplication: u32,
-    /// Messages that overtake or fall behind others of their connection, per mille.
+    /// Messages that overtake or fall behind others of their connection, per mille, which is worse than TCP.
     pub reordering: u32,
-    /// Directions of links blocked, per mille of strikes; half of them keep the bytes until they are open again, as TCP
-    /// does for a while, half lose them.
+    /// Directions of links blocked, per mille of strikes. When they open again, half of them let a retransmission of the same
+    /// connection through, and half reset the connection.
     pub partition: u32,
     /// Links cut and dialled again, per mille of strikes.
     pub flap: u32,
@@ -44,7 +45,7 @@ pub struct Faults {
 pub enum Fault {
     /// A message took longer.
     Delay,
-    /// A message was lost.
+    /// A message, or a retransmission of it, was lost.
     Loss,
     /// A message came twice.
     Duplication,

@@ -1,5 +1,7 @@
 //! What breaks things: strikes while a storm lasts, and the healing of everything when it ends.
 
+use std::collections::BTreeSet;
+
 use ipe_engine::{Input, VoteControl};
 use ipe_types::Role;
 
@@ -120,7 +122,7 @@ impl World {
             return;
         }
         let pause = self.nemesis.between(500_000, 20_000_000);
-        let keeps = self.nemesis.chance(500);
+        let forgotten = self.nemesis.chance(500);
         let ways = self.nemesis.below(3);
         let links: Vec<usize> = if self.nemesis.chance(350) {
             // A node alone.
@@ -136,7 +138,7 @@ impl World {
             for (side, direction) in link.directions.iter_mut().enumerate() {
                 if ways == 2 || ways == side as u64 {
                     direction.blocked = true;
-                    direction.keeps = keeps;
+                    link.forgotten |= forgotten;
                     self.counts.count(Fault::Partition);
                 }
             }
@@ -164,7 +166,9 @@ impl World {
         for direction in &mut self.links[link].directions {
             direction.blocked = false;
         }
-        self.release(link);
+        if self.links[link].forgotten {
+            self.close(link, 0);
+        }
     }
 
     /// All honest validators are told to vote for one change. The set keeps enough members for its villains.
@@ -245,9 +249,6 @@ impl World {
         for link in 0..self.links.len() {
             self.links[link].epoch += 1;
             self.unblock(link);
-            if self.links[link].holed {
-                self.close(link, 0);
-            }
             if self.links[link].session.is_none() && !self.links[link].gone {
                 self.links[link].dialling = false;
                 let pause = self.network.between(5_000, 80_000);
@@ -257,11 +258,16 @@ impl World {
         let head = self.checkers.chain.head();
         let due_us = (head.timestamp * 1_000_000).saturating_add(self.scenario.period_ms * 1_000);
         let due_us = due_us.max(head.timestamp * 1_000_000 + self.scenario.empty_period_s * 1_000_000);
+        // What was lost before is under way until its retransmission.
+        let waiting = self.links.iter().filter(|link| link.session.is_some()).flat_map(|link| &link.directions);
+        let through_us = waiting.filter_map(|direction| direction.retransmission).map(|next| next.at_us).max();
         let healed_ms = self.now_ms();
+        let through_ms = through_us.map_or(healed_ms, |at| (at - START_US).div_ceil(1_000));
         let earliest_ms = due_us.saturating_sub(START_US) / 1_000;
-        let villains = self.nodes.iter().filter(|node| !node.is_honest()).count() as u64;
-        let patience = (2 + villains) * self.scenario.timeout_s * 1_000 + ROOM_MS;
-        let latest_ms = healed_ms.max(earliest_ms) + patience;
+        // Twins are one validator.
+        let villains: BTreeSet<_> = self.nodes.iter().filter(|node| !node.is_honest()).map(|node| node.address).collect();
+        let patience = (2 + villains.len() as u64) * self.scenario.timeout_s * 1_000 + ROOM_MS;
+        let latest_ms = healed_ms.max(through_ms).max(earliest_ms) + patience;
         self.checkers.liveness.promise(Promise { healed_ms, earliest_ms, latest_ms });
         self.at((latest_ms - healed_ms) * 1_000 + 1, Happening::Judge);
     }

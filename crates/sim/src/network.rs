@@ -1,4 +1,7 @@
-//! Links between nodes: sessions that come and go, delays, and directions that are blocked.
+//! Links between nodes: sessions that come and go, delays, packets that are lost, and directions that are blocked.
+//!
+//! A session is a TCP connection: it delivers everything in order or it ends. So a lost packet holds back itself and
+//! everything after it until a retransmission gets through, and what an ended connection had under way is gone.
 
 use std::collections::VecDeque;
 
@@ -9,8 +12,15 @@ use ipe_types::Bytes;
 pub(crate) const SESSION_PATIENCE_US: u64 = 15_000_000;
 /// Time between two attempts to connect in a storm, µs.
 pub(crate) const REDIAL_US: u64 = 1_000_000;
-/// Bytes are kept for a blocked direction up to so many messages; then the session's send queue is full and the session ends.
+/// Messages that may wait behind a lost packet; with one more the session's send queue is full and the session ends.
 pub(crate) const HELD_MAX: usize = 4_096;
+/// First wait for a retransmission, µs, as on Linux; each further one is twice as long (RFC 6298).
+pub(crate) const RETRANSMIT_US: u64 = 200_000;
+/// Longest wait for a retransmission, µs: the sixth. The seventh would come after [`SESSION_PATIENCE_US`], so the session ends
+/// when the sixth was in vain.
+pub(crate) const RETRANSMIT_MAX_US: u64 = 6_400_000;
+/// Retransmissions that are lost as well where packets get lost, per mille: losses come in bursts.
+pub(crate) const LOST_AGAIN: u32 = 300;
 
 /// A message on its way.
 #[derive(Clone, Debug)]
@@ -21,15 +31,24 @@ pub(crate) enum Packet {
     Istanbul(u8, Bytes),
 }
 
+/// A retransmission to come.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Retransmission {
+    /// When, µs.
+    pub(crate) at_us: u64,
+    /// How long it was waited for, µs.
+    pub(crate) wait_us: u64,
+}
+
 /// One direction of a link.
 #[derive(Debug, Default)]
 pub(crate) struct Direction {
     /// Nothing passes.
     pub(crate) blocked: bool,
-    /// While blocked, bytes wait instead of being lost.
-    pub(crate) keeps: bool,
-    /// What waits.
+    /// A lost packet and everything after it, until a retransmission gets through.
     pub(crate) held: VecDeque<Packet>,
+    /// The next attempt, while anything is held.
+    pub(crate) retransmission: Option<Retransmission>,
     /// When the last message arrives, µs: later ones do not overtake it.
     pub(crate) last_us: u64,
 }
@@ -61,8 +80,8 @@ pub(crate) struct Link {
     pub(crate) epoch: u64,
     /// An end is gone for good.
     pub(crate) gone: bool,
-    /// A message of this session was lost. A real stream has no holes, so such a session does not outlive the storm.
-    pub(crate) holed: bool,
+    /// Whatever blocks the link has forgotten its connection (a firewall that was started anew): it is reset when the link opens.
+    pub(crate) forgotten: bool,
     /// Not dialled before: an end broke the protocol, µs.
     pub(crate) penalty_us: u64,
 }
@@ -78,7 +97,7 @@ impl Link {
             dialling: false,
             epoch: 0,
             gone: false,
-            holed: false,
+            forgotten: false,
             penalty_us: 0,
         }
     }

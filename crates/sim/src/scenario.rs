@@ -39,7 +39,8 @@ pub struct Scenario {
     pub cycles: u32,
     /// Length of a storm, ms.
     pub storm_ms: u64,
-    /// Length of a calm, ms: longer than two request timeouts.
+    /// Length of a calm, ms: longer than the promise of a block (two request timeouts and one for each villain, the longest wait
+    /// for a retransmission, and the room).
     pub calm_ms: u64,
     /// Mean time between two strikes of the nemesis, ms.
     pub strike_ms: u64,
@@ -151,7 +152,7 @@ pub const SCENARIOS: &[Scenario] = &[
     },
     Scenario { name: "sentry", about: "validators behind boots, writers with clients, no faults", writers: 2, observers: true, ..BASE },
     Scenario { name: "mesh", about: "validators in a mesh, writers with clients, no faults", writers: 2, observers: true, ..MESH },
-    Scenario { name: "network", about: "sentry: loss, delay, repetition, reordering, asymmetric partitions, flapping links", faults: NETWORK, ..BASE },
+    Scenario { name: "network", about: "sentry: loss, delay, repetition, reordering, asymmetric partitions, flapping links; twice a second one of them", strike_ms: 500, faults: NETWORK, ..BASE },
     Scenario { name: "network-mesh", about: "the same in a mesh of seven", validators: 7, faults: NETWORK, ..MESH },
     Scenario { name: "crashes", about: "sentry: processes killed between inputs and in every kind of write", faults: CRASHES, ..BASE },
     Scenario { name: "crashes-mesh", about: "the same in a mesh", faults: CRASHES, ..MESH },
@@ -202,6 +203,7 @@ pub const SCENARIOS: &[Scenario] = &[
         validators: 7,
         villains: &Kind::ALL,
         drawn: 2,
+        calm_ms: 26_000,
         faults: EVERYTHING,
         ..MESH
     },
@@ -218,6 +220,7 @@ pub const SCENARIOS: &[Scenario] = &[
         name: "colluding-storm",
         about: "the same while the network fails",
         validators: 7,
+        calm_ms: 26_000,
         villains: &[Kind::Colluding, Kind::Colluding],
         faults: NETWORK,
         ..MESH

@@ -21,7 +21,9 @@ use crate::clients::Clients;
 use crate::disk::{Disk, FileName};
 use crate::faults::{Fault, FaultCounts};
 use crate::log::{Log, Teller, Window};
-use crate::network::{End, HELD_MAX, Link, Packet, REDIAL_US, SESSION_PATIENCE_US};
+use crate::network::{
+    End, HELD_MAX, LOST_AGAIN, Link, Packet, REDIAL_US, RETRANSMIT_MAX_US, RETRANSMIT_US, Retransmission, SESSION_PATIENCE_US,
+};
 use crate::node::{Alive, Node, SAVE_US, STEADY_BEHIND_US};
 use crate::report::Report;
 use crate::rng::Rng;
@@ -44,6 +46,8 @@ pub(crate) enum Happening {
     Dial(usize),
     /// A message arrives.
     Deliver { to: usize, session: PeerId, packet: Packet },
+    /// A session tries again to get a lost packet through.
+    Retransmit { link: usize, side: usize, session: PeerId },
     /// An end of a session learns that it is over.
     Gone { to: usize, session: PeerId },
     /// A process starts.
@@ -329,6 +333,7 @@ impl World {
         match happening {
             Happening::Dial(link) => self.dial(link),
             Happening::Deliver { to, session, packet } => self.deliver(to, session, packet),
+            Happening::Retransmit { link, side, session } => self.retransmit(link, side, session),
             Happening::Gone { to, session } => {
                 let known = self.nodes[to].alive.as_mut().is_some_and(|alive| alive.sessions.remove(&session).is_some());
                 if known {
@@ -502,9 +507,10 @@ impl World {
         self.next_session += 2;
         let link = &mut self.links[index];
         link.session = Some(ids);
-        link.holed = false;
+        link.forgotten = false;
         for direction in &mut link.directions {
             direction.held.clear();
+            direction.retransmission = None;
             direction.last_us = 0;
         }
         let infos = [self.info(to, ids[0], false), self.info(from, ids[1], true)];
@@ -592,19 +598,21 @@ impl World {
     fn transmit(&mut self, end: End, delay_us: u64, packet: Packet) {
         let faults = if self.storm { self.scenario.faults } else { crate::faults::Faults::default() };
         let link = &mut self.links[end.link];
+        let Some(ids) = link.session.filter(|ids| ids[1 - end.side] == end.theirs) else { return };
         let direction = &mut link.directions[end.side];
-        if direction.blocked {
-            if direction.keeps && direction.held.len() < HELD_MAX {
-                direction.held.push_back(packet);
-            } else {
-                link.holed = true;
-                self.counts.count(Fault::Loss);
+        if direction.retransmission.is_some() {
+            direction.held.push_back(packet);
+            if direction.held.len() > HELD_MAX {
+                self.close(end.link, REDIAL_US);
             }
             return;
         }
-        if self.network.chance(faults.loss) {
-            link.holed = true;
-            self.counts.count(Fault::Loss);
+        let lost = self.network.chance(faults.loss);
+        if direction.blocked || lost {
+            self.counts.add(Fault::Loss, u64::from(!direction.blocked));
+            direction.held.push_back(packet);
+            direction.retransmission = Some(Retransmission { at_us: self.now_us + RETRANSMIT_US, wait_us: RETRANSMIT_US });
+            self.at(RETRANSMIT_US, Happening::Retransmit { link: end.link, side: end.side, session: ids[0] });
             return;
         }
         let mut delay = delay_us + link.latency_us;
@@ -632,20 +640,25 @@ impl World {
         }
     }
 
-    /// What waited behind a block goes on its way.
-    pub(crate) fn release(&mut self, index: usize) {
+    /// Tries once more to get a lost packet through, and with it all that waits behind it.
+    fn retransmit(&mut self, index: usize, side: usize, session: PeerId) {
         let link = &mut self.links[index];
-        let ends = [(link.to, 0), (link.from, 1)];
-        let Some(ids) = link.session else { return };
-        for (other, side) in ends {
-            let direction = &mut self.links[index].directions[side];
-            if direction.blocked {
-                continue;
+        let Some(ids) = link.session.filter(|ids| ids[0] == session) else { return };
+        let other = if side == 0 { link.to } else { link.from };
+        let direction = &mut link.directions[side];
+        let Some(tried) = direction.retransmission.take() else { return };
+        let lost = self.storm && self.scenario.faults.loss > 0 && self.network.chance(LOST_AGAIN);
+        if direction.blocked || lost {
+            self.counts.add(Fault::Loss, u64::from(!direction.blocked));
+            let wait_us = 2 * tried.wait_us;
+            if wait_us > RETRANSMIT_MAX_US {
+                return self.close(index, REDIAL_US);
             }
-            let held = std::mem::take(&mut direction.held);
-            for packet in held {
-                self.transmit(End { link: index, other, theirs: ids[1 - side], side }, 0, packet);
-            }
+            direction.retransmission = Some(Retransmission { at_us: self.now_us + wait_us, wait_us });
+            return self.at(wait_us, Happening::Retransmit { link: index, side, session });
+        }
+        for packet in std::mem::take(&mut direction.held) {
+            self.transmit(End { link: index, other, theirs: ids[1 - side], side }, 0, packet);
         }
     }
 
