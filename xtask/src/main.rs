@@ -19,7 +19,7 @@ const USAGE: &str = "cargo xtask <chore>
   conformance  every recorded JSON-RPC question put to this node, the differences by method; IPE_SHOW=20 shows more of
             each recording, IPE_RECORDING=<folder> takes one
   interop   mixed networks with the Besu and GoQuorum executables of IPE_BESU and IPE_GOQUORUM (docs/interop.md)
-  sim       fresh seeds of the simulator, --hours N: ends at the first violation, with the command that replays it
+  sim       fresh seeds of the simulator, --hours N: violations with the commands that replay them, and all faults
   clients   real Ethereum clients against a lab network (needs npm and python3; says \"not run\" without them)
 ";
 

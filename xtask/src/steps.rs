@@ -140,7 +140,11 @@ fn cargo(root: &Path, arguments: &[&str]) -> Result<(), Vec<String>> {
     if status.success() { Ok(()) } else { Err(vec![format!("cargo {} ended with {status}", arguments.join(" "))]) }
 }
 
-/// Fresh seeds of every scenario in turn for so many hours; ends at the first violation, with the command that replays it.
+/// Violations after which fresh seeds are of no more use.
+const VIOLATIONS_MAX: usize = 20;
+
+/// Fresh seeds of every scenario in turn for so many hours. Each violation is printed with the command that replays it; at
+/// the end stands how much was simulated and which faults were injected.
 pub fn sim(root: &Path, arguments: &[String]) -> Result<(), Vec<String>> {
     let hours = match arguments {
         [flag, hours] if flag == "--hours" => hours.parse::<f64>().ok().filter(|hours| *hours > 0.0 && hours.is_finite()),
@@ -155,21 +159,69 @@ pub fn sim(root: &Path, arguments: &[String]) -> Result<(), Vec<String>> {
     let names: Vec<&str> = list.lines().filter_map(|line| line.split(' ').next()).filter(|name| *name != "idle").collect();
     // Fresh: nobody has run the seeds of this second.
     let first = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).map_or(0, |since| since.as_secs());
-    let (began, mut runs) = (Instant::now(), 0u64);
-    while began.elapsed().as_secs_f64() < hours * 3_600.0 {
+    let (began, mut total, mut violations) = (Instant::now(), Simulated::default(), Vec::new());
+    while began.elapsed().as_secs_f64() < hours * 3_600.0 && violations.len() < VIOLATIONS_MAX {
         for name in &names {
-            let seed = (first * 1_000 + runs).to_string();
+            let seed = (first * 1_000 + total.runs).to_string();
             let output = Command::new(&ipe)
                 .args(["sim", "run", "--scenario", name, "--seed", &seed])
                 .output()
                 .map_err(|error| vec![format!("ipe sim run: {error}")])?;
-            runs += 1;
+            let (said, replay) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+            total.add(&said);
             if !output.status.success() {
-                let (said, replay) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
-                return Err(vec![format!("run {runs}: {}\n{}", said.trim(), replay.trim())]);
+                let found = format!("{}\n{}", said.trim(), replay.trim());
+                println!("{found}");
+                violations.push(found);
             }
         }
-        println!("{runs} runs in {} s, no violation", began.elapsed().as_secs());
+        println!("after {} s: {} runs, {} violations", began.elapsed().as_secs(), total.runs, violations.len());
     }
-    Ok(())
+    println!("{total}");
+    if violations.is_empty() { Ok(()) } else { Err(violations) }
+}
+
+/// What many runs add up to, from what `ipe sim run` prints.
+#[derive(Default)]
+struct Simulated {
+    runs: u64,
+    seconds: u64,
+    blocks: u64,
+    transactions: u64,
+    faults: std::collections::BTreeMap<String, u64>,
+}
+
+impl Simulated {
+    fn add(&mut self, said: &str) {
+        self.runs += 1;
+        let number_before = |line: &str, word: &str| {
+            line.split_once(word).and_then(|(before, _)| before.rsplit([' ', ',']).next()?.parse::<u64>().ok()).unwrap_or(0)
+        };
+        for line in said.lines() {
+            if line.contains(" times real time)") {
+                self.seconds += number_before(line, " s in ");
+                self.blocks += number_before(line, " blocks,");
+                self.transactions += number_before(line, " of ");
+            } else if let Some(faults) = line.trim().strip_prefix("faults: ") {
+                for (kind, count) in faults.split(", ").filter_map(|fault| fault.rsplit_once(' ')) {
+                    *self.faults.entry(kind.to_owned()).or_default() += count.parse::<u64>().unwrap_or(0);
+                }
+            }
+        }
+    }
+}
+
+impl std::fmt::Display for Simulated {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let faults: Vec<String> = self.faults.iter().map(|(kind, count)| format!("{kind} {count}")).collect();
+        write!(
+            f,
+            "{} runs, {:.1} simulated hours, {} blocks, {} transactions included\nfaults: {}",
+            self.runs,
+            self.seconds as f64 / 3_600.0,
+            self.blocks,
+            self.transactions,
+            faults.join(", ")
+        )
+    }
 }

@@ -171,7 +171,8 @@ impl World {
         }
     }
 
-    /// All honest validators are told to vote for one change. The set keeps enough members for its villains.
+    /// All honest validators are told to vote for one change, and told again until it has happened: several at once could
+    /// leave a set with more villains than it bears. The set keeps enough members for those it has.
     fn change_set(&mut self) {
         let height = self.checkers.chain.height() + 1;
         let set = self.checkers.chain.validators_of(height).to_vec();
@@ -180,9 +181,16 @@ impl World {
             .filter(|index| self.nodes[*index].role == Role::Validator && self.nodes[*index].is_honest())
             .filter(|index| !set.contains(&self.nodes[*index].address) || set.len().saturating_sub(2) / 3 >= villains.max(1))
             .collect();
-        let Some(subject) = self.nemesis.pick(&candidates).copied() else { return };
-        let address = self.address_of(subject);
+        let under_way = self.change.filter(|(address, add)| set.contains(address) != *add);
+        let address = match under_way {
+            Some((address, _)) => address,
+            None => match self.nemesis.pick(&candidates) {
+                Some(subject) => self.address_of(*subject),
+                None => return,
+            },
+        };
         let add = !set.contains(&address);
+        self.change = Some((address, add));
         self.counts.count(Fault::SetChange);
         self.note(21, || format!("votes to {} {address} begin", if add { "add" } else { "drop" }));
         for index in 0..self.nodes.len() {

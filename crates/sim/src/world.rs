@@ -112,6 +112,8 @@ pub(crate) struct World {
     pub(crate) nemesis: Rng,
     villainy: Rng,
     pub(crate) storm: bool,
+    /// The change of the validators that was begun last: whom, and whether to add.
+    pub(crate) change: Option<(Address, bool)>,
     pub(crate) quiet: bool,
     pub(crate) counts: FaultCounts,
     pub(crate) checkers: Checkers,
@@ -140,6 +142,7 @@ impl World {
             nemesis: Rng::new(seed, "nemesis"),
             villainy: Rng::new(seed, "villains"),
             storm: false,
+            change: None,
             quiet: false,
             counts: FaultCounts::default(),
             checkers,
