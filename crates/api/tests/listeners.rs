@@ -160,6 +160,7 @@ async fn subscriptions_hear_blocks_and_their_logs() {
         hash: stored.hash,
         receipts: stored.receipts.clone(),
         senders: stored.senders.clone(),
+        sealers: Arc::default(),
         total_difficulty: ledger.total_difficulty(number),
     }));
     api.backend.notifications.send(news).unwrap();

@@ -108,7 +108,7 @@ impl Ledger {
             prepared,
         });
         self.keep(hash, &executed);
-        Ok(CheckedBlock { block, hash, executed, sealed: false })
+        Ok(CheckedBlock { block, hash, executed, sealers: None })
     }
 
     /// Everything of the header that does not depend on the transactions.

@@ -104,15 +104,18 @@ impl Ledger {
         if hash != checked.hash || (!same && sealed.body != checked.block.body) {
             return Err(InvalidBlock::OtherBlock { got: hash, expected: checked.hash });
         }
-        if !checked.sealed || sealed.header.extra_data != checked.block.header.extra_data {
-            let (_, validators) = self.sealers(&head, sealed.header.timestamp)?;
-            check_seals(&sealed.header, &ExtraData::decode(&sealed.header.extra_data)?, &validators)?;
-        }
-        Ok(FinalBlock { block: sealed, hash, executed: checked.executed })
+        let sealers = match checked.sealers {
+            Some(sealers) if sealed.header.extra_data == checked.block.header.extra_data => sealers,
+            _ => {
+                let (_, validators) = self.sealers(&head, sealed.header.timestamp)?;
+                check_seals(&sealed.header, &ExtraData::decode(&sealed.header.extra_data)?, &validators)?.into()
+            }
+        };
+        Ok(FinalBlock { block: sealed, hash, executed: checked.executed, sealers })
     }
 
     fn write(&self, last: FinalBlock) -> Result<Arc<Imported>, LedgerError> {
-        let FinalBlock { block, hash, executed } = last;
+        let FinalBlock { block, hash, executed, sealers } = last;
         let header = &block.header;
         let number = header.number;
         let tally = self
@@ -145,6 +148,7 @@ impl Ledger {
             hash,
             receipts: Arc::clone(&executed.receipts),
             senders: Arc::clone(&executed.senders),
+            sealers,
             total_difficulty: total_difficulty(&self.spec, number),
         };
         let stored = StoredBlock {

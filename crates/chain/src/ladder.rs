@@ -112,8 +112,8 @@ pub struct CheckedBlock {
     pub(crate) block: Arc<Block>,
     pub(crate) hash: B256,
     pub(crate) executed: Arc<Executed>,
-    /// The seals in this very header were checked, too.
-    pub(crate) sealed: bool,
+    /// Who sealed this very header, when its seals were checked, too.
+    pub(crate) sealers: Option<Arc<[Address]>>,
 }
 
 impl CheckedBlock {
@@ -149,6 +149,7 @@ pub(crate) struct FinalBlock {
     pub(crate) block: Arc<Block>,
     pub(crate) hash: B256,
     pub(crate) executed: Arc<Executed>,
+    pub(crate) sealers: Arc<[Address]>,
 }
 
 /// A block that was just written.
@@ -162,6 +163,8 @@ pub struct Imported {
     pub receipts: Arc<Vec<Receipt>>,
     /// One per transaction.
     pub senders: Arc<Vec<Address>>,
+    /// Who sealed it, in the order of the seals.
+    pub sealers: Arc<[Address]>,
     /// Sum of difficulties up to this block.
     pub total_difficulty: U256,
 }

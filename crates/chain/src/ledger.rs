@@ -278,14 +278,12 @@ impl Ledger {
         let parent = Parent { header: &head.header, hash: head.hash };
         let (selection, validators) = self.sealers(&head, header.timestamp)?;
         check_header_light(&self.spec, header, &extra, parent, Sealers { selection, validators: &validators }, now_ms)?;
-        if sealed {
-            check_seals(header, &extra, &validators)?;
-        }
+        let sealers = if sealed { Some(check_seals(header, &extra, &validators)?.into()) } else { None };
         let hash = block_hash(header)?;
         if let Some(executed) = self.kept(&hash)
             && (Arc::ptr_eq(&executed.block, &block) || executed.block.body == block.body)
         {
-            return Ok(CheckedBlock { block, hash, executed, sealed });
+            return Ok(CheckedBlock { block, hash, executed, sealers });
         }
         if !matches!(known, Known::All(_)) {
             check_body(&self.spec, &block)?;
@@ -299,7 +297,7 @@ impl Ledger {
         };
         let executed = Arc::new(self.execute(&block, senders)?);
         self.keep(hash, &executed);
-        Ok(CheckedBlock { block, hash, executed, sealed })
+        Ok(CheckedBlock { block, hash, executed, sealers })
     }
 
     /// Who seals the block after the head, if that block has this timestamp. The head knows it already unless the selection

@@ -66,13 +66,14 @@ pub fn check_header_light(
     check_validators(spec, header, extra, sealers)
 }
 
-/// The seals (Besu's FULL mode adds these to LIGHT): a quorum, nobody twice, validators only.
+/// The seals (Besu's FULL mode adds these to LIGHT): a quorum, nobody twice, validators only. Who sealed, in the order of
+/// the seals.
 ///
 /// # Errors
 /// The first rule that is broken.
-pub fn check_seals(header: &Header, extra: &ExtraData, validators: &ValidatorSet) -> Result<(), InvalidBlock> {
+pub fn check_seals(header: &Header, extra: &ExtraData, validators: &ValidatorSet) -> Result<Vec<Address>, InvalidBlock> {
     if planted::is(Bug::SealsUncheckedAtImport) {
-        return Ok(());
+        return Ok(Vec::new());
     }
     let quorum = validators.quorum().max(1);
     if extra.seals.len() < quorum {
@@ -94,7 +95,7 @@ pub fn check_seals(header: &Header, extra: &ExtraData, validators: &ValidatorSet
         }
         seen.push(who);
     }
-    Ok(())
+    Ok(seen)
 }
 
 /// Names the fault among the first n + 1 seals; by counting there is one.

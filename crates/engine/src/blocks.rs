@@ -16,7 +16,7 @@ use crate::pool::MinedBlock;
 use crate::relay::shares_consensus;
 use crate::replica::{BREACH_OF_PROTOCOL, Clock, Level, Notification, Output, Put, Replica, Stages, is_leaf};
 use crate::status::SyncProgress;
-use crate::sync::{HeadView, MAX_BLOCKS_BEHIND, sealers_of};
+use crate::sync::{HeadView, MAX_BLOCKS_BEHIND};
 
 /// How long imports may keep the replica from its inputs in one go, µs.
 const IMPORT_SLICE_US: u64 = 40_000;
@@ -226,8 +226,8 @@ impl Replica {
         }
         if is_leaf(self.settings.role) && self.sync.started_at().is_none() {
             // It sees no consensus messages; who is alive is told by the seals.
-            for sealer in sealers_of(&imported.block.header, &sealers) {
-                *self.heard.entry(sealer, || 0) = done / 1_000;
+            for sealer in imported.sealers.iter() {
+                *self.heard.entry(*sealer, || 0) = done / 1_000;
             }
         }
         self.sealers = sealers;

@@ -487,17 +487,13 @@ impl Sync {
 
 /// Whether a quorum of `validators` has sealed this header.
 pub fn is_sealed(header: &Header, validators: &ValidatorSet) -> bool {
-    !validators.is_empty() && sealers_of(header, validators).len() >= validators.quorum()
-}
-
-/// Which of `validators` have sealed this header.
-pub fn sealers_of(header: &Header, validators: &ValidatorSet) -> HashSet<Address> {
-    let Ok(extra) = ExtraData::decode(&header.extra_data) else { return HashSet::new() };
-    let Ok(hash) = commit_hash(header, extra.round) else { return HashSet::new() };
-    extra
+    let Ok(extra) = ExtraData::decode(&header.extra_data) else { return false };
+    let Ok(hash) = commit_hash(header, extra.round) else { return false };
+    let sealers: HashSet<Address> = extra
         .seals
         .iter()
         .filter_map(|seal| recover_address(hash, seal, HighS::Allowed).ok())
         .filter(|address| validators.contains(address))
-        .collect()
+        .collect();
+    !validators.is_empty() && sealers.len() >= validators.quorum()
 }
