@@ -11,7 +11,7 @@ pub use options::{OPTIONS, OptionKind, OptionSpec};
 pub use resolve::{ConfigError, Given, Origin, resolve, split};
 
 use ipe_types::members::{Members, MembersError};
-use ipe_types::{Enode, NodeId, Role, Topology};
+use ipe_types::{Dialect, Enode, NodeId, Role, Topology};
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
@@ -21,17 +21,6 @@ pub use ipe_types::genesis::MAX_GENESIS_BYTES;
 /// Most bytes of a configuration, directory or static nodes file: such files are some hundred lines of text, and a
 /// wrong path must not load a disk image.
 pub const MAX_SETTINGS_BYTES: u64 = 16 * 1024 * 1024;
-
-/// Which form of consensus messages a node emits; it reads both.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum DialectSetting {
-    /// Besu 26.1 and later: proposals and round changes carry a block access list item.
-    Besu26,
-    /// Besu up to 25.12.
-    Legacy,
-    /// GoQuorum: as the older Besu, and proposed blocks carry no round.
-    GoQuorum,
-}
 
 /// Whose answers JSON-RPC gives where Besu's releases differ.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -115,7 +104,7 @@ pub struct NodeConfig {
     /// Directory of the network's nodes (`network.json`).
     pub members: Option<PathBuf>,
     /// Emitted form of consensus messages.
-    pub dialect: DialectSetting,
+    pub dialect: Dialect,
     /// Network id of the eth Status; `None` = chain id.
     pub network_id: Option<u64>,
 

@@ -13,10 +13,11 @@ use ipe_engine::{Input, PeerId, PeerInfo, PeerStatus, admit, serve};
 use ipe_p2p::event::Credit;
 use ipe_p2p::{Inbound, NetEvent, NetworkHandle, Protocol};
 use ipe_types::eth::{EthMessage, EthVersion, Status, code};
-use ipe_types::{B256, Bytes};
+use ipe_types::{B256, Bytes, Dialect};
 use parking_lot::Mutex;
 use tokio::sync::{mpsc, watch};
 
+use crate::dialect::misunderstanding;
 use crate::inbox::Inbox;
 use crate::outbound::Versions;
 
@@ -41,6 +42,8 @@ pub(crate) struct Shared {
     pub(crate) pool: Arc<Mutex<Pool>>,
     pub(crate) inbox: Inbox,
     pub(crate) versions: Versions,
+    /// What this node emits, when it may validate.
+    pub(crate) dialect: Option<Dialect>,
 }
 
 /// The workers; they end when the network's events do.
@@ -90,7 +93,9 @@ impl Workers {
                 NetEvent::Connected(info) => {
                     let id = PeerId(info.id.0);
                     shared.versions.write().insert(id, info.eth);
-                    shared.inbox.urgent(Input::PeerConnected(peer_info(&info)), None);
+                    let peer = peer_info(&info);
+                    warn_of_dialect(&shared, &peer, &info.client);
+                    shared.inbox.urgent(Input::PeerConnected(peer), None);
                 }
                 NetEvent::Disconnected { peer, .. } => {
                     let id = PeerId(peer.0);
@@ -123,6 +128,16 @@ impl Workers {
             }
             Protocol::Ipe => {}
         }
+    }
+}
+
+/// Two validators that cannot read each other cost the network a round at each of their turns, and nothing else shows why.
+fn warn_of_dialect(shared: &Shared, peer: &PeerInfo, client: &str) {
+    if let Some(ours) = shared.dialect
+        && shared.ledger.head().validators_next.contains(&peer.address)
+        && let Some(why) = misunderstanding(client, ours)
+    {
+        tracing::warn!(validator = %peer.address, client, "{why}");
     }
 }
 

@@ -9,6 +9,7 @@
 
 pub mod config;
 mod control;
+mod dialect;
 mod driver;
 pub mod endpoints;
 mod inbound;

@@ -22,11 +22,11 @@ use ipe_types::eth::EthVersion;
 use ipe_types::fork_id::ForkIds;
 use ipe_types::genesis::BaseFeePolicy;
 use ipe_types::spec::ChainSpec;
-use ipe_types::{Bytes, Dialect, Enode, NodeId, NodeKey, Role, U256};
+use ipe_types::{Bytes, Enode, NodeId, NodeKey, Role, U256};
 use parking_lot::{Mutex, RwLock};
 use tokio::sync::{broadcast, mpsc, watch};
 
-use crate::config::{ConfigError, DialectSetting, NodeConfig, RpcListener, RpcRelease};
+use crate::config::{ConfigError, NodeConfig, RpcListener, RpcRelease};
 use crate::control::Controller;
 use crate::endpoints::Endpoints;
 use crate::inbound::{Shared, Workers};
@@ -297,7 +297,9 @@ impl Node {
         let settings = replica_settings(&config, &key, network.carries());
         let parts = Parts { ledger: ledger.clone(), spec, pool: pool.clone(), gate, status };
         let replica = Replica::new(settings, parts, restored);
-        let shared = Arc::new(Shared { network: network.clone(), ledger: ledger.clone(), pool, inbox: inbox.clone(), versions });
+        let dialect = (config.role == Role::Validator).then_some(config.dialect);
+        let shared =
+            Arc::new(Shared { network: network.clone(), ledger: ledger.clone(), pool, inbox: inbox.clone(), versions, dialect });
         let workers = Workers::start(shared.clone()).map_err(RunError::Thread)?;
         let (thread, mut replica_end) = driver::start(replica, outlet, outbound).map_err(RunError::Thread)?;
         let pump = tokio::spawn(workers.pump(shared, events, stopped.clone()));
@@ -413,11 +415,7 @@ fn replica_settings(config: &NodeConfig, key: &NodeKey, carrying: bool) -> ipe_e
         role: config.role,
         topology: config.topology,
         local: key.address(),
-        dialect: match config.dialect {
-            DialectSetting::Besu26 => Dialect::Besu26,
-            DialectSetting::Legacy => Dialect::Legacy,
-            DialectSetting::GoQuorum => Dialect::GoQuorum,
-        },
+        dialect: config.dialect,
         vanity: Bytes::from(vanity),
         target_gas_limit: config.target_gas_limit,
         min_gas_price: config.min_gas_price,

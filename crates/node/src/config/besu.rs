@@ -267,8 +267,8 @@ fn besu_defaults(out: &mut Translation, data_path: Option<(String, &str)>) {
     out.unless_set("role", "validator", "a Besu node validates whenever the chain names it; otherwise it follows");
     if out.get("dialect").is_none() {
         out.remarks.push(
-            "Besu's configuration does not say its version: consensus messages are emitted as by Besu 26.1 and later; with \
-             Besu up to 25.12 or GoQuorum in the network set dialect = \"legacy\""
+            "Besu's configuration does not say its version: consensus messages are emitted in the form that every Besu but \
+             26.1 to 26.5 reads; with those in the network set dialect = \"besu26\", with GoQuorum \"goquorum\""
                 .to_owned(),
         );
     }

@@ -1,7 +1,7 @@
 //! The table of every setting: key, default, help and how its text becomes a value.
 
-use super::{AllowListSetting, DialectSetting, LogFormat, NodeConfig, PoolSettings, RpcListener, RpcRelease};
-use ipe_types::{Enode, NodeId, Role, Topology};
+use super::{AllowListSetting, LogFormat, NodeConfig, PoolSettings, RpcListener, RpcRelease};
+use ipe_types::{Dialect, Enode, NodeId, Role, Topology};
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
@@ -89,11 +89,11 @@ pub const OPTIONS: &[OptionSpec] = &[
         c.members = Some(path(v, base)?);
         Ok(())
     }),
-    value("dialect", "NAME", "besu26", "Form of emitted consensus messages: besu26 (Besu 26.1 and later), legacy (older Besu) or goquorum (any GoQuorum validator)", |c, v, _| {
+    value("dialect", "NAME", "legacy", "Form of emitted consensus messages: legacy (every Besu but 26.1 to 26.5), besu26 (26.1 and later) or goquorum (any GoQuorum validator)", |c, v, _| {
         let known = [
-            ("besu26", DialectSetting::Besu26),
-            ("legacy", DialectSetting::Legacy),
-            ("goquorum", DialectSetting::GoQuorum),
+            ("legacy", Dialect::Legacy),
+            ("besu26", Dialect::Besu26),
+            ("goquorum", Dialect::GoQuorum),
         ];
         c.dialect = choose(v, &known)?;
         Ok(())
@@ -337,7 +337,7 @@ impl Default for NodeConfig {
             institution: String::new(),
             topology: Topology::Sentry,
             members: None,
-            dialect: DialectSetting::Besu26,
+            dialect: Dialect::Legacy,
             network_id: None,
             p2p_host: vec!["127.0.0.1".to_owned()],
             p2p_interface: IpAddr::V4(Ipv4Addr::UNSPECIFIED),

@@ -331,7 +331,7 @@ mod tests {
             ("p2p-port = [1]", vec!["p2p-port", "single value"]),
             ("role = \"king\"", vec!["role", "king", "validator"]),
             ("topology = \"ring\"", vec!["topology", "ring", "sentry or mesh"]),
-            ("dialect = \"x\"", vec!["dialect", "besu26 or legacy"]),
+            ("dialect = \"x\"", vec!["dialect", "legacy or besu26 or goquorum"]),
             ("rpc-http-host = \"example.org\"", vec!["rpc-http-host", "IP address"]),
             ("static-nodes = [\"http://x\"]", vec!["static-nodes", "enode://"]),
             ("static-nodes = [1979-05-27]", vec!["static-nodes", "array of strings"]),

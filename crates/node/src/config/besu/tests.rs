@@ -51,7 +51,7 @@ fn what_rbb_sets_is_understood_or_refused_by_name() {
     assert_eq!(told.get("key-file"), Some("/var/lib/besu/key"));
     assert_eq!(told.static_nodes_beside_the_key().as_deref(), Some("/var/lib/besu/static-nodes.json"));
     assert_eq!((told.get("topology"), told.get("role")), (Some("mesh"), Some("validator")));
-    assert!(told.remarks[0].contains("legacy"), "{:?}", told.remarks);
+    assert!(told.remarks[0].contains("26.1 to 26.5"), "{:?}", told.remarks);
 
     // By contract, as RBB has it: a node that does not enforce the rules must not pass for one that does.
     let mut all = rbb.to_vec();
@@ -83,7 +83,7 @@ fn what_is_written_is_read_again_and_means_the_same() {
     assert_eq!(again.host_allowlist, ["*"]);
     assert_eq!((again.p2p_port, again.pool.retention_s, again.min_gas_price), (1234, 7_200, 0));
     assert_eq!((again.rpc_http.enabled, again.rpc_http.max_connections, again.discovery), (false, 300, true));
-    assert_eq!(again.dialect, crate::config::DialectSetting::Legacy);
+    assert_eq!(again.dialect, ipe_types::Dialect::Legacy);
     assert_eq!(again.nodes_list.file, Some(PathBuf::from("d/permissions_config.toml")));
     assert_eq!(again.name, "no \"1\"");
     let told = direct.warnings.join("\n");
