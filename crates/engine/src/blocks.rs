@@ -25,8 +25,22 @@ const IMPORT_SLICE_US: u64 = 40_000;
 const GRACE_MS: u64 = 250;
 /// What an invalid pushed block costs its sender, in tokens of the relay's budget: four of them cut it.
 const BAD_BLOCK_TOKENS: u64 = 64;
+/// Pause before a final block that could not be written is tried again, ms: the disk is full or failing, and each attempt is
+/// an error in the log.
+const REWRITE_MS: u64 = 1_000;
 /// Every how many blocks peers of eth/69 are told the range of blocks that we serve (EIP-7642: once an epoch of 32).
 const RANGE_UPDATE: u64 = 32;
+
+/// A block that a quorum has committed to and that could not be judged or written here, by no fault of anybody's. When that
+/// happens to a whole quorum at once, nobody has it for the others to fetch, so each tries again by itself.
+#[derive(Debug)]
+pub(crate) struct Unwritten {
+    block: Arc<Block>,
+    hash: B256,
+    round: u32,
+    /// Next attempt, ms.
+    pub(crate) again_at: u64,
+}
 
 /// The head as synchronisation sees it.
 pub(crate) fn view(head: &Head) -> HeadView<'_> {
@@ -40,33 +54,64 @@ impl Replica {
         if block.header.number != head.number + 1 {
             return None;
         }
-        let (checked, build, check) = match self.candidacy(hash) {
+        let known = self.candidacy(hash);
+        let began = clock.now_us();
+        let (checked, build, check) = match known {
             Some(found) => found,
-            None => {
-                let began = clock.now_us();
-                let checked = self.check_sealed(clock, block.clone());
-                match checked {
-                    Ok(checked) => (checked, Duration::ZERO, Duration::from_micros(clock.now_us().saturating_sub(began))),
-                    Err(error) => {
-                        self.fail(format!("the decided block {} cannot be imported: {error}", head.number + 1), put);
-                        return None;
+            None => match self.check_sealed(clock, block.clone()) {
+                Ok(checked) => (checked, Duration::ZERO, Duration::from_micros(clock.now_us().saturating_sub(began))),
+                Err(error) => {
+                    if !error.is_verdict() {
+                        self.write_later(clock, block, hash, round);
                     }
+                    self.fail(format!("the decided block {} cannot be imported: {error}", head.number + 1), put);
+                    return None;
                 }
-            }
+            },
         };
         let stages = Stages { build, check, round, ..Stages::default() };
-        self.import(clock, checked, block, stages, put).then(|| {
-            let info = self.head_info();
+        if !self.import(clock, checked, block.clone(), stages, put) {
+            self.write_later(clock, block, hash, round);
+            return None;
+        }
+        let info = self.head_info();
+        if self.core.is_some() {
             self.told_head = Some(info.number);
-            Event::HeadAdvanced(info)
-        })
+        }
+        Some(Event::HeadAdvanced(info))
+    }
+
+    fn write_later(&mut self, clock: Clock<'_>, block: Arc<Block>, hash: B256, round: u32) {
+        // Peers would be asked for what is here.
+        self.sync.unwritten(clock.now_ms());
+        if planted::is(Bug::DecidedForgotten) {
+            return;
+        }
+        self.unwritten = Some(Unwritten { block, hash, round, again_at: clock.now_ms() + REWRITE_MS });
+    }
+
+    /// Tries again to write a final block, when it is time and the head still lacks it.
+    pub(crate) fn write_again(&mut self, clock: Clock<'_>, put: Put<'_>) {
+        let head = self.parts.ledger.head().number;
+        let Some(unwritten) = self.unwritten.take() else { return };
+        if unwritten.block.header.number != head + 1 {
+            return;
+        }
+        if clock.now_ms() < unwritten.again_at {
+            self.unwritten = Some(unwritten);
+            return;
+        }
+        let Unwritten { block, hash, round, .. } = unwritten;
+        if let Some(event) = self.decide(clock, block, hash, round, put) {
+            self.drive(clock, event, put);
+        }
     }
 
     /// A node that takes no part in consensus but sees it makes the block itself when a quorum has committed to a
     /// proposal it holds: nobody has to send it the block a second time.
     pub(crate) fn assemble(&mut self, clock: Clock<'_>, height: u64, put: Put<'_>) {
         let head = self.parts.ledger.head();
-        if height != head.number + 1 || self.sync.is_behind() {
+        if height != head.number + 1 || self.sync.is_behind() || self.unwritten.is_some() {
             return;
         }
         let Some((block, round, seals)) = self.held.quorum_at(height, &head.validators_next) else { return };
@@ -80,7 +125,14 @@ impl Replica {
         match self.check_sealed(clock, sealed.clone()) {
             Ok(checked) => {
                 let check = Duration::from_micros(clock.now_us().saturating_sub(began));
-                self.import(clock, checked, sealed, Stages { check, round, ..Stages::default() }, put);
+                let stages = Stages { check, round, ..Stages::default() };
+                if !self.import(clock, checked, sealed.clone(), stages, put) {
+                    self.write_later(clock, sealed, hash, round);
+                }
+            }
+            Err(failure) if !failure.is_verdict() => {
+                self.write_later(clock, sealed, hash, round);
+                self.fail(format!("block {height} could not be judged: {failure}"), put);
             }
             Err(error) => {
                 // A quorum committed to it, so either f+1 validators lie or we are wrong.

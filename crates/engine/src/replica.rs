@@ -15,6 +15,7 @@ use ipe_types::{Address, B256, Block, Bytes, Dialect, Role, Topology, U256, Vali
 use ipe_types::planted::{self, Bug};
 use parking_lot::Mutex;
 
+use crate::blocks::Unwritten;
 use crate::control::{MAX_VOTE_INTENTS, MinerControl, VoteControl, VoteError};
 use crate::gossip::{Gossip, GossipPlace};
 use crate::held::Held;
@@ -256,6 +257,7 @@ pub struct Replica {
     pub(crate) pace: Pace,
     pub(crate) candidacies: VecDeque<Candidacy>,
     pub(crate) bad_blocks: Recent,
+    pub(crate) unwritten: Option<Unwritten>,
     pub(crate) intents: BTreeMap<Address, bool>,
     /// Who sealed the head.
     pub(crate) sealers: ValidatorSet,
@@ -299,6 +301,7 @@ impl Replica {
             pace: Pace::default(),
             candidacies: VecDeque::new(),
             bad_blocks: Recent::new(BAD_BLOCKS),
+            unwritten: None,
             intents: BTreeMap::new(),
             sealers,
             told_head: None,
@@ -328,6 +331,7 @@ impl Replica {
         let timers = self.timers.iter().flatten().map(|(_, at)| *at).filter(|_| !paused);
         timers
             .chain(self.start_at)
+            .chain(self.unwritten.as_ref().map(|unwritten| unwritten.again_at))
             .chain(self.gossip.wake_at())
             .chain(self.sync.wake_at())
             .chain(self.started_ms.map(|_| self.status_at + STATUS_MS))
@@ -381,6 +385,7 @@ impl Replica {
         }
         self.start_when_ready(clock, put);
         self.fire_timers(clock, put);
+        self.write_again(clock, put);
         self.drive_sync(clock, put);
         self.spread_transactions(clock, put);
         let now_ms = clock.now_ms();

@@ -56,6 +56,18 @@ pub enum FileName {
     Local,
 }
 
+/// Room on a disk.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Room {
+    /// As much as anybody wants.
+    #[default]
+    Enough,
+    /// For the records of journals, not for blocks.
+    Scarce,
+    /// None.
+    None,
+}
+
 /// What was announced durably in a signing journal: height, round, code of the kind, identity.
 pub type Announced = (u64, u32, u8, B256);
 
@@ -65,7 +77,7 @@ struct State {
     writes: u64,
     crash: Option<CrashPoint>,
     crashed: bool,
-    full: bool,
+    room: Room,
     slow_us: u64,
     spent_us: u64,
     refused: u64,
@@ -87,7 +99,8 @@ enum Course {
 }
 
 impl State {
-    fn begin(&mut self) -> Course {
+    /// A write begins; with such room it is refused.
+    fn begin(&mut self, refused_with: &[Room]) -> Course {
         if self.crashed {
             return Course::Dead;
         }
@@ -100,7 +113,7 @@ impl State {
             self.crashed = true;
             return Course::Crash(point.remains);
         }
-        if self.full {
+        if refused_with.contains(&self.room) {
             self.refused += 1;
             return Course::Refused;
         }
@@ -188,14 +201,14 @@ impl Disk {
         state.crash = None;
     }
 
-    /// Refuses every write from now on, or no more.
-    pub fn set_full(&self, full: bool) {
-        self.state.lock().full = full;
+    /// From now on there is so much room; what does not fit is refused.
+    pub fn set_room(&self, room: Room) {
+        self.state.lock().room = room;
     }
 
-    /// Whether writes are refused.
+    /// Whether some writes are refused.
     pub fn is_full(&self) -> bool {
-        self.state.lock().full
+        self.state.lock().room != Room::Enough
     }
 
     /// How long every write takes, µs.
@@ -252,7 +265,7 @@ impl JournalFile for SimFile {
 
     fn append_durable(&mut self, bytes: &[u8]) -> io::Result<()> {
         let mut state = self.disk.state.lock();
-        let (kept, outcome) = match state.begin() {
+        let (kept, outcome) = match state.begin(&[Room::None]) {
             Course::Done => (bytes.len(), Ok(())),
             Course::Refused => (0, Err(refused())),
             Course::Dead => (0, Err(gone())),
@@ -270,7 +283,7 @@ impl JournalFile for SimFile {
 
     fn replace(&mut self, bytes: &[u8]) -> io::Result<()> {
         let mut state = self.disk.state.lock();
-        let (happens, outcome) = match state.begin() {
+        let (happens, outcome) = match state.begin(&[Room::None]) {
             Course::Done => (true, Ok(())),
             Course::Refused => (false, Err(refused())),
             Course::Dead | Course::Crash(Remains::Nothing | Remains::Part(_)) => (false, Err(gone())),
@@ -306,7 +319,7 @@ impl Store for SimStore {
     }
 
     fn commit(&self, batch: Batch) -> Result<(), StoreError> {
-        let course = self.0.state.lock().begin();
+        let course = self.0.state.lock().begin(&[Room::None, Room::Scarce]);
         let failed = |cause: io::Error| StoreError::Engine { action: "commit a batch".to_owned(), cause: cause.to_string() };
         match course {
             Course::Done => self.0.tables.commit(batch),

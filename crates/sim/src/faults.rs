@@ -28,7 +28,8 @@ pub struct Faults {
     /// Processes killed in one of their next journal or store writes, per mille of strikes: the write may be lost, torn or
     /// whole on the disk.
     pub crash_at_write: u32,
-    /// Disks that refuse every write for a while, per mille of strikes.
+    /// Disks that are full for a while, per mille of strikes: one node's or, in a quarter of them, those of all nodes; half of
+    /// them refuse every write, half only blocks, which are larger than the records of a journal.
     pub disk_full: u32,
     /// Disks that take up to three seconds for a write, per mille of strikes.
     pub slow_disk: u32,

@@ -6,7 +6,7 @@ use ipe_engine::{Input, VoteControl};
 use ipe_types::Role;
 
 use crate::checkers::Promise;
-use crate::disk::{CrashPoint, Remains};
+use crate::disk::{CrashPoint, Remains, Room};
 use crate::faults::Fault;
 use crate::setup::{self, START_US, class};
 use crate::world::{Happening, World};
@@ -83,10 +83,15 @@ impl World {
             self.counts.count(remains.fault());
         }
         if self.nemesis.chance(faults.disk_full) {
-            let node = self.any_node();
-            self.nodes[node].disk.set_full(true);
-            let pause = self.nemesis.between(500_000, 12_000_000);
-            self.at(pause, Happening::Mend(Mend::Disk(node)));
+            let room = if self.nemesis.chance(500) { Room::None } else { Room::Scarce };
+            // One of them, or, as when all were set up on one day with one size, all at once.
+            let together = self.nemesis.chance(250);
+            let nodes = if together { (0..self.nodes.len()).collect() } else { vec![self.any_node()] };
+            for node in nodes {
+                self.nodes[node].disk.set_room(room);
+                let pause = self.nemesis.between(500_000, 12_000_000);
+                self.at(pause, Happening::Mend(Mend::Disk(node)));
+            }
         }
         if self.nemesis.chance(faults.slow_disk) {
             let node = self.any_node();
@@ -155,7 +160,7 @@ impl World {
             }
             Mend::Unblock { .. } | Mend::Hangup { .. } => {}
             Mend::Disk(node) => {
-                self.nodes[node].disk.set_full(false);
+                self.nodes[node].disk.set_room(Room::Enough);
                 self.nodes[node].disk.set_slow(0);
             }
             Mend::Processor(node) => self.nodes[node].slow_us = 0,
@@ -238,7 +243,7 @@ impl World {
         self.note(22, || "everything is healed".to_owned());
         for index in 0..self.nodes.len() {
             let node = &mut self.nodes[index];
-            node.disk.set_full(false);
+            node.disk.set_room(Room::Enough);
             node.disk.set_slow(0);
             node.slow_us = 0;
             node.skew_us = 0;

@@ -27,7 +27,8 @@ fn hunted_in(bug: Bug) -> &'static str {
         Bug::FutureUnbounded | Bug::VotesUnbounded | Bug::RoundChangesUnbounded => "wrong-round",
         Bug::ConflictUnchecked | Bug::JournalForgottenAtStart | Bug::TornTailKept => "crashes",
         Bug::RelayWithoutAuthorCheck => "impersonating",
-        Bug::UnwrittenForgotten | Bug::CommitErrorIgnored => "disks",
+        Bug::DecidedForgotten | Bug::CommitErrorIgnored => "disks",
+        Bug::UnwrittenForgotten => "everything",
         Bug::SealsUncheckedAtImport => "lying-sync",
         Bug::EpochVotesKept | Bug::MajorityOffByOne => "members",
         Bug::InvalidProposalAccepted
