@@ -1,4 +1,4 @@
-//! Chores of the project: `cargo xtask test | fuzz | sim | tidy | purity | conformance | clients | interop`.
+//! Chores of the project: `cargo xtask test | fuzz | sim | tidy | purity | conformance | clients | monitoring | interop`.
 //!
 //! `test` is the one command that has to pass before a change lands, at the desk and in CI.
 
@@ -12,7 +12,7 @@ use std::process::ExitCode;
 
 const USAGE: &str = "cargo xtask <chore>
 
-  test      everything that has to pass: tidy, purity, all tests of the workspace, real clients
+  test      everything that has to pass: tidy, purity, all tests of the workspace, real clients, monitoring
   tidy      leftovers, broken references between documents and code, oversized files
   purity    no async runtime under the rooms that decide
   fuzz      [--list] [--seconds N] [TARGET ...]  long runs of the fuzz targets, a minute each unless said otherwise
@@ -21,6 +21,8 @@ const USAGE: &str = "cargo xtask <chore>
   interop   mixed networks with the Besu and GoQuorum executables of IPE_BESU and IPE_GOQUORUM (docs/interop.md)
   sim       fresh seeds of the simulator, --hours N: violations with the commands that replay them, and all faults
   clients   real Ethereum clients against a lab network (needs npm and python3; says \"not run\" without them)
+  monitoring  a real Prometheus with RBB's rules scrapes a lab network, nodes are stopped (needs python3; IPE_PROMETHEUS is
+            the program, else that of the PATH, else Debian's package unpacked into the target folder)
 ";
 
 fn main() -> ExitCode {
@@ -38,6 +40,7 @@ fn main() -> ExitCode {
         "conformance" => steps::conformance(&root),
         "sim" => steps::sim(&root, &std::env::args().skip(2).collect::<Vec<_>>()),
         "clients" => steps::clients(&root),
+        "monitoring" => steps::monitoring(&root),
         other => {
             eprint!("{}{USAGE}", if other.is_empty() { String::new() } else { format!("no such chore: {other}\n\n") });
             return ExitCode::from(2);

@@ -12,6 +12,7 @@ pub fn test(root: &Path) -> Result<(), Vec<String>> {
         ("purity", crate::purity::run),
         ("workspace tests", workspace_tests),
         ("clients", clients),
+        ("monitoring", monitoring),
     ] {
         let began = Instant::now();
         println!("\n=== {name}");
@@ -66,6 +67,26 @@ pub fn clients(root: &Path) -> Result<(), Vec<String>> {
     let checked = against(root, &target, &lab, || ipe(&["status", "--json"]));
     ipe(&["down"])?;
     checked
+}
+
+/// RBB's Prometheus rules in a real Prometheus that scrapes a lab network of real processes.
+///
+/// The script finds the program or unpacks Debian's package of it into the target folder; where neither can be, it says
+/// "NOT RUN".
+pub fn monitoring(root: &Path) -> Result<(), Vec<String>> {
+    if Command::new("python3").arg("--version").output().is_err() {
+        println!("monitoring: NOT RUN, python3 is not installed here");
+        return Ok(());
+    }
+    // As the workspace tests build it: another choice of packages would compile the libraries once more.
+    cargo(root, &["test", "--locked", "--workspace", "--no-run", "--quiet"])?;
+    let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root.join("target"), PathBuf::from);
+    let status = Command::new("python3")
+        .arg(root.join("tests/clients/prometheus.py"))
+        .args([target.join("debug/ipe"), target.join("monitoring")])
+        .status()
+        .map_err(|error| vec![format!("tests/clients/prometheus.py did not start: {error}")])?;
+    if status.success() { Ok(()) } else { Err(vec![format!("tests/clients/prometheus.py ended with {status}")]) }
 }
 
 fn against(

@@ -75,5 +75,10 @@ fn decode(api: &Api, params: &Params<'_>) -> Result<Arc<Candidate>, RpcError> {
 /// A refusal with its code and words.
 fn refused(refusal: Refusal) -> RpcError {
     metrics::counter!("ipe_rpc_transactions_refused_total", "reason" => refusal.label()).increment(1);
+    metrics::counter!(
+        "besu_transaction_pool_rejected_total",
+        "source" => "local", "priority" => "yes", "reason" => refusal.reason(), "layer" => "txpool"
+    )
+    .increment(1);
     RpcError::said(refusal.code(), refusal.to_string())
 }

@@ -172,7 +172,7 @@ async fn listen(
     if let Some(cors) = cors {
         router = router.layer(cors);
     }
-    let accepting = Accepting { listener, slots };
+    let accepting = Accepting { listener, slots, http };
     let task = tokio::spawn(async move {
         let until = async move {
             // An error means that the sender is gone, which is a stop too.
@@ -358,6 +358,8 @@ fn busy(body: &[u8], max_batch: usize) -> Vec<u8> {
 struct Accepting {
     listener: TcpListener,
     slots: Arc<Semaphore>,
+    /// See [`Shared::http`].
+    http: bool,
 }
 
 impl axum::serve::Listener for Accepting {
@@ -376,7 +378,7 @@ impl axum::serve::Listener for Accepting {
                     if let Err(error) = stream.set_nodelay(true) {
                         tracing::debug!(%address, %error, "could not set TCP_NODELAY");
                     }
-                    return (Connection::new(stream, slot), address);
+                    return (Connection::new(stream, slot, self.http.then(OpenHttp::new)), address);
                 }
                 Err(error) => {
                     tracing::warn!(%error, "accepting a JSON-RPC connection failed");
@@ -397,12 +399,29 @@ struct Connection {
     spoke: Instant,
     alarm: Pin<Box<Sleep>>,
     _slot: OwnedSemaphorePermit,
+    _open: Option<OpenHttp>,
+}
+
+/// A connection of the HTTP listener, counted as long as it lives.
+struct OpenHttp;
+
+impl OpenHttp {
+    fn new() -> Self {
+        metrics::gauge!("besu_rpc_active_http_connection_count").increment(1.0);
+        Self
+    }
+}
+
+impl Drop for OpenHttp {
+    fn drop(&mut self) {
+        metrics::gauge!("besu_rpc_active_http_connection_count").decrement(1.0);
+    }
 }
 
 impl Connection {
-    fn new(stream: TcpStream, slot: OwnedSemaphorePermit) -> Self {
+    fn new(stream: TcpStream, slot: OwnedSemaphorePermit, open: Option<OpenHttp>) -> Self {
         let spoke = Instant::now();
-        Self { stream, spoke, alarm: Box::pin(tokio::time::sleep_until(spoke + QUIET)), _slot: slot }
+        Self { stream, spoke, alarm: Box::pin(tokio::time::sleep_until(spoke + QUIET)), _slot: slot, _open: open }
     }
 }
 

@@ -330,8 +330,8 @@ impl Api {
         let answer = Params::parse(params).and_then(|params| (method.handler)(self, &params, groups));
         metrics::histogram!("besu_rpc_request_time", "methodName" => method.name)
             .record(started.elapsed().as_secs_f64());
-        if answer.is_err() {
-            metrics::counter!("besu_rpc_errors_count_total", "rpcMethod" => method.name).increment(1);
+        if let Err(error) = &answer {
+            metrics::counter!("besu_rpc_errors_count_total", "rpcMethod" => method.name, "errorType" => error.kind()).increment(1);
         }
         answer
     }

@@ -479,6 +479,32 @@ fn get(address: &str, path: &str) -> (String, String) {
     (head.lines().next().unwrap().to_owned(), body.to_owned())
 }
 
+/// Every metric served is in the table that `docs/metrics.md` shows, with its type and labels, and the other way round.
+fn served_as_documented(text: &str) {
+    use ipe_node::metric_table::{METRICS, There};
+    let mut served = std::collections::BTreeMap::new();
+    for line in text.lines().filter(|line| !line.is_empty()) {
+        if let Some(rest) = line.strip_prefix("# TYPE ") {
+            let (name, kind) = rest.split_once(' ').unwrap();
+            let metric = METRICS.iter().find(|metric| metric.name == name).unwrap_or_else(|| panic!("{name} is not in the table"));
+            assert_eq!(metric.kind.name(), kind, "{name}");
+            served.insert(name.to_owned(), metric);
+        } else if !line.starts_with('#') {
+            let name = line.split(['{', ' ']).next().unwrap();
+            let family = ["", "_bucket", "_sum", "_count"].iter().find_map(|suffix| served.get(name.strip_suffix(suffix)?));
+            let metric = family.unwrap_or_else(|| panic!("{name} has no type in\n{text}"));
+            for label in line.split('"').step_by(2).filter_map(|part| part.strip_suffix('=')) {
+                let label = label.trim_start_matches([',', '{']).rsplit(['{', ',']).next().unwrap();
+                let known = metric.labels.contains(&label) || label == "le" || label == "quantile";
+                assert!(known, "{line}: the table has no label {label}");
+            }
+        }
+    }
+    for metric in METRICS.iter().filter(|metric| metric.there == There::Always) {
+        assert!(served.contains_key(metric.name), "{} is not served:\n{text}", metric.name);
+    }
+}
+
 #[test]
 fn a_running_node_serves_the_metrics_that_rules_and_dashboards_ask_for() {
     let folder = TempDir::new().unwrap();
@@ -530,6 +556,18 @@ fn a_running_node_serves_the_metrics_that_rules_and_dashboards_ask_for() {
             assert_eq!(values.len(), 1, "{name} has labels or is not there");
             assert!(values[0].parse::<f64>().unwrap().is_finite(), "{name} {values:?}");
         }
+        served_as_documented(&metrics);
+        let error = r#"{"jsonrpc":"2.0","id":1,"method":"eth_getBlockByNumber","params":["x",false]}"#;
+        let mut stream = std::net::TcpStream::connect(rpc).unwrap();
+        let head = format!("POST / HTTP/1.1\r\nHost: {rpc}\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n{error}", error.len());
+        std::io::Write::write_all(&mut stream, head.as_bytes()).unwrap();
+        // It has been answered, and the connection is kept open.
+        assert!(std::io::Read::read(&mut stream, &mut [0; 512]).unwrap() > 0);
+        let after = get(address, "/metrics").1;
+        let counted = "besu_rpc_errors_count_total{rpcMethod=\"eth_getBlockByNumber\",errorType=\"INVALID_BLOCK_NUMBER_PARAMS\"} 1";
+        assert!(after.contains(counted), "{after}");
+        assert!(after.contains("besu_rpc_active_http_connection_count 1\n"), "{after}");
+        served_as_documented(&after);
         // Besu's timers are summaries.
         assert!(metrics.contains("# TYPE besu_rpc_request_time summary"), "{metrics}");
         assert!(metrics.contains("besu_rpc_request_time{methodName=\"eth_blockNumber\",quantile=\"0.95\"}"), "{metrics}");

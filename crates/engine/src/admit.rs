@@ -21,8 +21,11 @@ pub fn remote(pool: &Mutex<Pool>, ledger: &Ledger, now_ms: u64, candidates: Vec<
             let state = sender_state(ledger, offer.candidate().sender);
             pool.lock().add(now_ms, offer, &state)
         });
-        if offered.is_err_and(|refusal| refusal.is_passing()) {
-            passing.push(hash);
+        if let Err(refusal) = offered {
+            pool.lock().refused_of_peer(&refusal);
+            if refusal.is_passing() {
+                passing.push(hash);
+            }
         }
     }
     passing

@@ -27,6 +27,7 @@ mod queue;
 mod refusal;
 mod rules;
 mod shed;
+mod turnover;
 mod why;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -45,6 +46,7 @@ pub use permitted::SenderChecks;
 pub use refusal::Refusal;
 pub use rules::{Offer, Origin, Rules};
 pub use shed::{LoadGate, Shed};
+pub use turnover::{Departure, Passed, Turnover};
 pub use why::Why;
 
 use drops::Drops;
@@ -202,6 +204,7 @@ pub struct Pool {
     announced_at: u64,
     permitted: Option<AddressHashSet>,
     checks: SenderChecks,
+    turnover: Turnover,
 }
 
 impl Pool {
@@ -231,6 +234,7 @@ impl Pool {
             announced_at: 0,
             permitted: None,
             checks: SenderChecks::default(),
+            turnover: Turnover::default(),
         }
     }
 
@@ -317,6 +321,7 @@ impl Pool {
         self.arrivals += 1;
         self.bytes += bytes;
         self.local += usize::from(entry.local);
+        self.turnover.added(entry.local);
         self.by_hash.insert(hash, (sender, got));
         if origin == Origin::Local {
             push_bounded(&mut self.unsaved, entry.candidate.clone());
@@ -349,6 +354,8 @@ impl Pool {
         let replaced = old.candidate.hash;
         self.bytes = self.bytes - old.bytes + entry.bytes;
         self.local = self.local - usize::from(old.local) + usize::from(entry.local);
+        self.turnover.left(old.local, Departure::Replaced);
+        self.turnover.added(entry.local);
         let candidate = entry.candidate.clone();
         *old = entry;
         self.by_hash.remove(&replaced);
@@ -627,8 +634,12 @@ impl Pool {
             if nonce < queue.ready_end {
                 self.ready -= 1;
             }
-            if !entry.mined {
-                self.drops.remember(now, hash, DropReason::NonceUsed { nonce });
+            if entry.mined {
+                self.turnover.left(entry.local, Departure::AddedToBlock);
+            } else {
+                let reason = DropReason::NonceUsed { nonce };
+                self.turnover.left(entry.local, Departure::from(&reason));
+                self.drops.remember(now, hash, reason);
             }
         }
         queue.next = queue.next.max(next);
@@ -653,6 +664,7 @@ impl Pool {
             queue.parked = None;
             self.parked.remove(&sender);
         }
+        self.turnover.left(entry.local, Departure::from(&reason));
         self.drops.remember(now, entry.candidate.hash, reason);
         self.settle(sender);
     }

@@ -16,6 +16,7 @@ mod inbound;
 mod inbox;
 pub mod key_file;
 mod local_journal;
+pub mod metric_table;
 mod outbound;
 mod peers;
 mod permissions;

@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use ipe_engine::control::{AllowList, AllowListError as Refused};
 use ipe_engine::pool::Pool;
-use ipe_p2p::{Candidate, NetworkHandle};
+use ipe_p2p::{Candidate, NetworkHandle, Permit};
 use ipe_types::{Address, Enode, NodeId};
 use parking_lot::{Mutex, RwLock};
 
@@ -180,6 +180,11 @@ impl NodeList {
         let counter = if verdict.is_ok() { &self.permitted } else { &self.refused };
         counter.fetch_add(1, Ordering::Relaxed);
         verdict
+    }
+
+    /// The judge of whom discovery talks with: the same entries, as in Besu.
+    pub(crate) fn permit(self: Arc<Self>) -> Permit {
+        Permit::new(move |node, ip, tcp| self.permits(node, ip, tcp).is_ok())
     }
 
     fn permits(&self, node: &NodeId, ip: IpAddr, port: u16) -> Result<(), String> {

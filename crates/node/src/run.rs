@@ -34,7 +34,7 @@ use crate::inbox::inbox;
 use crate::local_journal::LocalKeeper;
 use crate::outbound::Outbound;
 use crate::peers::{Neighbours, dial_list};
-use crate::permissions::{Permissions, keep as keep_permissions};
+use crate::permissions::{NodeList, Permissions, keep as keep_permissions};
 use crate::{driver, key_file, telemetry};
 
 /// Notifications that a slow subscriber may lag behind before it misses some: two minutes of blocks and a burst of
@@ -241,7 +241,8 @@ impl Node {
             CarrierConfig { validators, limits: CarryLimits::default() }
         });
         let admit = neighbours.judge(permissions.nodes.clone());
-        let known = Known { static_nodes, carried_nodes, carrier, directory, admit };
+        let permits = permissions.nodes.clone().map_or_else(ipe_p2p::Permit::default, NodeList::permit);
+        let known = Known { static_nodes, carried_nodes, carrier, directory, admit, permits };
         let (network, events) = Network::start(network_config(&config, &spec, &key, head_out, known)).await?;
         let status = StatusCell::default();
         let (notifications, _) = broadcast::channel(NOTIFICATIONS);
@@ -435,6 +436,7 @@ struct Known {
     carrier: Option<CarrierConfig>,
     directory: HashMap<NodeId, Role>,
     admit: ipe_p2p::Admit,
+    permits: ipe_p2p::Permit,
 }
 
 fn network_config(
@@ -444,12 +446,13 @@ fn network_config(
     head: watch::Receiver<LocalHead>,
     known: Known,
 ) -> NetworkConfig {
-    let Known { static_nodes, carried_nodes, carrier, directory, admit } = known;
+    let Known { static_nodes, carried_nodes, carrier, directory, admit, permits } = known;
     let listen = config.listens().then(|| SocketAddr::new(config.p2p_interface, config.p2p_port));
     let discovery = (config.discovery && listen.is_some()).then(|| ipe_p2p::DiscoveryConfig {
         listen: SocketAddr::new(config.p2p_interface, config.p2p_port),
         bootnodes: static_nodes.clone(),
         dial_found: true,
+        permits,
     });
     let genesis_time = spec.genesis_header().timestamp;
     let height = head.borrow().number;

@@ -1,8 +1,10 @@
-//! Prometheus: the names of Besu (spec/besu-compat.md 8) and our own, refreshed when they are asked for.
+//! Prometheus: the names of Besu (spec/besu-compat.md 8) and our own, refreshed when they are asked for. Their table is
+//! [`crate::metric_table`].
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use axum::Router;
 use axum::http::header::CONTENT_TYPE;
@@ -11,9 +13,11 @@ use axum::response::IntoResponse;
 use axum::routing::get;
 use ipe_api::Api;
 use ipe_chain::{Imported, Ledger};
-use ipe_engine::pool::Pool;
+use ipe_engine::pool::{Departure, Pool, Turnover};
 use ipe_engine::{Stages, StatusCell};
 use ipe_p2p::NetworkHandle;
+use ipe_p2p::counters::Outcome;
+use ipe_p2p::discv4::packet::KINDS;
 use metrics::{Unit, counter, describe_counter, describe_gauge, describe_histogram, gauge, histogram};
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
 use parking_lot::Mutex;
@@ -21,6 +25,7 @@ use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
+use crate::metric_table::{Kind, METRICS};
 use crate::permissions::Permissions;
 
 /// Upper bounds of durations, seconds: from a light read to a block that takes longer than its period.
@@ -56,73 +61,22 @@ pub(crate) fn install() -> Option<PrometheusHandle> {
 }
 
 fn describe() {
-    for (name, text) in [
-        ("ethereum_blockchain_height", "Number of the head"),
-        ("ethereum_best_known_block_number", "Highest block known, own or a peer's"),
-        ("ethereum_blockchain_finalized_block", "Number of the newest final block: every block is final"),
-        ("ethereum_blockchain_safe_block", "Number of the newest safe block: every block is final"),
-        ("ethereum_peer_count", "Connected peers"),
-        ("ethereum_peer_limit", "Slots for peers outside the directory"),
-        ("ethereum_min_gas_price", "Least gas price that is accepted, wei"),
-        ("ethereum_min_priority_fee", "Least tip that is accepted, wei: always 0"),
-        ("besu_blockchain_difficulty", "Sum of difficulties up to the head"),
-        ("besu_blockchain_difficulty_total", "The same by its name of Besu up to 24.10"),
-        ("besu_blockchain_chain_head_timestamp", "Timestamp of the head, unix seconds"),
-        ("besu_blockchain_chain_head_gas_used", "Gas used by the head"),
-        ("besu_blockchain_chain_head_gas_limit", "Gas limit of the head"),
-        ("besu_blockchain_chain_head_transaction_count", "Transactions of the head"),
-        ("besu_peers_peer_count_by_client", "Connected peers by client name"),
-        ("besu_synchronizer_in_sync", "1 when not catching up"),
-        ("besu_transaction_pool_transactions", "Transactions in the pool"),
-        ("ipe_transaction_pool_ready", "Transactions in the pool that could be included now"),
-        ("ipe_transaction_pool_room", "Transactions that may wait before clients are refused"),
-        ("ipe_consensus_round", "Round of the height being decided; -1 when not known"),
-        ("ipe_consensus_validators", "Validators of the next block"),
-        ("ipe_consensus_validators_heard", "Validators whose messages were seen lately"),
-        ("ipe_consensus_fault_margin", "Validators that may still fall silent before blocks stop; negative when they have"),
-        ("ipe_consensus_validating", "1 when this node validates the next block"),
-        ("ipe_build_budget_gas", "Work that the next block built here may hold, gas plus 21000 a transaction"),
-        ("ipe_peers", "Connected peers by role"),
-        ("ipe_carried_streams", "Streams that this boot carries for its validators"),
-        ("ipe_carried_sessions", "Sessions of this validator that its boots carry"),
-        ("process_resident_memory_bytes", "Resident memory"),
-    ] {
-        describe_gauge!(name, text);
+    for metric in METRICS {
+        match metric.kind {
+            Kind::Gauge => describe_gauge!(metric.name, metric.text),
+            Kind::Counter => describe_counter!(metric.name, metric.text),
+            Kind::Summary | Kind::Histogram => describe_histogram!(metric.name, Unit::Seconds, metric.text),
+        }
     }
-    for (name, text) in [
-        ("besu_blockchain_chain_head_gas_used_counter_total", "Gas used by blocks imported since the start"),
-        ("besu_blockchain_chain_head_transaction_count_counter_total", "Transactions of blocks imported since the start"),
-        ("besu_peers_connected_total", "Sessions opened"),
-        ("besu_peers_disconnected_total", "Sessions ended"),
-        ("besu_network_p2p_messages_inbound_total", "Messages received"),
-        ("besu_network_p2p_messages_outbound_total", "Messages sent"),
-        ("besu_network_p2p_bytes_inbound_total", "Bytes of messages received, uncompressed"),
-        ("besu_network_p2p_bytes_outbound_total", "Bytes of messages sent, uncompressed"),
-        ("besu_network_rlpx_connect_outcome_total", "Attempts to connect by outcome"),
-        ("besu_network_rlpx_outbound_connect_attempts_total", "Times this node dialled"),
-        ("besu_network_discovery_messages_inbound_total", "Discovery packets received"),
-        ("besu_network_discovery_messages_outbound_total", "Discovery packets sent"),
-        ("ipe_consensus_round_changes_total", "Rounds above 0 entered"),
-        ("ipe_consensus_proposed_total", "Blocks proposed"),
-        ("ipe_relay_messages_total", "Consensus messages passed on for others"),
-        ("ipe_relay_duplicates_total", "Consensus messages dropped as already seen"),
-        ("ipe_relay_refused_total", "Consensus messages refused by reason"),
-        ("ipe_peers_cut_total", "Peers cut for misbehaviour"),
-        ("ipe_peer_penalties_total", "Penalties given to peers"),
-        ("ipe_peer_bans_total", "Nodes banned for a while"),
-        ("besu_permissioning_account_local_check_count_total", "Senders held against the local allow-list"),
-        ("besu_permissioning_account_local_check_count_permitted_total", "Of these, permitted"),
-        ("besu_permissioning_account_local_check_count_unpermitted_total", "Of these, refused"),
-        ("besu_permissioning_node_local_check_count_total", "Connections held against the local allow-list of nodes"),
-        ("besu_permissioning_node_local_check_count_permitted_total", "Of these, permitted"),
-        ("besu_permissioning_node_local_check_count_unpermitted_total", "Of these, refused"),
-        ("ipe_carried_streams_opened_total", "Streams carried since the start, by who opened them"),
-        ("ipe_carried_bytes_total", "Bytes of carried streams"),
-        ("ipe_carried_refused_total", "Streams that were not carried, or cut, by reason"),
-    ] {
-        describe_counter!(name, text);
+    let started = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0.0, |since| since.as_secs_f64());
+    gauge!("process_start_time_seconds").set(started);
+    // What is moved as it happens is there before it does, as in Besu.
+    for name in ["besu_blockchain_chain_head_gas_used_counter_total", "besu_blockchain_chain_head_transaction_count_counter_total"] {
+        counter!(name).absolute(0);
     }
-    describe_histogram!("ipe_block_stage_seconds", Unit::Seconds, "Time of a block's stages: build, check, import, total");
+    for name in ["besu_rpc_active_http_connection_count", "besu_rpc_active_ws_connection_count"] {
+        gauge!(name).set(0.0);
+    }
 }
 
 /// Counts a block.
@@ -141,8 +95,10 @@ pub(crate) fn block(imported: &Imported, stages: &Stages) {
 pub(crate) fn refresh(sources: &Sources) {
     let head = sources.ledger.head();
     let status = sources.status.get();
-    let pool = sources.pool.lock().statistics();
-    let min_gas_price = sources.pool.lock().rules().min_gas_price;
+    let (pool, turnover, min_gas_price) = {
+        let pool = sources.pool.lock();
+        (pool.statistics(), pool.turnover().clone(), pool.rules().min_gas_price)
+    };
     let transactions = sources.ledger.body(head.number).ok().flatten().map_or(0, |body| body.transactions.len());
     let difficulty = u64::try_from(head.total_difficulty).unwrap_or(u64::MAX) as f64;
     for (name, value) in [
@@ -161,6 +117,7 @@ pub(crate) fn refresh(sources: &Sources) {
         ("besu_blockchain_chain_head_gas_limit", head.header.gas_limit as f64),
         ("besu_blockchain_chain_head_transaction_count", transactions as f64),
         ("besu_synchronizer_in_sync", f64::from(u8::from(status.sync.is_none()))),
+        ("besu_blockchain_chain_head_ommer_count", 0.0),
         ("besu_transaction_pool_transactions", pool.count as f64),
         ("ipe_transaction_pool_ready", pool.ready as f64),
         ("ipe_transaction_pool_room", pool.room as f64),
@@ -194,9 +151,26 @@ pub(crate) fn refresh(sources: &Sources) {
     ] {
         counter!(name).absolute(count);
     }
+    for (layer, count) in [("ready", pool.ready), ("sparse", pool.count - pool.ready)] {
+        gauge!("besu_transaction_pool_number_of_transactions", "layer" => layer).set(count as f64);
+    }
+    refresh_turnover(&turnover);
     refresh_network(&sources.network);
     refresh_permissions(sources);
     refresh_process();
+}
+
+fn refresh_turnover(turnover: &Turnover) {
+    for (source, passed) in [("local", &turnover.local), ("remote", &turnover.remote)] {
+        counter!("besu_transaction_pool_transactions_added_total", "source" => source).absolute(passed.added);
+        for (how, count) in Departure::ALL.into_iter().zip(passed.removed).filter(|(_, count)| *count > 0) {
+            counter!("besu_transaction_pool_transactions_removed_total", "source" => source, "operation" => how.name()).absolute(count);
+        }
+    }
+    for (reason, count) in &turnover.refused_of_peers {
+        let labels = [("source", "remote"), ("priority", "no"), ("reason", *reason), ("layer", "txpool")];
+        counter!("besu_transaction_pool_rejected_total", &labels).absolute(*count);
+    }
 }
 
 /// As in Besu, only what is enabled has counters.
@@ -231,18 +205,35 @@ fn refresh_network(network: &NetworkHandle) {
         let initiator = if ended.by_us { "local" } else { "remote" };
         counter!("besu_peers_disconnected_total", "initiator" => initiator, "disconnectReason" => ended.reason.name()).absolute(ended.count);
     }
-    let mut connected = 0;
+    let (mut connected, mut dialled) = (0, BTreeMap::<&str, u64>::new());
     for outcome in &counts.outcomes {
-        if outcome.outcome == ipe_p2p::counters::Outcome::Connected {
+        if outcome.outcome == Outcome::Connected {
             connected += outcome.count;
         }
+        if !outcome.inbound {
+            *dialled.entry(besus_result(outcome.outcome)).or_default() += outcome.count;
+        }
         let direction = if outcome.inbound { "inbound" } else { "outbound" };
-        counter!("besu_network_rlpx_connect_outcome_total", "result" => outcome.outcome.name(), "direction" => direction).absolute(outcome.count);
+        counter!("ipe_connect_outcome_total", "direction" => direction, "result" => outcome.outcome.name()).absolute(outcome.count);
+    }
+    for (result, count) in dialled {
+        counter!("besu_network_rlpx_connect_outcome_total", "result" => result).absolute(count);
+    }
+    for (source, count) in [("maintain", counts.dials), ("discv4", counts.dials_found)] {
+        if count > 0 {
+            counter!("besu_network_rlpx_outbound_connect_attempts_total", "source" => source).absolute(count);
+        }
     }
     counter!("besu_peers_connected_total").absolute(connected);
-    counter!("besu_network_rlpx_outbound_connect_attempts_total").absolute(counts.dials);
-    counter!("besu_network_discovery_messages_inbound_total").absolute(counts.discovery_inbound);
-    counter!("besu_network_discovery_messages_outbound_total").absolute(counts.discovery_outbound);
+    for (name, packets) in [
+        ("besu_network_discovery_messages_inbound_total", counts.discovery.inbound),
+        ("besu_network_discovery_messages_outbound_total", counts.discovery.outbound),
+    ] {
+        for (kind, count) in KINDS.into_iter().zip(packets).filter(|(_, count)| *count > 0) {
+            counter!(name, "name" => kind).absolute(count);
+        }
+    }
+    gauge!("besu_network_discv4_known_peers_current").set(counts.discovered as f64);
     counter!("ipe_peer_penalties_total").absolute(counts.penalties);
     counter!("ipe_peer_bans_total").absolute(counts.bans);
     let carried = &counts.carried;
@@ -259,14 +250,39 @@ fn refresh_network(network: &NetworkHandle) {
     let peers = network.peers();
     let sessions = peers.iter().filter(|peer| peer.path != ipe_p2p::Path::Direct).count();
     gauge!("ipe_carried_sessions").set(sessions as f64);
-    let mut by_client = std::collections::BTreeMap::<String, usize>::new();
-    for peer in peers {
-        // The part before the first slash: a name of a client, not of every build of it.
-        let client: String = peer.client.split('/').next().unwrap_or_default().chars().take(32).collect();
-        *by_client.entry(client).or_default() += 1;
-    }
-    for (client, count) in by_client {
+    for (client, agent) in CLIENTS {
+        let count = peers.iter().filter(|peer| client_of(&peer.client) == agent).count();
         gauge!("besu_peers_peer_count_by_client", "client" => client).set(count as f64);
+    }
+}
+
+/// Clients that are counted apart, by the word before the first slash of their names: Besu's list, and this one.
+const CLIENTS: [(&str, Option<&str>); 8] = [
+    ("Besu", Some("besu")),
+    ("Erigon", Some("erigon")),
+    ("Geth", Some("Geth")),
+    ("Ipe", Some("ipe")),
+    ("Nethermind", Some("Nethermind")),
+    ("Nimbus", Some("nimbus-eth1")),
+    ("Reth", Some("reth")),
+    ("Unknown", None),
+];
+
+/// The known word that a client's name begins with; none for all others, so that a peer cannot add to the metrics.
+fn client_of(name: &str) -> Option<&'static str> {
+    let word = name.split('/').next().unwrap_or_default();
+    CLIENTS.iter().filter_map(|(_, agent)| *agent).find(|agent| *agent == word)
+}
+
+/// Besu's word for how a dial ended.
+const fn besus_result(outcome: Outcome) -> &'static str {
+    match outcome {
+        Outcome::Connected => "success",
+        Outcome::Unreachable => "connection_error",
+        Outcome::TimedOut => "timeout",
+        Outcome::Incompatible => "incompatible_capabilities",
+        Outcome::RefusedByPeer => "peer_disconnected",
+        Outcome::Malformed | Outcome::Refused | Outcome::Evicted => "other",
     }
 }
 
@@ -278,17 +294,30 @@ fn cpu_seconds() -> String {
     // Fields 14 and 15 of the line, counted from 1; the name that may hold spaces is behind us.
     let ticks: u64 = rest.split_whitespace().skip(11).take(2).filter_map(|field| field.parse::<u64>().ok()).sum();
     format!(
-        "\n# HELP process_cpu_seconds_total Processor time used, seconds\n# TYPE process_cpu_seconds_total counter\n\
+        "\n# HELP process_cpu_seconds_total processor time, seconds\n# TYPE process_cpu_seconds_total counter\n\
          process_cpu_seconds_total {}\n",
         ticks as f64 / TICKS_A_SECOND
     )
 }
 
+/// What /proc tells of this process; where the system has none, the values are missing.
 fn refresh_process() {
-    if let Ok(statm) = std::fs::read_to_string("/proc/self/statm")
-        && let Some(pages) = statm.split_whitespace().nth(1).and_then(|field| field.parse::<u64>().ok())
-    {
-        gauge!("process_resident_memory_bytes").set(pages as f64 * PAGE_BYTES);
+    if let Ok(statm) = std::fs::read_to_string("/proc/self/statm") {
+        let mut pages = statm.split_whitespace().map_while(|field| field.parse::<u64>().ok());
+        for name in ["process_virtual_memory_bytes", "process_resident_memory_bytes"] {
+            if let Some(pages) = pages.next() {
+                gauge!(name).set(pages as f64 * PAGE_BYTES);
+            }
+        }
+    }
+    if let Ok(open) = std::fs::read_dir("/proc/self/fd") {
+        // Less the one that counts.
+        gauge!("process_open_fds").set(open.count().saturating_sub(1) as f64);
+    }
+    let limits = std::fs::read_to_string("/proc/self/limits").unwrap_or_default();
+    let files = limits.lines().find_map(|line| line.strip_prefix("Max open files")?.split_whitespace().next()?.parse::<f64>().ok());
+    if let Some(files) = files {
+        gauge!("process_max_fds").set(files);
     }
     gauge!("process_release", "version" => concat!("ipe/v", env!("CARGO_PKG_VERSION"))).set(1.0);
 }
@@ -346,4 +375,20 @@ pub(crate) fn serve(
             _ = async { stop.wait_for(|stop| *stop).await.map(|_| ()) } => {}
         }
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_peer_cannot_make_up_a_client() {
+        let name = |client: &str| CLIENTS.iter().find(|(_, agent)| *agent == client_of(client)).map(|(name, _)| *name);
+        assert_eq!(name("besu/v25.5.0/linux-x86_64/openjdk-java-21"), Some("Besu"));
+        assert_eq!(name("Geth/v1.9.7-stable(quorum-v24.4.1)/linux-amd64/go1.20"), Some("Geth"));
+        assert_eq!(name("ipe/v0.1.0/linux-x86_64"), Some("Ipe"));
+        for other in ["", "/", "besuish/1", "GETH", "x\"} 1\nup 0"] {
+            assert_eq!(name(other), Some("Unknown"), "{other}");
+        }
+    }
 }

@@ -23,7 +23,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
         client: concat!("ipe/v", env!("CARGO_PKG_VERSION")).into(),
         listen: Some(listen),
         advertised: Vec::new(),
-        discovery: Some(DiscoveryConfig { listen, bootnodes: Vec::new(), dial_found: false }),
+        discovery: Some(DiscoveryConfig { listen, bootnodes: Vec::new(), dial_found: false, permits: Default::default() }),
         chain: ChainIdentity { network_id: 1337, genesis, fork_ids: ForkIds::new(genesis, 0, &forks) },
         head,
         eth_versions: EthVersion::ALL.to_vec(),

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::fmt;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -87,6 +87,8 @@ pub struct DiscoveryConfig {
     pub bootnodes: Vec<Enode>,
     /// Whether nodes found are dialled until the stranger slots are half full.
     pub dial_found: bool,
+    /// Whom it talks with; all others get no answer and are not asked.
+    pub permits: Permit,
 }
 
 /// Bounds on connections. Static nodes are outside every slot count.
@@ -162,6 +164,36 @@ pub struct Candidate {
     pub is_static: bool,
     /// How it reaches us, or whom.
     pub path: Path,
+}
+
+/// Whether a node (its key, its address, the TCP port it listens on) may be known.
+type Known = dyn Fn(&NodeId, IpAddr, u16) -> bool + Send + Sync;
+
+/// The judge of whom discovery talks with. Called for every packet: must not block. None: everybody.
+#[derive(Clone, Default)]
+pub struct Permit(Option<Arc<Known>>);
+
+impl Permit {
+    /// Wraps a judge.
+    pub fn new(judge: impl Fn(&NodeId, IpAddr, u16) -> bool + Send + Sync + 'static) -> Self {
+        Permit(Some(Arc::new(judge)))
+    }
+
+    /// Whether there is a judge at all.
+    pub(crate) fn restricts(&self) -> bool {
+        self.0.is_some()
+    }
+
+    /// The verdict on a node.
+    pub(crate) fn allows(&self, node: &NodeId, ip: IpAddr, tcp: u16) -> bool {
+        self.0.as_ref().is_none_or(|judge| judge(node, ip, tcp))
+    }
+}
+
+impl fmt::Debug for Permit {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(out, "Permit({})", if self.restricts() { "listed nodes" } else { "everybody" })
+    }
 }
 
 /// `Err` with a reason for the log refuses.

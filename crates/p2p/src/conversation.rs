@@ -127,7 +127,7 @@ async fn read(shared: &Arc<Shared>, link: &Link, mut reader: FrameReader<OwnedRe
             Ok(payload) => payload,
             Err(error) => return shared.ban(link, &format!("{} message {code:#04x}: {error}", protocol.name())),
         };
-        shared.counters.message(true, protocol, code, payload.len());
+        shared.counters.message(true, protocol, link.capabilities.eth(), code, payload.len());
         match protocol {
             Protocol::Ipe => hear_ipe(shared, link, code, &payload, &mut shown_ipe),
             Protocol::Eth if code == ipe_types::eth::code::STATUS => return shared.ban(link, "a second Status"),
@@ -266,7 +266,7 @@ fn append(shared: &Shared, capabilities: &SharedCapabilities, frames: &mut Frame
             // The queue takes messages of shared protocols only.
             if let Some(offset) = capabilities.offset(protocol) {
                 frames.append(offset.saturating_add(code), payload.compressed(), out);
-                shared.counters.message(false, protocol, code, payload.len());
+                shared.counters.message(false, protocol, capabilities.eth(), code, payload.len());
             }
         }
     }

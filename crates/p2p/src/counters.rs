@@ -1,17 +1,38 @@
-//! Counts of what the network did, for metrics. Every count only grows.
+//! Counts of what the network did, for metrics. Every count only grows, but for [`Snapshot::discovered`].
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use ipe_types::eth;
+use ipe_types::eth::{self, EthVersion};
+use parking_lot::Mutex;
 
 use crate::carry::{CarryRefusal, Meter};
 use crate::disconnect::Reason;
+use crate::discv4::engine::PacketCounts;
 use crate::event::Protocol;
 
 /// Codes counted apart for each protocol; higher ones share the last place.
 const CODES: usize = 32;
 /// Reasons counted apart: codes up to 0x10, and all others in one.
 const REASONS: usize = 0x12;
+
+/// Protocols and versions that are counted apart, by their names in metrics, which are Besu's where Besu has them.
+const LANES: [(Protocol, &str); 5] = [
+    (Protocol::Eth, "eth/66"),
+    (Protocol::Eth, "eth/68"),
+    (Protocol::Eth, "eth/69"),
+    (Protocol::Ipe, "ipe/1"),
+    (Protocol::Istanbul, "istanbul/100"),
+];
+
+const fn lane(protocol: Protocol, version: Option<EthVersion>) -> usize {
+    match (protocol, version) {
+        (Protocol::Eth, Some(EthVersion::V66)) => 0,
+        (Protocol::Eth, Some(EthVersion::V68)) => 1,
+        (Protocol::Eth, Some(EthVersion::V69) | None) => 2,
+        (Protocol::Ipe, _) => 3,
+        (Protocol::Istanbul, _) => 4,
+    }
+}
 
 /// How an attempt to connect ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -71,12 +92,12 @@ struct Traffic {
 /// The counts, shared by every task.
 #[derive(Debug, Default)]
 pub struct Counters {
-    inbound: [[Traffic; CODES]; Protocol::ALL.len()],
-    outbound: [[Traffic; CODES]; Protocol::ALL.len()],
+    inbound: [[Traffic; CODES]; LANES.len()],
+    outbound: [[Traffic; CODES]; LANES.len()],
     outcomes: [[AtomicU64; Outcome::ALL.len()]; 2],
     disconnects: [[AtomicU64; REASONS]; 2],
-    dials: AtomicU64,
-    discovery: [AtomicU64; 2],
+    dials: [AtomicU64; 2],
+    discovery: Mutex<(PacketCounts, usize)>,
     penalties: AtomicU64,
     bans: AtomicU64,
     shed: AtomicU64,
@@ -106,7 +127,7 @@ pub struct CarriedCount {
 /// Messages and bytes of one message code.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct MessageCount {
-    /// The protocol's name.
+    /// The protocol's name and version, as in `eth/68`.
     pub protocol: &'static str,
     /// The message's name.
     pub name: &'static str,
@@ -151,12 +172,14 @@ pub struct Snapshot {
     pub disconnects: Vec<DisconnectCount>,
     /// Attempts to connect.
     pub outcomes: Vec<OutcomeCount>,
-    /// Times we dialled.
+    /// Times we dialled nodes to stay connected to.
     pub dials: u64,
-    /// discv4 packets received.
-    pub discovery_inbound: u64,
-    /// discv4 packets sent.
-    pub discovery_outbound: u64,
+    /// Times we dialled nodes that discovery found.
+    pub dials_found: u64,
+    /// discv4 packets.
+    pub discovery: PacketCounts,
+    /// Nodes that discovery knows now.
+    pub discovered: usize,
     /// Penalties given to peers.
     pub penalties: u64,
     /// Nodes banned.
@@ -168,9 +191,10 @@ pub struct Snapshot {
 }
 
 impl Counters {
-    pub(crate) fn message(&self, inbound: bool, protocol: Protocol, code: u8, bytes: usize) {
+    /// `version` is that of eth in the session, whatever the message's protocol.
+    pub(crate) fn message(&self, inbound: bool, protocol: Protocol, version: Option<EthVersion>, code: u8, bytes: usize) {
         let table = if inbound { &self.inbound } else { &self.outbound };
-        let traffic = &table[protocol as usize][usize::from(code).min(CODES - 1)];
+        let traffic = &table[lane(protocol, version)][usize::from(code).min(CODES - 1)];
         traffic.messages.fetch_add(1, Ordering::Relaxed);
         traffic.bytes.fetch_add(bytes as u64, Ordering::Relaxed);
     }
@@ -184,12 +208,13 @@ impl Counters {
         self.disconnects[usize::from(by_us)][code].fetch_add(1, Ordering::Relaxed);
     }
 
-    pub(crate) fn dial(&self) {
-        self.dials.fetch_add(1, Ordering::Relaxed);
+    /// `found`: by discovery; otherwise it is a node to stay connected to.
+    pub(crate) fn dial(&self, found: bool) {
+        self.dials[usize::from(found)].fetch_add(1, Ordering::Relaxed);
     }
 
-    pub(crate) fn discovery(&self, inbound: bool) {
-        self.discovery[usize::from(inbound)].fetch_add(1, Ordering::Relaxed);
+    pub(crate) fn discovery(&self, packets: PacketCounts, known: usize) {
+        *self.discovery.lock() = (packets, known);
     }
 
     pub(crate) fn penalty(&self) {
@@ -215,10 +240,12 @@ impl Counters {
     /// The counts now.
     pub fn snapshot(&self) -> Snapshot {
         let read = |count: &AtomicU64| count.load(Ordering::Relaxed);
+        let (discovery, discovered) = *self.discovery.lock();
         let mut snapshot = Snapshot {
-            dials: read(&self.dials),
-            discovery_inbound: read(&self.discovery[1]),
-            discovery_outbound: read(&self.discovery[0]),
+            dials: read(&self.dials[0]),
+            dials_found: read(&self.dials[1]),
+            discovery,
+            discovered,
             penalties: read(&self.penalties),
             bans: read(&self.bans),
             shed: read(&self.shed),
@@ -238,12 +265,12 @@ impl Counters {
             ..Snapshot::default()
         };
         for (inbound, table) in [(true, &self.inbound), (false, &self.outbound)] {
-            for (protocol, codes) in Protocol::ALL.iter().zip(table) {
+            for ((spoken, protocol), codes) in LANES.into_iter().zip(table) {
                 for (code, traffic) in codes.iter().enumerate() {
                     let messages = read(&traffic.messages);
                     if messages > 0 {
                         let (code, bytes) = (code as u8, read(&traffic.bytes));
-                        let (name, protocol) = (message_name(*protocol, code), protocol.name());
+                        let name = message_name(spoken, code);
                         snapshot.messages.push(MessageCount { protocol, name, code, inbound, messages, bytes });
                     }
                 }

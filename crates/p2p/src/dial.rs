@@ -123,7 +123,7 @@ async fn dial_address(shared: &Arc<Shared>, enode: &Enode, address: SocketAddr) 
         shared.counters.outcome(false, Outcome::Refused);
         return Ended { outcome: Outcome::Refused, lasted: None, why: refusal.why };
     }
-    shared.counters.dial();
+    shared.counters.dial(!candidate.is_static);
     let connected = tokio::time::timeout(CONNECT.min(shared.limits.handshake), TcpStream::connect(address)).await;
     let failed = |outcome, why| {
         shared.counters.outcome(false, outcome);

@@ -271,7 +271,7 @@ async fn exchange_hello(shared: &Shared, wire: &mut Wire, ours: &[u8]) -> Result
 async fn exchange_status(shared: &Shared, wire: &mut Wire, version: EthVersion) -> Result<Status, Failure> {
     let (_, ours) = EthMessage::Status(shared.status(version)).encode(version);
     wire.send(BASE + code::STATUS, &ours).await?;
-    shared.counters.message(false, Protocol::Eth, code::STATUS, ours.len());
+    shared.counters.message(false, Protocol::Eth, Some(version), code::STATUS, ours.len());
     let breach = |why: String| Failure::new(Outcome::Malformed, Some(Reason::BreachOfProtocol), why);
     loop {
         let (id, payload) = wire.receive().await?;
@@ -284,7 +284,7 @@ async fn exchange_status(shared: &Shared, wire: &mut Wire, version: EthVersion) 
             PING => wire.send(PONG as u8, &EMPTY_LIST).await?,
             PONG => {}
             id if id == u64::from(BASE) => {
-                shared.counters.message(true, Protocol::Eth, code::STATUS, payload.len());
+                shared.counters.message(true, Protocol::Eth, Some(version), code::STATUS, payload.len());
                 return match EthMessage::decode(version, code::STATUS, &payload) {
                     Ok(EthMessage::Status(status)) => Ok(status),
                     Ok(_) => Err(breach("its Status is another message".into())),

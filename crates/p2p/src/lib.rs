@@ -31,7 +31,7 @@ mod session;
 pub mod snappy;
 
 pub use carry::{CarrierConfig, CarryLimits, CarryRefusal};
-pub use config::{Admit, Candidate, ChainIdentity, DiscoveryConfig, Limits, LocalHead, NetworkConfig, Path};
+pub use config::{Admit, Candidate, ChainIdentity, DiscoveryConfig, Limits, LocalHead, NetworkConfig, Path, Permit};
 pub use counters::Snapshot;
 pub use disconnect::Reason;
 pub use event::{Capability, Inbound, NetEvent, PeerId, PeerInfo, Protocol};

@@ -58,7 +58,7 @@ async fn strangers_cannot_fill_the_log() {
     tracing::subscriber::set_global_default(Collect).expect("the only test here");
     let mut victim = config(1);
     let listen = "127.0.0.1:0".parse().expect("an address");
-    victim.discovery = Some(DiscoveryConfig { listen, bootnodes: Vec::new(), dial_found: false });
+    victim.discovery = Some(DiscoveryConfig { listen, bootnodes: Vec::new(), dial_found: false, permits: Default::default() });
     let victim = Node::start(victim).await;
     // Datagrams that are no packets, connections that are no handshakes, sessions of another chain.
     let socket = UdpSocket::bind("127.0.0.1:0").await.expect("a port");

@@ -61,7 +61,9 @@ async fn every_protocol_passes_both_ways() {
 
     let counters = boot.handle.counters();
     let proposals = counters.messages.iter().find(|count| count.name == "Proposal" && count.inbound).expect("counted");
-    assert_eq!((proposals.protocol, proposals.messages), ("istanbul", 7));
+    assert_eq!((proposals.protocol, proposals.messages), ("istanbul/100", 7));
+    let statuses = counters.messages.iter().find(|count| count.name == "Status" && count.code == 0 && count.protocol != "ipe/1");
+    assert_eq!(statuses.map(|count| count.protocol), Some("eth/69"), "as Besu names it: with the version");
     assert!(proposals.bytes > 9_000_000);
 
     validator.handle.shutdown().await;

@@ -225,6 +225,35 @@ impl Refusal {
         }
     }
 
+    /// Besu's name of the reason, a metric label there; for what Besu does not refuse, a name in the same form.
+    pub fn reason(&self) -> &'static str {
+        match self {
+            Refusal::Known => "TRANSACTION_ALREADY_KNOWN",
+            Refusal::ReplacementUnderpriced => "TRANSACTION_REPLACEMENT_UNDERPRICED",
+            Refusal::WrongChain { .. } => "WRONG_CHAIN_ID",
+            Refusal::ChainIdNotSupported => "REPLAY_PROTECTED_SIGNATURES_NOT_SUPPORTED",
+            Refusal::TypeNotSupported { .. } => "INVALID_TRANSACTION_FORMAT",
+            Refusal::FeeCap => "TX_FEECAP_EXCEEDED",
+            Refusal::TipAboveFee => "MAX_PRIORITY_FEE_PER_GAS_EXCEEDS_MAX_FEE_PER_GAS",
+            Refusal::NonceTooDistant { .. } => "NONCE_TOO_FAR_IN_FUTURE_FOR_SENDER",
+            Refusal::NonceTooLow { .. } => "NONCE_TOO_LOW",
+            Refusal::Signature => "INVALID_SIGNATURE",
+            Refusal::IntrinsicGas { .. } => "INTRINSIC_GAS_EXCEEDS_GAS_LIMIT",
+            Refusal::CannotPay { .. } => "UPFRONT_COST_EXCEEDS_BALANCE",
+            Refusal::AboveBlockGas { .. } => "EXCEEDS_BLOCK_GAS_LIMIT",
+            Refusal::AboveGasCap { .. } => "EXCEEDS_PER_TRANSACTION_GAS_LIMIT",
+            Refusal::InitcodeTooLong { .. } => "INITCODE_TOO_LARGE",
+            Refusal::NotPermitted { .. } | Refusal::SenderHasCode { .. } => "TX_SENDER_NOT_AUTHORIZED",
+            Refusal::Syncing => "CHAIN_HEAD_WORLD_STATE_NOT_AVAILABLE",
+            Refusal::BelowMinimumPrice { .. } => "GAS_PRICE_TOO_LOW",
+            Refusal::BelowBaseFee { .. } => "GAS_PRICE_BELOW_CURRENT_BASE_FEE",
+            Refusal::TooLong { .. } => "TRANSACTION_TOO_LONG",
+            Refusal::SenderFull { .. } => "SENDER_FULL",
+            Refusal::Overloaded { .. } => "OVERLOADED",
+            Refusal::Full { .. } => "POOL_FULL",
+        }
+    }
+
     /// Whether the same transaction may be taken later without any change.
     pub fn is_passing(&self) -> bool {
         matches!(

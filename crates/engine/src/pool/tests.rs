@@ -563,6 +563,46 @@ mod random {
     }
 }
 
+/// Besu's counters of the pool: what came, and how it left, by source.
+#[test]
+fn what_came_and_did_not_leave_is_there() {
+    let mut pool = Pool::new(Settings { max_count: 4, ..Settings::default() }, rules(), 0);
+    let from = |pool: &mut Pool, origin: Origin, tx: &Arc<Candidate>| {
+        let offer = Offer::check(tx.clone(), origin, &rules()).unwrap();
+        pool.add(0, offer, &rich())
+    };
+    let remote = |pool: &mut Pool, tx: &Arc<Candidate>| from(pool, Origin::Remote, tx);
+    let mined = legacy(1, 0, 5);
+    from(&mut pool, Origin::Local, &mined).unwrap();
+    from(&mut pool, Origin::Restored, &legacy(1, 1, 5)).unwrap();
+    from(&mut pool, Origin::Local, &legacy(1, 1, 50)).unwrap();
+    remote(&mut pool, &legacy(2, 0, 5)).unwrap();
+    remote(&mut pool, &legacy(3, 5, 5)).unwrap();
+    remote(&mut pool, &legacy(4, 0, 5)).unwrap();
+    let known = remote(&mut pool, &legacy(4, 0, 5)).unwrap_err();
+    pool.refused_of_peer(&known);
+    pool.refused_of_peer(&known);
+    // Its nonce is used by another transaction than the one that waits here.
+    let other = legacy(2, 0, 77);
+    let transactions = [mined.tx.clone(), other.tx.clone()];
+    let senders = [mined.sender, other.sender];
+    pool.on_block(1, &MinedBlock { number: 1, transactions: &transactions, senders: &senders, rules: rules() }, &|_| rich());
+    pool.permit_only(2, Some([sender(1)].into_iter().collect()));
+
+    let turnover = pool.turnover().clone();
+    let count = |passed: &Passed, how: Departure| passed.removed[how as usize];
+    assert_eq!((turnover.local.added, turnover.remote.added), (3, 3));
+    assert_eq!(count(&turnover.local, Departure::AddedToBlock), 1);
+    assert_eq!(count(&turnover.local, Departure::Replaced), 1);
+    assert_eq!(count(&turnover.remote, Departure::Evicted), 1, "the gap made room");
+    assert_eq!(count(&turnover.remote, Departure::Invalid), 1);
+    assert_eq!(count(&turnover.remote, Departure::Dropped), 1);
+    let there = |passed: &Passed| passed.added - passed.removed.iter().sum::<u64>();
+    assert_eq!((there(&turnover.local), there(&turnover.remote)), (1, 0));
+    assert_eq!(pool.statistics().count, 1);
+    assert_eq!(turnover.refused_of_peers, [("TRANSACTION_ALREADY_KNOWN", 2)]);
+}
+
 /// Figures for the notes, printed with `--nocapture`: the best of some runs, because others use the machine, too. The
 /// bounds are generous enough for a debug build.
 #[test]

@@ -254,7 +254,7 @@ async fn reach<'a>(
         };
         for address in addresses {
             judge(shared, &validator, enode.id, address, enode.tcp)?;
-            shared.counters.dial();
+            shared.counters.dial(false);
             match timeout(dial::CONNECT, TcpStream::connect(address)).await {
                 Err(_) => last = Refused::new(CarryRefusal::Unreachable, format!("{address} did not accept in time")),
                 Ok(Err(error)) => last = Refused::new(CarryRefusal::Unreachable, format!("{address}: {error}")),

@@ -9,8 +9,9 @@ use ipe_types::{B256, Enode, NodeId, NodeKey};
 
 use super::enr::Record;
 use super::limiter::Limiter;
-use super::packet::{Endpoint, Envelope, MAX_NEIGHBORS, Neighbor, Packet};
+use super::packet::{Endpoint, Envelope, KINDS, MAX_NEIGHBORS, Neighbor, Packet};
 use super::table::{BUCKET, Entry, Table};
+use crate::config::Permit;
 
 /// Life of a packet, seconds.
 const EXPIRATION: u64 = 20;
@@ -64,6 +65,7 @@ pub struct Discovery {
     own: Endpoint,
     record: Record,
     fork_id: ForkId,
+    permits: Permit,
     bootnodes: Vec<(NodeId, SocketAddr, u16)>,
     table: Table,
     limiter: Limiter,
@@ -74,6 +76,16 @@ pub struct Discovery {
     proof_order: VecDeque<(NodeId, IpAddr)>,
     next_lookup: Instant,
     out: Vec<Datagram>,
+    counts: PacketCounts,
+}
+
+/// Packets by type, in the order of [`KINDS`].
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct PacketCounts {
+    /// Received, whole and in time.
+    pub inbound: [u64; KINDS.len()],
+    /// Sent.
+    pub outbound: [u64; KINDS.len()],
 }
 
 impl Discovery {
@@ -89,6 +101,7 @@ impl Discovery {
             own,
             record,
             fork_id,
+            permits: Permit::default(),
             bootnodes: Vec::new(),
             limiter: Limiter::new(now),
             pings: HashMap::new(),
@@ -98,7 +111,13 @@ impl Discovery {
             proof_order: VecDeque::new(),
             next_lookup: now,
             out: Vec::new(),
+            counts: PacketCounts::default(),
         }
+    }
+
+    /// From now on only nodes that `permits` allows are answered, asked, told of to others and dialled.
+    pub fn set_permits(&mut self, permits: Permit) {
+        self.permits = permits;
     }
 
     /// The bootnodes' addresses as resolved now; they are pinged until they answer.
@@ -118,6 +137,11 @@ impl Discovery {
     /// How many nodes are known.
     pub fn known(&self) -> usize {
         self.table.size()
+    }
+
+    /// Packets since the start.
+    pub fn counts(&self) -> PacketCounts {
+        self.counts
     }
 
     /// What is to be sent.
@@ -142,13 +166,14 @@ impl Discovery {
             return;
         }
         let hash = envelope.hash;
+        self.counts.inbound[usize::from(packet.kind() - 1)] += 1;
         match packet {
             Packet::Ping { from: stated, .. } => self.on_ping(now, unix, from, sender, hash, stated),
             Packet::Pong { ping_hash, .. } => self.on_pong(now, from, sender, ping_hash),
             Packet::FindNode { target, .. } => self.on_find_node(now, unix, from, sender, &target),
             Packet::Neighbors { nodes, .. } => self.on_neighbors(now, unix, from, sender, &nodes),
             Packet::EnrRequest { .. } => {
-                if self.proved(now, &sender, from.ip()) {
+                if self.proved(now, &sender, from.ip()) && self.still_allows(&sender, from) {
                     let record = self.record.encode(&self.key);
                     self.send(from, &Packet::EnrResponse { request_hash: hash, record });
                 }
@@ -159,6 +184,9 @@ impl Discovery {
 
     fn on_ping(&mut self, now: Instant, unix: u64, from: SocketAddr, sender: NodeId, hash: B256, stated: Endpoint) {
         // Only the TCP port is taken from what it states: the rest is where the packet came from.
+        if !self.allows(&sender, from, stated.tcp) {
+            return;
+        }
         let to = Endpoint { ip: Some(from.ip()), udp: from.port(), tcp: stated.tcp };
         let enr_seq = Some(self.record.seq);
         self.send(from, &Packet::Pong { to, ping_hash: hash, expiration: unix + EXPIRATION, enr_seq });
@@ -177,16 +205,23 @@ impl Discovery {
             return;
         }
         let Some(ping) = self.pings.remove(&ping_hash) else { return };
+        // The list may have changed since it was asked.
+        let tcp = if ping.tcp == 0 { self.table.get_mut(&sender).map_or(0, |entry| entry.tcp) } else { ping.tcp };
+        if !self.allows(&sender, from, tcp) {
+            return;
+        }
         self.prove(now, sender, from.ip());
         self.table.answered(now, sender, from, ping.tcp);
     }
 
     fn on_find_node(&mut self, now: Instant, unix: u64, from: SocketAddr, sender: NodeId, target: &NodeId) {
         // Without a proof the answer, larger than the question, could be aimed at somebody else.
-        if !self.proved(now, &sender, from.ip()) {
+        if !self.proved(now, &sender, from.ip()) || !self.still_allows(&sender, from) {
             return;
         }
-        let usable = |entry: &&Entry| may_relay(from.ip(), entry.udp.ip()) && entry.id != sender;
+        let usable = |entry: &&Entry| {
+            may_relay(from.ip(), entry.udp.ip()) && entry.id != sender && self.allows(&entry.id, entry.udp, entry.tcp)
+        };
         let nodes: Vec<Neighbor> = self
             .table
             .nearest(target, BUCKET)
@@ -217,7 +252,10 @@ impl Discovery {
             if known || node.endpoint.udp == 0 || !may_relay(from.ip(), ip) {
                 continue;
             }
-            self.ping(now, unix, node.id, SocketAddr::new(ip, node.endpoint.udp), node.endpoint.tcp);
+            let (to, tcp) = (SocketAddr::new(ip, node.endpoint.udp), node.endpoint.tcp);
+            if self.allows(&node.id, to, tcp) {
+                self.ping(now, unix, node.id, to, tcp);
+            }
         }
     }
 
@@ -245,6 +283,11 @@ impl Discovery {
         self.pings.retain(|_, ping| waiting(ping.at));
         self.asked.retain(|_, asked| waiting(asked.at));
         self.records_asked.retain(|_, (_, at)| waiting(*at));
+        if self.permits.restricts() {
+            // The list may have changed: who is no longer in it is forgotten.
+            let permits = self.permits.clone();
+            self.table.retain(|entry| permits.allows(&entry.id, entry.udp.ip(), listener(entry.udp, entry.tcp)));
+        }
         if let Some((id, udp)) = self.table.due(now, CHECK) {
             self.ping(now, unix, id, udp, 0);
         }
@@ -256,7 +299,7 @@ impl Discovery {
         self.next_lookup = now + if hungry { LOOKUP_HUNGRY } else { LOOKUP };
         // On a network that is just starting the bootnodes may come up after us: they are asked for ever.
         for (id, udp, tcp) in self.bootnodes.clone() {
-            if id != self.id && !self.proved(now, &id, udp.ip()) {
+            if id != self.id && !self.proved(now, &id, udp.ip()) && self.allows(&id, udp, tcp) {
                 self.ping(now, unix, id, udp, tcp);
             }
         }
@@ -322,8 +365,24 @@ impl Discovery {
 
     fn send(&mut self, to: SocketAddr, packet: &Packet) -> B256 {
         let (datagram, hash) = packet.encode(&self.key);
+        self.counts.outbound[usize::from(packet.kind() - 1)] += 1;
         self.out.push((to, datagram));
         hash
+    }
+
+    /// Whether a node may be known that listens on TCP port `tcp` (0: it did not say).
+    fn allows(&self, id: &NodeId, udp: SocketAddr, tcp: u16) -> bool {
+        self.permits.allows(id, udp.ip(), listener(udp, tcp))
+    }
+
+    /// Whether a node that has proved its endpoint may go on asking: by the port that the table has of it. With a list,
+    /// who is not in the table is nobody.
+    fn still_allows(&mut self, id: &NodeId, from: SocketAddr) -> bool {
+        if !self.permits.restricts() {
+            return true;
+        }
+        let known = self.table.get_mut(id).map(|entry| entry.tcp);
+        known.is_some_and(|tcp| self.allows(id, from, tcp))
     }
 
     fn prove(&mut self, now: Instant, id: NodeId, ip: IpAddr) {
@@ -341,6 +400,11 @@ impl Discovery {
     fn proved(&self, now: Instant, id: &NodeId, ip: IpAddr) -> bool {
         self.proofs.get(&(*id, ip)).is_some_and(|at| now.duration_since(*at) < PROOF)
     }
+}
+
+/// The TCP port of a node: the one that it stated, and that of its UDP address when it stated none, as Besu reads it.
+const fn listener(udp: SocketAddr, tcp: u16) -> u16 {
+    if tcp == 0 { udp.port() } else { tcp }
 }
 
 /// Whether a packet is void. Times that do not fit 63 bits are before 1970, as other clients read them.

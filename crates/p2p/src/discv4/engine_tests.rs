@@ -62,6 +62,78 @@ fn bond(node: &mut Discovery, now: Instant, n: u8) {
     tell(node, now, n, &Packet::Pong { to: endpoint(1), ping_hash, expiration: UNIX + 5, enr_seq: None });
 }
 
+/// Allows the nodes whose numbers are in `listed`, at their addresses and on port 30303.
+fn allow_only(node: &mut Discovery, listed: &std::sync::Arc<parking_lot::Mutex<Vec<u8>>>) {
+    let listed = listed.clone();
+    node.set_permits(Permit::new(move |id, ip, tcp| {
+        listed.lock().iter().any(|n| key(*n).node_id() == *id && address(*n).ip() == ip && tcp == 30303)
+    }));
+}
+
+/// As Besu with a local list of nodes: who is not in it gets no Pong and is not pinged.
+#[test]
+fn who_is_not_listed_gets_no_answer_and_is_not_asked() {
+    let now = Instant::now();
+    let mut node = node(now, 1);
+    let listed = std::sync::Arc::new(parking_lot::Mutex::new(vec![2, 3]));
+    allow_only(&mut node, &listed);
+    let ask = Packet::FindNode { target: NodeId::repeat_byte(5), expiration: UNIX + 5 };
+    for packet in [ping(), ask.clone(), Packet::EnrRequest { expiration: UNIX + 5 }] {
+        assert!(tell(&mut node, now, 4, &packet).1.is_empty(), "{packet:?}");
+    }
+    let elsewhere = Packet::Ping { from: Endpoint { tcp: 30999, ..endpoint(2) }, to: endpoint(1), expiration: UNIX + 5, enr_seq: None };
+    assert!(tell(&mut node, now, 2, &elsewhere).1.is_empty(), "listed with another port");
+    let silent = Packet::Ping { from: Endpoint { tcp: 0, ..endpoint(2) }, to: endpoint(1), expiration: UNIX + 5, enr_seq: None };
+    assert_eq!(tell(&mut node, now, 2, &silent).1.len(), 2, "says no port: that of UDP counts, answered and asked");
+    node.pings.clear();
+
+    bond(&mut node, now, 2);
+    bond(&mut node, now, 3);
+    assert_eq!(node.known(), 2);
+    let Packet::Neighbors { nodes, .. } = &tell(&mut node, now, 2, &ask).1[0].1 else { panic!("Neighbors") };
+    assert_eq!(nodes.iter().map(|node| node.id).collect::<Vec<_>>(), [key(3).node_id()]);
+
+    // What others tell of, and bootnodes, are asked only when they are listed.
+    node.asked.insert(key(2).node_id(), Asked { at: now, left: BUCKET });
+    let told = |n: u8| Neighbor { endpoint: endpoint(n), id: key(n).node_id() };
+    listed.lock().push(6);
+    let neighbors = Packet::Neighbors { nodes: vec![told(5), told(6)], expiration: UNIX + 5 };
+    let (datagram, _) = neighbors.encode(&key(2));
+    node.receive(now, UNIX, address(2), &datagram);
+    let pinged: Vec<_> = node.take_output().into_iter().map(|(to, _)| to).collect();
+    assert_eq!(pinged, [address(6)]);
+    node.set_bootnodes(vec![(key(7).node_id(), address(7), 30303), (key(6).node_id(), address(6), 30303)]);
+    node.pings.clear();
+    node.tick(now, UNIX);
+    let pinged: Vec<_> = node.take_output().into_iter().map(|(to, _)| to).collect();
+    assert_eq!(pinged, [address(6)]);
+
+    // Who leaves the list is forgotten, though its endpoint is proved; so is an answer that was on its way.
+    listed.lock().retain(|n| *n == 3);
+    assert!(tell(&mut node, now, 2, &ask).1.is_empty() && tell(&mut node, now, 2, &ping()).1.is_empty());
+    let Packet::Neighbors { nodes, .. } = &tell(&mut node, now, 3, &ask).1[0].1 else { panic!("Neighbors") };
+    assert!(nodes.is_empty(), "told of nobody who left");
+    node.tick(now, UNIX);
+    assert_eq!(node.known(), 1);
+}
+
+/// The list changes between our Ping and its Pong.
+#[test]
+fn a_pong_of_who_left_the_list_proves_nothing() {
+    let now = Instant::now();
+    let mut node = node(now, 1);
+    let listed = std::sync::Arc::new(parking_lot::Mutex::new(vec![2]));
+    allow_only(&mut node, &listed);
+    let (_, answers) = tell(&mut node, now, 2, &ping());
+    let ping_hash = answers.iter().find_map(|(hash, packet)| matches!(packet, Packet::Ping { .. }).then_some(*hash)).expect("a Ping");
+    listed.lock().clear();
+    tell(&mut node, now, 2, &Packet::Pong { to: endpoint(1), ping_hash, expiration: UNIX + 5, enr_seq: None });
+    assert_eq!(node.known(), 0);
+    listed.lock().push(2);
+    let ask = Packet::FindNode { target: NodeId::repeat_byte(5), expiration: UNIX + 5 };
+    assert!(tell(&mut node, now, 2, &ask).1.is_empty(), "no proof");
+}
+
 #[test]
 fn neighbours_only_for_who_proved_its_endpoint() {
     let now = Instant::now();

@@ -50,6 +50,7 @@ async fn serve(shared: &Arc<Shared>, key: NodeKey, socket: &UdpSocket, config: &
     // Milliseconds as the first sequence number: a restarted node's record is newer than its last one.
     let seq = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as u64);
     let mut discovery = Discovery::new(Instant::now(), key, own, fork_id(shared), seq);
+    discovery.set_permits(config.permits.clone());
     let mut tick = tokio::time::interval(TICK);
     tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     let mut refresh = tokio::time::interval(REFRESH);
@@ -59,7 +60,6 @@ async fn serve(shared: &Arc<Shared>, key: NodeKey, socket: &UdpSocket, config: &
             received = socket.recv_from(&mut datagram) => {
                 // An error tells of an earlier packet that found no listener.
                 if let Ok((length, from)) = received {
-                    shared.counters.discovery(true);
                     discovery.receive(Instant::now(), unix(), from, &datagram[..length]);
                 }
             }
@@ -75,8 +75,8 @@ async fn serve(shared: &Arc<Shared>, key: NodeKey, socket: &UdpSocket, config: &
                 tracing::debug!(known = discovery.known(), "discovery");
             }
         }
+        shared.counters.discovery(discovery.counts(), discovery.known());
         for (to, packet) in discovery.take_output() {
-            shared.counters.discovery(false);
             // A packet that cannot be sent is a packet lost, which UDP may do anyway.
             if let Err(error) = socket.send_to(&packet, to).await {
                 tracing::trace!(%to, "discovery packet not sent: {error}");

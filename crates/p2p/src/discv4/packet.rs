@@ -106,8 +106,12 @@ pub enum PacketError {
     Rlp(#[from] Error),
 }
 
+/// Names of the packet types, from type 1 on, as Besu's metrics have them.
+pub const KINDS: [&str; 6] = ["PING", "PONG", "FIND_NEIGHBORS", "NEIGHBORS", "ENR_REQUEST", "ENR_RESPONSE"];
+
 impl Packet {
-    const fn kind(&self) -> u8 {
+    /// The type byte, 1 to 6: one more than the place of its name in [`KINDS`].
+    pub const fn kind(&self) -> u8 {
         match self {
             Packet::Ping { .. } => 1,
             Packet::Pong { .. } => 2,

@@ -104,6 +104,13 @@ impl Table {
         self.buckets[bucket].iter_mut().find(|entry| entry.id == *id)
     }
 
+    /// Forgets the nodes of which `keep` is false.
+    pub fn retain(&mut self, keep: impl Fn(&Entry) -> bool) {
+        for bucket in &mut self.buckets {
+            bucket.retain(&keep);
+        }
+    }
+
     /// A node has answered a Ping. Returns whether it is new. A full bucket keeps its old nodes, which have proved
     /// themselves longer, unless one of them fails to answer.
     pub fn answered(&mut self, now: Instant, id: NodeId, udp: SocketAddr, tcp: u16) -> bool {
