@@ -281,22 +281,19 @@ fn whole(journey: &mut Journey) -> Result<String, String> {
     Ok(format!("{height} blocks, {} in later rounds, {seen} transactions", rounds.len()))
 }
 
-/// In the logs of our nodes, every end of a connection is a node that stopped or was killed. Counted apart: Besu 26.8.0 now
-/// and then ends the kept one of two connections that were opened at once, when it forgets the other (docs/interop.md).
+/// In the logs of our nodes, every end of a connection is a node that stopped or was killed.
 fn connections(journey: &mut Journey) -> Result<String, String> {
-    let (mut ends, mut twins, mut others) = (0, 0, Vec::new());
+    let (mut ends, mut others) = (0, Vec::new());
     for line in journey.network.lines_of(&journey.ours)? {
         if let Some((_, how)) = line.split_once("disconnected: ") {
             ends += 1;
-            if how.starts_with("it ended it: 0x05 ALREADY_CONNECTED") {
-                twins += 1;
-            } else if !how.contains("CLIENT_QUITTING") && !how.contains("the connection broke") {
+            if !how.contains("CLIENT_QUITTING") && !how.contains("the connection broke") {
                 others.push(line);
             }
         }
     }
     if others.is_empty() {
-        return Ok(format!("{ends} ends, {twins} of them ALREADY_CONNECTED by the other side"));
+        return Ok(format!("{ends} ends"));
     }
     Err(format!("of {ends} ends:\n{}", others.join("\n")))
 }

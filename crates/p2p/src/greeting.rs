@@ -8,7 +8,7 @@ use ipe_types::eth::{EthMessage, EthVersion, Status, code};
 use ipe_types::{Enode, NodeId};
 use tokio::io::AsyncWriteExt;
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
-use tokio::time::timeout_at;
+use tokio::time::{Instant, sleep_until, timeout_at};
 
 use crate::capability::BASE;
 use crate::carry;
@@ -23,6 +23,7 @@ use crate::network::Shared;
 use crate::registry::Refusal;
 use crate::session::Origin;
 use crate::snappy;
+use crate::turn::{Busy, Turn};
 
 /// Ids of the base protocol.
 pub(crate) const HELLO: u64 = 0;
@@ -145,14 +146,17 @@ pub(crate) async fn greet(
     node: NodeId,
     (remote, local): (SocketAddr, SocketAddr),
     origin: &Origin,
-    deadline: tokio::time::Instant,
+    deadline: Instant,
 ) -> Result<Greeted, Failure> {
     let carried_hello = match origin {
         Origin::Carried { port, .. } => Some(shared.carried_hello(*port)),
         Origin::Inbound(_) | Origin::Outbound(_) => None,
     };
     let ours = carried_hello.as_deref().unwrap_or(&shared.hello);
-    let hello = timeout_at(deadline, exchange_hello(shared, wire, ours)).await.map_err(|_| Failure::late("Hello"))??;
+    // The turn is passed on when this is done, whichever way.
+    let (hello, _turn) = timeout_at(deadline, exchange_hello(shared, wire, node, origin, ours))
+        .await
+        .map_err(|_| Failure::late("Hello"))??;
     wire.compressed = hello.version >= VERSION;
     let malformed = |reason, why: String| Failure::new(Outcome::Malformed, Some(reason), why);
     if hello.id.is_zero() {
@@ -167,8 +171,7 @@ pub(crate) async fn greet(
             format!("{} ({remote}) speaks p2p version {}, at least {VERSION} is needed", hello.client, hello.version);
         return Err(Failure::new(Outcome::Incompatible, Some(Reason::IncompatibleVersion), why));
     }
-    let is_carry = |item: &Capability| item.name == carry::NAME && item.version == carry::VERSION;
-    if shared.carrier.is_some() && matches!(origin, Origin::Inbound(_)) && matches!(&hello.capabilities[..], [only] if is_carry(only)) {
+    if is_stream(shared, origin, &hello) {
         return Ok(Greeted::Stream);
     }
     if carried_hello.is_some() && hello.capabilities.iter().any(is_carry) {
@@ -197,7 +200,7 @@ pub(crate) async fn greet(
     };
     let (link, replaced) = shared.registry.enter(&candidate, capabilities)?;
     let entered = Entered { shared: Arc::clone(shared), link };
-    let deadline = tokio::time::Instant::now() + shared.limits.handshake;
+    let deadline = Instant::now() + shared.limits.handshake;
     let status = async {
         if let Some(replaced) = replaced {
             replaced.finished().await;
@@ -247,25 +250,106 @@ pub(crate) fn join(items: impl Iterator<Item = impl ToString>) -> String {
     if list.is_empty() { "nothing".into() } else { list.join(" ") }
 }
 
-async fn exchange_hello(shared: &Shared, wire: &mut Wire, ours: &[u8]) -> Result<Hello, Failure> {
-    wire.send(HELLO as u8, ours).await?;
-    match wire.receive().await? {
-        (HELLO, payload) => Hello::decode(&payload).map_err(|error| {
+/// Says Hello when it is this connection's turn, and hears the other's. The turn is to be kept until the session is open;
+/// none for a stream, which is no session.
+async fn exchange_hello(
+    shared: &Arc<Shared>,
+    wire: &mut Wire,
+    node: NodeId,
+    origin: &Origin,
+    ours: &[u8],
+) -> Result<(Hello, Option<Turn>), Failure> {
+    let Wire { reader, writer, io, .. } = wire;
+    let inbound = origin.is_inbound();
+    let mut frame = std::pin::pin!(async {
+        let (id, body) = reader.read(MAX_EARLY_FRAME).await?;
+        read_hello(shared, id, body)
+    });
+    let mut heard: Option<Hello> = None;
+    let turn = loop {
+        if heard.as_ref().is_some_and(|hello| is_stream(shared, origin, hello)) {
+            break None;
+        }
+        match Turn::take(shared, node, inbound) {
+            Ok(turn) => break Some(turn),
+            Err(Busy::Open(link)) if link.closing().is_some() => tokio::select! {
+                () = link.finished() => {}
+                hello = &mut frame, if heard.is_none() => heard = Some(hello?),
+            },
+            // Only its Hello proves that it is the node, and shows whether it is to become a stream.
+            Err(Busy::Open(_)) if inbound && heard.is_none() => heard = Some((&mut frame).await?),
+            Err(Busy::Open(link)) => {
+                link.probe();
+                let why = format!("connection {} to it is open", link.id.0);
+                return Err(Refusal { reason: Reason::AlreadyConnected, why }.into());
+            }
+            Err(Busy::Greeting(other)) => {
+                if heard.as_ref().is_some_and(|hello| hello.capabilities.iter().any(|item| item.name == "ipe")) {
+                    other.ask_to_give_way(&shared.local.id, &node, inbound);
+                }
+                let patience = other.patience();
+                tokio::select! {
+                    () = other.over() => {}
+                    hello = &mut frame, if heard.is_none() => heard = Some(hello?),
+                    () = sleep_until(patience.unwrap_or_else(Instant::now)), if patience.is_some() => {
+                        if other.patience().is_some() {
+                            break Some(Turn::seize(shared, node, inbound));
+                        }
+                    }
+                }
+            }
+        }
+    };
+    let mut out = Vec::new();
+    writer.append(HELLO as u8, ours, &mut out);
+    io.write_all(&out).await.map_err(FrameError::from)?;
+    let hello = match (heard, &turn) {
+        (Some(hello), _) => hello,
+        (None, None) => frame.await?,
+        (None, Some(turn)) => tokio::select! {
+            hello = frame => hello?,
+            () = turn.asked_to_give_way() => {
+                let why = "the other end waits on the connection that the lower node id dialled".to_owned();
+                return Err(Refusal { reason: Reason::AlreadyConnected, why }.into());
+            }
+        },
+    };
+    if let Some(turn) = &turn {
+        turn.hear();
+    }
+    Ok((hello, turn))
+}
+
+/// The first message, which has to be Hello.
+fn read_hello(shared: &Shared, id: u64, payload: &[u8]) -> Result<Hello, Failure> {
+    match id {
+        HELLO => Hello::decode(payload).map_err(|error| {
             Failure::new(Outcome::Malformed, Some(Reason::BreachOfProtocol), format!("its Hello is malformed: {error}"))
         }),
-        (DISCONNECT, payload) => {
+        DISCONNECT => {
             // Who saw our Hello first compresses already.
-            let reason = snappy::decompress(&payload, MAX_BASE)
-                .map_or_else(|_| Reason::decode(&payload), |raw| Reason::decode(&raw));
+            let reason = snappy::decompress(payload, MAX_BASE)
+                .map_or_else(|_| Reason::decode(payload), |raw| Reason::decode(&raw));
             shared.counters.disconnect(false, Some(reason));
             Err(Failure::told(reason))
         }
-        (id, _) => Err(Failure::new(
+        id => Err(Failure::new(
             Outcome::Malformed,
             Some(Reason::BreachOfProtocol),
             format!("its first message has id {id}, not Hello's"),
         )),
     }
+}
+
+/// Whether a validator of ours wants the connection to become a carried stream.
+fn is_stream(shared: &Shared, origin: &Origin, hello: &Hello) -> bool {
+    shared.carrier.is_some()
+        && matches!(origin, Origin::Inbound(_))
+        && matches!(&hello.capabilities[..], [only] if is_carry(only))
+}
+
+fn is_carry(item: &Capability) -> bool {
+    item.name == carry::NAME && item.version == carry::VERSION
 }
 
 async fn exchange_status(shared: &Shared, wire: &mut Wire, version: EthVersion) -> Result<Status, Failure> {

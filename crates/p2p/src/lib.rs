@@ -29,6 +29,7 @@ mod network;
 mod registry;
 mod session;
 pub mod snappy;
+mod turn;
 
 pub use carry::{CarrierConfig, CarryLimits, CarryRefusal};
 pub use config::{Admit, Candidate, ChainIdentity, DiscoveryConfig, Limits, LocalHead, NetworkConfig, Path, Permit};

@@ -26,6 +26,7 @@ use crate::ipe::IpeStatus;
 use crate::link::{Link, short};
 use crate::listen::Pending;
 use crate::registry::Registry;
+use crate::turn::Turns;
 use crate::{Reason, dial, discv4, listen};
 
 /// Events that may wait for the owner. Each peer's share is bounded apart (see [`crate::event::Credit`]), so that this
@@ -130,6 +131,7 @@ impl Network {
             running: AtomicUsize::new(0),
             dialling: Mutex::default(),
             pending: Pending::default(),
+            turns: Turns::default(),
             carrier: carrier.map(Carrier::new),
             accepts_carried: !carried_nodes.is_empty(),
             taking: Arc::new(Semaphore::new(MAX_TAKING)),
@@ -214,6 +216,7 @@ pub(crate) struct Shared {
     /// The task that dials each static node.
     dialling: Mutex<HashMap<NodeId, AbortHandle>>,
     pub(crate) pending: Pending,
+    pub(crate) turns: Turns,
     /// What we carry for our validators.
     pub(crate) carrier: Option<Carrier>,
     /// Whether streams that our boots offer are taken.

@@ -116,8 +116,9 @@ impl Registry {
     /// Judges a connection whose Hello has come and enters it. `Ok` carries, besides the link, the session that it
     /// replaces, whose end must be awaited before this one opens.
     ///
-    /// Of two connections that both ends dialled at the same time, the one dialled by the lower node id stays: both ends
-    /// decide alike, and so does Besu, which loses a peer whose kept connection we end. A second connection of the same direction is refused, and the first one probed, so that a
+    /// Two connections to one node come here only when one was silent too long in its turn ([`crate::turn`]). The one
+    /// dialled by the lower node id stays: both ends decide alike, and so does Besu, which loses a peer whose kept connection
+    /// we end. A second connection of the same direction is refused, and the first one probed, so that a
     /// peer which restarted is let in once its old connection is known to be dead.
     pub(crate) fn enter(
         &self,
