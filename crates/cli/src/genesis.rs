@@ -9,7 +9,7 @@ use ipe_node::config::{MAX_GENESIS_BYTES, read_text};
 use ipe_provision::duration::parse_ms;
 use ipe_types::Enode;
 use ipe_types::fork::Fork;
-use ipe_types::genesis::{Genesis, GenesisAccount, GenesisBuilder};
+use ipe_types::genesis::{GOQUORUM_GAS_LIMIT, Genesis, GenesisAccount, GenesisBuilder};
 use ipe_types::spec::ChainSpec;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -64,9 +64,12 @@ pub struct BuildArgs {
     /// Blocks between epochs.
     #[arg(long, default_value_t = 30_000)]
     epoch_length: u64,
-    /// Gas limit of a block.
-    #[arg(long, default_value_t = 100_000_000)]
-    gas_limit: u64,
+    /// Gas limit of a block, 100000000 when absent, 800000000 with --goquorum.
+    #[arg(long)]
+    gas_limit: Option<u64>,
+    /// For GoQuorum as well: write its keys, refuse what it cannot follow. Besu reads the same file.
+    #[arg(long)]
+    goquorum: bool,
     /// Unix seconds of block 0.
     #[arg(long, default_value_t = 0)]
     timestamp: u64,
@@ -142,7 +145,8 @@ fn build(arguments: BuildArgs) -> Outcome {
         empty_period_s: arguments.empty_block_period,
         request_timeout_s: arguments.request_timeout,
         epoch_length: arguments.epoch_length,
-        gas_limit: arguments.gas_limit,
+        gas_limit: arguments.gas_limit.unwrap_or(if arguments.goquorum { 800_000_000 } else { 100_000_000 }),
+        goquorum: arguments.goquorum,
         timestamp: arguments.timestamp,
         zero_base_fee: arguments.zero_base_fee,
         code_size_limit: arguments.contract_size_limit,
@@ -159,6 +163,9 @@ fn build(arguments: BuildArgs) -> Outcome {
             None => BTreeMap::new(),
         },
     };
+    if builder.goquorum && builder.gas_limit < GOQUORUM_GAS_LIMIT {
+        eprintln!("gas limit {}: GoQuorum's block 1 will have {GOQUORUM_GAS_LIMIT}, a step that no Besu accepts", builder.gas_limit);
+    }
     let text = builder.to_json().map_err(|error| Failure::Usage(format!("genesis build: {error}")))?;
     match arguments.out {
         None => println!("{text}"),

@@ -7,6 +7,33 @@ use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+/// Groups of JSON-RPC methods that the suite asks.
+const APIS: [&str; 6] = ["ETH", "NET", "WEB3", "QBFT", "ADMIN", "TXPOOL"];
+
+/// What Besu is told, and what ours is translated from.
+fn besu_settings(place: &Place) -> Vec<(&'static str, Value)> {
+    vec![
+        ("data-path", json!(place.folder)),
+        ("genesis-file", json!(place.genesis)),
+        ("node-private-key-file", json!(place.folder.join("key"))),
+        ("static-nodes-file", json!(place.folder.join("static-nodes.json"))),
+        ("p2p-host", json!("127.0.0.1")),
+        ("p2p-interface", json!("127.0.0.1")),
+        ("p2p-port", json!(place.p2p)),
+        ("discovery-enabled", json!(false)),
+        ("nat-method", json!("NONE")),
+        ("sync-mode", json!("FULL")),
+        ("sync-min-peers", json!(1)),
+        ("min-gas-price", json!(0)),
+        ("rpc-http-enabled", json!(true)),
+        ("rpc-http-host", json!("127.0.0.1")),
+        ("rpc-http-port", json!(place.http)),
+        ("rpc-http-api", json!(APIS)),
+        ("host-allowlist", json!(["*"])),
+        ("logging", json!("INFO")),
+    ]
+}
+
 /// Whose program it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
@@ -85,7 +112,7 @@ impl Client {
         write("static-nodes.json", Value::from(place.peers.clone()).to_string())?;
         write("key", format!("0x{}", hex::encode(place.key.secret_bytes())))?;
         match self.kind {
-            Kind::Ipe => Ok(self.ipe(place, dialect)),
+            Kind::Ipe => self.ipe(place, dialect),
             Kind::Besu => Ok(self.besu(place, dialect)),
             Kind::GoQuorum => {
                 write("nodekey", hex::encode(place.key.secret_bytes()))?;
@@ -97,54 +124,79 @@ impl Client {
         }
     }
 
-    fn ipe(&self, place: &Place, dialect: Dialect) -> Command {
-        let mut command = Command::new(&self.program);
-        for (name, _) in std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("IPE_")) {
-            command.env_remove(name);
-        }
+    /// A node of ours. In a mesh it is started as one that came from Besu (docs/moving-from-besu.md): Besu's settings,
+    /// translated.
+    ///
+    /// Errors: the translation is refused or cannot be written.
+    fn ipe(&self, place: &Place, dialect: Dialect) -> Result<Command, String> {
+        let mut command = self.ours();
         command.args(["node", "run"]);
-        match &place.seat {
-            Seat::Mesh => command.args(["--role", "validator", "--topology", "mesh", "--p2p-listen", "true"]),
-            Seat::BehindBoots(carry) => {
-                command.args(["--role", "validator", "--topology", "sentry", "--carry", &carry.join(",")])
-            }
-            Seat::Boot(validator, carry) => command.args(["--role", "boot", "--topology", "sentry"]).args([
-                "--carry-for",
-                validator,
-                "--carry",
-                &carry.join(","),
-            ]),
-        };
         let dialect = match dialect {
             Dialect::Legacy => "legacy",
             Dialect::Besu26 => "besu26",
             Dialect::GoQuorum => "goquorum",
         };
-        command.args(["--dialect", dialect]);
-        command.arg("--data-dir").arg(&place.folder);
-        command.arg("--genesis").arg(&place.genesis);
-        command.arg("--name").arg(&place.name);
-        command.args(["--p2p-interface", "127.0.0.1", "--p2p-port", &place.p2p.to_string()]);
-        command.args(["--rpc-http-port", &place.http.to_string()]);
-        command.args(["--rpc-http-api", "ETH,NET,WEB3,QBFT,ADMIN,TXPOOL,IPE", "--logging", "debug"]);
+        match &place.seat {
+            Seat::Mesh => {
+                command.arg("--config").arg(self.translate(place, if dialect == "besu26" { "26.8.0" } else { "25.5.0" })?);
+            }
+            Seat::BehindBoots(carry) => {
+                command.args(["--role", "validator", "--topology", "sentry", "--carry", &carry.join(",")]);
+            }
+            Seat::Boot(validator, carry) => {
+                let carry = carry.join(",");
+                command.args(["--role", "boot", "--topology", "sentry", "--carry-for", validator, "--carry", &carry]);
+            }
+        }
+        if !matches!(place.seat, Seat::Mesh) {
+            command.arg("--data-dir").arg(&place.folder);
+            command.arg("--genesis").arg(&place.genesis);
+            command.args(["--p2p-interface", "127.0.0.1", "--p2p-port", &place.p2p.to_string()]);
+            command.args(["--rpc-http-port", &place.http.to_string(), "--rpc-http-api", &APIS.join(",")]);
+        }
+        command.args(["--dialect", dialect, "--name", &place.name, "--logging", "debug"]);
+        Ok(command)
+    }
+
+    /// Our program without settings of this process.
+    fn ours(&self) -> Command {
+        let mut command = Command::new(&self.program);
+        for (name, _) in std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("IPE_")) {
+            command.env_remove(name);
+        }
         command
+    }
+
+    /// Besu's TOML file of this place, and ours as `ipe besu translate` makes it; gives the path of ours.
+    fn translate(&self, place: &Place, release: &str) -> Result<PathBuf, String> {
+        let (theirs, ours) = (place.folder.join("besu.toml"), place.folder.join("ipe.toml"));
+        let failed = |path: &Path, error: std::io::Error| format!("writing {}: {error}", path.display());
+        // Strings, numbers, booleans and lists of strings are written alike in JSON and TOML.
+        let text: String = besu_settings(place).iter().map(|(key, value)| format!("{key} = {value}\n")).collect();
+        std::fs::write(&theirs, text).map_err(|error| failed(&theirs, error))?;
+        let output = self
+            .ours()
+            .args(["besu", "translate", "--release", release])
+            .arg(&theirs)
+            .output()
+            .map_err(|error| format!("{} did not start: {error}", self.program.display()))?;
+        if !output.status.success() {
+            return Err(format!("translating {}: {}", theirs.display(), String::from_utf8_lossy(&output.stderr).trim()));
+        }
+        std::fs::write(&ours, output.stdout).map_err(|error| failed(&ours, error))?;
+        Ok(ours)
     }
 
     fn besu(&self, place: &Place, dialect: Dialect) -> Command {
         let mut command = Command::new(&self.program);
-        let option = |command: &mut Command, name: &str, path: &Path| {
-            command.arg(format!("--{name}={}", path.display()));
-        };
-        option(&mut command, "data-path", &place.folder);
-        option(&mut command, "genesis-file", &place.genesis);
-        option(&mut command, "node-private-key-file", &place.folder.join("key"));
-        option(&mut command, "static-nodes-file", &place.folder.join("static-nodes.json"));
-        command.args(["--p2p-host=127.0.0.1", "--p2p-interface=127.0.0.1", "--discovery-enabled=false"]);
-        command.args(["--nat-method=NONE", "--sync-mode=FULL", "--sync-min-peers=1", "--min-gas-price=0"]);
-        command.args(["--rpc-http-enabled=true", "--rpc-http-host=127.0.0.1", "--host-allowlist=*"]);
-        command.args(["--rpc-http-api=ETH,NET,WEB3,QBFT,ADMIN,TXPOOL", "--logging=INFO"]);
-        command.arg(format!("--p2p-port={}", place.p2p));
-        command.arg(format!("--rpc-http-port={}", place.http));
+        for (key, value) in besu_settings(place) {
+            let value = match value {
+                Value::String(text) => text,
+                Value::Array(list) => list.iter().filter_map(Value::as_str).collect::<Vec<_>>().join(","),
+                other => other.to_string(),
+            };
+            command.arg(format!("--{key}={value}"));
+        }
         if self.is_told_legacy(dialect) {
             command.arg("--Xbft-legacy-protocol-encoding=true");
         }

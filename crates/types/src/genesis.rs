@@ -7,7 +7,7 @@ mod builder;
 mod consensus;
 mod field;
 
-pub use builder::GenesisBuilder;
+pub use builder::{GOQUORUM_GAS_LIMIT, GenesisBuilder};
 
 use crate::fork::{Activation, FORK_KEYS, Fork, ForkPoint, ForkSchedule};
 use crate::transition::QbftSchedule;

@@ -303,3 +303,30 @@ mod totality {
         }
     }
 }
+
+#[test]
+fn a_file_for_goquorum_is_besus_as_well() {
+    let plain = GenesisBuilder { fork: Fork::Berlin, validators: vec![Address::repeat_byte(1)], ..GenesisBuilder::default() };
+    let both = GenesisBuilder { goquorum: true, ..plain.clone() };
+    let text = both.to_json().expect("valid");
+    let config = serde_json::from_str::<serde_json::Value>(&text).expect("JSON")["config"].clone();
+    assert_eq!(config["isQuorum"], true);
+    assert_eq!((config["qbft"]["policy"].as_u64(), config["qbft"]["ceil2Nby3Block"].as_u64()), (Some(0), Some(0)));
+    // geth takes no fork without the one before.
+    for key in ["homesteadBlock", "eip150Block", "eip155Block", "eip158Block", "byzantiumBlock", "constantinopleBlock", "petersburgBlock", "istanbulBlock", "berlinBlock"] {
+        assert_eq!(config[key], 0, "{key}");
+    }
+    let spec = ChainSpec::parse(&text).expect("readable");
+    assert!(spec.warnings().is_empty(), "{:?}", spec.warnings());
+    assert_eq!(spec.genesis_hash(), ChainSpec::parse(&plain.to_json().expect("valid")).expect("readable").genesis_hash());
+
+    let unfit = [
+        (GenesisBuilder { fork: Fork::London, ..both.clone() }, "berlin"),
+        (GenesisBuilder { period_ms: 1_500, ..both.clone() }, "seconds"),
+        (GenesisBuilder { code_size_limit: Some(49_152), ..both }, "contractSizeLimit"),
+    ];
+    for (builder, word) in unfit {
+        let error = builder.to_json().expect_err("GoQuorum cannot follow it").to_string();
+        assert!(error.contains("GoQuorum") && error.contains(word), "{error}");
+    }
+}

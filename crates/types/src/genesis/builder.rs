@@ -47,7 +47,14 @@ pub struct GenesisBuilder {
     pub beneficiary: Option<Address>,
     /// Initial accounts.
     pub alloc: BTreeMap<Address, GenesisAccount>,
+    /// Whether GoQuorum reads the file as well: its own keys are added, and what it cannot follow is an error. Besu reads
+    /// the same file and makes the same block 0 (spec/qbft.md 14).
+    pub goquorum: bool,
 }
+
+/// From here on GoQuorum's builder keeps to Besu's steps of the gas limit; below, it goes to this in block 1, which no Besu
+/// accepts (spec/qbft.md 15).
+pub const GOQUORUM_GAS_LIMIT: u64 = 700_000_000;
 
 impl Default for GenesisBuilder {
     /// A free-gas Shanghai network of one-second blocks without validators.
@@ -69,6 +76,7 @@ impl Default for GenesisBuilder {
             block_reward: U256::ZERO,
             beneficiary: None,
             alloc: BTreeMap::new(),
+            goquorum: false,
         }
     }
 }
@@ -83,6 +91,7 @@ impl GenesisBuilder {
                 expected: "at least one validator address, or a validator contract".to_owned(),
             });
         }
+        self.fits_goquorum()?;
         let mut config = Map::new();
         config.insert("chainId".to_owned(), json!(self.chain_id));
         for spec in FORK_KEYS {
@@ -91,6 +100,11 @@ impl GenesisBuilder {
             if counts && spec.fork <= self.fork && spec.fork != Fork::Paris {
                 config.insert(spec.key.to_owned(), json!(0));
             }
+        }
+        // Besu knows no such key; GoQuorum and go-ethereum's tools take no fork without the one before.
+        config.insert("eip155Block".to_owned(), json!(0));
+        if self.goquorum {
+            config.insert("isQuorum".to_owned(), json!(true));
         }
         if self.fork == Fork::Paris {
             config.insert("mergeNetSplitBlock".to_owned(), json!(0));
@@ -136,6 +150,22 @@ impl GenesisBuilder {
         Ok(text)
     }
 
+    /// GoQuorum has no fork after Berlin, no milliseconds, and its own key and bounds for the size of code.
+    fn fits_goquorum(&self) -> Result<(), GenesisError> {
+        let unfit = |key: &str, got: String, reason: &str| {
+            Err(GenesisError::Unsupported { key: key.to_owned(), got, reason: format!("GoQuorum {reason}") })
+        };
+        match self.code_size_limit {
+            _ if !self.goquorum => Ok(()),
+            _ if self.fork > Fork::Berlin => unfit("fork", self.fork.name().to_owned(), "knows no fork after berlin"),
+            _ if !self.period_ms.is_multiple_of(1000) => {
+                unfit("qbft.xblockperiodmilliseconds", self.period_ms.to_string(), "has block periods of whole seconds only")
+            }
+            Some(limit) => unfit("contractSizeLimit", limit.to_string(), "does not read this key; leave it out"),
+            None => Ok(()),
+        }
+    }
+
     fn qbft(&self) -> Value {
         let mut qbft = Map::new();
         let seconds = (self.period_ms / 1000).max(1);
@@ -156,6 +186,11 @@ impl GenesisBuilder {
         }
         if let Some(contract) = self.validator_contract {
             qbft.insert("validatorcontractaddress".to_owned(), json!(format!("{contract:#x}")));
+        }
+        if self.goquorum {
+            // Round robin, and Besu's quorum from block 0 on: both are what every other client does unasked.
+            qbft.insert("policy".to_owned(), json!(0));
+            qbft.insert("ceil2Nby3Block".to_owned(), json!(0));
         }
         Value::Object(qbft)
     }
