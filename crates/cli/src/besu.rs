@@ -26,6 +26,9 @@ pub struct TranslateArgs {
     /// Which service of the compose file, when several are Besu's.
     #[arg(long, value_name = "NAME", requires = "compose")]
     service: Option<String>,
+    /// Besu's version, such as 25.5.0; when absent, what the tag of an image says.
+    #[arg(long, value_name = "VERSION")]
+    release: Option<String>,
     /// File of KEY=VALUE lines: Besu's variables (BESU_…), and what a compose file refers to.
     #[arg(long, value_name = "FILE")]
     env: Option<PathBuf>,
@@ -73,6 +76,11 @@ fn run_translate(arguments: &TranslateArgs) -> Outcome {
         unknown.extend(rest);
     }
     let mut told = translate(&given).map_err(Failure::Usage)?;
+    if let Some(version) = &arguments.release {
+        let major = version.split('.').next().and_then(|major| major.parse().ok());
+        let major = major.ok_or_else(|| Failure::Usage(format!("--release: got {version:?}, expected a version such as 25.5.0")))?;
+        release = Some((major, format!("Besu {version}")));
+    }
     if let Some((major, image)) = release {
         told.with_release(major, &image);
     }

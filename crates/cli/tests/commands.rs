@@ -403,6 +403,16 @@ fn besus_configuration_is_translated_and_read_again() {
     refused(&writer, 1, &["BESU_PERMISSIONS_NODES_CONTRACT_ENABLED = true", "not supported"]);
     assert!(stdout(&ipe(&writer)).contains("# NOT SUPPORTED: BESU_PERMISSIONS_NODES_CONTRACT_ENABLED"));
     refused(&["besu", "translate"], 2, &["--compose FILE"]);
+
+    // Besu's own file does not say whose it is.
+    let toml = folder.path().join("besu.toml");
+    std::fs::write(&toml, "data-path=\"/data/besu\"\n").unwrap();
+    assert!(ok(&["besu", "translate", text(&toml)]).contains("does not say its version"));
+    for (release, dialect) in [("25.5.0", "legacy"), ("26.8.0", "besu26")] {
+        let table: toml::Table = ok(&["besu", "translate", "--release", release, text(&toml)]).parse().unwrap();
+        assert_eq!(table["dialect"].as_str(), Some(dialect));
+    }
+    refused(&["besu", "translate", "--release", "newest", text(&toml)], 2, &["--release", "25.5.0"]);
 }
 
 /// Runs a node until it listens, asks `look` with its endpoints, stops it and insists on a clean end. Returns what `look`

@@ -64,6 +64,8 @@ pub type Put<'a> = &'a mut dyn FnMut(Output);
 const START_PATIENCE_MS: u64 = 1_000;
 /// How long it waits at most for blocks that peers say they have, ms.
 const START_SYNC_PATIENCE_MS: u64 = 5_000;
+/// How often the only validator of an empty chain says that it waits for somebody who knows more, ms.
+const START_TOLD_MS: u64 = 10_000;
 /// Timers fired in one go; a timer that is set into the past again and again leaves room for inputs in between.
 const MAX_FIRED: usize = 16;
 /// How often the snapshot for others is renewed without any reason, ms.
@@ -189,6 +191,9 @@ pub struct Settings {
     pub build_percent: u32,
     /// Whether this node, a boot, carries sessions of its validators.
     pub carrying: bool,
+    /// Whether it dials anybody. The only validator of a chain, which needs nobody's vote, then hears from one of them how
+    /// far the chain has come before it makes blocks: on an empty folder it would begin a second chain.
+    pub expects_peers: bool,
 }
 
 /// The parts that a replica works with.
@@ -276,6 +281,10 @@ pub struct Replica {
     started_ms: Option<u64>,
     /// When a validator that has not started consensus looks again whether to.
     start_at: Option<u64>,
+    /// When it says again what it waits for.
+    start_told_at: u64,
+    /// Head at which it waits, and since when.
+    start_head: Option<(u64, u64)>,
     status_at: u64,
     status_stale: bool,
 }
@@ -315,6 +324,8 @@ impl Replica {
             last_error: None,
             started_ms: None,
             start_at: None,
+            start_told_at: 0,
+            start_head: None,
             status_at: 0,
             status_stale: true,
             settings,
@@ -622,15 +633,38 @@ impl Replica {
             return;
         }
         let now_ms = clock.now_ms();
-        let waited = now_ms.saturating_sub(self.started_ms.unwrap_or(now_ms));
         let head = self.parts.ledger.head();
         let alone = head.validators_next.len() <= 1;
-        let connected =
-            self.peers.iter().any(|peer| shares_consensus(self.settings.topology, self.settings.carrying, peer, &head.validators_next));
+        let asks = alone && self.settings.expects_peers && head.validators_next.contains(&self.settings.local);
         let behind = self.sync.is_behind() || self.peers.best_height() > head.number;
+        let connected = match asks {
+            true => !self.peers.is_empty(),
+            false => self
+                .peers
+                .iter()
+                .any(|peer| shares_consensus(self.settings.topology, self.settings.carrying, peer, &head.validators_next)),
+        };
+        // Whoever is alone and catches up has patience as long as blocks come.
+        let since = match self.start_head {
+            Some((number, since)) if number == head.number || !asks => since,
+            _ => now_ms,
+        };
+        self.start_head = Some((head.number, since));
+        let waited = now_ms.saturating_sub(since);
         let patience = if behind { START_SYNC_PATIENCE_MS } else { START_PATIENCE_MS };
-        if !(alone || waited >= patience || (connected && !behind)) {
-            self.start_at = Some(now_ms - waited + patience);
+        let ready = match asks {
+            false => alone || waited >= patience || (connected && !behind),
+            true if head.number == 0 => connected && !behind && waited >= START_PATIENCE_MS,
+            true => waited >= patience || (connected && !behind),
+        };
+        if !ready {
+            self.start_at = Some(if waited < patience { since + patience } else { now_ms + START_PATIENCE_MS });
+            if asks && waited >= patience && now_ms >= self.start_told_at {
+                self.start_told_at = now_ms + START_TOLD_MS;
+                let what = if connected { "blocks that a peer says it has" } else { "a node of static-nodes or bootnodes to say how far the chain has come" };
+                let what = format!("this is the only validator, on a folder without blocks: it waits for {what}; if the chain is to begin here, start it once with start-alone");
+                put(Output::Log(Level::Warn, what));
+            }
             return;
         }
         self.start_at = None;

@@ -226,3 +226,53 @@ fn a_mixed_network_survives_the_loss_of_any_one_institution() {
         assert!(world.agree());
     }
 }
+
+/// A validator that needs nobody's vote would begin a second chain on an empty folder.
+#[test]
+fn the_only_validator_wiped_goes_on_with_the_chain_that_its_boot_has() {
+    let mut world = sentry(1);
+    world.run_for(5_000);
+    let before = world.head_of("b0");
+    assert!(before.0 >= 3, "{before:?}");
+    world.kill("v0");
+    world.wipe("v0");
+    world.revive("v0");
+    world.run_for(6_000);
+    assert_eq!(world.hash_at("v0", before.0), Some(before.1));
+    assert!(world.height_of("b0") > before.0 + 1, "{:?}", world.heights());
+    assert!(world.agree());
+    assert_eq!(world.faults(), Vec::<String>::new());
+}
+
+#[test]
+fn the_only_validator_wiped_waits_for_somebody_who_knows_the_chain() {
+    let mut world = sentry(1);
+    world.run_for(5_000);
+    let before = world.head_of("b0");
+    for name in ["v0", "b0"] {
+        world.kill(name);
+    }
+    world.wipe("v0");
+    world.revive("v0");
+    world.run_for(60_000);
+    assert_eq!(world.height_of("v0"), 0, "it has begun a second chain");
+    world.revive("b0");
+    world.run_for(6_000);
+    assert_eq!(world.hash_at("v0", before.0), Some(before.1));
+    assert!(world.height_of("v0") > before.0 + 1, "{:?}", world.heights());
+    assert!(world.agree());
+}
+
+/// With blocks of its own it knows the chain, and goes on alone.
+#[test]
+fn the_only_validator_with_blocks_goes_on_without_its_boot() {
+    let mut world = sentry(1);
+    world.run_for(5_000);
+    let before = world.height_of("v0");
+    for name in ["v0", "b0"] {
+        world.kill(name);
+    }
+    world.revive("v0");
+    world.run_for(6_000);
+    assert!(world.height_of("v0") >= before + 3, "{:?}", world.heights());
+}

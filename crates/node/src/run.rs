@@ -242,6 +242,7 @@ impl Node {
         });
         let admit = neighbours.judge(permissions.nodes.clone());
         let permits = permissions.nodes.clone().map_or_else(ipe_p2p::Permit::default, NodeList::permit);
+        let dials = !static_nodes.is_empty() || !carried_nodes.is_empty();
         let known = Known { static_nodes, carried_nodes, carrier, directory, admit, permits };
         let (network, events) = Network::start(network_config(&config, &spec, &key, head_out, known)).await?;
         let status = StatusCell::default();
@@ -295,7 +296,7 @@ impl Node {
 
         let versions = Arc::new(RwLock::new(HashMap::new()));
         let outbound = Outbound { network: network.clone(), versions: versions.clone(), notifications, head };
-        let settings = replica_settings(&config, &key, network.carries());
+        let settings = replica_settings(&config, &key, network.carries(), dials);
         let parts = Parts { ledger: ledger.clone(), spec, pool: pool.clone(), gate, status };
         let replica = Replica::new(settings, parts, restored);
         let dialect = (config.role == Role::Validator).then_some(config.dialect);
@@ -409,7 +410,7 @@ fn local_head(ledger: &Ledger) -> LocalHead {
     }
 }
 
-fn replica_settings(config: &NodeConfig, key: &NodeKey, carrying: bool) -> ipe_engine::Settings {
+fn replica_settings(config: &NodeConfig, key: &NodeKey, carrying: bool, dials: bool) -> ipe_engine::Settings {
     let mut vanity = config.miner_extra_data.clone().unwrap_or_else(|| client_name().into_bytes());
     vanity.resize(32, 0);
     ipe_engine::Settings {
@@ -422,6 +423,7 @@ fn replica_settings(config: &NodeConfig, key: &NodeKey, carrying: bool) -> ipe_e
         min_gas_price: config.min_gas_price,
         build_percent: config.block_selection_percent,
         carrying,
+        expects_peers: dials && !config.start_alone,
     }
 }
 

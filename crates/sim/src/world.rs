@@ -452,6 +452,7 @@ impl World {
             min_gas_price: 0,
             build_percent: 75,
             carrying: false,
+            expects_peers: true,
         };
         let parts =
             Parts { ledger: ledger.clone(), spec: self.spec.clone(), pool: pool.clone(), gate, status: StatusCell::default() };

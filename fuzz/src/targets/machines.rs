@@ -331,6 +331,7 @@ fn replica(input: &[u8]) {
         min_gas_price: 0,
         build_percent: 75,
         carrying: false,
+        expects_peers: false,
     };
     let parts = Parts {
         ledger: ledger.clone(),

@@ -176,6 +176,7 @@ impl World {
             block_reward: U256::ZERO,
             beneficiary: None,
             alloc: BTreeMap::from([(client.address(), account)]),
+            goquorum: false,
         };
         let spec = Arc::new(ChainSpec::parse(&genesis.to_json().expect("a valid genesis")).expect("a valid genesis"));
         Self {
@@ -223,6 +224,7 @@ impl World {
     }
 
     fn start(&mut self, index: usize) {
+        let others = self.nodes.len() > 1;
         let node = &mut self.nodes[index];
         let ledger = Arc::new(Ledger::open(node.store.clone(), self.spec.clone()).expect("the ledger opens"));
         let rules = Rules {
@@ -257,6 +259,7 @@ impl World {
             min_gas_price: 0,
             build_percent: 75,
             carrying: node.role == Role::Boot && self.carrying,
+            expects_peers: others,
         };
         let parts = Parts {
             ledger: ledger.clone(),

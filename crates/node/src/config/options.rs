@@ -141,6 +141,10 @@ pub const OPTIONS: &[OptionSpec] = &[
             .collect::<Result<_, _>>()?;
         Ok(())
     }),
+    switch("start-alone", "false", "Of the only validator of a chain, on an empty folder: begin the chain without having heard from any other node", |c, v, _| {
+        c.start_alone = boolean(v)?;
+        Ok(())
+    }),
     list("bootnodes", "ENODE", "the genesis file's", "Nodes to find the network by, in place of the genesis file's", |c, v, _| {
         c.bootnodes = Some(enodes(v)?);
         Ok(())
@@ -347,6 +351,7 @@ impl Default for NodeConfig {
             static_nodes_file: None,
             carry: Vec::new(),
             carry_for: Vec::new(),
+            start_alone: false,
             bootnodes: None,
             discovery: false,
             max_peers: 25,
