@@ -6,6 +6,7 @@ mod fuzz;
 mod purity;
 mod steps;
 mod tidy;
+mod twins;
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;

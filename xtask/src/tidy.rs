@@ -34,6 +34,7 @@ pub fn run(root: &Path) -> Result<(), Vec<String>> {
     for document in ["docs/advisories.md", "docs/spec/qbft-transitions.md"] {
         named_tests(root, document, &mut faults);
     }
+    crate::twins::check(root, &mut faults);
     rooms(root, &mut faults);
     readme(root, &mut faults);
     if faults.is_empty() {

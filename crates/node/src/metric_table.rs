@@ -209,7 +209,11 @@ pub fn markdown() -> String {
          whose values a peer or a client could make up.\n\n\
          `cargo xtask monitoring` runs a Prometheus with the rules that RBB uses (tip, distance from the tip, interval between \
          blocks; alerts for a node that is down, behind, or a chain out of pace) against a lab network, and stops nodes to see \
-         the alerts.\n\n## What is served\n\n\
+         the alerts.\n\n\
+         The rule for the distance joins a network's tip with its nodes by the labels of their targets and leaves out `job`, \
+         `instance` and `org`. Where targets have more labels than these and `network`, such as `node` and `organization`, it has \
+         no value and its alert never fires, whatever client is scraped; name them too: `ignoring(job, instance, org, node, \
+         organization)`.\n\n## What is served\n\n\
          | Metric | Type | Labels | Meaning |\n|---|---|---|---|\n",
     );
     for metric in METRICS {
