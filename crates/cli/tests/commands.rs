@@ -489,6 +489,19 @@ fn get(address: &str, path: &str) -> (String, String) {
     (head.lines().next().unwrap().to_owned(), body.to_owned())
 }
 
+/// Puts a JSON-RPC request and returns the result, or the error object.
+fn ask(rpc: &str, method: &str, params: Value) -> Value {
+    use std::io::{Read, Write};
+    let body = serde_json::json!({ "jsonrpc": "2.0", "id": 1, "method": method, "params": params }).to_string();
+    let mut stream = std::net::TcpStream::connect(rpc).unwrap();
+    let length = body.len();
+    write!(stream, "POST / HTTP/1.1\r\nHost: {rpc}\r\nContent-Type: application/json\r\nContent-Length: {length}\r\nConnection: close\r\n\r\n{body}").unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    let answer: Value = serde_json::from_str(answer.split_once("\r\n\r\n").unwrap().1).unwrap();
+    answer.get("error").unwrap_or(&answer["result"]).clone()
+}
+
 /// Every metric served is in the table that `docs/metrics.md` shows, with its type and labels, and the other way round.
 fn served_as_documented(text: &str) {
     use ipe_node::metric_table::{METRICS, There};
@@ -596,17 +609,7 @@ fn what_a_node_puts_into_its_blocks_changes_while_it_runs() {
     ];
     running(&node, &data, &|endpoints| {
         let rpc = endpoints["rpcHttp"].as_str().expect("JSON-RPC is served");
-        let ask = |method: &str, params: Value| -> Value {
-            use std::io::{Read, Write};
-            let body = serde_json::json!({ "jsonrpc": "2.0", "id": 1, "method": method, "params": params }).to_string();
-            let mut stream = std::net::TcpStream::connect(rpc).unwrap();
-            let length = body.len();
-            write!(stream, "POST / HTTP/1.1\r\nHost: {rpc}\r\nContent-Type: application/json\r\nContent-Length: {length}\r\nConnection: close\r\n\r\n{body}").unwrap();
-            let mut answer = String::new();
-            stream.read_to_string(&mut answer).unwrap();
-            let answer: Value = serde_json::from_str(answer.split_once("\r\n\r\n").unwrap().1).unwrap();
-            answer.get("error").unwrap_or(&answer["result"]).clone()
-        };
+        let ask = |method: &str, params: Value| ask(rpc, method, params);
         assert_eq!(ask("miner_getMinGasPrice", serde_json::json!([])), "0x7");
         assert_eq!(ask("miner_setMinGasPrice", serde_json::json!(["0x9"])), true);
         assert_eq!(ask("miner_getMinGasPrice", serde_json::json!([])), "0x9");
@@ -618,5 +621,49 @@ fn what_a_node_puts_into_its_blocks_changes_while_it_runs() {
         assert_eq!(ask("miner_changeTargetGasLimit", serde_json::json!([20_000_000])), "Success");
         assert_eq!(ask("miner_changeTargetGasLimit", serde_json::json!([1]))["message"], "Invalid target gas limit params");
         assert_eq!(ask("miner_start", serde_json::json!([]))["code"], -32601);
+    });
+}
+
+#[test]
+fn discovery_keeps_to_the_list_of_permitted_nodes() {
+    let folder = TempDir::new().unwrap();
+    let genesis = recorded("besu-25.5.0-header-votes").join("genesis.json");
+    let (listing, other) = (folder.path().join("listing"), folder.path().join("other"));
+    std::fs::create_dir_all(&listing).unwrap();
+    std::fs::write(listing.join("permissions_config.toml"), "nodes-allowlist=[]\n").unwrap();
+    let node = |data| {
+        let given = ["node", "run", "--role", "boot", "--genesis", text(&genesis), "--p2p-port", "0", "--p2p-interface", "127.0.0.1"];
+        let ports = ["--rpc-http-port", "0", "--rpc-http-api", "ETH,PERM", "--metrics-enabled", "--metrics-port", "0", "--discovery-enabled"];
+        [&given[..], &ports[..], &["--data-dir", text(data)]].concat()
+    };
+    let until = |what: &str, holds: &dyn Fn() -> bool| {
+        let began = std::time::Instant::now();
+        while !holds() {
+            assert!(began.elapsed().as_secs() < 120, "still waiting: {what}");
+            std::thread::sleep(std::time::Duration::from_millis(200));
+        }
+    };
+    let value = |endpoints: &Value, name: &str| -> f64 {
+        let (_, metrics) = get(endpoints["metrics"].as_str().unwrap(), "/metrics");
+        metrics.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' ')?.parse().ok()).unwrap_or(0.0)
+    };
+    let (pings, pongs) = (
+        "besu_network_discovery_messages_inbound_total{name=\"PING\"}",
+        "besu_network_discovery_messages_outbound_total{name=\"PONG\"}",
+    );
+    let known = "besu_network_discv4_known_peers_current";
+    let list = [&node(&listing)[..], &["--permissions-nodes-config-file-enabled"]].concat();
+    running(&list, &listing, &|first| {
+        let enode = first["enode"].as_str().expect("it listens");
+        let asks = [&node(&other)[..], &["--bootnodes", enode]].concat();
+        running(&asks, &other, &|second| {
+            until("it is pinged again and again", &|| value(first, pings) >= 2.0);
+            assert_eq!((value(first, pongs), value(first, known), value(second, known)), (0.0, 0.0, 0.0));
+            let rpc = first["rpcHttp"].as_str().unwrap();
+            assert_eq!(ask(rpc, "perm_addNodesToAllowlist", serde_json::json!([[second["enode"]]])), "Success");
+            until("both know each other", &|| value(first, known) == 1.0 && value(second, known) == 1.0);
+            assert_eq!(ask(rpc, "perm_removeNodesFromAllowlist", serde_json::json!([[second["enode"]]])), "Success");
+            until("it has forgotten the other", &|| value(first, known) == 0.0);
+        });
     });
 }
