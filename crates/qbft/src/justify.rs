@@ -9,7 +9,7 @@ use ipe_types::extra::{ExtraData, ExtraDataError};
 use ipe_types::header::{block_hash, commit_hash};
 use ipe_types::planted::{self, Bug};
 use ipe_types::message::{Payload, PreparePayload, Proposal, RoundChange, RoundChangePayload, Signed};
-use ipe_types::{Header, ValidatorSet};
+use ipe_types::{Header, Message, ValidatorSet};
 
 use crate::bounds::MAX_ROUND;
 use crate::certificate::PreparedCertificate;
@@ -153,6 +153,31 @@ pub fn certificate(rules: &Rules, certificate: &PreparedCertificate) -> Result<(
         return Err(Reason::BlockNumber { got: header.number, expected: rules.height });
     }
     prepared_block(rules, header, certificate.round, certificate.digest, &certificate.prepares)
+}
+
+/// What can be said against a message of a height to come, of which neither validators nor proposers are known: that it
+/// carries what its payload gives no reason for. That part nobody signed; whoever passes a message on may add to it, and a
+/// spoiled copy must not keep the sound one out.
+///
+/// # Errors
+/// The first [`Reason`] against it.
+pub fn bare(message: &Message) -> Result<(), Reason> {
+    match message {
+        Message::Proposal(proposal) if proposal.signed.round() == 0 => {
+            match proposal.round_changes.is_empty() && proposal.prepares.is_empty() {
+                true => Ok(()),
+                false => Err(Reason::JustificationInRoundZero),
+            }
+        }
+        Message::RoundChange(change) if change.signed.payload().prepared.is_none() => {
+            match (&change.block, change.prepares.is_empty()) {
+                (None, true) => Ok(()),
+                (None, false) => Err(Reason::UnexpectedPrepares),
+                (Some(_), _) => Err(Reason::IncompleteCertificate),
+            }
+        }
+        _ => Ok(()),
+    }
 }
 
 fn round_change_payload(payload: &RoundChangePayload) -> Result<(), Reason> {

@@ -82,7 +82,7 @@
 //! | a proposal of a later round | only when one was accepted in ours | taken | taken | the paper takes it |
 //! | round of a justified proposal with an invalid block | not entered | entered | entered | a quorum has shown that it is reached |
 //! | Prepares of a justification | received as Prepares | from the RoundChanges | from the RoundChanges | they prove it alone |
-//! | two words of one author | both count | the first | the first, also when a second proposal comes | bounded state |
+//! | two words of one author | both count | the first | the first; of a block that turns out invalid the proposer's next, with the votes that came for it | bounded state |
 //! | justification | counts authors, looks at nothing superfluous | refuses two of one author and the superfluous | as Besu | one form |
 //! | seals of a decided block | a quorum | all that came | all that came | more evidence |
 //! | own messages again | no | no | every T/4 in rounds above 0, byte for byte | a peer that was away learns the round; receivers drop repetitions |
@@ -94,13 +94,13 @@
 //! | invalid proposal | ignored | ignored | up to three per round are judged | a clock ahead makes a block valid a moment later; executing is dear |
 //! | round ceiling | none | 1000 since 26.8 | 1000, also for Proposal, Prepare and Commit | bounded state |
 //! | future rounds | unbounded | unbounded per round | bounded per author, [`bounds`] | bounded state |
-//! | future heights | no | 1000 messages, 64 MB, ten heights | the same, and bounded per author; current validators only | one author cannot crowd out others |
+//! | future heights | all | 1000 messages, 64 MB, ten heights | the same, and bounded per author; current validators only; the first copy, unless it carries what its payload gives no reason for | one author cannot crowd out others, nor a spoiled copy the sound one |
 //! | timestamp | after the parent | rounded half up in round 0, down above | as Besu, never below parent + period | a clock behind must not make an invalid block |
 //! | sub-second period | n/a | now + period at every new head | counted from the start of the former round 0 | keeps the pace whatever a decision takes |
 //! | empty period | n/a | idle reset of proposer, and since #11031 of others | both | no round changes while nothing is to be done |
 //! | end of empty period | n/a | now > end | now ≥ end | the timer fires at the end itself |
 //! | validation of own block | as any | as any | a block that we built or judged at this height is not executed again | cost |
-//! | restart | state is durable | forgets | goes on at the highest round in which it signed, with its certificate ([`Event::Restored`]) | a validator never contradicts itself |
+//! | restart | state is durable | forgets | goes on at the highest round in which it signed, with its certificate ([`Event::Restored`]); what others said is forgotten; asks for its round again if it had not asked and was not prepared in it | a validator never contradicts itself; those who fell together meet again |
 //!
 //! # What the host owes the core
 //!

@@ -162,7 +162,7 @@ pub(crate) fn receive(state: &mut State, turn: &mut Turn, message: Arc<Message>)
     }
     if number > current {
         let (kind, round) = (message.kind(), message.round());
-        if let Err(reason) = state.future.insert(message, current) {
+        if let Err(reason) = crate::justify::bare(&message).and_then(|()| state.future.insert(message, current)) {
             turn.report(author, kind, number, round, reason);
         }
         return;

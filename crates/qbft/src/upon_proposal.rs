@@ -84,24 +84,10 @@ fn accepted(proposal: &Proposal) -> Result<Accepted, Reason> {
     })
 }
 
-/// Takes it as the proposal of the round in hand; votes that came before it and are about something else are refused.
+/// Takes it as the proposal of the round in hand.
 fn accept(height: &mut Height, turn: &mut Turn, accepted: Accepted, message: &Arc<Message>) {
-    let number = height.number();
     let Some(round) = height.round.as_mut() else { return };
     round.progress = true;
-    for (author, vote) in height.votes.of_round_mut(round.number) {
-        if let Some(prepare) = vote.prepare.take_if(|prepare| !accepted.digests.name(&prepare.payload().digest)) {
-            let reason = Reason::Digest { got: prepare.payload().digest, expected: accepted.digest };
-            turn.report(*author, Kind::Prepare, number, round.number, reason);
-        }
-        if let Some(commit) = vote.commit.take_if(|commit| !accepted.digests.name(&commit.payload().digest)) {
-            let reason = Reason::Digest { got: commit.payload().digest, expected: accepted.digest };
-            turn.report(*author, Kind::Commit, number, round.number, reason);
-        }
-        if vote.commit.take_if(|commit| !seals(commit, accepted.commit_hash)).is_some() {
-            turn.report(*author, Kind::Commit, number, round.number, Reason::Seal(accepted.commit_hash));
-        }
-    }
     if message.author() == turn.settings.local {
         round.proposed = true;
         height.own.proposal = Some(message.clone());
@@ -163,6 +149,20 @@ fn found_valid(height: &mut Height, turn: &mut Turn) {
     let Some(accepted) = round.accepted.as_mut() else { return };
     accepted.valid = true;
     round.progress = true;
+    // Votes that came before it and are about something else are refused; had it been invalid, they might be about the next.
+    for (author, vote) in height.votes.of_round_mut(round.number) {
+        if let Some(prepare) = vote.prepare.take_if(|prepare| !accepted.digests.name(&prepare.payload().digest)) {
+            let reason = Reason::Digest { got: prepare.payload().digest, expected: accepted.digest };
+            turn.report(*author, Kind::Prepare, number, round.number, reason);
+        }
+        if let Some(commit) = vote.commit.take_if(|commit| !accepted.digests.name(&commit.payload().digest)) {
+            let reason = Reason::Digest { got: commit.payload().digest, expected: accepted.digest };
+            turn.report(*author, Kind::Commit, number, round.number, reason);
+        }
+        if vote.commit.take_if(|commit| !seals(commit, accepted.commit_hash)).is_some() {
+            turn.report(*author, Kind::Commit, number, round.number, Reason::Seal(accepted.commit_hash));
+        }
+    }
     let (hash, digest, round_number) = (accepted.hash, accepted.digest, round.number);
     if !round.prepare_asked {
         round.prepare_asked = true;

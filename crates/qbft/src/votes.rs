@@ -16,7 +16,7 @@ pub(crate) struct Vote {
     pub(crate) commit: Option<Signed<CommitPayload>>,
 }
 
-/// Votes by author and round. Votes of the round in hand are sifted once its proposal is known, so that afterwards
+/// Votes by author and round. Votes of the round in hand are sifted once its proposal is found valid, so that afterwards
 /// whatever is here counts.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Votes {

@@ -335,6 +335,22 @@ fn an_invalid_block_is_reported_and_a_valid_one_may_follow() {
     assert_eq!(talk.timeout(0, T), ["begin 1/1", "patience with 1 for 4000", "say RoundChange 1/1"]);
 }
 
+/// The others were told the second block of an equivocating proposer, and need not vote again.
+#[test]
+fn votes_for_a_block_count_although_an_invalid_one_came_before_it() {
+    let mut talk = Talk::new(BIA);
+    talk.block_timer();
+    let (first, second) = (talk.block(ANA, 0, 1), talk.block(ANA, 0, 2));
+    let named = digest(&second.header).unwrap();
+    for who in [CAIO, DAVI] {
+        assert_eq!(talk.hears(talk.prepare(who, 0, named)), SILENCE);
+    }
+    assert_eq!(talk.hears(talk.proposal(ANA, 0, &first)), ["check 1/0"]);
+    assert_eq!(talk.checked(0, &first, Err("state root".into())), ["report InvalidBlock"]);
+    assert_eq!(talk.hears(talk.proposal(ANA, 0, &second)), ["check 1/0"]);
+    assert_eq!(talk.checked(0, &second, Ok(())), ["say Prepare 1/0", "say Commit 1/0"]);
+}
+
 #[test]
 fn wrong_messages_are_reported_and_change_nothing() {
     let mut talk = Talk::new(BIA);
