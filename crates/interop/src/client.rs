@@ -56,6 +56,8 @@ pub struct Client {
     pub version: String,
     /// What the program tells every peer, ours only by configuration.
     pub dialect: Dialect,
+    /// It is not told to speak another dialect, whatever the others speak.
+    pub untold: bool,
 }
 
 impl Client {
@@ -83,7 +85,7 @@ impl Client {
             Kind::Besu | Kind::Ipe => Dialect::Legacy,
             Kind::GoQuorum => Dialect::GoQuorum,
         };
-        Ok(Client { kind, program: program.to_owned(), version, dialect })
+        Ok(Client { kind, program: program.to_owned(), version, dialect, untold: false })
     }
 
     /// `besu-25.5.0`.
@@ -98,7 +100,7 @@ impl Client {
 
     /// Whether the release speaks the legacy dialect only when told so.
     fn is_told_legacy(&self, network: Dialect) -> bool {
-        self.kind == Kind::Besu && self.dialect == Dialect::Besu26 && network != Dialect::Besu26
+        !self.untold && self.kind == Kind::Besu && self.dialect == Dialect::Besu26 && network != Dialect::Besu26
     }
 
     /// Writes what the client reads into the node's folder, and gives the command that runs it.

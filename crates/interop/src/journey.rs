@@ -35,9 +35,13 @@ pub const CASES: &[Case] = &[
     ("they sync from ours alone, again after a wipe", they_sync),
     ("ours syncs from theirs alone, again after a crash and a wipe", we_sync),
     ("every node replaced by ours, then by theirs", rolling),
+    ("together for as long as IPE_INTEROP_HOURS says", hours),
     ("the whole chain, on every node", whole),
     ("no connection ended but by a stop", connections),
 ];
+
+/// Cases of a newer Besu that is spoken to in the older dialect, our default: what it reads of it.
+pub const LEGACY: &[Case] = &[CASES[0], CASES[1], CASES[2], CASES[3], CASES[4], ("the whole chain, on every node", whole)];
 
 /// Cases of a network where Besu and GoQuorum validators sit at one table. They name a block of a later round
 /// differently and refuse each other's votes for it (spec/qbft.md 3.4): the heights go on because the rounds that ours or
@@ -50,6 +54,7 @@ pub const THREE_CLIENTS: &[Case] = &[
     ("one of ours stopped: later rounds", |journey| stopped(journey, 2)),
     ("the first client stopped: later rounds", |journey| stopped(journey, 1)),
     ("restarts and crashes on either side", restarts),
+    ("together for as long as IPE_INTEROP_HOURS says", hours),
     ("the whole chain, on every node", whole),
     ("no connection ended but by a stop", connections),
 ];
@@ -273,6 +278,31 @@ fn rolling(journey: &mut Journey) -> Result<String, String> {
     Ok("8 replacements, each syncs, proposes and takes transactions".to_owned())
 }
 
+/// All four for so many hours (none unless they are asked for, as in 0.5), with transactions at every node in turn: no
+/// connection ends.
+fn hours(journey: &mut Journey) -> Result<String, String> {
+    let hours = std::env::var("IPE_INTEROP_HOURS").unwrap_or_else(|_| "0".to_owned());
+    let hours = hours.parse::<f64>().ok().filter(|hours| (0.0..=1_000.0).contains(hours));
+    let hours = hours.ok_or("IPE_INTEROP_HOURS: expected a number of hours up to 1000, as in 0.5")?;
+    let (began, from) = (std::time::Instant::now(), journey.network.height());
+    let before = ends(journey)?;
+    let (mut at, mut sent) = (0, 0);
+    while began.elapsed().as_secs_f64() < hours * 3_600.0 {
+        let submitted = traffic::submit(&mut journey.network, at)?;
+        mined(&mut journey.network, &submitted)?;
+        sent += submitted.len();
+        at = (at + 1) % VALIDATORS;
+        journey.network.grow(10)?;
+    }
+    let grown = journey.network.height() - from;
+    let mut ended = ends(journey)?;
+    ended.retain(|line| !before.contains(line));
+    if !ended.is_empty() {
+        return Err(format!("{} connections ended:\n{}", ended.len(), ended.join("\n")));
+    }
+    Ok(format!("{} minutes, {grown} blocks, {sent} transactions", began.elapsed().as_secs() / 60))
+}
+
 fn whole(journey: &mut Journey) -> Result<String, String> {
     let height = journey.network.grow(2)?;
     let up = journey.network.up();
@@ -283,17 +313,18 @@ fn whole(journey: &mut Journey) -> Result<String, String> {
 
 /// In the logs of our nodes, every end of a connection is a node that stopped or was killed.
 fn connections(journey: &mut Journey) -> Result<String, String> {
-    let (mut ends, mut others) = (0, Vec::new());
-    for line in journey.network.lines_of(&journey.ours)? {
-        if let Some((_, how)) = line.split_once("disconnected: ") {
-            ends += 1;
-            if !how.contains("CLIENT_QUITTING") && !how.contains("the connection broke") {
-                others.push(line);
-            }
-        }
-    }
+    let mut others = ends(journey)?;
+    let ends = others.len();
+    others.retain(|line| !line.contains("CLIENT_QUITTING") && !line.contains("the connection broke"));
     if others.is_empty() {
         return Ok(format!("{ends} ends"));
     }
     Err(format!("of {ends} ends:\n{}", others.join("\n")))
+}
+
+/// Every end of a connection that our nodes have logged.
+fn ends(journey: &Journey) -> Result<Vec<String>, String> {
+    let mut lines = journey.network.lines_of(&journey.ours)?;
+    lines.retain(|line| line.contains("disconnected: "));
+    Ok(lines)
 }

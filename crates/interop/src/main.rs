@@ -88,6 +88,12 @@ fn suite() -> Result<ExitCode, String> {
         let clients = [&ours, theirs, &ours, theirs].map(Clone::clone);
         let table = Table { name: theirs.name(), clients: clients.clone(), dialect: theirs.dialect, cases: CASES, sentry: false };
         run(&folder, table, &wanted, &mut outcomes);
+        if theirs.dialect == Dialect::Besu26 {
+            let name = format!("{} in the legacy dialect", theirs.name());
+            let untold = |client: Client| Client { untold: true, ..client };
+            let table = Table { name, clients: clients.clone().map(untold), dialect: Dialect::Legacy, cases: journey::LEGACY, sentry: false };
+            run(&folder, table, &wanted, &mut outcomes);
+        }
         let name = format!("{} before boots of ours", theirs.name());
         run(&folder, Table { name, clients, dialect: theirs.dialect, cases: sentry::CASES, sentry: true }, &wanted, &mut outcomes);
     }
