@@ -49,9 +49,9 @@ pub struct BuildArgs {
     /// EIP-155 chain id.
     #[arg(long, default_value_t = 1337)]
     chain_id: u64,
-    /// Newest fork in force from block 0.
-    #[arg(long, default_value = "cancun")]
-    fork: String,
+    /// Newest fork in force from block 0, cancun when absent, berlin with --goquorum.
+    #[arg(long)]
+    fork: Option<String>,
     /// Time between blocks: 1s, 250ms.
     #[arg(long, default_value = "1s")]
     block_period: String,
@@ -127,9 +127,10 @@ fn build(arguments: BuildArgs) -> Outcome {
     for url in &arguments.bootnodes {
         url.parse::<Enode>().map_err(|error| wrong("bootnode", error.to_string()))?;
     }
-    let fork = Fork::from_name(&arguments.fork).ok_or_else(|| {
+    let fork = arguments.fork.as_deref().unwrap_or(if arguments.goquorum { "berlin" } else { "cancun" });
+    let fork = Fork::from_name(fork).ok_or_else(|| {
         let names = Fork::ALL.map(Fork::name).join(", ");
-        wrong("fork", format!("got {:?}, expected one of {names}", arguments.fork))
+        wrong("fork", format!("got {fork:?}, expected one of {names}"))
     })?;
     let builder = GenesisBuilder {
         chain_id: arguments.chain_id,

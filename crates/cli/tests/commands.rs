@@ -4,7 +4,7 @@
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
-use serde_json::Value;
+use serde_json::{Value, json};
 use tempfile::TempDir;
 
 fn ipe(arguments: &[&str]) -> Output {
@@ -88,6 +88,9 @@ fn a_genesis_is_built_and_read_back() {
     assert_eq!(shown["warnings"].as_array().map(Vec::len), Some(0));
     ok(&["genesis", "show", text(&file)]);
     refused(&["genesis", "build", "--validator", validator, "--out", text(&file)], 1, &["could not write", "genesis.json"]);
+    let both: Value = serde_json::from_str(&ok(&["genesis", "build", "--goquorum", "--validator", validator])).unwrap();
+    assert_eq!((&both["config"]["isQuorum"], &both["config"]["berlinBlock"], &both["gasLimit"]), (&json!(true), &json!(0), &json!("0x2faf0800")));
+    refused(&["genesis", "build", "--goquorum", "--fork", "london", "--validator", validator], 2, &["GoQuorum", "berlin"]);
     refused(&["genesis", "build"], 2, &["validators", "at least one"]);
     refused(&["genesis", "build", "--validator", "0x12"], 2, &["--validator", "0x12", "40 hex"]);
     refused(&["genesis", "build", "--validator", validator, "--fork", "x"], 2, &["--fork", "osaka"]);

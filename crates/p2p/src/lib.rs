@@ -1,8 +1,9 @@
 //! devp2p: connections to other nodes, frames in, frames out.
 //!
 //! [`Network::start`] gives a [`NetworkHandle`] for wishes and a receiver of [`NetEvent`]s. A session's way is: TCP →
-//! keys ([`handshake`]) → [`hello`] → judgement (bans, rules, duplicates, slots) → Status → messages. What a stranger can
-//! make us keep is bounded at each of these steps; each bound is a constant or a field of [`config::Limits`].
+//! keys ([`handshake`]) → [`hello`], on one connection to a node at a time → judgement (bans, rules, slots) → Status →
+//! messages. What a stranger can make us keep is bounded at each of these steps; each bound is a constant or a field of
+//! [`config::Limits`].
 //!
 //! Two tasks serve a session: one reads, decrypts and hands messages over, one encrypts and writes. The sender of a
 //! message queues it from any thread ([`NetworkHandle::send`]); consensus overtakes everything else.
