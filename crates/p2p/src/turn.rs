@@ -1,8 +1,8 @@
 //! Of several connections to one node only one at a time says Hello, so that the other end never has two to choose from.
 //!
 //! Two nodes that have each other in their static nodes dial at the same moment again and again. Besu takes a connection
-//! into its books when it reads our Hello, and goes wrong when there are two and one of them ends early: up to 25.12 its
-//! first request, lost with that connection, makes it end the other one five seconds later (`USELESS_PEER`); from 26.1 on
+//! into its books when it reads our Hello, and goes wrong when there are two and one of them ends early: in 25.5 its
+//! first request, lost with that connection, makes it end the other one five seconds later (`USELESS_PEER`); from 25.6 on
 //! it counts the Status of any connection for the one that it took in first, never uses the other, and ends it half a
 //! minute later (`ALREADY_CONNECTED`). So whoever comes second waits, without a Hello of ours, until the first is open or
 //! has failed.
