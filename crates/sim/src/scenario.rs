@@ -19,6 +19,11 @@ pub struct Scenario {
     pub validators: usize,
     /// Further institutions with a validator node that is voted in and out.
     pub standby: usize,
+    /// The last so many of the validators are of an implementation that knows no sentry network: they have no boots, connect
+    /// to each other, and send consensus to validators only.
+    pub foreign: usize,
+    /// Boots of the first so many institutions carry sessions between their validator and each foreign one.
+    pub carried: usize,
     /// Boots of each institution.
     pub boots: usize,
     /// Institutions with a writer.
@@ -112,6 +117,8 @@ const BASE: Scenario = Scenario {
     topology: Topology::Sentry,
     validators: 4,
     standby: 0,
+    foreign: 0,
+    carried: 0,
     boots: 1,
     writers: 1,
     observers: false,
@@ -172,6 +179,21 @@ pub const SCENARIOS: &[Scenario] = &[
         about: "two boots an institution, lost for good and replaced",
         boots: 2,
         faults: Faults { boot_replaced: 400, flap: 200, crash: 100, ..QUIET },
+        ..BASE
+    },
+    Scenario {
+        name: "carried",
+        about: "two institutions behind boots that carry sessions to two validators without any; links and processes fail",
+        foreign: 2,
+        carried: 2,
+        faults: Faults { crash: 150, ..NETWORK },
+        ..BASE
+    },
+    Scenario {
+        name: "carried-bridge",
+        about: "the same with one of the two carrying: the other is heard, and hears, through it; no faults",
+        foreign: 2,
+        carried: 1,
         ..BASE
     },
     Scenario {

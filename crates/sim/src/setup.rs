@@ -63,7 +63,7 @@ pub(crate) fn nodes(scenario: &Scenario) -> Vec<Planned> {
         other += 1;
         key(class::OTHER, other)
     };
-    for index in 0..institutions {
+    for index in (0..institutions).filter(|index| !is_foreign(scenario, *index)) {
         for boot in 0..scenario.boots {
             add(format!("b{index}{}", if boot == 0 { "" } else { "'" }), Role::Boot, index, next());
         }
@@ -78,8 +78,17 @@ pub(crate) fn nodes(scenario: &Scenario) -> Vec<Planned> {
     nodes
 }
 
+/// Whether the validator of this institution is of another implementation.
+pub(crate) fn is_foreign(scenario: &Scenario, institution: usize) -> bool {
+    institution < scenario.validators && institution + scenario.foreign >= scenario.validators
+}
+
 /// Whether `from` dials `to`.
 pub(crate) fn dials(scenario: &Scenario, from: (Role, usize), to: (Role, usize)) -> bool {
+    if is_foreign(scenario, from.1) || is_foreign(scenario, to.1) {
+        let carried = is_foreign(scenario, from.1) || from.1 < scenario.carried;
+        return from.0 == Role::Validator && to.0 == Role::Validator && is_foreign(scenario, to.1) && carried;
+    }
     let names = [from.1.to_string(), to.1.to_string()];
     let place = |role, institution| Place { role, institution, has_boot: scenario.boots > 0 };
     scenario.topology.dials(place(from.0, &names[0]), place(to.0, &names[1]))

@@ -13,7 +13,7 @@ use ipe_engine::{Clock, Input, Level, Output, Parts, PeerId, PeerInfo, PeerStatu
 use ipe_types::eth::{EthMessage, EthVersion};
 use ipe_types::fork::Fork;
 use ipe_types::spec::ChainSpec;
-use ipe_types::{Address, Dialect, Role};
+use ipe_types::{Address, Dialect, Role, Topology};
 use parking_lot::Mutex;
 
 use crate::checkers::{Checkers, Who};
@@ -444,7 +444,7 @@ impl World {
         };
         let settings = Settings {
             role: node.role,
-            topology: self.scenario.topology,
+            topology: if setup::is_foreign(&self.scenario, node.institution) { Topology::Mesh } else { self.scenario.topology },
             local: node.address,
             dialect: Dialect::Besu26,
             vanity: Bytes::from(vec![0; 32]),
@@ -517,7 +517,10 @@ impl World {
             direction.retransmission = None;
             direction.last_us = 0;
         }
-        let infos = [self.info(to, ids[0], false), self.info(from, ids[1], true)];
+        let mut infos = [self.info(to, ids[0], false), self.info(from, ids[1], true)];
+        let foreign = [from, to].map(|node| setup::is_foreign(&self.scenario, self.nodes[node].institution));
+        // Only whose boot carries it knows a session for a carried one.
+        infos[0].carried = !foreign[0] && foreign[1];
         for (side, (me, info)) in [from, to].into_iter().zip(infos).enumerate() {
             let end = End { link: index, other: if side == 0 { to } else { from }, theirs: ids[1 - side], side };
             if let Some(alive) = &mut self.nodes[me].alive {
