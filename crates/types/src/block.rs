@@ -91,24 +91,24 @@ fn decode_transactions(items: &mut &[u8]) -> RlpResult<Vec<Transaction>> {
     Ok(transactions)
 }
 
-/// One transaction as an item of a list, in a block or in a message: a typed one is a string, a legacy one a list
-/// (EIP-2718), and nothing else is either. Other forms of the same transaction would give one block several encodings, and
-/// clients that disagree about them (besu-eth/besu#11103).
-pub(crate) fn decode_listed(items: &mut &[u8]) -> RlpResult<Transaction> {
+/// One transaction or receipt as an item of a list, in a block or in a message: a typed one is a string, a legacy one a
+/// list (EIP-2718), and nothing else is either. Other forms of the same transaction would give one block several
+/// encodings, and clients that disagree about them (besu-eth/besu#11103).
+pub(crate) fn decode_listed<T: Decodable + Decodable2718>(items: &mut &[u8]) -> RlpResult<T> {
     match items.first() {
-        Some(0xc0..) => Transaction::decode(items),
+        Some(0xc0..) => T::decode(items),
         Some(0x80..) => {
             let mut typed = RlpHeader::decode_bytes(items, false)?;
             if !matches!(typed.first(), Some(0x01..=0x7f)) {
-                return Err(RlpError::Custom("a string in the place of a transaction does not begin with its type"));
+                return Err(RlpError::Custom("a string in the place of a transaction or receipt does not begin with its type"));
             }
-            let transaction = Transaction::decode_2718(&mut typed).map_err(|error| match error {
+            let item = T::decode_2718(&mut typed).map_err(|error| match error {
                 Eip2718Error::RlpError(error) => error,
                 _ => RlpError::Custom("unknown transaction type"),
             })?;
-            if typed.is_empty() { Ok(transaction) } else { Err(RlpError::UnexpectedLength) }
+            if typed.is_empty() { Ok(item) } else { Err(RlpError::UnexpectedLength) }
         }
-        _ => Err(RlpError::Custom("a typed transaction in a list is a string, a legacy one a list")),
+        _ => Err(RlpError::Custom("a typed transaction or receipt in a list is a string, a legacy one a list")),
     }
 }
 

@@ -49,7 +49,10 @@ pub(super) const HEADER: Target = Target {
         let read = &input[..input.len() - rest.len()];
         assert_eq!(alloy_rlp::encode(&header), read, "what is read is written alike, byte for byte");
         assert_eq!(raw_hash(&header), alloy_primitives::keccak256(read));
-        if let Ok(hash) = block_hash(&header) {
+        // Block 0 is named by its bytes, whatever its extra data is.
+        if header.number > 0
+            && let Ok(hash) = block_hash(&header)
+        {
             let other = with_round_and_seals(&header, 77, Vec::new()).expect("its extra data was read");
             assert_eq!(block_hash(&other).ok(), Some(hash), "the block hash knows neither round nor seals");
         }

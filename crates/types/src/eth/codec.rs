@@ -1,10 +1,11 @@
 //! eth messages to bytes and back.
 
 use alloy_consensus::{Eip658Value, Receipt, ReceiptEnvelope, ReceiptWithBloom};
+use alloy_eips::eip2718::Decodable2718;
 use alloy_primitives::{B256, Bytes, Log};
 use alloy_rlp::{BufMut, Decodable, Encodable, Header as RlpHeader};
 
-use crate::block::{Transaction, decode_listed};
+use crate::block::decode_listed;
 
 use super::{
     Announced, BlockHashNumber, EthError, EthMessage, EthVersion, HeadersQuery, HeadersStart, MAX_ANSWER_ITEMS,
@@ -116,7 +117,7 @@ impl EthMessage {
             code::NEW_BLOCK_HASHES => EthMessage::NewBlockHashes(input.items("blocks", MAX_HASHES, |input| {
                 input.enter(|input| Ok(BlockHashNumber { hash: input.value()?, number: input.value()? }))
             })?),
-            code::TRANSACTIONS => EthMessage::Transactions(input.transactions(MAX_TRANSACTIONS_ACCEPTED)?),
+            code::TRANSACTIONS => EthMessage::Transactions(input.listed("transactions", MAX_TRANSACTIONS_ACCEPTED)?),
             code::GET_BLOCK_HEADERS => input.enter(|input| {
                 let request_id = input.value()?;
                 let query = input.enter(decode_headers_query)?;
@@ -155,7 +156,7 @@ impl EthMessage {
             code::POOLED_TRANSACTIONS => input.enter(|input| {
                 Ok(EthMessage::PooledTransactions {
                     request_id: input.value()?,
-                    transactions: input.transactions(MAX_TRANSACTIONS_ACCEPTED)?,
+                    transactions: input.listed("transactions", MAX_TRANSACTIONS_ACCEPTED)?,
                 })
             })?,
             code::GET_RECEIPTS => input.enter(|input| {
@@ -164,7 +165,7 @@ impl EthMessage {
             code::RECEIPTS => input.enter(|input| {
                 let request_id = input.value()?;
                 let receipts = input.items("blocks", MAX_ANSWER_ITEMS, |input| match version {
-                    EthVersion::V66 | EthVersion::V68 => input.values("receipts", MAX_TRANSACTIONS_ACCEPTED),
+                    EthVersion::V66 | EthVersion::V68 => input.listed("receipts", MAX_TRANSACTIONS_ACCEPTED),
                     EthVersion::V69 => input.items("receipts", MAX_TRANSACTIONS_ACCEPTED, decode_flat_receipt),
                 })?;
                 Ok(EthMessage::Receipts { request_id, receipts })
@@ -309,9 +310,9 @@ impl<'a> Input<'a> {
         self.items(what, max, |input| input.value())
     }
 
-    /// Reads a list of at most `max` transactions.
-    fn transactions(&mut self, max: usize) -> Result<Vec<Transaction>, EthError> {
-        self.items("transactions", max, |input| decode_listed(&mut input.rest).map_err(|error| input.error(error)))
+    /// Reads a list of at most `max` transactions or receipts.
+    fn listed<T: Decodable + Decodable2718>(&mut self, what: &'static str, max: usize) -> Result<Vec<T>, EthError> {
+        self.items(what, max, |input| decode_listed(&mut input.rest).map_err(|error| input.error(error)))
     }
 
     fn end(&self) -> Result<(), EthError> {
