@@ -308,4 +308,9 @@ impl InvalidBlock {
     pub fn is_verdict(&self) -> bool {
         !matches!(self, Self::NotJudged { .. } | Self::ValidatorsUnknown { .. })
     }
+
+    /// Whether the body is not the one that the header names: nothing is said against the header.
+    pub fn is_of_body(&self) -> bool {
+        matches!(self, Self::TooLarge { .. } | Self::Withdrawals { .. } | Self::TransactionsRoot { .. })
+    }
 }

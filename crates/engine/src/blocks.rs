@@ -198,7 +198,10 @@ impl Replica {
                 Err(invalid) if invalid.is_verdict() => {
                     let number = fetched.block.header.number;
                     put(Output::Log(Level::Warn, format!("block {number} of a peer is not valid ({}): {invalid}", invalid.rule())));
-                    self.blame(now_ms, &fetched.block, fetched.from, fetched.pushed, put);
+                    // Seals are judged before the body, so that only one of the two can be at fault then.
+                    let [_, body] = fetched.from;
+                    let from = if invalid.is_of_body() { [body, body] } else { fetched.from };
+                    self.blame(now_ms, &fetched.block, from, fetched.pushed, put);
                 }
                 Err(failure) => {
                     self.sync.unwritten(now_ms);

@@ -364,11 +364,12 @@ impl Sync {
                 return Err(SyncFault::Unlinked { number });
             }
             if header.parent_hash != parent {
-                return Err(if self.links.is_empty() {
-                    SyncFault::OtherChain { number, ours: parent }
-                } else {
-                    SyncFault::Unlinked { number }
-                });
+                return match self.links.back().map(|last| last.from) {
+                    None => Err(SyncFault::OtherChain { number, ours: parent }),
+                    // One of the two lies.
+                    Some(from) if from != peer && self.doubt(now_ms, head) => Ok(()),
+                    Some(_) => Err(SyncFault::Unlinked { number }),
+                };
             }
             if self.links.is_empty() && !is_sealed(&header, head.next) {
                 return Err(SyncFault::Unsealed { number });
@@ -389,7 +390,14 @@ impl Sync {
     ///
     /// # Errors
     /// [`SyncFault`]: the peer is to be cut.
-    pub fn on_bodies(&mut self, now_ms: u64, peer: PeerId, request_id: u64, bodies: Vec<Body>) -> Result<(), SyncFault> {
+    pub fn on_bodies(
+        &mut self,
+        now_ms: u64,
+        peer: PeerId,
+        request_id: u64,
+        bodies: Vec<Body>,
+        head: HeadView<'_>,
+    ) -> Result<(), SyncFault> {
         if self.body_requests.get(&request_id).is_none_or(|request| request.peer != peer) {
             return Ok(());
         }
@@ -398,6 +406,12 @@ impl Sync {
             return Err(SyncFault::TooMany);
         }
         if bodies.is_empty() {
+            self.advance(head);
+            // Nobody has the body of a block that never was.
+            let forged = self.links.front().is_some_and(|front| front.from != peer && !is_sealed(&front.header, head.next));
+            if forged && self.doubt(now_ms, head) {
+                return Ok(());
+            }
             self.cool(now_ms, peer);
         }
         let mut bodies = bodies.into_iter();
@@ -444,6 +458,30 @@ impl Sync {
             }
             self.ahead_bytes -= entry.remove().2;
         }
+    }
+
+    /// Drops what is held on the word of its sender alone: all above the block after the head, and that block too unless a
+    /// quorum has sealed it. Whoever sent what is dropped is not asked for a while; the block that follows the head proves who
+    /// lied when it is asked for again. `false` when nothing was dropped: what is held is proved.
+    fn doubt(&mut self, now_ms: u64, head: HeadView<'_>) -> bool {
+        let proved = self.links.front().is_some_and(|front| is_sealed(&front.header, head.next));
+        let senders: Vec<PeerId> = self.links.iter().skip(usize::from(proved)).map(|link| link.from).collect();
+        if senders.is_empty() {
+            return false;
+        }
+        let front = self.links.pop_front().filter(|_| proved);
+        self.clear_links();
+        if let Some(mut front) = front {
+            match &front.body {
+                BodyState::Here { bytes, .. } => self.body_bytes += bytes,
+                BodyState::Asked | BodyState::Missing => front.body = BodyState::Missing,
+            }
+            self.links.push_back(front);
+        }
+        for peer in senders {
+            self.cool(now_ms, peer);
+        }
+        true
     }
 
     fn clear_links(&mut self) {

@@ -91,6 +91,11 @@ impl Scene {
         self.sync.on_headers(self.now, PeerId(peer), id, headers, head, &mut self.peers)
     }
 
+    fn bodies(&mut self, (peer, id, _): (u64, u64, u64), bodies: Vec<Body>) -> Result<(), SyncFault> {
+        let head = HeadView { number: 0, hash: B256::ZERO, next: &self.set };
+        self.sync.on_bodies(self.now, PeerId(peer), id, bodies, head)
+    }
+
     fn next(&mut self, number: u64, hash: B256) -> Option<Arc<Block>> {
         let head = HeadView { number, hash, next: &self.set };
         self.sync.next_block(head).map(|fetched| fetched.block)
@@ -144,6 +149,65 @@ fn headers_that_are_not_linked_sealed_or_ours_are_faults() {
     }
 }
 
+/// The block after ours that is sealed, and above it one that nobody sealed, which only its sender vouches for.
+fn half_forged() -> (Vec<Header>, Vec<Header>) {
+    let good = chain(3, false);
+    let forged = Header { state_root: B256::repeat_byte(0xee), ..good[1].clone() };
+    (vec![good[0].clone(), forged], good)
+}
+
+/// Found by the simulator (lying-sync): a liar's header made the next honest answer look unlinked.
+#[test]
+fn an_honest_peer_is_not_cut_for_what_another_forged() {
+    let (forged, good) = half_forged();
+    let mut scene = Scene::new(&[3, 3]);
+    let request = scene.poll()[0];
+    scene.headers(request, forged).expect("nobody can tell yet");
+    let (liar, honest) = (request.0, 3 - request.0);
+    scene.peers.disconnect(PeerId(liar));
+    scene.sync.disconnected(PeerId(liar));
+    let request = scene.poll().into_iter().find(|(_, _, first)| *first == 3).expect("the next headers are asked for");
+    assert_eq!(request.0, honest);
+    scene.headers(request, vec![good[2].clone()]).expect("it is not to blame");
+    let request = scene.poll().into_iter().find(|(_, _, first)| *first == 2).expect("asked for again from what is sealed on");
+    scene.headers(request, good[1..].to_vec()).expect("sound");
+    // What is sealed convicts whoever does not follow it.
+    let mut scene = Scene::new(&[3, 3]);
+    let request = scene.poll()[0];
+    scene.headers(request, good[..1].to_vec()).expect("sound");
+    scene.peers.disconnect(PeerId(request.0));
+    scene.sync.disconnected(PeerId(request.0));
+    let request = scene.poll().into_iter().find(|(_, _, first)| *first == 2).expect("the next headers are asked for");
+    let other = header(2, B256::repeat_byte(5), 3, false);
+    assert_eq!(scene.headers(request, vec![other]), Err(SyncFault::Unlinked { number: 2 }));
+}
+
+#[test]
+fn a_forged_block_whose_body_nobody_has_is_forgotten() {
+    let (forged, good) = half_forged();
+    let mut scene = Scene::new(&[3, 3]);
+    let request = scene.poll()[0];
+    scene.headers(request, forged).expect("nobody can tell yet");
+    let (liar, honest) = (PeerId(request.0), PeerId(3 - request.0));
+    scene.peers.disconnect(liar);
+    scene.sync.disconnected(liar);
+    // Block 1 comes another way.
+    let hash = block_hash(&good[0]).expect("sound");
+    let head = HeadView { number: 1, hash, next: &scene.set };
+    let outputs = scene.sync.poll(scene.now, head, &scene.peers, 250);
+    let (_, id, _) = outputs
+        .iter()
+        .zip(asked(&outputs))
+        .find_map(|(output, asked)| {
+            let bodies = matches!(output, Output::Eth(_, message) if matches!(**message, EthMessage::GetBlockBodies { .. }));
+            bodies.then_some(asked)
+        })
+        .expect("its body is asked for");
+    scene.sync.on_bodies(scene.now, honest, id, Vec::new(), head).expect("nobody has it");
+    let again = asked(&scene.sync.poll(scene.now, head, &scene.peers, 250));
+    assert_eq!(again.iter().map(|(peer, _, first)| (PeerId(*peer), *first)).collect::<Vec<_>>(), [(honest, 2)]);
+}
+
 #[test]
 fn a_liar_about_its_height_is_left_alone_and_the_next_is_asked() {
     let mut scene = Scene::new(&[1_000, 50]);
@@ -171,8 +235,8 @@ fn a_silent_peer_times_out_and_its_work_goes_to_another() {
     assert_eq!(again.iter().map(|(peer, _, count)| (*peer, *count)).collect::<Vec<_>>(), [(2, 20)]);
     // Late bodies of the first are ignored, a shortened answer of the second is completed.
     let body = Body { transactions: vec![], withdrawals: None };
-    scene.sync.on_bodies(scene.now, PeerId(1), silent.1, vec![body.clone()]).expect("ignored");
-    assert_eq!(scene.sync.on_bodies(scene.now, PeerId(2), again[0].1, vec![body; 21]), Err(SyncFault::TooMany));
+    scene.bodies((1, silent.1, 0), vec![body.clone()]).expect("ignored");
+    assert_eq!(scene.bodies((2, again[0].1, 0), vec![body; 21]), Err(SyncFault::TooMany));
 }
 
 #[test]
@@ -237,10 +301,10 @@ fn an_answer_counts_once_and_only_for_who_was_asked() {
     let body = vec![Body { transactions: vec![], withdrawals: None }; 100];
     for (peer, id) in [(bodies.0, 0), (3 - bodies.0, bodies.1), (bodies.0, request.1)] {
         // Too many of them: it would be a fault if anybody had asked.
-        scene.sync.on_bodies(scene.now, PeerId(peer), id, body.clone()).expect("ignored");
+        scene.bodies((peer, id, 0), body.clone()).expect("ignored");
     }
-    assert_eq!(scene.sync.on_bodies(scene.now, PeerId(bodies.0), bodies.1, body.clone()), Err(SyncFault::TooMany));
-    scene.sync.on_bodies(scene.now, PeerId(bodies.0), bodies.1, body).expect("it is no request any more");
+    assert_eq!(scene.bodies((bodies.0, bodies.1, 0), body.clone()), Err(SyncFault::TooMany));
+    scene.bodies((bodies.0, bodies.1, 0), body).expect("it is no request any more");
 }
 
 /// However far behind and whoever is there: one question for headers, one for bodies a peer, and few in all.

@@ -6,7 +6,7 @@ use ipe_sim::disk::{CrashPoint, Remains};
 use ipe_sim::{Fault, FaultCounts, SCENARIOS, Scenario, by_name, run};
 
 /// Seeds that once showed a bug, with their scenarios; what they showed is told in docs/simulation.md.
-const FOUND: [(&str, u64); 9] = [
+const FOUND: [(&str, u64); 10] = [
     ("disks", 1),
     ("network", 2),
     ("equivocating-voter", 1),
@@ -16,6 +16,7 @@ const FOUND: [(&str, u64); 9] = [
     ("members", 30009),
     ("clocks", 7041),
     ("villains-storm", 1_795_375_092_025),
+    ("lying-sync", 1_795_380_021_354),
 ];
 
 /// Runs on both processors of a small machine.
