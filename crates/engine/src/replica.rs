@@ -454,7 +454,7 @@ impl Replica {
                 self.judge_sync(now_ms, id, verdict, put);
             }
             EthMessage::BlockBodies { request_id, bodies } => {
-                let verdict = self.sync.on_bodies(now_ms, id, request_id, bodies, crate::blocks::view(&head));
+                let verdict = self.sync.on_bodies(now_ms, id, request_id, bodies);
                 self.judge_sync(now_ms, id, verdict, put);
             }
             EthMessage::NewPooledTransactionHashes(announced) => {

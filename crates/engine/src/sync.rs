@@ -49,6 +49,8 @@ struct Link {
     hash: B256,
     from: PeerId,
     body: BodyState,
+    /// A quorum has sealed it. Known of the block after the head only.
+    proved: bool,
 }
 
 #[derive(Debug)]
@@ -235,6 +237,12 @@ impl Sync {
     /// block is left to consensus or to a NewBlock under way.
     pub fn poll(&mut self, now_ms: u64, head: HeadView<'_>, peers: &Peers, grace_ms: u64) -> Vec<Output> {
         self.advance(head);
+        // One that is here is judged at once by whoever imports it. For one that is waited for, consensus rests: nobody has the
+        // body of a block that never was.
+        let waited = self.links.front().is_some_and(|front| !front.proved && !matches!(front.body, BodyState::Here { .. }));
+        if waited {
+            self.prove(now_ms, head);
+        }
         self.cooling.retain(|_, until| *until > now_ms);
         self.expire(now_ms);
         self.wake = None;
@@ -364,14 +372,15 @@ impl Sync {
                 return Err(SyncFault::Unlinked { number });
             }
             if header.parent_hash != parent {
-                return match self.links.back().map(|last| last.from) {
-                    None => Err(SyncFault::OtherChain { number, ours: parent }),
-                    // One of the two lies.
-                    Some(from) if from != peer && self.doubt(now_ms, head) => Ok(()),
-                    Some(_) => Err(SyncFault::Unlinked { number }),
+                let Some(from) = self.links.back().map(|last| last.from) else {
+                    return Err(SyncFault::OtherChain { number, ours: parent });
                 };
+                // When the header before it is another's, one of the two lies.
+                let dropped = from != peer && (!self.prove(now_ms, head) || self.doubt(now_ms));
+                return if dropped { Ok(()) } else { Err(SyncFault::Unlinked { number }) };
             }
-            if self.links.is_empty() && !is_sealed(&header, head.next) {
+            let proved = self.links.is_empty();
+            if proved && !is_sealed(&header, head.next) {
                 return Err(SyncFault::Unsealed { number });
             }
             let Ok(hash) = block_hash(&header) else { return Err(SyncFault::Unlinked { number }) };
@@ -381,7 +390,7 @@ impl Sync {
             } else {
                 BodyState::Missing
             };
-            self.links.push_back(Link { header, hash, from: peer, body });
+            self.links.push_back(Link { header, hash, from: peer, body, proved });
         }
         Ok(())
     }
@@ -390,14 +399,7 @@ impl Sync {
     ///
     /// # Errors
     /// [`SyncFault`]: the peer is to be cut.
-    pub fn on_bodies(
-        &mut self,
-        now_ms: u64,
-        peer: PeerId,
-        request_id: u64,
-        bodies: Vec<Body>,
-        head: HeadView<'_>,
-    ) -> Result<(), SyncFault> {
+    pub fn on_bodies(&mut self, now_ms: u64, peer: PeerId, request_id: u64, bodies: Vec<Body>) -> Result<(), SyncFault> {
         if self.body_requests.get(&request_id).is_none_or(|request| request.peer != peer) {
             return Ok(());
         }
@@ -406,12 +408,6 @@ impl Sync {
             return Err(SyncFault::TooMany);
         }
         if bodies.is_empty() {
-            self.advance(head);
-            // Nobody has the body of a block that never was.
-            let forged = self.links.front().is_some_and(|front| front.from != peer && !is_sealed(&front.header, head.next));
-            if forged && self.doubt(now_ms, head) {
-                return Ok(());
-            }
             self.cool(now_ms, peer);
         }
         let mut bodies = bodies.into_iter();
@@ -460,11 +456,23 @@ impl Sync {
         }
     }
 
+    /// Holds the block after the head against its seals; `false` when no quorum has sealed it: then all that was held rested on
+    /// its sender's word and is gone.
+    fn prove(&mut self, now_ms: u64, head: HeadView<'_>) -> bool {
+        let Some(front) = self.links.front_mut() else { return true };
+        front.proved = front.proved || is_sealed(&front.header, head.next);
+        let proved = front.proved;
+        if !proved {
+            self.doubt(now_ms);
+        }
+        proved
+    }
+
     /// Drops what is held on the word of its sender alone: all above the block after the head, and that block too unless a
     /// quorum has sealed it. Whoever sent what is dropped is not asked for a while; the block that follows the head proves who
     /// lied when it is asked for again. `false` when nothing was dropped: what is held is proved.
-    fn doubt(&mut self, now_ms: u64, head: HeadView<'_>) -> bool {
-        let proved = self.links.front().is_some_and(|front| is_sealed(&front.header, head.next));
+    fn doubt(&mut self, now_ms: u64) -> bool {
+        let proved = self.links.front().is_some_and(|front| front.proved);
         let senders: Vec<PeerId> = self.links.iter().skip(usize::from(proved)).map(|link| link.from).collect();
         if senders.is_empty() {
             return false;

@@ -23,7 +23,7 @@ use crate::network::Shared;
 use crate::registry::Refusal;
 use crate::session::Origin;
 use crate::snappy;
-use crate::turn::{Busy, Turn};
+use crate::turn::{Busy, Turn, UNHEARD};
 
 /// Ids of the base protocol.
 pub(crate) const HELLO: u64 = 0;
@@ -266,6 +266,8 @@ async fn exchange_hello(
         read_hello(shared, id, body)
     });
     let mut heard: Option<Hello> = None;
+    // Nobody is held up for longer by those who prove nothing, one after the other.
+    let tired = Instant::now() + UNHEARD;
     let turn = loop {
         if heard.as_ref().is_some_and(|hello| is_stream(shared, origin, hello)) {
             break None;
@@ -287,7 +289,7 @@ async fn exchange_hello(
                 if heard.as_ref().is_some_and(|hello| hello.capabilities.iter().any(|item| item.name == "ipe")) {
                     other.ask_to_give_way(&shared.local.id, &node, inbound);
                 }
-                let patience = other.patience();
+                let patience = other.patience().map(|end| end.min(tired));
                 tokio::select! {
                     () = other.over() => {}
                     hello = &mut frame, if heard.is_none() => heard = Some(hello?),

@@ -23,7 +23,7 @@ use crate::network::Shared;
 
 /// How long a connection that was dialled to us may hold others up without a word of its own: its first packet may be
 /// another's, recorded and played again. An honest node says Hello at once.
-const UNHEARD: Duration = Duration::from_secs(2);
+pub(crate) const UNHEARD: Duration = Duration::from_secs(2);
 
 /// A connection that has said Hello and is not open yet.
 #[derive(Debug)]

@@ -271,7 +271,7 @@ fn sync(input: &[u8]) {
             }
             4 => {
                 let bodies = vec![Body::default(); below(&mut source, 70)];
-                if sync.on_bodies(now, peer, id, bodies, head).is_err() {
+                if sync.on_bodies(now, peer, id, bodies).is_err() {
                     sync.disconnected(peer);
                 }
             }
