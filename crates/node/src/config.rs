@@ -125,6 +125,8 @@ pub struct NodeConfig {
     pub carry: Vec<Enode>,
     /// Of a boot: public keys of the validators that it carries for, besides the directory's of its own institution.
     pub carry_for: Vec<NodeId>,
+    /// Keys whose places strangers cannot take, each with the hosts from which its node comes, as far as they are given.
+    pub reserved_nodes: Vec<(NodeId, Vec<String>)>,
     /// Whether the only validator of a chain makes blocks on an empty folder without having heard of anybody.
     pub start_alone: bool,
     /// Replaces the genesis file's bootnodes when given.

@@ -3,7 +3,9 @@
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
-use ipe_p2p::{Admit, Candidate, Path};
+use ipe_chain::Ledger;
+use ipe_p2p::{Admit, Candidate, Core, Path};
+use ipe_types::crypto::address_of;
 use ipe_types::members::Members;
 use ipe_types::spec::ChainSpec;
 use ipe_types::topology::Place;
@@ -23,6 +25,8 @@ pub(crate) struct Neighbours {
     carry: Vec<Enode>,
     /// See [`NodeConfig::carry_for`].
     carry_for: HashSet<NodeId>,
+    /// See [`NodeConfig::reserved_nodes`].
+    reserved: HashMap<NodeId, Vec<String>>,
 }
 
 impl Neighbours {
@@ -52,7 +56,8 @@ impl Neighbours {
             }
             ours.is_none()
         });
-        Ok(Self { id, role, institution, topology, members, carry, carry_for })
+        let reserved = config.reserved_nodes.iter().cloned().collect();
+        Ok(Self { id, role, institution, topology, members, carry, carry_for, reserved })
     }
 
     fn place(&self) -> Place<'_> {
@@ -81,6 +86,24 @@ impl Neighbours {
             }
         }
         roles
+    }
+
+    /// Whose places are nobody else's: the chain's validators, known by the addresses of their keys, whom the operator names,
+    /// and the institution's own nodes, which other members of their role must not crowd out.
+    pub(crate) fn core(self: Arc<Self>, ledger: Arc<Ledger>) -> Core {
+        Core::new(move |node| {
+            let own = |members: &Members| members.by_id(node).is_some_and(|member| member.institution == self.institution);
+            self.members.as_ref().is_some_and(own)
+                || self.reserved.contains_key(node)
+                || ledger.head().validators_next.contains(&address_of(*node))
+        })
+    }
+
+    /// Where known nodes come from, as far as the directory and the settings say.
+    pub(crate) fn known_hosts(&self) -> Vec<String> {
+        let listed = self.members.iter().flat_map(|members| members.nodes()).filter_map(|member| member.enode.as_ref());
+        let enodes = listed.chain(&self.carry).flat_map(|enode| &enode.hosts);
+        enodes.chain(self.reserved.values().flatten()).cloned().collect()
     }
 
     fn listening_validators(&self) -> impl Iterator<Item = &Enode> {

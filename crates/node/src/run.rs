@@ -240,10 +240,12 @@ impl Node {
             tracing::info!(validators = validators.len(), "this boot carries sessions of its validators");
             CarrierConfig { validators, limits: CarryLimits::default() }
         });
+        let known_hosts = neighbours.known_hosts();
+        let core = neighbours.clone().core(ledger.clone());
         let admit = neighbours.judge(permissions.nodes.clone());
         let permits = permissions.nodes.clone().map_or_else(ipe_p2p::Permit::default, NodeList::permit);
         let dials = !static_nodes.is_empty() || !carried_nodes.is_empty();
-        let known = Known { static_nodes, carried_nodes, carrier, directory, admit, permits };
+        let known = Known { static_nodes, carried_nodes, carrier, directory, core, known_hosts, admit, permits };
         let (network, events) = Network::start(network_config(&config, &spec, &key, head_out, known)).await?;
         let status = StatusCell::default();
         let (notifications, _) = broadcast::channel(NOTIFICATIONS);
@@ -437,6 +439,8 @@ struct Known {
     carried_nodes: Vec<Enode>,
     carrier: Option<CarrierConfig>,
     directory: HashMap<NodeId, Role>,
+    core: ipe_p2p::Core,
+    known_hosts: Vec<String>,
     admit: ipe_p2p::Admit,
     permits: ipe_p2p::Permit,
 }
@@ -448,7 +452,7 @@ fn network_config(
     head: watch::Receiver<LocalHead>,
     known: Known,
 ) -> NetworkConfig {
-    let Known { static_nodes, carried_nodes, carrier, directory, admit, permits } = known;
+    let Known { static_nodes, carried_nodes, carrier, directory, core, known_hosts, admit, permits } = known;
     let listen = config.listens().then(|| SocketAddr::new(config.p2p_interface, config.p2p_port));
     let discovery = (config.discovery && listen.is_some()).then(|| ipe_p2p::DiscoveryConfig {
         listen: SocketAddr::new(config.p2p_interface, config.p2p_port),
@@ -482,7 +486,10 @@ fn network_config(
         carried_nodes,
         carrier,
         directory,
+        core,
+        known_hosts,
         admit,
+        weigh: ipe_p2p::Weigh::default(),
         limits: Limits { strangers: config.max_peers, ..Limits::default() },
     }
 }

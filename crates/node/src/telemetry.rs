@@ -282,7 +282,7 @@ const fn besus_result(outcome: Outcome) -> &'static str {
         Outcome::TimedOut => "timeout",
         Outcome::Incompatible => "incompatible_capabilities",
         Outcome::RefusedByPeer => "peer_disconnected",
-        Outcome::Malformed | Outcome::Refused | Outcome::Evicted => "other",
+        Outcome::Malformed | Outcome::Refused | Outcome::Evicted | Outcome::Throttled => "other",
     }
 }
 

@@ -118,6 +118,9 @@ impl Peer {
             carrier: None,
             directory: HashMap::new(),
             admit: Admit::everybody(),
+            core: ipe_p2p::Core::default(),
+            known_hosts: Vec::new(),
+            weigh: ipe_p2p::Weigh::default(),
             limits: Limits::default(),
         };
         let (handle, mut events) = Network::start(network).await.expect("a network");

@@ -6,7 +6,7 @@ use std::net::TcpListener;
 use std::time::Duration;
 
 use common::{config, endpoints, height, reaches, start, write_genesis};
-use ipe_node::{Endpoints, RunError, key_file};
+use ipe_node::{Endpoints, NodeConfig, RunError, key_file};
 use ipe_types::members::{Member, Members};
 use ipe_types::{Enode, NodeKey, Role, Topology};
 
@@ -36,6 +36,44 @@ async fn a_single_validator_makes_blocks_stops_and_goes_on() {
     assert!(height(http) >= before, "the chain is still there");
     assert!(reaches(http, before + 2, Duration::from_secs(15)).await >= before + 2);
     node.stop().await.expect("a clean end");
+}
+
+/// Without a directory, as where the rules are on the chain, and with no place for strangers at all: a boot knows the chain's
+/// validators by the addresses of their keys, and whom its operator names. Others are strangers.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_boot_without_a_directory_keeps_its_validators_and_named_nodes_places() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let keys: Vec<NodeKey> = (0..4).map(|_| key_file::generate()).collect();
+    let [boot, validator, writer, stranger] = keys.try_into().expect("four");
+    write_genesis(dir.path(), std::slice::from_ref(&validator), &[]);
+    let port = free_port();
+    let enode = Enode { id: boot.node_id(), hosts: vec!["127.0.0.1".to_owned()], tcp: port, udp: None };
+    let launch = |name: &str, key: &NodeKey, role: Role, change: &dyn Fn(&mut NodeConfig)| {
+        let data = dir.path().join(name);
+        key_file::write_new(&data.join("key"), key).expect("written");
+        let mut settings = config(&data, role, Topology::Sentry);
+        settings.static_nodes = if role == Role::Boot { Vec::new() } else { vec![enode.clone()] };
+        change(&mut settings);
+        (start(settings), data)
+    };
+    let (boot, data) = launch("boot", &boot, Role::Boot, &|settings| {
+        settings.p2p_port = port;
+        settings.max_peers = 0;
+        settings.reserved_nodes = vec![(writer.node_id(), Vec::new())];
+    });
+    let http = endpoints(&data).await.rpc_http.expect("JSON-RPC listens");
+    let (stranger, _) = launch("stranger", &stranger, Role::Writer, &|_| {});
+    let (writer, _) = launch("writer", &writer, Role::Writer, &|_| {});
+    let (validator, _) = launch("validator", &validator, Role::Validator, &|_| {});
+    assert!(reaches(http, 2, Duration::from_secs(30)).await >= 2, "the boot hears its validator");
+    let deadline = std::time::Instant::now() + Duration::from_secs(20);
+    while !common::call(http, "net_peerCount", "[]").contains("\"0x2\"") {
+        assert!(std::time::Instant::now() < deadline, "{}", common::call(http, "net_peerCount", "[]"));
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    for node in [validator, writer, stranger, boot] {
+        node.stop().await.expect("a clean end");
+    }
 }
 
 fn free_port() -> u16 {

@@ -34,6 +34,9 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
         carrier: None,
         directory: HashMap::new(),
         admit: Admit::everybody(),
+        core: ipe_p2p::Core::default(),
+        known_hosts: Vec::new(),
+        weigh: ipe_p2p::Weigh::default(),
         limits: Limits::default(),
     })
     .await?;

@@ -12,6 +12,7 @@ use ipe_types::{B256, Enode, NodeId, NodeKey, Role, U256};
 use tokio::sync::watch;
 
 use crate::carry::CarrierConfig;
+use crate::event::{PeerId, Protocol};
 use crate::ipe::IpeStatus;
 
 /// Everything that a network needs; nothing is read from files or the environment.
@@ -44,10 +45,18 @@ pub struct NetworkConfig {
     pub carried_nodes: Vec<Enode>,
     /// For whom this node carries; `None`: for nobody.
     pub carrier: Option<CarrierConfig>,
-    /// Known nodes and their roles; everybody else is a stranger.
+    /// Known nodes and their roles.
     pub directory: HashMap<NodeId, Role>,
+    /// Nodes outside the directory whose places are kept free for them all the same. Who is neither static, nor in the
+    /// directory, nor of the core is a stranger.
+    pub core: Core,
+    /// Hosts (IP addresses or DNS names) from which known nodes come: connections from there do not share their places with
+    /// strangers' before their keys are known. The hosts of static and carried nodes are known anyway.
+    pub known_hosts: Vec<String>,
     /// Asked for every connection in both directions, before dialling and after the other's Hello.
     pub admit: Admit,
+    /// Asked for every message before it is decompressed.
+    pub weigh: Weigh,
     /// Bounds on connections.
     pub limits: Limits,
 }
@@ -91,20 +100,24 @@ pub struct DiscoveryConfig {
     pub permits: Permit,
 }
 
-/// Bounds on connections. Static nodes are outside every slot count.
+/// Bounds on connections. Static nodes and the core are outside every slot count.
 #[derive(Clone, Debug)]
 pub struct Limits {
     /// Slots by role of the directory; roles do not take each other's.
     pub by_role: HashMap<Role, usize>,
-    /// Slots of nodes that the directory does not know.
+    /// Slots of strangers; while discovery dials, a quarter is kept for those that it finds. When full, a stranger of the most crowded network gives way to one of a less crowded one.
     pub strangers: usize,
-    /// Slots of strangers from one IP address; loopback addresses are exempt.
+    /// Slots of strangers from one IP address (IPv6: a /64); 127.0.0.1 and ::1 are exempt.
     pub strangers_per_ip: usize,
-    /// Inbound connections that have not finished Status, in all; when full, the oldest is dropped.
+    /// Inbound connections of strangers that have not sent their keys, and as many again that have and have not finished
+    /// Status. When full, the most crowded network gives way ([`crate::door`]).
     pub unproven: usize,
-    /// The same from one IP address; loopback addresses are exempt.
+    /// The same from one IP address (IPv6: a /64); 127.0.0.1 and ::1 are exempt. Each known address has as many places of
+    /// its own.
     pub unproven_per_ip: usize,
-    /// Time for TCP connect, and again for keys with Hello, and again for Status.
+    /// Time for the keys of who dials us, the first packet of a connection: it is sent at once.
+    pub keys: Duration,
+    /// Time for TCP connect, and again for the keys of whom we dial, and again for Hello, and again for Status.
     pub handshake: Duration,
     /// Silence after which a Ping is sent; twice this without a message ends the session.
     pub keepalive: Duration,
@@ -126,8 +139,9 @@ impl Default for Limits {
             by_role,
             strangers: 25,
             strangers_per_ip: 8,
-            unproven: 64,
+            unproven: 128,
             unproven_per_ip: 16,
+            keys: Duration::from_secs(5),
             // A Besu that starts needs seconds for its first Status.
             handshake: Duration::from_secs(10),
             keepalive: Duration::from_secs(15),
@@ -193,6 +207,83 @@ impl Permit {
 impl fmt::Debug for Permit {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(out, "Permit({})", if self.restricts() { "listed nodes" } else { "everybody" })
+    }
+}
+
+/// Whether a node has a place of its own.
+type Own = dyn Fn(&NodeId) -> bool + Send + Sync;
+
+/// The judge of whose places are kept although no directory has them: a chain's validators, and whom an operator names. There
+/// must be a bound on how many it can be. Called from network tasks: must not block. None: nobody.
+#[derive(Clone, Default)]
+pub struct Core(Option<Arc<Own>>);
+
+impl Core {
+    /// Wraps a judge.
+    pub fn new(judge: impl Fn(&NodeId) -> bool + Send + Sync + 'static) -> Self {
+        Core(Some(Arc::new(judge)))
+    }
+
+    /// Whether the node is of the core.
+    pub(crate) fn has(&self, node: &NodeId) -> bool {
+        self.0.as_ref().is_some_and(|judge| judge(node))
+    }
+}
+
+impl fmt::Debug for Core {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(out, "Core({})", if self.0.is_some() { "some" } else { "nobody" })
+    }
+}
+
+/// A message whose frame has come whole and whose payload is still compressed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Sealed {
+    /// By which connection.
+    pub peer: PeerId,
+    /// Whether its sender is a known node: static, of the directory, or of the core.
+    pub known: bool,
+    /// Its protocol: eth or istanbul.
+    pub protocol: Protocol,
+    /// Code relative to the protocol.
+    pub code: u8,
+    /// Bytes as they came.
+    pub wire: usize,
+    /// Bytes that it says it has when decompressed; within the limit of its code.
+    pub declared: usize,
+}
+
+/// What is to be done with a message before it is decompressed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// Decompress it and hand it over.
+    Take,
+    /// Forget it: it is worth less than it would cost now.
+    Drop,
+    /// Its sender broke the rules by it: cut and banned for a while, for this reason.
+    Breach(&'static str),
+}
+
+/// Weighs messages before they are decompressed, beside the bytes a second that every peer has. Called from network
+/// tasks for each message of eth and istanbul: must not block. None: every message is taken.
+#[derive(Clone, Default)]
+pub struct Weigh(Option<Arc<dyn Fn(&Sealed) -> Verdict + Send + Sync>>);
+
+impl Weigh {
+    /// Wraps a judge.
+    pub fn new(judge: impl Fn(&Sealed) -> Verdict + Send + Sync + 'static) -> Self {
+        Weigh(Some(Arc::new(judge)))
+    }
+
+    /// The verdict on a message.
+    pub(crate) fn judge(&self, sealed: &Sealed) -> Verdict {
+        self.0.as_ref().map_or(Verdict::Take, |judge| judge(sealed))
+    }
+}
+
+impl fmt::Debug for Weigh {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(out, "Weigh({})", if self.0.is_some() { "by its owner" } else { "everything" })
     }
 }
 

@@ -6,25 +6,29 @@ use std::time::{Duration, Instant};
 use ipe_types::eth::{MAX_MESSAGE_BYTES, code};
 use tokio::io::{AsyncWrite, AsyncWriteExt};
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
+use tokio::sync::OwnedSemaphorePermit;
 
 use crate::capability::{BASE, Shared as SharedCapabilities};
 use crate::carry;
+use crate::config::{Sealed, Verdict};
 use crate::disconnect::Reason;
 use crate::event::{Inbound, NetEvent, Protocol};
 use crate::frame::{FRAME_SLACK, FrameError, FrameReader, FrameWriter};
 use crate::greeting::{DISCONNECT, EMPTY_LIST, HELLO, MAX_BASE, PING, PONG, Wire, join};
 use crate::ipe::{self, IpeStatus};
-use crate::link::{Close, Link, Next, Outgoing, Payload, short};
+use crate::link::{Close, Link, Next, Outgoing, Payload, is_gossip, is_question, short};
 use crate::network::Shared;
 use crate::session::{GOODBYE, Session};
-use crate::snappy;
+use crate::snappy::{self, SnappyError};
 
 /// Where a batch of frames is written out, bytes: a few messages a system call, without delaying the first.
 const WRITE_BATCH: usize = 64 * 1024;
 /// Output buffer kept between batches, bytes.
 const KEEP_OUTPUT: usize = 64 * 1024;
-/// Time in which a peer must take at least one byte of what we write.
+/// Time in which a peer must take a [`WRITE_CHUNK`] of what we write.
 const WRITE_STALL: Duration = Duration::from_secs(20);
+/// Least that a peer must take in [`WRITE_STALL`], bytes: some 3 KiB a second, below the slowest line.
+const WRITE_CHUNK: usize = 64 * 1024;
 /// Time for a probed peer to show a sign of life.
 const PROBE: Duration = Duration::from_secs(3);
 /// Points that a malformed `ipe` message costs.
@@ -36,7 +40,7 @@ pub(crate) async fn converse(shared: &Arc<Shared>, session: Session) -> String {
     let link = Arc::clone(&entered.link);
     let (node, id) = (info.node, info.id);
     // Strangers come and go as they like: their lines are rationed.
-    let told = info.role.is_some() || !info.inbound || shared.log.allow().is_some();
+    let told = link.known || !info.inbound || shared.log.allow().is_some();
     if told {
         tracing::info!(
             peer = %short(node), remote = %info.remote, inbound = info.inbound, client = %info.client, protocols = %join(info.shared.iter()),
@@ -100,13 +104,19 @@ async fn deliver(shared: &Shared, link: &Link, event: NetEvent) {
 async fn read(shared: &Arc<Shared>, link: &Link, mut reader: FrameReader<OwnedReadHalf>) {
     let mut shown_ipe = None;
     while link.closing().is_none() {
-        let (id, body) = match reader.read(MAX_MESSAGE_BYTES + FRAME_SLACK).await {
+        // Held until the message has been handed over.
+        let (_large, id, body) = match next_frame(shared, link, &mut reader).await {
             Ok(frame) => frame,
             Err(FrameError::Io(_)) => return link.end(None, false),
+            // Whoever can write into the connection's bytes can do this: it is no proof against the node.
+            Err(FrameError::Mac(_)) => return link.end(Some(Reason::BreachOfProtocol), true),
             Err(error) => return shared.ban(link, &error.to_string()),
         };
         link.hear();
         if id < u64::from(BASE) {
+            if id != DISCONNECT && !link.charge(false, body.len(), 0).await {
+                continue;
+            }
             match id {
                 DISCONNECT => {
                     let raw = snappy::decompress(body, MAX_BASE);
@@ -123,25 +133,66 @@ async fn read(shared: &Arc<Shared>, link: &Link, mut reader: FrameReader<OwnedRe
         let Some((protocol, code)) = link.capabilities.locate(id) else {
             return shared.ban(link, &format!("message id {id} belongs to no shared protocol"));
         };
-        let payload = match snappy::decompress(body, limit(protocol, code)) {
-            Ok(payload) => payload,
-            Err(error) => return shared.ban(link, &format!("{} message {code:#04x}: {error}", protocol.name())),
+        if is_question(protocol, code) && !link.room_for_an_answer().await {
+            return;
+        }
+        let (limit, wire) = (limit(protocol, code), body.len());
+        let malformed = |error: SnappyError| shared.ban(link, &format!("{} message {code:#04x}: {error}", protocol.name()));
+        let declared = match snappy::declared(body) {
+            Ok(got) if got > limit => return malformed(SnappyError::TooLong { got, limit }),
+            Ok(declared) => declared,
+            Err(error) => return malformed(error),
         };
-        shared.counters.message(true, protocol, link.capabilities.eth(), code, payload.len());
+        // All that is to be paid for is paid for before anything is decompressed.
+        if !link.charge(is_gossip(protocol, code), wire, declared).await {
+            shared.counters.shed();
+            continue;
+        }
+        let mut credit = None;
         match protocol {
-            Protocol::Ipe => hear_ipe(shared, link, code, &payload, &mut shown_ipe),
+            Protocol::Ipe => {}
             Protocol::Eth if code == ipe_types::eth::code::STATUS => return shared.ban(link, "a second Status"),
             Protocol::Eth | Protocol::Istanbul => {
-                let Some(credit) = link.credit(protocol, code, payload.len()).await else {
+                let sealed = Sealed { peer: link.id, known: link.known, protocol, code, wire, declared };
+                match shared.weigh.judge(&sealed) {
+                    Verdict::Take => credit = link.credit(protocol, code, declared).await,
+                    Verdict::Drop => {}
+                    Verdict::Breach(why) => return shared.ban(link, why),
+                }
+                if credit.is_none() {
                     shared.counters.shed();
                     continue;
-                };
+                }
+            }
+        }
+        let payload = match snappy::decompress(body, limit) {
+            Ok(payload) => payload,
+            Err(error) => return malformed(error),
+        };
+        shared.counters.message(true, protocol, link.capabilities.eth(), code, payload.len());
+        match credit {
+            None => hear_ipe(shared, link, code, &payload, &mut shown_ipe),
+            Some(credit) => {
                 let (peer, payload) = (link.id, payload.into());
                 deliver(shared, link, NetEvent::Message(Inbound { peer, protocol, code, payload, credit })).await;
                 link.hear();
             }
         }
     }
+}
+
+type Frame<'a> = (Option<OwnedSemaphorePermit>, u64, &'a [u8]);
+
+/// The next frame, with its room among strangers' large ones.
+async fn next_frame<'a>(
+    shared: &Shared,
+    link: &Link,
+    reader: &'a mut FrameReader<OwnedReadHalf>,
+) -> Result<Frame<'a>, FrameError> {
+    let size = reader.header(MAX_MESSAGE_BYTES + FRAME_SLACK).await?;
+    let large = shared.room_for_large(link, size).await;
+    let (id, body) = reader.body(size).await?;
+    Ok((large, id, body))
 }
 
 /// Largest payload of a message, by what an honest client ever puts into it; the general limit where that is large.
@@ -303,10 +354,11 @@ enum WriteError {
 /// Writes everything, as long as the peer goes on taking some of it.
 async fn write_all<W: AsyncWrite + Unpin>(io: &mut W, mut bytes: &[u8]) -> Result<(), WriteError> {
     while !bytes.is_empty() {
-        match tokio::time::timeout(WRITE_STALL, io.write(bytes)).await {
+        let (chunk, rest) = bytes.split_at(bytes.len().min(WRITE_CHUNK));
+        match tokio::time::timeout(WRITE_STALL, io.write_all(chunk)).await {
             Err(_) => return Err(WriteError::Stalled),
-            Ok(Ok(0) | Err(_)) => return Err(WriteError::Io),
-            Ok(Ok(written)) => bytes = &bytes[written..],
+            Ok(Err(_)) => return Err(WriteError::Io),
+            Ok(Ok(())) => bytes = rest,
         }
     }
     Ok(())

@@ -51,13 +51,15 @@ pub enum Outcome {
     RefusedByPeer,
     /// Another network, genesis, fork, or no shared protocol version.
     Incompatible,
-    /// Dropped for newer ones while unproven.
+    /// Dropped for others while unproven.
     Evicted,
+    /// Its address or network connects too often: closed before a byte was read.
+    Throttled,
 }
 
 impl Outcome {
     /// Every outcome.
-    pub const ALL: [Outcome; 8] = [
+    pub const ALL: [Outcome; 9] = [
         Outcome::Connected,
         Outcome::Unreachable,
         Outcome::TimedOut,
@@ -66,6 +68,7 @@ impl Outcome {
         Outcome::RefusedByPeer,
         Outcome::Incompatible,
         Outcome::Evicted,
+        Outcome::Throttled,
     ];
 
     /// The outcome's name, a metric label.
@@ -79,6 +82,7 @@ impl Outcome {
             Outcome::RefusedByPeer => "refused_by_peer",
             Outcome::Incompatible => "incompatible",
             Outcome::Evicted => "evicted",
+            Outcome::Throttled => "throttled",
         }
     }
 }
@@ -184,7 +188,8 @@ pub struct Snapshot {
     pub penalties: u64,
     /// Nodes banned.
     pub bans: u64,
-    /// Messages about transactions left out because their sender's earlier ones were not handled yet.
+    /// Messages left out before they were decompressed: about transactions while their sender's earlier ones were not handled or
+    /// paid for yet, or weighed and found too dear.
     pub shed: u64,
     /// Streams carried for our validators.
     pub carried: CarriedCount,

@@ -169,6 +169,15 @@ impl<R: AsyncRead + Unpin> FrameReader<R> {
     /// # Errors
     /// The connection breaks, a MAC is wrong, the stated size is over the limit.
     pub async fn read(&mut self, limit: usize) -> Result<(u64, &[u8]), FrameError> {
+        let size = self.header(limit).await?;
+        self.body(size).await
+    }
+
+    /// The first half of [`Self::read`]: the size that the frame states, within the limit. Nothing of that size is allocated.
+    ///
+    /// # Errors
+    /// See [`Self::read`].
+    pub async fn header(&mut self, limit: usize) -> Result<usize, FrameError> {
         if self.buffer.capacity() > KEEP_BUFFER {
             self.buffer = Vec::new();
         }
@@ -184,6 +193,15 @@ impl<R: AsyncRead + Unpin> FrameReader<R> {
         if size > limit {
             return Err(FrameError::TooLong { got: size, limit });
         }
+        Ok(size)
+    }
+
+    /// The second half of [`Self::read`], after a header of this size.
+    ///
+    /// # Errors
+    /// See [`Self::read`].
+    pub async fn body(&mut self, size: usize) -> Result<(u64, &[u8]), FrameError> {
+        let mut mac = [0; MAC];
         let padded = size.next_multiple_of(16);
         self.buffer.clear();
         while self.buffer.len() < padded {

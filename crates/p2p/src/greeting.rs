@@ -36,6 +36,8 @@ pub(crate) const EMPTY_LIST: [u8; 1] = [0xc0];
 pub(crate) const MAX_BASE: usize = 1024;
 /// Largest frame read until Status is done: a Hello, or a Status of at most a few hundred bytes.
 const MAX_EARLY_FRAME: usize = MAX_HELLO + 64;
+/// Pings and Pongs before Status; an honest node sends one at most.
+const MAX_EARLY_MESSAGES: usize = 8;
 
 /// Why no session was opened.
 #[derive(Debug)]
@@ -359,7 +361,7 @@ async fn exchange_status(shared: &Shared, wire: &mut Wire, version: EthVersion) 
     wire.send(BASE + code::STATUS, &ours).await?;
     shared.counters.message(false, Protocol::Eth, Some(version), code::STATUS, ours.len());
     let breach = |why: String| Failure::new(Outcome::Malformed, Some(Reason::BreachOfProtocol), why);
-    loop {
+    for _ in 0..=MAX_EARLY_MESSAGES {
         let (id, payload) = wire.receive().await?;
         match id {
             DISCONNECT => {
@@ -382,6 +384,7 @@ async fn exchange_status(shared: &Shared, wire: &mut Wire, version: EthVersion) 
             other => return Err(breach(format!("message {other:#04x} before its Status"))),
         }
     }
+    Err(breach("only Pings before its Status".into()))
 }
 
 /// Network, genesis and fork must be ours.

@@ -13,6 +13,7 @@ use secp256k1::ecdsa::RecoverableSignature;
 use secp256k1::{Message, PublicKey, SECP256K1, SecretKey};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 
+use crate::door::Place;
 use crate::ecies;
 
 /// Version of the handshake that is sent.
@@ -106,7 +107,7 @@ pub async fn initiate<S: AsyncRead + AsyncWrite + Unpin>(
     let end = End::new(*key);
     let auth = seal(&public, write_auth(&end, &public));
     stream.write_all(&auth).await?;
-    let (ack, plain) = read_packet(stream, "ack", key, PLAIN_ACK).await?;
+    let (ack, plain) = read_packet(stream, "ack", key, PLAIN_ACK, None).await?;
     let remote = if ack.plain { read_plain_ack(&plain)? } else { read_ack(&plain)? };
     Ok(secrets(&end, &remote, &auth, &ack.bytes, true))
 }
@@ -119,9 +120,23 @@ pub async fn respond<S: AsyncRead + AsyncWrite + Unpin>(
     stream: &mut S,
     key: &SecretKey,
 ) -> Result<(NodeId, Secrets), HandshakeError> {
-    let (auth, plain) = read_packet(stream, "auth", key, PLAIN_AUTH).await?;
+    respond_at(stream, key, None).await
+}
+
+/// [`respond`] for a connection that has a place at the door: there it pays before its first packet is decrypted, and shows
+/// whose it is before that is answered.
+pub(crate) async fn respond_at<S: AsyncRead + AsyncWrite + Unpin>(
+    stream: &mut S,
+    key: &SecretKey,
+    place: Option<&Place>,
+) -> Result<(NodeId, Secrets), HandshakeError> {
+    let (auth, plain) = read_packet(stream, "auth", key, PLAIN_AUTH, place).await?;
     let (node, remote) = if auth.plain { read_plain_auth(&plain, key)? } else { read_auth(&plain, key)? };
     let public = ecies::public_key(&node).ok_or(HandshakeError::Malformed { packet: "auth", what: "no public key" })?;
+    // The nonce is under the signature: its owner uses it once, and nobody else can change it.
+    if place.is_some_and(|place| !place.claim(node, remote.nonce)) {
+        return Err(bad_auth("it has been used before"));
+    }
     let end = End::new(*key);
     let ack = if auth.plain { ecies::encrypt(&public, &plain_ack(&end), &[]) } else { seal(&public, write_ack(&end)) };
     stream.write_all(&ack).await?;
@@ -147,6 +162,7 @@ async fn read_packet<S: AsyncRead + Unpin>(
     packet: &'static str,
     key: &SecretKey,
     plain_length: usize,
+    place: Option<&Place>,
 ) -> Result<(Packet, Vec<u8>), HandshakeError> {
     let mut bytes = vec![0; 2];
     stream.read_exact(&mut bytes).await?;
@@ -154,6 +170,7 @@ async fn read_packet<S: AsyncRead + Unpin>(
     if bytes[0] == 4 {
         bytes.resize(plain_length + ecies::OVERHEAD, 0);
         stream.read_exact(&mut bytes[2..]).await?;
+        pay(place).await;
         if let Ok(text) = ecies::decrypt(key, &mut bytes.clone(), &[]) {
             let text = text.to_vec();
             return Ok((Packet { bytes, plain: true }, text));
@@ -167,6 +184,7 @@ async fn read_packet<S: AsyncRead + Unpin>(
     let have = bytes.len();
     bytes.resize(length, 0);
     stream.read_exact(&mut bytes[have..]).await?;
+    pay(place).await;
     let mut body = bytes[2..].to_vec();
     match ecies::decrypt(key, &mut body, &size) {
         Ok(text) => {
@@ -174,6 +192,12 @@ async fn read_packet<S: AsyncRead + Unpin>(
             Ok((Packet { bytes, plain: false }, text))
         }
         Err(source) => Err(HandshakeError::Ecies { packet, source, bytes }),
+    }
+}
+
+async fn pay(place: Option<&Place>) {
+    if let Some(place) = place {
+        place.pay_for_keys().await;
     }
 }
 

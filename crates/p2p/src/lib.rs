@@ -8,6 +8,8 @@
 //! Two tasks serve a session: one reads, decrypts and hands messages over, one encrypts and writes. The sender of a
 //! message queues it from any thread ([`NetworkHandle::send`]); consensus overtakes everything else.
 
+mod addresses;
+pub mod bucket;
 pub mod capability;
 pub mod carry;
 pub mod config;
@@ -16,6 +18,7 @@ pub mod counters;
 mod dial;
 pub mod disconnect;
 pub mod discv4;
+mod door;
 pub mod ecies;
 pub mod event;
 pub mod frame;
@@ -23,9 +26,11 @@ mod greeting;
 mod handle;
 pub mod handshake;
 pub mod hello;
+mod intake;
 pub mod ipe;
 mod link;
 mod listen;
+mod net;
 mod network;
 mod registry;
 mod session;
@@ -33,7 +38,9 @@ pub mod snappy;
 mod turn;
 
 pub use carry::{CarrierConfig, CarryLimits, CarryRefusal};
-pub use config::{Admit, Candidate, ChainIdentity, DiscoveryConfig, Limits, LocalHead, NetworkConfig, Path, Permit};
+pub use config::{
+    Admit, Candidate, ChainIdentity, Core, DiscoveryConfig, Limits, LocalHead, NetworkConfig, Path, Permit, Sealed, Verdict, Weigh,
+};
 pub use counters::Snapshot;
 pub use disconnect::Reason;
 pub use event::{Capability, Inbound, NetEvent, PeerId, PeerInfo, Protocol};

@@ -15,16 +15,19 @@ use tokio::sync::{Notify, Semaphore, watch};
 use crate::capability::Shared as SharedCapabilities;
 use crate::disconnect::Reason;
 use crate::event::{Credit, PeerId, Protocol};
+use crate::intake::Intake;
 
 /// Messages that may wait for one peer: more than a healthy peer ever leaves waiting, few enough to notice a dead one.
 const MAX_QUEUED_MESSAGES: usize = 4096;
-/// Bytes that may wait for one peer: a few of the largest answers.
-const MAX_QUEUED_BYTES: usize = 32 * 1024 * 1024;
+/// Bytes that may wait for a known node: a few of the largest answers.
+const KNOWN_QUEUED_BYTES: usize = 32 * 1024 * 1024;
+/// Bytes that may wait for a stranger: one of the largest messages and some.
+const STRANGER_QUEUED_BYTES: usize = 12 * 1024 * 1024;
 /// From here on announced and pushed transactions are left out: a peer that is behind needs blocks and consensus first,
-/// and must not be cut because the network is busy.
+/// and must not be cut because the network is busy. From a quarter of its bytes on no further question of it is taken.
 const SHED_QUEUED_MESSAGES: usize = MAX_QUEUED_MESSAGES / 4;
-/// The same in bytes.
-const SHED_QUEUED_BYTES: usize = MAX_QUEUED_BYTES / 4;
+/// Questions of a peer that may be unanswered at once: an answer may be thousands of times as long.
+const MAX_QUESTIONS: u32 = 8;
 /// Unit of the inbound allowances. A message costs at least one unit, so that small ones are bounded by count.
 const CREDIT_BYTES: usize = 16 * 1024;
 /// Allowances of a known node, in units, for consensus and for all else: 12 MiB, one message of the largest size and
@@ -106,8 +109,14 @@ impl Allowance {
 }
 
 /// Whether a message only tells of transactions: it can be left out, for the sender's pool still holds them.
-fn is_gossip(protocol: Protocol, message: u8) -> bool {
+pub(crate) fn is_gossip(protocol: Protocol, message: u8) -> bool {
     protocol == Protocol::Eth && matches!(message, code::TRANSACTIONS | code::NEW_POOLED_TRANSACTION_HASHES)
+}
+
+/// Whether a message asks for something that we have to look up and send.
+pub(crate) fn is_question(protocol: Protocol, message: u8) -> bool {
+    let questions = [code::GET_BLOCK_HEADERS, code::GET_BLOCK_BODIES, code::GET_POOLED_TRANSACTIONS, code::GET_RECEIPTS];
+    protocol == Protocol::Eth && questions.contains(&message)
 }
 
 #[derive(Debug)]
@@ -122,12 +131,18 @@ pub(crate) struct Link {
     pub(crate) id: PeerId,
     pub(crate) node: NodeId,
     pub(crate) inbound: bool,
+    /// Whether it is a known node's.
+    pub(crate) known: bool,
     pub(crate) capabilities: SharedCapabilities,
     queue: Mutex<Queue>,
+    max_queued_bytes: usize,
     wake: Notify,
+    /// Told when so little waits that the peer may ask again.
+    room: Notify,
     close: watch::Sender<Option<Close>>,
     finished: watch::Sender<bool>,
     credits: [Allowance; 2],
+    intake: Intake,
     /// Whether the reader waits for our own side, so that silence is not the peer's fault.
     stalled: AtomicBool,
     /// When the peer was asked for a sign of life because somebody with its key has connected again.
@@ -145,12 +160,16 @@ impl Link {
             id,
             node,
             inbound,
+            known,
             capabilities,
             queue: Mutex::default(),
+            max_queued_bytes: if known { KNOWN_QUEUED_BYTES } else { STRANGER_QUEUED_BYTES },
             wake: Notify::new(),
+            room: Notify::new(),
             close: watch::Sender::new(None),
             finished: watch::Sender::new(false),
             credits: allowances.map(Allowance::new),
+            intake: Intake::new(known),
             stalled: AtomicBool::new(false),
             probed: Mutex::new(None),
             born: Instant::now(),
@@ -176,11 +195,11 @@ impl Link {
             let mut queue = self.queue.lock();
             let waiting = queue.consensus.len() + queue.bulk.len();
             let bytes = queue.bytes + message.payload.len();
-            let behind = waiting >= SHED_QUEUED_MESSAGES || (waiting > 0 && bytes > SHED_QUEUED_BYTES);
+            let behind = waiting >= SHED_QUEUED_MESSAGES || (waiting > 0 && bytes > self.max_queued_bytes / 4);
             if behind && is_gossip(message.protocol, message.code) {
                 return false;
             }
-            let full = waiting >= MAX_QUEUED_MESSAGES || (waiting > 0 && bytes > MAX_QUEUED_BYTES);
+            let full = waiting >= MAX_QUEUED_MESSAGES || (waiting > 0 && bytes > self.max_queued_bytes);
             if !full {
                 queue.bytes = bytes;
                 match message.protocol {
@@ -191,10 +210,14 @@ impl Link {
             full
         };
         if overflow {
-            tracing::info!(
-                peer = %short(self.node),
-                "cutting a peer that does not read: more than {MAX_QUEUED_MESSAGES} messages or {MAX_QUEUED_BYTES} bytes wait for it"
-            );
+            // Strangers come back to do it again, as often as they like.
+            if self.known {
+                tracing::info!(
+                    peer = %short(self.node),
+                    "cutting a peer that does not read: more than {MAX_QUEUED_MESSAGES} messages or {} bytes wait for it",
+                    self.max_queued_bytes
+                );
+            }
             self.end(Some(Reason::Timeout), true);
             return false;
         }
@@ -240,7 +263,26 @@ impl Link {
         };
         let message = message?;
         queue.bytes -= message.payload.len();
+        if queue.bytes < self.max_queued_bytes / 4 {
+            self.room.notify_one();
+        }
         Some(Next::Message(message))
+    }
+
+    /// Waits until the peer has taken most of its answers. `false`: the session ends.
+    pub(crate) async fn room_for_an_answer(&self) -> bool {
+        while self.queue.lock().bytes >= self.max_queued_bytes / 4 {
+            self.set_stalled(true);
+            let ended = tokio::select! {
+                () = self.room.notified() => false,
+                _ = self.closed() => true,
+            };
+            self.set_stalled(false);
+            if ended {
+                return false;
+            }
+        }
+        true
     }
 
     pub(crate) async fn woken(&self) {
@@ -287,11 +329,32 @@ impl Link {
         let _ = receiver.wait_for(|finished| *finished).await;
     }
 
+    /// Charges a message before it is decompressed, waiting until the peer's earlier ones are paid for. `false`: leave it
+    /// out, because the session ends, or it tells of transactions and the peer is in debt.
+    pub(crate) async fn charge(&self, gossip: bool, wire: usize, declared: usize) -> bool {
+        while let Err(wait) = self.intake.charge(wire, declared) {
+            if gossip {
+                return false;
+            }
+            self.set_stalled(true);
+            let ended = tokio::select! {
+                () = tokio::time::sleep(wait) => false,
+                _ = self.closed() => true,
+            };
+            self.set_stalled(false);
+            if ended {
+                return false;
+            }
+        }
+        true
+    }
+
     /// Takes allowance for a message of that length, waiting until the owner has dropped enough earlier ones. `None`:
     /// the session ends, or the message tells of transactions and there is no allowance for it: leave it out.
     pub(crate) async fn credit(&self, protocol: Protocol, code: u8, bytes: usize) -> Option<Credit> {
         let allowance = &self.credits[usize::from(protocol != Protocol::Istanbul)];
-        let units = u32::try_from(bytes.div_ceil(CREDIT_BYTES)).unwrap_or(u32::MAX).clamp(1, allowance.units);
+        let least = if is_question(protocol, code) { allowance.units / MAX_QUESTIONS } else { 1 };
+        let units = u32::try_from(bytes.div_ceil(CREDIT_BYTES)).unwrap_or(u32::MAX).clamp(least, allowance.units);
         if let Ok(permit) = Arc::clone(&allowance.free).try_acquire_many_owned(units) {
             return Some(Credit(permit));
         }
@@ -385,7 +448,7 @@ mod tests {
         assert_eq!(by_count.closing(), Some(Close { reason: Some(Reason::Timeout), by_us: true }));
         let by_bytes = link();
         for _ in 0..4 {
-            assert!(by_bytes.push(message(Protocol::Eth, MAX_QUEUED_BYTES / 4)));
+            assert!(by_bytes.push(message(Protocol::Eth, KNOWN_QUEUED_BYTES / 4)));
         }
         assert!(!by_bytes.push(message(Protocol::Istanbul, 1)));
         assert!(by_bytes.closing().is_some());
@@ -406,6 +469,23 @@ mod tests {
         assert!(link.credit(Protocol::Istanbul, 0x13, 200).await.is_some());
         held.pop();
         assert!(link.credit(Protocol::Eth, code::TRANSACTIONS, 100_000).await.is_some(), "given back when handled");
+    }
+
+    #[tokio::test]
+    async fn questions_wait_for_their_answers_to_be_taken() {
+        let link = link();
+        let mut held = Vec::new();
+        for _ in 0..MAX_QUESTIONS {
+            held.push(link.credit(Protocol::Eth, code::GET_BLOCK_BODIES, 40).await.expect("an allowance"));
+        }
+        let next = link.credit(Protocol::Eth, code::GET_BLOCK_BODIES, 40);
+        assert!(tokio::time::timeout(Duration::from_millis(50), next).await.is_err(), "too many are unanswered");
+        held.clear();
+        assert!(link.push(message(Protocol::Eth, KNOWN_QUEUED_BYTES / 4)));
+        assert!(tokio::time::timeout(Duration::from_millis(50), link.room_for_an_answer()).await.is_err());
+        assert!(link.next().is_some());
+        let room = tokio::time::timeout(Duration::from_secs(5), link.room_for_an_answer()).await;
+        assert_eq!(room, Ok(true), "taken");
     }
 
     #[test]

@@ -11,20 +11,21 @@ use ipe_types::{B256, Enode, NodeId};
 use parking_lot::Mutex;
 use secp256k1::SecretKey;
 use tokio::net::{TcpListener, UdpSocket};
-use tokio::sync::{Semaphore, mpsc, watch};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch};
 use tokio::task::AbortHandle;
 
+use crate::addresses::{self, Addresses};
 use crate::capability::Offer;
 use crate::carry::boot::Carrier;
 use crate::carry::validator::MAX_TAKING;
-use crate::config::{ChainIdentity, DiscoveryConfig, Limits, LocalHead, NetworkConfig};
+use crate::config::{ChainIdentity, DiscoveryConfig, Limits, LocalHead, NetworkConfig, Weigh};
 use crate::counters::Counters;
+use crate::door::Door;
 use crate::event::NetEvent;
 use crate::handle::{LocalNode, NetworkHandle};
 use crate::hello::{self, Hello};
 use crate::ipe::IpeStatus;
 use crate::link::{Link, short};
-use crate::listen::Pending;
 use crate::registry::Registry;
 use crate::turn::Turns;
 use crate::{Reason, dial, discv4, listen};
@@ -32,6 +33,10 @@ use crate::{Reason, dial, discv4, listen};
 /// Events that may wait for the owner. Each peer's share is bounded apart (see [`crate::event::Credit`]), so that this
 /// only has to be large enough for a burst of all of them.
 const EVENT_QUEUE: usize = 4096;
+/// A frame of this size is large, bytes; smaller ones cost no more than the session itself.
+const LARGE_FRAME: usize = 256 * 1024;
+/// What strangers' large frames may take at once, in units of [`LARGE_FRAME`]: 64 MiB, some of the largest messages.
+const LARGE_FRAMES: usize = 256;
 /// Log lines about other nodes' faults per [`LOG_WINDOW`], so that a hostile peer cannot fill the disk.
 const LOG_LINES: u32 = 20;
 const LOG_WINDOW: Duration = Duration::from_secs(10);
@@ -80,7 +85,10 @@ impl Network {
             carried_nodes,
             carrier,
             directory,
+            core,
+            known_hosts,
             admit,
+            weigh,
             limits,
         } = config;
         if eth_versions.is_empty() {
@@ -104,6 +112,9 @@ impl Network {
             discovery: udp,
             enode: address.map(|address| own_enode(id, address, udp, advertised)),
         };
+        // Else all strangers' slots could be filled by who dials us, and we would see only what they show us.
+        let dials_found = discovery.as_ref().is_some_and(|discovery| discovery.dial_found);
+        let kept_for_dialled = if dials_found { limits.strangers / 4 } else { 0 };
         let (events, receiver) = mpsc::channel(EVENT_QUEUE);
         let offer = Offer { eth: eth_versions, istanbul, ipe: ipe.is_some(), carry: carrier.is_some() };
         let secret = SecretKey::from_byte_array(key.secret_bytes())
@@ -122,21 +133,27 @@ impl Network {
             offer,
             chain,
             head,
-            registry: Registry::new(id, limits.clone(), admit, directory),
+            registry: Registry::new(id, limits.clone(), admit, directory, core, kept_for_dialled),
             limits,
+            weigh,
             counters: Counters::default(),
             events,
             ipe: watch::Sender::new(ipe),
             stop: watch::Sender::new(false),
             running: AtomicUsize::new(0),
             dialling: Mutex::default(),
-            pending: Pending::default(),
+            door: Door::default(),
+            addresses: Addresses::default(),
             turns: Turns::default(),
             carrier: carrier.map(Carrier::new),
             accepts_carried: !carried_nodes.is_empty(),
             taking: Arc::new(Semaphore::new(MAX_TAKING)),
+            large: Arc::new(Semaphore::new(LARGE_FRAMES)),
             log: LogGate::default(),
+            own_log: LogGate::default(),
         });
+        let hosts = static_nodes.iter().chain(&carried_nodes).flat_map(|enode| enode.hosts.iter().cloned());
+        addresses::keep(&shared, hosts.chain(known_hosts).collect());
         for enode in static_nodes {
             shared.add_static(enode);
         }
@@ -206,6 +223,7 @@ pub(crate) struct Shared {
     pub(crate) chain: ChainIdentity,
     pub(crate) head: watch::Receiver<LocalHead>,
     pub(crate) limits: Limits,
+    pub(crate) weigh: Weigh,
     pub(crate) registry: Registry,
     pub(crate) counters: Counters,
     pub(crate) events: mpsc::Sender<NetEvent>,
@@ -215,7 +233,8 @@ pub(crate) struct Shared {
     pub(crate) running: AtomicUsize,
     /// The task that dials each static node.
     dialling: Mutex<HashMap<NodeId, AbortHandle>>,
-    pub(crate) pending: Pending,
+    pub(crate) door: Door,
+    pub(crate) addresses: Addresses,
     pub(crate) turns: Turns,
     /// What we carry for our validators.
     pub(crate) carrier: Option<Carrier>,
@@ -223,7 +242,12 @@ pub(crate) struct Shared {
     pub(crate) accepts_carried: bool,
     /// Places for streams that are being taken.
     pub(crate) taking: Arc<Semaphore>,
+    /// Room for strangers' large frames.
+    large: Arc<Semaphore>,
+    /// Lines about strangers.
     pub(crate) log: LogGate,
+    /// Lines about known nodes and those that we dialled, which strangers' lines do not crowd out.
+    pub(crate) own_log: LogGate,
 }
 
 impl Shared {
@@ -232,6 +256,16 @@ impl Shared {
         let mut stop = self.stop.subscribe();
         // An error would mean that the sender is gone, which `self` owns.
         let _ = stop.wait_for(|stop| *stop).await;
+    }
+
+    /// Whether a node's places are its own.
+    pub(crate) fn knows(&self, node: &NodeId) -> bool {
+        self.registry.knows(node) || self.carries_for(node)
+    }
+
+    /// Whether a node is a validator for which we carry.
+    pub(crate) fn carries_for(&self, node: &NodeId) -> bool {
+        self.carrier.as_ref().is_some_and(|carrier| carrier.serves(node))
     }
 
     pub(crate) fn add_static(self: &Arc<Self>, enode: Enode) -> bool {
@@ -260,6 +294,18 @@ impl Shared {
         self.registry.remove_static(node)
     }
 
+    /// Room for a stranger's large frame, which waits while others' take it all; known nodes need none.
+    pub(crate) async fn room_for_large(&self, link: &Link, size: usize) -> Option<OwnedSemaphorePermit> {
+        if link.known || size < LARGE_FRAME {
+            return None;
+        }
+        let units = u32::try_from(size.div_ceil(LARGE_FRAME)).unwrap_or(u32::MAX);
+        link.set_stalled(true);
+        let permit = Arc::clone(&self.large).acquire_many_owned(units).await.ok();
+        link.set_stalled(false);
+        permit
+    }
+
     pub(crate) fn penalise(&self, link: &Link, points: u32, why: &str) -> bool {
         self.counters.penalty();
         let cut = link.penalise(points);
@@ -272,7 +318,8 @@ impl Shared {
     /// Cuts a peer that broke the protocol and keeps it away for a while.
     pub(crate) fn ban(&self, link: &Link, why: &str) {
         self.counters.ban();
-        if let Some(suppressed) = self.log.allow() {
+        let gate = if link.known { &self.own_log } else { &self.log };
+        if let Some(suppressed) = gate.allow() {
             tracing::warn!(
                 peer = %short(link.node),
                 suppressed,
@@ -280,7 +327,7 @@ impl Shared {
                 self.limits.ban.as_secs()
             );
         }
-        self.registry.ban(link.node);
+        self.registry.ban(link);
         link.end(Some(Reason::BreachOfProtocol), true);
     }
 

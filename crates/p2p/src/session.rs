@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use ipe_types::NodeId;
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
-use tokio::time::timeout_at;
+use tokio::time::{Instant as Deadline, timeout};
 
 use crate::carry;
 use crate::carry::boot::Carrier;
@@ -19,7 +19,7 @@ use crate::event::PeerInfo;
 use crate::frame::{FrameReader, FrameWriter};
 use crate::greeting::{DISCONNECT, Entered, Failure, Greeted, Wire, greet};
 use crate::handshake::{self, HandshakeError};
-use crate::listen::Place;
+use crate::door::Place;
 use crate::network::Shared;
 
 /// Time for a Disconnect to be taken.
@@ -83,7 +83,7 @@ pub(crate) async fn run(shared: Arc<Shared>, stream: TcpStream, remote: SocketAd
     let remote = SocketAddr::new(remote.ip().to_canonical(), remote.port());
     let inbound = origin.is_inbound();
     let opened = tokio::select! {
-        opened = open(&shared, stream, remote, origin) => opened,
+        opened = open_in_time(&shared, stream, remote, origin) => opened,
         () = shared.stopped() => Err(Failure::new(Outcome::Refused, None, "this node stops")),
     };
     match opened {
@@ -105,7 +105,8 @@ pub(crate) async fn run(shared: Arc<Shared>, stream: TcpStream, remote: SocketAd
         Err(failure) => {
             shared.counters.outcome(inbound, failure.outcome);
             let worth_a_line = failure.outcome == Outcome::Incompatible;
-            if worth_a_line && let Some(suppressed) = shared.log.allow() {
+            let gate = if inbound { &shared.log } else { &shared.own_log };
+            if worth_a_line && let Some(suppressed) = gate.allow() {
                 tracing::warn!(%remote, inbound, suppressed, "no session: {}", failure.why);
             } else {
                 tracing::debug!(%remote, inbound, outcome = failure.outcome.name(), "no session: {}", failure.why);
@@ -132,6 +133,19 @@ enum Opened<'a> {
     Stream { wire: Box<Wire>, node: NodeId, place: Place, carrier: &'a Carrier },
 }
 
+/// [`open`], and however the stages share it, within the time of all of them.
+async fn open_in_time(
+    shared: &Arc<Shared>,
+    stream: TcpStream,
+    remote: SocketAddr,
+    origin: Origin,
+) -> Result<Opened<'_>, Failure> {
+    let limits = &shared.limits;
+    let keys = if origin.is_inbound() { limits.keys } else { limits.handshake };
+    let all = keys + limits.handshake * 2 + GOODBYE * 2;
+    timeout(all, open(shared, stream, remote, origin)).await.unwrap_or_else(|_| Err(Failure::late("session")))
+}
+
 async fn open(
     shared: &Arc<Shared>,
     mut stream: TcpStream,
@@ -141,18 +155,17 @@ async fn open(
     let lost = |error: std::io::Error| Failure::new(Outcome::Unreachable, None, format!("connection lost: {error}"));
     stream.set_nodelay(true).map_err(lost)?;
     let local = stream.local_addr().map_err(lost)?;
-    let deadline = tokio::time::Instant::now() + shared.limits.handshake;
+    let patience = if origin.is_inbound() { shared.limits.keys } else { shared.limits.handshake };
     let shaking = async {
         match &origin {
             Origin::Outbound(node) | Origin::Carried { node: Some(node), .. } => {
                 handshake::initiate(&mut stream, &shared.secret, node).await.map(|secrets| (*node, secrets))
             }
-            Origin::Inbound(_) | Origin::Carried { node: None, .. } => {
-                handshake::respond(&mut stream, &shared.secret).await
-            }
+            Origin::Carried { node: None, .. } => handshake::respond(&mut stream, &shared.secret).await,
+            Origin::Inbound(place) => handshake::respond_at(&mut stream, &shared.secret, Some(place)).await,
         }
     };
-    let shaken = match timeout_at(deadline, shaking).await {
+    let shaken = match timeout(patience, shaking).await {
         Err(_) => return Err(Failure::late("RLPx handshake")),
         Ok(shaken) => shaken,
     };
@@ -167,6 +180,7 @@ async fn open(
             done
         }
     };
+    let deadline = Deadline::now() + shared.limits.handshake;
     let (read, io) = stream.into_split();
     let mut wire =
         Wire { reader: FrameReader::new(read, &secrets), writer: FrameWriter::new(&secrets), io, compressed: false };
@@ -194,7 +208,10 @@ async fn open(
     if let Origin::Inbound(place) = &origin
         && !place.prove()
     {
-        return Err(Failure::new(Outcome::Evicted, None, "dropped for newer connections"));
+        return Err(Failure::new(Outcome::Evicted, None, "dropped for other connections"));
+    }
+    if matches!(origin, Origin::Inbound(_)) && entered.link.known {
+        shared.addresses.learn(node, remote.ip());
     }
     Ok(Opened::Session(Box::new(Session { wire, entered, info })))
 }

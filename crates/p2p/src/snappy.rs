@@ -29,12 +29,20 @@ pub fn compress(raw: &[u8]) -> Bytes {
     out.into()
 }
 
+/// The length that a message says it has when it is decompressed.
+///
+/// # Errors
+/// It is no snappy block.
+pub fn declared(compressed: &[u8]) -> Result<usize, SnappyError> {
+    Ok(snap::raw::decompress_len(compressed)?)
+}
+
 /// Decompresses one message of at most `limit` bytes.
 ///
 /// # Errors
 /// A stated length over the limit, before allocating; anything that is no snappy block.
 pub fn decompress(compressed: &[u8], limit: usize) -> Result<Vec<u8>, SnappyError> {
-    let got = snap::raw::decompress_len(compressed)?;
+    let got = declared(compressed)?;
     if got > limit {
         return Err(SnappyError::TooLong { got, limit });
     }

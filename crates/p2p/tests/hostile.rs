@@ -208,12 +208,26 @@ async fn frames_with_a_wrong_mac() {
     frame[40] ^= 1;
     peer.io.write_all(&frame).await.expect("a connection");
     assert_eq!(peer.until_disconnected().await, Some(Reason::BreachOfProtocol));
+    // Whoever can write into a connection's bytes can do this: its node is not banned for it.
+    let _again = Peer::join(5, &scene.victim).await;
+    scene.still_well().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn pings_without_end_before_status() {
+    let mut scene = Scene::new().await;
+    let mut peer = Peer::dial(5, &scene.victim).await;
+    peer.greet(Peer::hello(5)).await;
+    for _ in 0..100 {
+        peer.send(2, &[0xc0]).await;
+    }
+    assert_eq!(peer.until_disconnected().await, Some(Reason::BreachOfProtocol));
     scene.still_well().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn slow_loris_at_every_stage() {
-    let limits = Limits { handshake: Duration::from_millis(500), ..Limits::default() };
+    let limits = Limits { handshake: Duration::from_millis(500), keys: Duration::from_millis(500), ..Limits::default() };
     let mut scene = Scene::with(limits).await;
     let started = Instant::now();
     // Says nothing; says two bytes; stops after the keys; stops after Hello.
@@ -230,6 +244,11 @@ async fn slow_loris_at_every_stage() {
     assert_eq!(id, 0);
     assert_eq!(keys_only.until_disconnected().await, Some(Reason::Timeout));
     assert_eq!(hello_only.until_disconnected().await, Some(Reason::Timeout));
+    // A byte every now and then gains no time.
+    let mut trickle = TcpStream::connect(scene.victim.address()).await.expect("an open port");
+    while trickle.write_all(&[1]).await.is_ok() {
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
     assert!(started.elapsed() < Duration::from_secs(5), "{:?}", started.elapsed());
     scene.still_well().await;
 }
@@ -278,7 +297,7 @@ async fn a_dead_connection_makes_room_for_its_node() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn two_hundred_strangers() {
-    let mut scene = Scene::with(Limits { strangers: 10, ..Limits::default() }).await;
+    let mut scene = Scene::with(Limits { strangers: 10, unproven: 64, ..Limits::default() }).await;
     // Half never speak, half join as well as they can.
     let mut idle = Vec::new();
     for _ in 0..100 {

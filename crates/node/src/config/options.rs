@@ -141,6 +141,10 @@ pub const OPTIONS: &[OptionSpec] = &[
             .collect::<Result<_, _>>()?;
         Ok(())
     }),
+    list("reserved-nodes", "KEY_OR_ENODE", "", "Nodes whose places strangers cannot take, besides the directory's, the static nodes and the chain's validators: public keys or enodes, as of this institution's writers at a boot without a directory", |c, v, _| {
+        c.reserved_nodes = v.iter().map(|text| reserved(text)).collect::<Option<_>>().ok_or("public keys of 128 hex digits, or enodes")?;
+        Ok(())
+    }),
     switch("start-alone", "false", "Of the only validator of a chain, on an empty folder: begin the chain without having heard from any other node", |c, v, _| {
         c.start_alone = boolean(v)?;
         Ok(())
@@ -351,6 +355,7 @@ impl Default for NodeConfig {
             static_nodes_file: None,
             carry: Vec::new(),
             carry_for: Vec::new(),
+            reserved_nodes: Vec::new(),
             start_alone: false,
             bootnodes: None,
             discovery: false,
@@ -431,6 +436,15 @@ fn ip(values: &[String]) -> Result<IpAddr, String> {
         "localhost" => Ok(IpAddr::V4(Ipv4Addr::LOCALHOST)),
         text => text.parse().map_err(|_| expected()),
     }
+}
+
+/// A public key, or an enode with its hosts.
+fn reserved(text: &str) -> Option<(NodeId, Vec<String>)> {
+    let (id, hosts) = match text.parse::<Enode>() {
+        Ok(enode) => (enode.id, enode.hosts),
+        Err(_) => (NodeId::from_str(text).ok()?, Vec::new()),
+    };
+    (!id.is_zero()).then_some((id, hosts))
 }
 
 fn enodes(values: &[String]) -> Result<Vec<Enode>, String> {

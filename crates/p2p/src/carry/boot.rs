@@ -12,7 +12,7 @@ use tokio::net::TcpStream;
 use tokio::time::{timeout, timeout_at};
 
 use super::pump::{End, pump};
-use super::table::{Place, Table};
+use super::table::{Dialler, Place, Table};
 use super::{ANSWER, Answer, CarrierConfig, CarryLimits, CarryRefusal, Offer, REQUEST, Request};
 use crate::config::{Candidate, Path};
 use crate::counters::Outcome;
@@ -23,7 +23,7 @@ use crate::greeting::{DISCONNECT, Wire};
 use crate::link::{Outgoing, Payload, short};
 use crate::network::Shared;
 use crate::session::{Ended, GOODBYE};
-use crate::{Reason, ipe, listen};
+use crate::{Reason, door, ipe};
 
 /// What a boot carries.
 #[derive(Debug)]
@@ -44,7 +44,8 @@ impl Carrier {
         self.table.len()
     }
 
-    fn serves(&self, node: &NodeId) -> bool {
+    /// Whether it carries for this validator.
+    pub(crate) fn serves(&self, node: &NodeId) -> bool {
         self.validators.read().contains(node)
     }
 
@@ -78,7 +79,7 @@ pub(crate) async fn forward(
     stream: TcpStream,
     remote: SocketAddr,
     auth: Vec<u8>,
-    unproven: listen::Place,
+    unproven: door::Place,
 ) -> Ended {
     let done = tokio::select! {
         done = forwarded(shared, carrier, stream, remote, auth, unproven) => done,
@@ -93,7 +94,7 @@ async fn forwarded(
     stream: TcpStream,
     remote: SocketAddr,
     auth: Vec<u8>,
-    unproven: listen::Place,
+    unproven: door::Place,
 ) -> Result<End, Refused> {
     if !is_sealed(&auth) {
         return Err(Refused::new(CarryRefusal::Garbage, "its first bytes are no RLPx auth"));
@@ -106,10 +107,11 @@ async fn forwarded(
     if links.is_empty() {
         return Err(Refused::new(CarryRefusal::NoValidator, "its auth is for another key, and no validator of ours is connected"));
     }
+    let dialler = Dialler { ip: remote.ip(), known: shared.addresses.knows(remote.ip()) };
     let asked = links.iter().map(|link| link.node).collect();
     let mut offered = carrier
         .table
-        .offer(remote, asked, Instant::now())
+        .offer(remote, dialler.known, asked, Instant::now())
         .map_err(|refusal| Refused::new(refusal, "too many connections for other keys in a short time"))?;
     let offer = Offer { token: offered.token, remote, auth: auth.clone() };
     let payload = Arc::new(Payload::new(offer.encode().into()));
@@ -124,7 +126,7 @@ async fn forwarded(
     drop(offered);
     let place = carrier
         .table
-        .place(validator, Some(remote.ip()), Instant::now())
+        .place(validator, Some(dialler), Instant::now())
         .map_err(|refusal| Refused::new(refusal, "too many connections to our validator"))?;
     if !unproven.prove() {
         return Ok(End::Closed);
@@ -133,7 +135,9 @@ async fn forwarded(
         return Ok(End::Closed);
     }
     shared.counters.carried(true);
-    tracing::info!(%remote, validator = %short(validator), "carrying a connection to our validator");
+    if dialler.known || shared.log.allow().is_some() {
+        tracing::info!(%remote, validator = %short(validator), "carrying a connection to our validator");
+    }
     Ok(flow(shared, carrier, &place, data, stream).await)
 }
 
@@ -149,7 +153,7 @@ async fn flow(shared: &Shared, carrier: &Carrier, place: &Place<'_>, validator: 
     let limits = &carrier.limits;
     tokio::select! {
         end = pump(validator, remote, &shared.counters.carried, limits.idle, limits.stall) => end,
-        () = place.cut() => End::Cut(CarryRefusal::Rules),
+        refusal = place.cut() => End::Cut(refusal),
     }
 }
 
@@ -160,7 +164,7 @@ pub(crate) async fn serve(
     mut wire: Wire,
     node: NodeId,
     remote: SocketAddr,
-    unproven: listen::Place,
+    unproven: door::Place,
 ) -> Ended {
     let serving = async {
         if !carrier.serves(&node) {

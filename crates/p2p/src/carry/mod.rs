@@ -52,10 +52,11 @@ pub struct CarryLimits {
     /// Streams that a validator may have opened through us: one for each foreign validator, and as many again while
     /// both ends have dialled.
     pub dialled: usize,
-    /// Streams that others may have opened to one validator through us. Apart, so that strangers who know the
-    /// validator's public key cannot take the places of those that it dials.
+    /// Streams that strangers may have opened to one validator through us, and as many again from known addresses. Apart, so
+    /// that strangers who know the validator's public key take neither the places of those that it dials nor of those from
+    /// where its peers come. When strangers' are taken, the latest of the most crowded network gives way.
     pub inbound: usize,
-    /// The same from one IP address; loopback addresses are exempt.
+    /// The same from one IP address (IPv6: a /64); 127.0.0.1 and ::1 are exempt.
     pub inbound_per_ip: usize,
     /// Offers made in a burst for one IP address; an honest node that is refused comes back after seconds.
     pub offers_per_ip: u32,
@@ -71,7 +72,7 @@ pub struct CarryLimits {
     pub wait: Duration,
     /// Silence in both directions after which a stream is cut: Besu, GoQuorum and we ping after 15 s of it.
     pub idle: Duration,
-    /// How long an end may take none of the bytes that wait for it.
+    /// How long an end may take for a buffer of bytes (32 KiB at most) that wait for it.
     pub stall: Duration,
 }
 

@@ -8,36 +8,22 @@ use std::time::Instant;
 use ipe_types::NodeId;
 use parking_lot::Mutex;
 use tokio::net::TcpStream;
-use tokio::sync::{Notify, oneshot};
+use tokio::sync::{oneshot, watch};
 
 use super::{CarryLimits, CarryRefusal};
+use crate::bucket::{Bucket, Rate};
+use crate::net::{self, Block, is_local};
 
 /// IP addresses whose offers are remembered; the one that has been quiet longest is forgotten, and with it a few
 /// seconds' worth of its budget.
 const MAX_ADDRESSES: usize = 1024;
 
-/// A budget that refills with time.
-#[derive(Clone, Copy, Debug)]
-struct Bucket {
-    level: f64,
-    at: Instant,
-}
-
-impl Bucket {
-    fn full(capacity: u32, now: Instant) -> Self {
-        Bucket { level: f64::from(capacity), at: now }
-    }
-
-    fn take(&mut self, capacity: u32, a_second: f64, now: Instant) -> bool {
-        let passed = now.saturating_duration_since(self.at).as_secs_f64();
-        self.level = (self.level + passed * a_second).min(f64::from(capacity));
-        self.at = now;
-        let enough = self.level >= 1.0;
-        if enough {
-            self.level -= 1.0;
-        }
-        enough
-    }
+/// Who dialled us for a validator.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Dialler {
+    pub(super) ip: IpAddr,
+    /// Whether it is a known address: then strangers do not share its budgets and places.
+    pub(super) known: bool,
 }
 
 /// A stream that waits to be taken by one of these validators.
@@ -47,15 +33,18 @@ struct Waiting {
     give: oneshot::Sender<(NodeId, TcpStream)>,
 }
 
+/// Told why a stream is to be cut.
+type Cut = watch::Sender<Option<CarryRefusal>>;
+
 /// One stream, or the place of one that is being opened.
 #[derive(Clone, Debug)]
 struct Entry {
     validator: NodeId,
     /// Who dialled us; none when the validator asked us to dial.
-    from: Option<IpAddr>,
+    from: Option<Dialler>,
     /// Node and address that the validator asked for.
     dialled: Option<(NodeId, SocketAddr)>,
-    cut: Arc<Notify>,
+    cut: Arc<Cut>,
 }
 
 #[derive(Default)]
@@ -64,7 +53,7 @@ struct State {
     waiting: HashMap<u64, Waiting>,
     streams: HashMap<u64, Entry>,
     offers: Option<Bucket>,
-    addresses: HashMap<IpAddr, Bucket>,
+    addresses: HashMap<Block, Bucket>,
     dials: HashMap<NodeId, Bucket>,
 }
 
@@ -84,13 +73,15 @@ impl std::fmt::Debug for Table {
 pub(super) struct Place<'a> {
     table: &'a Table,
     id: u64,
-    cut: Arc<Notify>,
+    cut: Arc<Cut>,
 }
 
 impl Place<'_> {
     /// Waits until the stream is to be cut.
-    pub(super) async fn cut(&self) {
-        self.cut.notified().await;
+    pub(super) async fn cut(&self) -> CarryRefusal {
+        let mut reason = self.cut.subscribe();
+        // The sender is ours: there is no error, and a reason once it is told.
+        reason.wait_for(Option::is_some).await.ok().and_then(|reason| *reason).unwrap_or(CarryRefusal::Rules)
     }
 
     /// Notes what was dialled, so that the rules can be asked about it again.
@@ -131,24 +122,26 @@ impl Table {
     }
 
     /// Enters a stream that waits to be taken by one of `validators`, within the budgets of offers.
-    pub(super) fn offer(&self, remote: SocketAddr, validators: Vec<NodeId>, now: Instant) -> Result<Offered<'_>, CarryRefusal> {
+    /// Those of a known address are its own.
+    pub(super) fn offer(&self, remote: SocketAddr, known: bool, validators: Vec<NodeId>, now: Instant) -> Result<Offered<'_>, CarryRefusal> {
         let limits = &self.limits;
         let mut state = self.state.lock();
-        let ip = remote.ip();
-        if !ip.is_loopback() {
+        let a_second = f64::from(limits.offers_a_second);
+        if !is_local(remote.ip()) {
+            let address = net::address(remote.ip());
             if state.addresses.len() >= MAX_ADDRESSES
-                && !state.addresses.contains_key(&ip)
-                && let Some(quiet) = state.addresses.iter().min_by_key(|(_, bucket)| bucket.at).map(|(ip, _)| *ip)
+                && !state.addresses.contains_key(&address)
+                && let Some(quiet) = state.addresses.iter().min_by_key(|(_, bucket)| bucket.used()).map(|(block, _)| *block)
             {
                 state.addresses.remove(&quiet);
             }
-            let bucket = state.addresses.entry(ip).or_insert_with(|| Bucket::full(limits.offers_per_ip, now));
-            if !bucket.take(limits.offers_per_ip, f64::from(limits.offers_a_second) / 4.0, now) {
+            let rate = Rate::new(f64::from(limits.offers_per_ip), a_second / 4.0);
+            if !state.addresses.entry(address).or_insert_with(|| Bucket::full(rate, now)).take(rate, now) {
                 return Err(CarryRefusal::Rate);
             }
         }
-        let offers = state.offers.get_or_insert_with(|| Bucket::full(limits.offers, now));
-        if !offers.take(limits.offers, f64::from(limits.offers_a_second), now) {
+        let rate = Rate::new(f64::from(limits.offers), a_second);
+        if !known && !state.offers.get_or_insert_with(|| Bucket::full(rate, now)).take(rate, now) {
             return Err(CarryRefusal::Rate);
         }
         // Not to be guessed, although only the validators asked may take it.
@@ -183,31 +176,42 @@ impl Table {
 
     /// A place for a stream: `from` is who dialled us for the validator, none when the validator asks us to dial, which
     /// has a budget.
-    pub(super) fn place(&self, validator: NodeId, from: Option<IpAddr>, now: Instant) -> Result<Place<'_>, CarryRefusal> {
+    ///
+    /// Of strangers that dialled one validator the latest of the most crowded network gives way when all their places are
+    /// taken, as among our own peers.
+    pub(super) fn place(&self, validator: NodeId, from: Option<Dialler>, now: Instant) -> Result<Place<'_>, CarryRefusal> {
         let limits = &self.limits;
         let mut state = self.state.lock();
-        let of = |inbound: bool| {
-            state.streams.values().filter(move |entry| entry.validator == validator && entry.from.is_some() == inbound)
-        };
-        let room = match from {
-            None => of(false).count() < limits.dialled,
-            Some(ip) => {
-                let same = of(true).filter(|entry| entry.from == Some(ip)).count();
-                of(true).count() < limits.inbound && (ip.is_loopback() || same < limits.inbound_per_ip)
+        let of_validator = || state.streams.iter().filter(move |(_, entry)| entry.validator == validator);
+        let mut displaced = None;
+        match from {
+            None if of_validator().filter(|(_, entry)| entry.from.is_none()).count() < limits.dialled => {}
+            None => return Err(CarryRefusal::Full),
+            Some(dialler) => {
+                let lane = || of_validator().filter_map(|(id, entry)| Some((*id, entry.from?.ip, entry.from?.known)));
+                let lane = || lane().filter(|(.., known)| *known == dialler.known).map(|(id, ip, _)| (id, ip));
+                let same = lane().filter(|(_, ip)| net::address(*ip) == net::address(dialler.ip)).count();
+                if !is_local(dialler.ip) && same >= limits.inbound_per_ip {
+                    return Err(CarryRefusal::Full);
+                }
+                if lane().count() >= limits.inbound {
+                    let surplus = if dialler.known { None } else { net::surplus(lane(), dialler.ip) };
+                    displaced = Some(surplus.ok_or(CarryRefusal::Full)?);
+                }
             }
-        };
-        if !room {
-            return Err(CarryRefusal::Full);
+        }
+        if let Some(entry) = displaced.and_then(|id| state.streams.remove(&id)) {
+            entry.cut.send_replace(Some(CarryRefusal::Full));
         }
         if from.is_none() {
             // As many as there are validators to carry for.
-            let bucket = state.dials.entry(validator).or_insert_with(|| Bucket::full(limits.dials, now));
-            if !bucket.take(limits.dials, f64::from(limits.dials_a_second), now) {
+            let rate = Rate::new(f64::from(limits.dials), f64::from(limits.dials_a_second));
+            if !state.dials.entry(validator).or_insert_with(|| Bucket::full(rate, now)).take(rate, now) {
                 return Err(CarryRefusal::Rate);
             }
         }
         state.next += 1;
-        let (id, cut) = (state.next, Arc::new(Notify::new()));
+        let (id, cut) = (state.next, Arc::new(Cut::new(None)));
         state.streams.insert(id, Entry { validator, from, dialled: None, cut: Arc::clone(&cut) });
         Ok(Place { table: self, id, cut })
     }
@@ -217,7 +221,7 @@ impl Table {
         // The rules are asked without the lock.
         let entries: Vec<Entry> = self.state.lock().streams.values().cloned().collect();
         let refused = entries.iter().filter(|entry| !permitted(&entry.validator, entry.dialled));
-        refused.map(|entry| entry.cut.notify_one()).count()
+        refused.map(|entry| entry.cut.send_replace(Some(CarryRefusal::Rules))).count()
     }
 }
 
@@ -240,14 +244,14 @@ mod tests {
         let table = Table::new(limits());
         let (a, b, c) = (NodeId::repeat_byte(1), NodeId::repeat_byte(2), NodeId::repeat_byte(3));
         let remote = SocketAddr::new(ip(1), 7);
-        let offered = table.offer(remote, vec![a, b], Instant::now()).expect("within the budget");
+        let offered = table.offer(remote, false, vec![a, b], Instant::now()).expect("within the budget");
         assert_eq!(table.take(offered.token, &c).map(|(remote, _)| remote), Err(CarryRefusal::Malformed));
         assert_eq!(table.take(offered.token ^ 1, &a).map(|(remote, _)| remote), Err(CarryRefusal::Malformed));
         table.decline(offered.token, &a);
         assert!(table.take(offered.token, &a).is_err(), "it has declined");
         assert_eq!(table.take(offered.token, &b).map(|(remote, _)| remote), Ok(remote));
         assert!(table.take(offered.token, &b).is_err(), "it has been taken");
-        let mut offered = table.offer(remote, vec![a, b], Instant::now()).expect("within the budget");
+        let mut offered = table.offer(remote, false, vec![a, b], Instant::now()).expect("within the budget");
         table.decline(offered.token, &b);
         assert!(offered.taken.try_recv().is_err_and(|error| error == oneshot::error::TryRecvError::Empty));
         table.decline(offered.token, &a);
@@ -260,14 +264,14 @@ mod tests {
     fn offers_have_a_budget_by_address_and_in_all_and_addresses_are_bounded() {
         let table = Table::new(limits());
         let now = Instant::now();
-        let offer = |last, now| table.offer(SocketAddr::new(ip(last), 1), vec![NodeId::ZERO], now).map(|_| ());
+        let offer = |last, now| table.offer(SocketAddr::new(ip(last), 1), false, vec![NodeId::ZERO], now).map(|_| ());
         assert_eq!([offer(1, now), offer(1, now), offer(1, now)], [Ok(()), Ok(()), Err(CarryRefusal::Rate)]);
         assert_eq!([offer(2, now), offer(3, now), offer(4, now)], [Ok(()), Ok(()), Ok(())]);
         assert_eq!(offer(5, now), Err(CarryRefusal::Rate), "five in all");
         assert_eq!(offer(1, now + Duration::from_secs(1)), Ok(()), "one a second by address");
         for n in 0..3 * MAX_ADDRESSES as u32 {
             let remote = SocketAddr::new(IpAddr::from(n.to_be_bytes()), 1);
-            let _ = table.offer(remote, vec![NodeId::ZERO], now + Duration::from_secs(2));
+            let _ = table.offer(remote, false, vec![NodeId::ZERO], now + Duration::from_secs(2));
         }
         assert!(table.state.lock().addresses.len() <= MAX_ADDRESSES);
         assert!(table.state.lock().waiting.is_empty(), "dropped offers leave nothing");
@@ -276,7 +280,7 @@ mod tests {
     proptest! {
         /// Whatever comes, no count is above its bound, and what is dropped is given back.
         #[test]
-        fn places_never_exceed_their_bounds(acts in prop::collection::vec((0u8..3, 0u8..4, any::<bool>(), 0u64..2000), 1..200)) {
+        fn places_never_exceed_their_bounds(acts in prop::collection::vec((0u8..3, 0u8..9, any::<bool>(), 0u64..2000), 1..200)) {
             let table = Table::new(limits());
             let start = Instant::now();
             let mut held: Vec<Place<'_>> = Vec::new();
@@ -287,18 +291,23 @@ mod tests {
                 if drop_one && !held.is_empty() {
                     held.remove(held.len() / 2);
                 }
-                let from = (from > 0).then(|| ip(from));
+                // Two addresses in each of two networks, as strangers and as known ones.
+                let dialler = |n: u8| Dialler { ip: IpAddr::from([192, 0, n % 2, n / 2 % 2]), known: n >= 4 };
+                let from = (from > 0).then(|| dialler(from - 1));
                 if let Ok(place) = table.place(NodeId::repeat_byte(validator), from, now) {
                     held.push(place);
                 }
                 let state = table.state.lock();
-                prop_assert_eq!(state.streams.len(), held.len());
+                let cut = held.iter().filter(|place| place.cut.borrow().is_some()).count();
+                prop_assert_eq!(state.streams.len() + cut, held.len());
                 for validator in 0..3 {
                     let of: Vec<&Entry> = state.streams.values().filter(|entry| entry.validator == NodeId::repeat_byte(validator)).collect();
                     prop_assert!(of.iter().filter(|entry| entry.from.is_none()).count() <= 3);
-                    prop_assert!(of.iter().filter(|entry| entry.from.is_some()).count() <= 4);
-                    for last in 1..4 {
-                        prop_assert!(of.iter().filter(|entry| entry.from == Some(ip(last))).count() <= 2);
+                    for known in [false, true] {
+                        prop_assert!(of.iter().filter(|entry| entry.from.is_some_and(|from| from.known == known)).count() <= 4);
+                    }
+                    for n in 0..8 {
+                        prop_assert!(of.iter().filter(|entry| entry.from == Some(dialler(n))).count() <= 2);
                     }
                 }
             }
@@ -307,15 +316,31 @@ mod tests {
         }
     }
 
+    /// A validator's public key is no secret: who has it can make its boot carry, but not keep others from it.
+    #[tokio::test]
+    async fn strangers_take_neither_known_addresses_places_nor_all_of_each_others() {
+        let table = Table::new(limits());
+        let validator = NodeId::repeat_byte(1);
+        let place = |ip: [u8; 4], known| table.place(validator, Some(Dialler { ip: ip.into(), known }), Instant::now());
+        let strangers: Vec<_> = (1..5).map(|last| place([192, 0, 2, last], false).expect("a place")).collect();
+        assert!(place([192, 0, 2, 5], false).is_err(), "four of one network");
+        let known = [place([198, 51, 100, 1], true).expect("its own"), place([198, 51, 100, 1], true).expect("its own")];
+        let other = place([203, 0, 113, 1], false).expect("of a less crowded network");
+        assert_eq!(strangers[3].cut().await, CarryRefusal::Full);
+        assert_eq!(table.len(), 6);
+        drop((strangers, known, other));
+        assert_eq!(table.len(), 0);
+    }
+
     #[tokio::test]
     async fn what_is_no_longer_permitted_is_cut() {
         let table = Table::new(limits());
         let (a, b) = (NodeId::repeat_byte(1), NodeId::repeat_byte(2));
-        let first = table.place(a, Some(ip(1)), Instant::now()).expect("a place");
+        let first = table.place(a, Some(Dialler { ip: ip(1), known: false }), Instant::now()).expect("a place");
         let second = table.place(b, None, Instant::now()).expect("a place");
         second.dialled(NodeId::repeat_byte(9), SocketAddr::new(ip(9), 1));
         assert_eq!(table.reconsider(|_, dialled| dialled.is_none_or(|(node, _)| node != NodeId::repeat_byte(9))), 1);
-        second.cut().await;
+        assert_eq!(second.cut().await, CarryRefusal::Rules);
         assert_eq!(table.reconsider(|validator, _| validator != &a), 1);
         first.cut().await;
     }

@@ -8,10 +8,11 @@ use ipe_types::fork_id::ForkId;
 use ipe_types::{B256, Enode, NodeId, NodeKey};
 
 use super::enr::Record;
-use super::limiter::Limiter;
+use super::limiter::{Limiter, Source};
 use super::packet::{Endpoint, Envelope, KINDS, MAX_NEIGHBORS, Neighbor, Packet};
 use super::table::{BUCKET, Entry, Table};
 use crate::config::Permit;
+use crate::net::{self, Block};
 
 /// Life of a packet, seconds.
 const EXPIRATION: u64 = 20;
@@ -23,6 +24,13 @@ const MAX_PROOFS: usize = 4096;
 const ANSWER: Duration = Duration::from_secs(3);
 /// Unanswered requests remembered: above this nothing more is asked for a moment.
 const MAX_WAITING: usize = 512;
+/// Of these, Pings to addresses that are neither configured nor proved: anybody can make us ask there.
+const MAX_STRANGE_PINGS: usize = 384;
+/// Datagrams that may claim to be one answer: the right one needs one (Neighbors: two), and who has seen the question and
+/// cannot sign the answer must not make us verify signatures without end.
+const TRIES: u8 = 4;
+/// Keys that may prove the same address (IPv6: /64); an address has no end of keys. This machine's own are exempt.
+const PROOFS_PER_ADDRESS: usize = 16;
 /// How often a node of the table is checked, at the fastest.
 const CHECK: Duration = Duration::from_secs(20);
 /// Pause between lookups while the table is nearly empty, and afterwards.
@@ -44,17 +52,26 @@ pub type Datagram = (SocketAddr, Vec<u8>);
 
 #[derive(Debug)]
 struct SentPing {
-    id: NodeId,
     to: SocketAddr,
     tcp: u16,
     at: Instant,
+    tries: u8,
 }
 
 #[derive(Debug)]
 struct Asked {
+    to: SocketAddr,
     at: Instant,
+    tries: u8,
     /// Nodes that may still come.
     left: usize,
+}
+
+#[derive(Debug)]
+struct RecordAsked {
+    hash: B256,
+    at: Instant,
+    tries: u8,
 }
 
 /// The state of discovery.
@@ -69,11 +86,16 @@ pub struct Discovery {
     bootnodes: Vec<(NodeId, SocketAddr, u16)>,
     table: Table,
     limiter: Limiter,
-    pings: HashMap<B256, SentPing>,
+    /// By hash and by who is to answer: Pings of one moment to one address are the same bytes, whatever keys are said to be there.
+    pings: HashMap<(B256, NodeId), SentPing>,
     asked: HashMap<NodeId, Asked>,
-    records_asked: HashMap<NodeId, (B256, Instant)>,
+    records_asked: HashMap<NodeId, RecordAsked>,
     proofs: HashMap<(NodeId, IpAddr), Instant>,
     proof_order: VecDeque<(NodeId, IpAddr)>,
+    /// Proofs by address.
+    proved_addresses: HashMap<Block, usize>,
+    /// Addresses of known nodes besides the bootnodes'.
+    known_addresses: Vec<IpAddr>,
     next_lookup: Instant,
     out: Vec<Datagram>,
     counts: PacketCounts,
@@ -109,6 +131,8 @@ impl Discovery {
             records_asked: HashMap::new(),
             proofs: HashMap::new(),
             proof_order: VecDeque::new(),
+            proved_addresses: HashMap::new(),
+            known_addresses: Vec::new(),
             next_lookup: now,
             out: Vec::new(),
             counts: PacketCounts::default(),
@@ -122,7 +146,20 @@ impl Discovery {
 
     /// The bootnodes' addresses as resolved now; they are pinged until they answer.
     pub fn set_bootnodes(&mut self, bootnodes: Vec<(NodeId, SocketAddr, u16)>) {
+        self.table.reserve(bootnodes.iter().map(|(id, ..)| *id).collect());
         self.bootnodes = bootnodes;
+        self.configure();
+    }
+
+    /// Addresses from which other known nodes come; strangers' packets do not crowd out what comes from there.
+    pub fn set_known_addresses(&mut self, addresses: Vec<IpAddr>) {
+        self.known_addresses = addresses;
+        self.configure();
+    }
+
+    fn configure(&mut self) {
+        let bootnodes = self.bootnodes.iter().map(|(_, address, _)| address.ip());
+        self.limiter.configure(bootnodes.chain(self.known_addresses.iter().copied()));
     }
 
     /// The fork identifier has changed with the head: the record says so from now on.
@@ -152,7 +189,7 @@ impl Discovery {
     /// A datagram has come. `unix` is the time in seconds.
     pub fn receive(&mut self, now: Instant, unix: u64, from: SocketAddr, datagram: &[u8]) {
         let from = SocketAddr::new(from.ip().to_canonical(), from.port());
-        if !self.limiter.allow(now, from.ip()) {
+        if !self.is_awaited(from, datagram) && !self.limiter.allow(now, from.ip(), self.source(from.ip())) {
             return;
         }
         // What is malformed is dropped without a word or a line: anybody can send it.
@@ -182,6 +219,39 @@ impl Discovery {
         }
     }
 
+    fn source(&self, ip: IpAddr) -> Source {
+        if self.limiter.is_configured(ip) {
+            Source::Configured
+        } else if self.proved_addresses.contains_key(&net::address(ip)) {
+            Source::Proved
+        } else {
+            Source::Stranger
+        }
+    }
+
+    /// Whether the datagram answers what we have asked at its source address, as far as can be seen without verifying it.
+    /// What it answers is a hash that was never sent to anybody else; Neighbors name none and have their sender's address.
+    fn is_awaited(&mut self, from: SocketAddr, datagram: &[u8]) -> bool {
+        let Some(contents) = Envelope::glance(datagram) else { return false };
+        let tries = match contents {
+            Packet::Pong { ping_hash, .. } => {
+                let of_hash = |((hash, _), ping): &(&(B256, NodeId), &mut SentPing)| *hash == ping_hash && ping.to == from;
+                self.pings.iter_mut().filter(of_hash).map(|(_, ping)| &mut ping.tries).min()
+            }
+            Packet::EnrResponse { request_hash, .. } => {
+                self.records_asked.values_mut().find(|asked| asked.hash == request_hash).map(|asked| &mut asked.tries)
+            }
+            Packet::Neighbors { .. } => {
+                self.asked.values_mut().find(|asked| asked.to == from).map(|asked| &mut asked.tries)
+            }
+            Packet::Ping { .. } | Packet::FindNode { .. } | Packet::EnrRequest { .. } => None,
+        };
+        tries.is_some_and(|tries| {
+            *tries = tries.saturating_add(1);
+            *tries <= TRIES
+        })
+    }
+
     fn on_ping(&mut self, now: Instant, unix: u64, from: SocketAddr, sender: NodeId, hash: B256, stated: Endpoint) {
         // Only the TCP port is taken from what it states: the rest is where the packet came from.
         if !self.allows(&sender, from, stated.tcp) {
@@ -200,11 +270,11 @@ impl Discovery {
     }
 
     fn on_pong(&mut self, now: Instant, from: SocketAddr, sender: NodeId, ping_hash: B256) {
-        let expected = self.pings.get(&ping_hash).is_some_and(|ping| ping.id == sender && ping.to == from);
-        if !expected {
+        let key = (ping_hash, sender);
+        if self.pings.get(&key).is_none_or(|ping| ping.to != from) {
             return;
         }
-        let Some(ping) = self.pings.remove(&ping_hash) else { return };
+        let Some(ping) = self.pings.remove(&key) else { return };
         // The list may have changed since it was asked.
         let tcp = if ping.tcp == 0 { self.table.get_mut(&sender).map_or(0, |entry| entry.tcp) } else { ping.tcp };
         if !self.allows(&sender, from, tcp) {
@@ -260,7 +330,7 @@ impl Discovery {
     }
 
     fn on_record(&mut self, sender: NodeId, request_hash: B256, record: &[u8]) {
-        if self.records_asked.get(&sender).is_none_or(|(hash, _)| *hash != request_hash) {
+        if self.records_asked.get(&sender).is_none_or(|asked| asked.hash != request_hash) {
             return;
         }
         self.records_asked.remove(&sender);
@@ -282,7 +352,7 @@ impl Discovery {
         let waiting = |at: Instant| now.duration_since(at) < ANSWER;
         self.pings.retain(|_, ping| waiting(ping.at));
         self.asked.retain(|_, asked| waiting(asked.at));
-        self.records_asked.retain(|_, (_, at)| waiting(*at));
+        self.records_asked.retain(|_, asked| waiting(asked.at));
         if self.permits.restricts() {
             // The list may have changed: who is no longer in it is forgotten.
             let permits = self.permits.clone();
@@ -310,7 +380,7 @@ impl Discovery {
             nearest.iter().filter(settled).take(ALPHA).map(|entry| (entry.id, entry.udp)).collect();
         for (id, udp) in asked {
             if self.proved(now, &id, udp.ip()) && self.asked.len() < MAX_WAITING {
-                self.asked.insert(id, Asked { at: now, left: BUCKET });
+                self.asked.insert(id, Asked { to: udp, at: now, tries: 0, left: BUCKET });
                 self.send(udp, &Packet::FindNode { target, expiration: unix + EXPIRATION });
             }
         }
@@ -333,7 +403,7 @@ impl Discovery {
             .collect();
         for (id, udp) in to_ask {
             let hash = self.send(udp, &Packet::EnrRequest { expiration: unix + EXPIRATION });
-            self.records_asked.insert(id, (hash, now));
+            self.records_asked.insert(id, RecordAsked { hash, at: now, tries: 0 });
         }
     }
 
@@ -353,14 +423,15 @@ impl Discovery {
     }
 
     fn ping(&mut self, now: Instant, unix: u64, id: NodeId, to: SocketAddr, tcp: u16) {
-        let already = self.pings.values().any(|ping| ping.id == id && ping.to == to);
-        if already || self.pings.len() >= MAX_WAITING {
+        let already = self.pings.iter().any(|((_, other), ping)| *other == id && ping.to == to);
+        let known = self.limiter.is_configured(to.ip()) || self.proved(now, &id, to.ip());
+        if already || self.pings.len() >= if known { MAX_WAITING } else { MAX_STRANGE_PINGS } {
             return;
         }
         let endpoint = Endpoint { ip: Some(to.ip()), udp: to.port(), tcp: 0 };
         let (from, enr_seq) = (self.own, Some(self.record.seq));
         let hash = self.send(to, &Packet::Ping { from, to: endpoint, expiration: unix + EXPIRATION, enr_seq });
-        self.pings.insert(hash, SentPing { id, to, tcp, at: now });
+        self.pings.insert((hash, id), SentPing { to, tcp, at: now, tries: 0 });
     }
 
     fn send(&mut self, to: SocketAddr, packet: &Packet) -> B256 {
@@ -386,14 +457,33 @@ impl Discovery {
     }
 
     fn prove(&mut self, now: Instant, id: NodeId, ip: IpAddr) {
-        if self.proofs.insert((id, ip), now).is_none() {
-            self.proof_order.push_back((id, ip));
+        if self.proofs.insert((id, ip), now).is_some() {
+            return;
         }
-        while self.proofs.len() > MAX_PROOFS {
-            match self.proof_order.pop_front() {
-                Some(oldest) => self.proofs.remove(&oldest),
-                None => break,
-            };
+        self.proof_order.push_back((id, ip));
+        let address = net::address(ip);
+        let of_address = self.proved_addresses.entry(address).or_default();
+        *of_address += 1;
+        // Who has proved too many keys gives way himself.
+        if *of_address > PROOFS_PER_ADDRESS && !net::is_local(ip) {
+            self.forget_proof(|(_, ip)| net::address(*ip) == address);
+        } else if self.proofs.len() > MAX_PROOFS {
+            self.forget_proof(|_| true);
+        }
+    }
+
+    /// Forgets the oldest proof of which `test` is true, bootnodes' apart.
+    fn forget_proof(&mut self, test: impl Fn(&(NodeId, IpAddr)) -> bool) {
+        let own = |id: &NodeId| self.bootnodes.iter().any(|(bootnode, ..)| bootnode == id);
+        let Some(at) = self.proof_order.iter().position(|proof| test(proof) && !own(&proof.0)) else { return };
+        let Some(proof) = self.proof_order.remove(at) else { return };
+        self.proofs.remove(&proof);
+        let address = net::address(proof.1);
+        if let Some(left) = self.proved_addresses.get_mut(&address) {
+            *left -= 1;
+            if *left == 0 {
+                self.proved_addresses.remove(&address);
+            }
         }
     }
 

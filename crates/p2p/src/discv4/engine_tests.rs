@@ -94,7 +94,7 @@ fn who_is_not_listed_gets_no_answer_and_is_not_asked() {
     assert_eq!(nodes.iter().map(|node| node.id).collect::<Vec<_>>(), [key(3).node_id()]);
 
     // What others tell of, and bootnodes, are asked only when they are listed.
-    node.asked.insert(key(2).node_id(), Asked { at: now, left: BUCKET });
+    node.asked.insert(key(2).node_id(), Asked { to: address(2), at: now, tries: 0, left: BUCKET });
     let told = |n: u8| Neighbor { endpoint: endpoint(n), id: key(n).node_id() };
     listed.lock().push(6);
     let neighbors = Packet::Neighbors { nodes: vec![told(5), told(6)], expiration: UNIX + 5 };
@@ -261,4 +261,110 @@ fn private_addresses_do_not_leak_into_public_networks() {
     ] {
         assert_eq!(may_relay(ip(from), ip(of)), allowed, "{from} tells of {of}");
     }
+}
+
+/// Pings from addresses that nobody has, as fast as they come.
+fn invented(node: &mut Discovery, now: Instant, rounds: std::ops::Range<u32>) {
+    let (datagram, _) = ping().encode(&key(200));
+    for n in rounds {
+        node.receive(now, UNIX, ([11, (n >> 8) as u8, n as u8, 7], 30303).into(), &datagram);
+    }
+}
+
+/// A flood with invented source addresses, from which a node that we are configured with comes through: its Ping is
+/// answered, ours goes out, and its Pong proves its endpoint.
+#[test]
+fn invented_addresses_do_not_keep_a_configured_node_from_bonding() {
+    let now = Instant::now();
+    let mut node = node(now, 1);
+    node.set_bootnodes(vec![(key(2).node_id(), address(2), 30303)]);
+    node.set_known_addresses(vec![address(3).ip()]);
+    invented(&mut node, now, 0..5_000);
+    node.take_output();
+    for n in [2, 3] {
+        bond(&mut node, now, n);
+    }
+    assert_eq!(node.known(), 2);
+    // Strangers have to wait.
+    assert!(tell(&mut node, now, 4, &ping()).1.is_empty());
+    // Ours, of its own accord, although everybody has been asked for a proof.
+    let mut later = self::node(now, 1);
+    invented(&mut later, now, 0..5_000);
+    later.set_bootnodes(vec![(key(2).node_id(), address(2), 30303)]);
+    later.take_output();
+    later.tick(now, UNIX);
+    let asked = later.take_output().into_iter().any(|(to, datagram)| to == address(2) && matches!(open(&datagram), Packet::Ping { .. }));
+    assert!(asked);
+}
+
+/// Somebody sends as if from the configured node's own address. What answers our Ping still comes through.
+#[test]
+fn who_invents_a_configured_nodes_address_does_not_keep_its_answer_out() {
+    let now = Instant::now();
+    let mut node = node(now, 1);
+    node.set_bootnodes(vec![(key(2).node_id(), address(2), 30303)]);
+    node.tick(now, UNIX);
+    let pinged = node.take_output();
+    let ping_hash = pinged.iter().find(|(to, _)| *to == address(2)).map(|(_, datagram)| Envelope::open(datagram).expect("a packet").hash);
+    let (forged, _) = ping().encode(&key(200));
+    for _ in 0..1_000 {
+        node.receive(now, UNIX, address(2), &forged);
+    }
+    let pong = |ping_hash| Packet::Pong { to: endpoint(1), ping_hash, expiration: UNIX + 5, enr_seq: None };
+    for n in 0..1_000u64 {
+        let (guess, _) = pong(B256::left_padding_from(&n.to_be_bytes())).encode(&key(200));
+        node.receive(now, UNIX, address(2), &guess);
+    }
+    tell(&mut node, now, 2, &pong(ping_hash.expect("a Ping")));
+    assert_eq!(node.known(), 1);
+}
+
+/// Checks of nodes that are known go on during a flood: else they would be dropped as silent.
+#[test]
+fn a_flood_does_not_make_known_nodes_look_silent() {
+    let start = Instant::now();
+    let mut node = node(start, 1);
+    bond(&mut node, start, 2);
+    let mut checks = 0;
+    for second in (0..90u64).step_by(3) {
+        let now = start + Duration::from_secs(second);
+        invented(&mut node, now, 0..1_000);
+        node.take_output();
+        node.tick(now, UNIX);
+        for (to, datagram) in node.take_output() {
+            if to == address(2) && matches!(open(&datagram), Packet::Ping { .. }) {
+                checks += 1;
+                let ping_hash = Envelope::open(&datagram).expect("a packet").hash;
+                tell(&mut node, now, 2, &Packet::Pong { to: endpoint(1), ping_hash, expiration: UNIX + 100, enr_seq: None });
+            }
+        }
+    }
+    assert!(checks >= 2 && node.known() == 1, "{checks}");
+}
+
+/// One machine with any number of keys takes few places, in the table and among the proofs.
+#[test]
+fn keys_without_end_of_one_address_displace_nobody() {
+    let now = Instant::now();
+    let mut node = node(now, 1);
+    bond(&mut node, now, 2);
+    for n in 0..100u8 {
+        // Slowly enough for the budgets.
+        let now = now + Duration::from_secs(u64::from(n));
+        let from = address(9);
+        let mut secret = [0x77; 32];
+        secret[0] = n + 1;
+        let other = NodeKey::from_bytes(secret).expect("a key");
+        let (datagram, _) = ping().encode(&other);
+        node.receive(now, UNIX, from, &datagram);
+        let hashes = node.take_output().into_iter().filter(|(to, datagram)| *to == from && matches!(open(datagram), Packet::Ping { .. }));
+        for ping_hash in hashes.map(|(_, datagram)| Envelope::open(&datagram).expect("a packet").hash).collect::<Vec<_>>() {
+            let (pong, _) = Packet::Pong { to: endpoint(1), ping_hash, expiration: UNIX + 200, enr_seq: None }.encode(&other);
+            node.receive(now, UNIX, from, &pong);
+        }
+    }
+    assert!(node.known() > 1 && node.known() <= 5, "{}", node.known());
+    assert_eq!(node.proofs.len(), 1 + PROOFS_PER_ADDRESS);
+    assert_eq!(node.proof_order.len(), node.proofs.len());
+    assert_eq!(node.proved_addresses.values().sum::<usize>(), node.proofs.len());
 }

@@ -16,7 +16,8 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use ipe_types::fork_id::ForkId;
 use ipe_types::{Enode, NodeId, NodeKey};
-use tokio::net::{UdpSocket, lookup_host};
+use tokio::net::UdpSocket;
+use tokio::sync::watch;
 
 use crate::config::DiscoveryConfig;
 use crate::dial;
@@ -54,6 +55,9 @@ async fn serve(shared: &Arc<Shared>, key: NodeKey, socket: &UdpSocket, config: &
     let mut tick = tokio::time::interval(TICK);
     tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     let mut refresh = tokio::time::interval(REFRESH);
+    let (sender, mut bootnodes) = watch::channel(literal(&config.bootnodes));
+    discovery.set_bootnodes(bootnodes.borrow_and_update().clone());
+    let mut resolving = std::pin::pin!(resolve_for_ever(&config.bootnodes, &sender));
     let mut datagram = [0u8; MAX_PACKET + 1];
     loop {
         tokio::select! {
@@ -71,8 +75,12 @@ async fn serve(shared: &Arc<Shared>, key: NodeKey, socket: &UdpSocket, config: &
             }
             _ = refresh.tick() => {
                 discovery.set_fork_id(fork_id(shared));
-                discovery.set_bootnodes(resolve(&config.bootnodes).await);
+                discovery.set_known_addresses(shared.addresses.configured());
                 tracing::debug!(known = discovery.known(), "discovery");
+            }
+            () = &mut resolving => {}
+            changed = bootnodes.changed() => if changed.is_ok() {
+                discovery.set_bootnodes(bootnodes.borrow_and_update().clone());
             }
         }
         shared.counters.discovery(discovery.counts(), discovery.known());
@@ -101,22 +109,42 @@ fn own_ip(shared: &Shared, socket: &UdpSocket) -> Option<IpAddr> {
     advertised.or_else(bound)
 }
 
-async fn resolve(bootnodes: &[Enode]) -> Vec<(NodeId, SocketAddr, u16)> {
-    let mut resolved = Vec::new();
-    for enode in bootnodes {
-        let Some(udp) = enode.udp else { continue };
-        for host in &enode.hosts {
-            match lookup_host((host.as_str(), udp)).await {
-                Ok(mut found) => resolved.extend(found.next().map(|address| (enode.id, address, enode.tcp))),
-                Err(error) => tracing::debug!("the bootnode name {host} has no address: {error}"),
+/// A bootnode's key, UDP address and TCP port.
+type Bootnode = (NodeId, SocketAddr, u16);
+
+/// The bootnodes whose addresses need no name server.
+fn literal(bootnodes: &[Enode]) -> Vec<Bootnode> {
+    let each = bootnodes.iter().filter_map(|enode| Some((enode, enode.udp?)));
+    each.flat_map(|(enode, udp)| {
+        let addresses = enode.hosts.iter().filter_map(|host| host.parse::<IpAddr>().ok());
+        addresses.map(move |ip| (enode.id, SocketAddr::new(ip, udp), enode.tcp))
+    })
+    .collect()
+}
+
+/// Looks names up again and again, beside the packets: a name server that does not answer holds up nothing.
+async fn resolve_for_ever(bootnodes: &[Enode], resolved: &watch::Sender<Vec<Bootnode>>) {
+    if bootnodes.iter().flat_map(|enode| &enode.hosts).all(|host| host.parse::<IpAddr>().is_ok()) {
+        return std::future::pending().await;
+    }
+    loop {
+        let mut all = literal(bootnodes);
+        for enode in bootnodes {
+            let Some(udp) = enode.udp else { continue };
+            for host in enode.hosts.iter().filter(|host| host.parse::<IpAddr>().is_err()) {
+                match dial::resolve(host, udp).await {
+                    Ok(found) => all.extend(found.first().map(|address| (enode.id, *address, enode.tcp))),
+                    Err(why) => tracing::debug!("a bootnode: {why}"),
+                }
             }
         }
+        resolved.send_replace(all);
+        tokio::time::sleep(REFRESH).await;
     }
-    resolved
 }
 
 fn dial_found(shared: &Arc<Shared>, discovery: &mut Discovery) {
-    let wanted = (shared.limits.strangers / 2).saturating_sub(shared.registry.strangers()).min(DIALS_AT_ONCE);
+    let wanted = shared.registry.to_dial().min(DIALS_AT_ONCE);
     if wanted == 0 {
         return;
     }

@@ -219,6 +219,15 @@ impl<'a> Envelope<'a> {
         Ok(Envelope { hash: B256::from_slice(hash), signature: *signature, signed })
     }
 
+    /// The contents of a datagram that may be an answer (Pong, Neighbors or a node record), without looking at hash and
+    /// signature: enough to see whether it is worth that.
+    pub fn glance(datagram: &'a [u8]) -> Option<Packet> {
+        let signed = datagram.get(PREFIX..).filter(|_| datagram.len() <= MAX_PACKET)?;
+        let answer = matches!(signed.first()?, 2 | 4 | 6);
+        let unverified = Envelope { hash: B256::ZERO, signature: [0; 65], signed };
+        answer.then(|| unverified.packet().ok())?
+    }
+
     /// Who signed it.
     ///
     /// # Errors

@@ -1,11 +1,13 @@
 //! The nodes that have answered a Ping, by distance from us.
 
+use std::collections::HashSet;
 use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant};
 
 use ipe_types::{B256, NodeId, keccak256};
 
 use super::packet::Endpoint;
+use crate::net::{self, is_local};
 
 /// Nodes a bucket holds (Kademlia's k).
 pub const BUCKET: usize = 16;
@@ -14,6 +16,11 @@ const BUCKETS: usize = 17;
 /// Nodes of one /24 (IPv4) or /48 (IPv6) in the whole table, so that one owner of addresses cannot fill it. Private and
 /// loopback networks are exempt: a consortium may live in one.
 const PER_SUBNET: usize = 10;
+/// The same in one bucket.
+const PER_SUBNET_IN_BUCKET: usize = 4;
+/// Nodes of one address (IPv6: /64), private ones too, so that one machine cannot fill the table with keys. This machine's
+/// own are exempt.
+const PER_ADDRESS: usize = 4;
 /// Failed Pings after which a node is dropped.
 const MAX_FAILURES: u8 = 3;
 
@@ -54,6 +61,8 @@ impl Entry {
 pub struct Table {
     own: B256,
     buckets: Vec<Vec<Entry>>,
+    /// Nodes for which there is always room.
+    reserved: HashSet<NodeId>,
 }
 
 fn distance(a: B256, b: B256) -> usize {
@@ -86,7 +95,12 @@ fn subnet(ip: IpAddr) -> Option<[u8; 6]> {
 impl Table {
     /// An empty table of the node `own`.
     pub fn new(own: &NodeId) -> Self {
-        Table { own: keccak256(own), buckets: vec![Vec::new(); BUCKETS] }
+        Table { own: keccak256(own), buckets: vec![Vec::new(); BUCKETS], reserved: HashSet::new() }
+    }
+
+    /// There is always room for these.
+    pub fn reserve(&mut self, nodes: HashSet<NodeId>) {
+        self.reserved = nodes;
     }
 
     fn bucket(&self, id: &NodeId) -> usize {
@@ -121,17 +135,21 @@ impl Table {
             }
             return false;
         }
-        if let Some(net) = subnet(udp.ip()) {
-            let same = self.buckets.iter().flatten().filter(|entry| subnet(entry.udp.ip()) == Some(net)).count();
-            if same >= PER_SUBNET {
-                return false;
-            }
-        }
         let at = self.bucket(&id);
+        let reserved = self.reserved.contains(&id);
+        if !reserved && self.is_crowded(at, udp.ip()) {
+            return false;
+        }
+        let own = &self.reserved;
         let bucket = &mut self.buckets[at];
         if bucket.len() >= BUCKET {
-            match bucket.iter().position(|entry| entry.failures > 0) {
-                Some(failing) => bucket.swap_remove(failing),
+            let failing = bucket.iter().position(|entry| entry.failures > 0 && !own.contains(&entry.id));
+            let latest = || {
+                let others = (0..bucket.len()).filter(|at| reserved && !own.contains(&bucket[*at].id));
+                others.max_by_key(|at| bucket[*at].since)
+            };
+            match failing.or_else(latest) {
+                Some(at) => bucket.swap_remove(at),
                 None => return false,
             };
         }
@@ -148,6 +166,18 @@ impl Table {
             compatible: None,
         });
         true
+    }
+
+    /// Whether an address, or its network, has as many nodes as it may have.
+    fn is_crowded(&self, bucket: usize, ip: IpAddr) -> bool {
+        let all = || self.buckets.iter().flatten();
+        let address = net::address(ip);
+        if !is_local(ip) && all().filter(|entry| net::address(entry.udp.ip()) == address).count() >= PER_ADDRESS {
+            return true;
+        }
+        let Some(net) = subnet(ip) else { return false };
+        let of_net = |entry: &&Entry| subnet(entry.udp.ip()) == Some(net);
+        all().filter(of_net).count() >= PER_SUBNET || self.buckets[bucket].iter().filter(of_net).count() >= PER_SUBNET_IN_BUCKET
     }
 
     /// The node longest unchecked, if that is at least `after` ago: it is to be pinged again. A node whose last checks

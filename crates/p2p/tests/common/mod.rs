@@ -17,7 +17,7 @@ use ipe_types::fork_id::{ForkId, ForkIds};
 use ipe_types::{B256, Enode, NodeId, NodeKey, Role, U256};
 use secp256k1::SecretKey;
 use tokio::io::AsyncWriteExt;
-use tokio::net::TcpStream;
+use tokio::net::{TcpSocket, TcpStream};
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::sync::{mpsc, watch};
 
@@ -68,6 +68,9 @@ pub fn config(n: u64) -> NetworkConfig {
         carrier: None,
         directory: HashMap::new(),
         admit: Admit::everybody(),
+        core: ipe_p2p::Core::default(),
+        known_hosts: Vec::new(),
+        weigh: ipe_p2p::Weigh::default(),
         limits: Limits::default(),
     }
 }
@@ -133,6 +136,13 @@ pub async fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
     tokio::time::timeout(PATIENCE, waited).await.unwrap_or_else(|_| panic!("{what}: not within {PATIENCE:?}"));
 }
 
+/// Connects from one of this machine's loopback addresses.
+pub async fn connect_from(ip: [u8; 4], to: SocketAddr) -> Option<TcpStream> {
+    let socket = TcpSocket::new_v4().expect("a socket");
+    socket.bind((ip, 0).into()).expect("a loopback address");
+    socket.connect(to).await.ok()
+}
+
 /// A peer under the test's control.
 pub struct Peer {
     pub key: NodeKey,
@@ -144,13 +154,22 @@ pub struct Peer {
 impl Peer {
     /// Connects and shakes hands.
     pub async fn dial(n: u64, target: &Node) -> Peer {
+        Peer::dial_from([127, 0, 0, 1], n, target).await.expect("a handshake")
+    }
+
+    /// Connects from this address and shakes hands; none when that fails.
+    pub async fn dial_from(ip: [u8; 4], n: u64, target: &Node) -> Option<Peer> {
+        let stream = connect_from(ip, target.address()).await?;
+        Peer::shake(n, stream, target.handle.local().id).await
+    }
+
+    async fn shake(n: u64, mut stream: TcpStream, target: NodeId) -> Option<Peer> {
         let key = key(n);
         let secret = SecretKey::from_byte_array(key.secret_bytes()).expect("a key");
-        let mut stream = TcpStream::connect(target.address()).await.expect("an open port");
         stream.set_nodelay(true).expect("a socket");
-        let secrets = handshake::initiate(&mut stream, &secret, &target.handle.local().id).await.expect("a handshake");
+        let secrets = handshake::initiate(&mut stream, &secret, &target).await.ok()?;
         let (read, io) = stream.into_split();
-        Peer { key, reader: FrameReader::new(read, &secrets), writer: FrameWriter::new(&secrets), io }
+        Some(Peer { key, reader: FrameReader::new(read, &secrets), writer: FrameWriter::new(&secrets), io })
     }
 
     /// Shakes hands and exchanges Hello and Status.
@@ -232,4 +251,12 @@ impl Peer {
         }
         None
     }
+}
+
+/// A Ping of discovery, signed by this node and good for a minute.
+pub fn ping(n: u64) -> Vec<u8> {
+    use ipe_p2p::discv4::packet::{Endpoint, Packet};
+    let unix = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).expect("after 1970").as_secs();
+    let endpoint = Endpoint { ip: None, udp: 30303, tcp: 30303 };
+    Packet::Ping { from: endpoint, to: endpoint, expiration: unix + 60, enr_seq: None }.encode(&key(n)).0
 }
