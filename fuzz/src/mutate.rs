@@ -1,5 +1,8 @@
 //! Damage, from a seed: for the short run, which has to be the same every time.
 
+use ipe_sim::mutation::{Mutation, apply};
+use ipe_sim::tree::Item;
+
 /// Deterministic numbers (splitmix64).
 #[derive(Clone, Debug)]
 pub struct Dice(pub u64);
@@ -24,8 +27,28 @@ impl Dice {
 const INTERESTING: [u8; 16] =
     [0x00, 0x01, 0x7f, 0x80, 0x81, 0xb7, 0xb8, 0xbf, 0xc0, 0xc1, 0xf7, 0xf8, 0xff, b'0', b'[', b'"'];
 
+/// A copy of `input` with one item changed, where it is RLP from end to end: what the derived villains of the simulator do.
+fn mutate_item(dice: &mut Dice, input: &[u8], other: &[u8]) -> Option<Vec<u8>> {
+    let mut tree = Item::read(input)?;
+    let places = tree.places();
+    if places.is_empty() {
+        return None;
+    }
+    let place = &places[dice.below(places.len())];
+    let mutation = Mutation::ALL[dice.below(Mutation::ALL.len())];
+    let other = Item::read(other);
+    let mut below = |end: u64| if end == 0 { 0 } else { dice.roll() % end };
+    apply(&mut tree, place, mutation, other.as_ref(), 256, &mut below).then(|| tree.write())
+}
+
 /// A damaged copy of `input`, with pieces of `other`, of at most `longest` bytes.
 pub fn mutate(dice: &mut Dice, input: &[u8], other: &[u8], longest: usize) -> Vec<u8> {
+    if dice.below(3) == 0
+        && let Some(bytes) = mutate_item(dice, input, other)
+        && bytes.len() <= longest
+    {
+        return bytes;
+    }
     let mut bytes = input.to_vec();
     for _ in 0..1 + dice.below(4) {
         let at = dice.below(bytes.len() + 1);

@@ -1,4 +1,4 @@
-//! Chores of the project: `cargo xtask test | fuzz | sim | tidy | purity | conformance | clients | monitoring | interop`.
+//! Chores of the project: `cargo xtask test | fuzz | sim | release | tidy | purity | conformance | clients | monitoring | interop`.
 //!
 //! `test` is the one command that has to pass before a change lands, at the desk and in CI.
 
@@ -21,6 +21,7 @@ const USAGE: &str = "cargo xtask <chore>
             each recording, IPE_RECORDING=<folder> takes one
   interop   mixed networks with the Besu and GoQuorum executables of IPE_BESU and IPE_GOQUORUM (docs/interop.md)
   sim       fresh seeds of the simulator, --hours N: violations with the commands that replay them, and all faults
+  release   the tests of the simulator, of the fuzz targets and of real processes, on the profile that ships
   clients   real Ethereum clients against a lab network (needs npm and python3; says \"not run\" without them)
   monitoring  a real Prometheus with RBB's rules scrapes a lab network, nodes are stopped (needs python3; IPE_PROMETHEUS is
             the program, else that of the PATH, else Debian's package unpacked into the target folder)
@@ -40,6 +41,7 @@ fn main() -> ExitCode {
         "purity" => purity::run(&root),
         "conformance" => steps::conformance(&root),
         "sim" => steps::sim(&root, &std::env::args().skip(2).collect::<Vec<_>>()),
+        "release" => steps::release(&root),
         "clients" => steps::clients(&root),
         "monitoring" => steps::monitoring(&root),
         other => {

@@ -28,6 +28,15 @@ fn workspace_tests(root: &Path) -> Result<(), Vec<String>> {
     cargo(root, &["test", "--locked", "--workspace", "--no-fail-fast"])
 }
 
+/// What is tested is what ships: simulator, fuzz targets and process tests on the release profile. Planted bugs need debug
+/// assertions and are left out there.
+pub fn release(root: &Path) -> Result<(), Vec<String>> {
+    let packages = ["ipe-qbft", "ipe-chain", "ipe-engine", "ipe-store", "ipe-sim", "ipe-fuzz", "ipe-p2p", "ipe-node", "ipe"];
+    let mut arguments = vec!["test", "--locked", "--release", "--no-fail-fast"];
+    arguments.extend(packages.iter().flat_map(|package| ["-p", package]));
+    cargo(root, &arguments)
+}
+
 /// The recorded questions of every client, with the differences by method; a difference without a reason is a fault.
 pub fn conformance(root: &Path) -> Result<(), Vec<String>> {
     // As the workspace tests build it: another choice of packages would compile the libraries once more.

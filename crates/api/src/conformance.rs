@@ -86,7 +86,7 @@ pub fn dispatcher(genesis: &str, blocks: &[u8], exchanges: &[Exchange], release:
         max_tx_bytes: 128 * 1024,
         period_ms: 1000,
     };
-    let rules = ipe_engine::admit::rules(&ledger, &spec, &own);
+    let rules = ipe_engine::admission::rules(&ledger, &spec, &own);
     let pool = Pool::new(ipe_engine::pool::Settings::default(), rules, head.number);
     let status = StatusCell::default();
     status.set(Status { height: head.number, validating: true, ..Status::default() });

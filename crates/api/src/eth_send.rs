@@ -9,8 +9,8 @@ use crate::params::Params;
 use alloy_eips::eip2718::Decodable2718;
 use alloy_primitives::hex;
 use ipe_chain::Candidate;
-use ipe_engine::Control;
-use ipe_engine::pool::{Offer, Origin, Refusal};
+use ipe_engine::pool::{Origin, Refusal};
+use ipe_engine::{Control, admission};
 use ipe_types::Transaction;
 use std::sync::Arc;
 
@@ -34,14 +34,9 @@ pub(crate) fn send_raw(api: &Api, params: &Params<'_>) -> Result<Vec<u8>, RpcErr
         return Err(refused(Refusal::Syncing));
     }
     let candidate = decode(api, params)?;
-    let rules = *api.backend.pool.lock().rules();
     let hash = candidate.hash;
-    let offer = Offer::check(candidate.clone(), Origin::Local, &rules).map_err(refused)?;
-    let state = ipe_engine::admit::sender_state(&api.backend.ledger, candidate.sender);
-    let now = (api.backend.steady_ms)();
-    // A name of its own: the lock must be free before the node is told.
-    let added = api.backend.pool.lock().add(now, offer, &state);
-    added.map_err(refused)?;
+    let now_ms = (api.backend.steady_ms)();
+    admission::offer(&api.backend.pool, &api.backend.ledger, now_ms, candidate.clone(), Origin::Local).map_err(refused)?;
     // A full channel means that the node is busy; it announces everything fresh with the next message or block anyway.
     if let Err(error) = api.backend.control.try_send(Control::Announce(vec![candidate])) {
         tracing::debug!(%error, "the node was not told at once of a submitted transaction");

@@ -170,6 +170,7 @@ impl<'a> Execution<'a> {
         }
         let result = self.evm.transact_one(tx_env(tx, sender)).map_err(tx_error)?;
         let gas = result.tx_gas_used();
+        ipe_types::work::count(|done| done.gas += gas);
         let success = result.is_success();
         let logs = match result {
             ExecutionResult::Success { logs, .. } => logs,

@@ -21,6 +21,7 @@ pub struct SenderError;
 /// # Errors
 /// No key answers to the signature, or s is high.
 pub fn recover(tx: &Transaction) -> Result<Address, SenderError> {
+    ipe_types::work::count(|done| done.recoveries += 1);
     tx.recover_signer().map_err(|_| SenderError)
 }
 

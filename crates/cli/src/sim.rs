@@ -1,9 +1,9 @@
 //! `ipe sim`: networks of replicas in one thread, from one seed.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use clap::{Args, Subcommand};
-use ipe_sim::{Entry, Report, SCENARIOS, Scenario, Window, by_name};
+use ipe_sim::{Entry, cost, Report, SCENARIOS, Scenario, Window, by_name};
 
 use crate::failure::{Failure, Outcome, print};
 
@@ -13,6 +13,8 @@ pub enum SimCommand {
     Run(RunArgs),
     /// The scenarios.
     List,
+    /// Measure on this machine what the simulation says that work costs.
+    Costs,
     /// Run a seed again and show its events.
     Replay(ReplayArgs),
 }
@@ -66,6 +68,7 @@ pub fn run(command: SimCommand) -> Outcome {
     match command {
         SimCommand::Run(arguments) => run_seeds(&arguments),
         SimCommand::List => list(),
+        SimCommand::Costs => costs(),
         SimCommand::Replay(arguments) => replay(arguments),
     }
 }
@@ -73,6 +76,57 @@ pub fn run(command: SimCommand) -> Outcome {
 fn list() -> Outcome {
     let lines: Vec<String> = SCENARIOS.iter().map(|scenario| format!("{:<17} {}\n", scenario.name, scenario.about)).collect();
     print(&lines.concat())
+}
+
+/// Runs `work` for about half a second. Returns the mean time of one, ns.
+fn timed(mut work: impl FnMut()) -> u64 {
+    let began = Instant::now();
+    let mut count = 0u64;
+    while began.elapsed() < Duration::from_millis(500) {
+        work();
+        count += 1;
+    }
+    u64::try_from(began.elapsed().as_nanos()).unwrap_or(u64::MAX) / count.max(1)
+}
+
+/// Each cost that the simulator knows, and what it is here. Written to the working directory: a file that is removed again.
+fn costs() -> Outcome {
+    let key = ipe_types::NodeKey::from_bytes([7; 32]).map_err(|error| Failure::failed("could not make a key", error))?;
+    let hash = ipe_types::keccak256([1]);
+    let signature = key.sign(hash);
+    let block = vec![7u8; 1 << 20];
+    let message = ipe_types::eth::EthMessage::NewBlockHashes(vec![ipe_types::eth::BlockHashNumber { hash, number: 1 << 40 }; 4_000]);
+    let (code, bytes) = message.encode(ipe_types::eth::EthVersion::V69);
+    let kib = (bytes.len() as u64 / 1_024).max(1);
+    let recovery = timed(|| _ = ipe_types::crypto::recover_node_id(hash, &signature, ipe_types::crypto::HighS::Rejected));
+    let mut rows = vec![
+        ("recovery of a key, ns".to_owned(), recovery, cost::RECOVERY_NS),
+        ("signature, ns".to_owned(), timed(|| _ = key.sign(hash)), cost::SIGNATURE_NS),
+        ("hashing 1 KiB, ns".to_owned(), timed(|| _ = ipe_types::keccak256(&block)) / 1_024, cost::HASHED_KIB_NS),
+        (
+            "decoding 1 KiB, ns".to_owned(),
+            timed(|| drop(ipe_types::eth::EthMessage::decode(ipe_types::eth::EthVersion::V69, code, &bytes))) / kib,
+            cost::DECODED_KIB_NS,
+        ),
+        ("durable write of 4 KiB, µs".to_owned(), durable_write_us()?, cost::WRITE_US),
+    ];
+    for load in ipe_sim::load::Load::all().unwrap_or_default() {
+        let kilogas = timed(|| _ = load.run()) / (ipe_sim::load::GAS / 1_000);
+        rows.push((format!("1,000 gas of {}, ns", load.name), kilogas, cost::KILOGAS_NS));
+    }
+    let lines = rows.iter().map(|(what, here, simulated)| format!("{what:<40} {here:>8} here {simulated:>8} simulated\n"));
+    print(&lines.collect::<String>())
+}
+
+fn durable_write_us() -> Result<u64, Failure> {
+    let failed = |error| Failure::failed("could not write .ipe-sim-costs in the working directory", error);
+    let path = std::path::Path::new(".ipe-sim-costs");
+    let mut file = std::fs::File::create(path).map_err(failed)?;
+    let mut outcome = Ok(());
+    let nanos = timed(|| outcome = std::io::Write::write_all(&mut file, &[7; 4_096]).and_then(|()| file.sync_data()));
+    let removed = std::fs::remove_file(path);
+    outcome.and(removed).map_err(failed)?;
+    Ok(nanos / 1_000)
 }
 
 fn run_seeds(arguments: &RunArgs) -> Outcome {

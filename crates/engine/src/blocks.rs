@@ -297,7 +297,7 @@ impl Replica {
 
     fn update_pool(&mut self, now_ms: u64, imported: &Imported) {
         let before = *self.parts.pool.lock().rules();
-        let rules = crate::admit::rules(&self.parts.ledger, &self.parts.spec, &before);
+        let rules = crate::admission::rules(&self.parts.ledger, &self.parts.spec, &before);
         let mined = MinedBlock {
             number: imported.number(),
             transactions: &imported.block.body.transactions,
@@ -306,7 +306,7 @@ impl Replica {
         };
         let ledger = self.parts.ledger.clone();
         let mut pool = self.parts.pool.lock();
-        pool.on_block(now_ms, &mined, &|address| crate::admit::sender_state(&ledger, address));
+        pool.on_block(now_ms, &mined, &|address| crate::admission::sender_state(&ledger, address));
         let unheard = pool.take_unheard(now_ms);
         drop(pool);
         self.gossip.repeat(now_ms, unheard, &mut self.peers);

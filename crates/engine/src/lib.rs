@@ -6,7 +6,7 @@
 //!
 //! [`ipe-node`]: https://docs.rs/ipe-node
 
-pub mod admit;
+pub mod admission;
 mod blocks;
 mod consensus;
 pub mod control;

@@ -27,7 +27,7 @@ use crate::relay::{Intake, Relay, Window, passes_on, shares_consensus};
 use crate::signing::Gate;
 use crate::status::{Status, StatusCell};
 use crate::sync::{SyncFault, Sync};
-use crate::{admit, serve};
+use crate::serve;
 
 /// The clocks of a node, in microseconds, asked whenever the replica needs to know how late it is. A simulator hands in
 /// closures over its virtual time.
@@ -94,9 +94,8 @@ pub enum Input {
     Eth(PeerId, EthMessage),
     /// A consensus message as it came from the wire: code 0x12–0x15 and payload.
     Istanbul(PeerId, u8, Bytes),
-    /// Transactions of a peer, their senders recovered outside; they are offered to the pool here.
-    Transactions(PeerId, Vec<Arc<Candidate>>),
-    /// These transactions of a peer have been judged and, where they deserved it, put into the pool outside.
+    /// These transactions of a peer have been judged and, where they deserved it, put into the pool outside; see
+    /// [`crate::admission::Judged::hear`].
     Heard(PeerId, Vec<B256>),
     /// Transactions entered the pool through this node's own interface.
     PoolChanged,
@@ -383,11 +382,6 @@ impl Replica {
             }
             Input::Eth(peer, message) => self.eth(clock, peer, message, put),
             Input::Istanbul(peer, code, bytes) => self.istanbul(clock, peer, code, bytes, put),
-            Input::Transactions(peer, candidates) => {
-                let hashes = candidates.iter().map(|candidate| candidate.hash).collect();
-                admit::remote(&self.parts.pool, &self.parts.ledger, now_ms, candidates);
-                self.transactions_heard(now_ms, peer, hashes);
-            }
             Input::Heard(peer, hashes) => self.transactions_heard(now_ms, peer, hashes),
             Input::PoolChanged => self.gossip.stir(now_ms),
             Input::Vote(request) => self.vote(request),
@@ -466,13 +460,6 @@ impl Replica {
                 drop(pool);
                 asked.into_iter().for_each(put);
             }
-            EthMessage::Transactions(transactions) | EthMessage::PooledTransactions { transactions, .. } => {
-                let candidates = transactions.into_iter().filter_map(|tx| Candidate::recover(tx).ok()).map(Arc::new);
-                let candidates: Vec<Arc<Candidate>> = candidates.collect();
-                let hashes = candidates.iter().map(|candidate| candidate.hash).collect();
-                admit::remote(&self.parts.pool, &self.parts.ledger, now_ms, candidates);
-                self.transactions_heard(now_ms, id, hashes);
-            }
             EthMessage::GetBlockHeaders { .. }
             | EthMessage::GetBlockBodies { .. }
             | EthMessage::GetReceipts { .. }
@@ -482,8 +469,12 @@ impl Replica {
                     put(Output::Eth(vec![id], Arc::new(answer)));
                 }
             }
-            // A second Status is the network's business; receipts are never asked for.
-            EthMessage::Status(_) | EthMessage::Receipts { .. } => {}
+            // Transactions are judged outside and come as `Input::Heard`; a second Status is the network's business; receipts
+            // are never asked for.
+            EthMessage::Transactions(_)
+            | EthMessage::PooledTransactions { .. }
+            | EthMessage::Status(_)
+            | EthMessage::Receipts { .. } => {}
         }
     }
 

@@ -6,10 +6,10 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 
 use crossbeam_channel::{Receiver, Sender, unbounded};
-use ipe_chain::{Candidate, Ledger};
+use ipe_chain::Ledger;
 use ipe_engine::pool::Pool;
-use ipe_engine::recent::Recent;
-use ipe_engine::{Input, PeerId, PeerInfo, PeerStatus, admit, serve};
+use ipe_engine::admission::Judged;
+use ipe_engine::{Input, PeerId, PeerInfo, PeerStatus, serve};
 use ipe_p2p::event::Credit;
 use ipe_p2p::{Inbound, NetEvent, NetworkHandle, Protocol};
 use ipe_types::eth::{EthMessage, EthVersion, Status, code};
@@ -23,8 +23,6 @@ use crate::outbound::Versions;
 
 /// Points that a message which does not decode costs its sender: Besu ends such a session at once, and so do we.
 const UNDECODABLE: u32 = 100;
-/// Transactions remembered as judged: half a minute of the fastest network measured.
-const JUDGED: usize = 65_536;
 
 /// An eth message as it came.
 struct Raw {
@@ -62,7 +60,7 @@ impl Workers {
     pub(crate) fn start(shared: Arc<Shared>) -> io::Result<Self> {
         let (transactions, transactions_out) = unbounded::<Raw>();
         let (requests, requests_out) = unbounded::<Raw>();
-        let judged = Arc::new(Mutex::new(Recent::new(JUDGED)));
+        let judged = Arc::new(Judged::default());
         let mut threads = Vec::new();
         let parallel = (std::thread::available_parallelism().map_or(1, usize::from) / 2).clamp(1, 4);
         for index in 0..parallel {
@@ -170,28 +168,15 @@ fn decode(shared: &Shared, raw: &Raw) -> Option<EthMessage> {
 }
 
 /// Decodes transactions, recovers the senders of those not judged before, and offers them to the pool.
-fn recover(shared: &Shared, judged: &Mutex<Recent>, queue: &Receiver<Raw>) {
+fn recover(shared: &Shared, judged: &Judged, queue: &Receiver<Raw>) {
     for raw in queue {
         let Some(EthMessage::Transactions(transactions) | EthMessage::PooledTransactions { transactions, .. }) =
             decode(shared, &raw)
         else {
             continue;
         };
-        let hashes: Vec<B256> = transactions.iter().map(|tx| *tx.tx_hash()).collect();
-        let fresh: Vec<bool> = {
-            let mut judged = judged.lock();
-            hashes.iter().map(|hash| judged.insert(hash)).collect()
-        };
-        let candidates = transactions
-            .into_iter()
-            .zip(fresh)
-            .filter(|(_, fresh)| *fresh)
-            .filter_map(|(tx, _)| Candidate::recover(tx).ok().map(Arc::new))
-            .collect();
         let now_ms = crate::driver::steady_us() / 1_000;
-        for hash in admit::remote(&shared.pool, &shared.ledger, now_ms, candidates) {
-            judged.lock().remove(&hash);
-        }
+        let hashes = judged.hear(&shared.pool, &shared.ledger, now_ms, transactions);
         shared.inbox.bulk(Input::Heard(raw.peer, hashes), Some(raw.credit));
     }
 }

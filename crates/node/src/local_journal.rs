@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use crossbeam_channel::{RecvTimeoutError, Sender, bounded};
 use ipe_chain::{Candidate, Ledger};
-use ipe_engine::admit;
-use ipe_engine::pool::{LocalJournal, LocalJournalError, Offer, Origin, Pool};
+use ipe_engine::admission;
+use ipe_engine::pool::{LocalJournal, LocalJournalError, Origin, Pool};
 use ipe_store::JournalFileDisk;
 use parking_lot::Mutex;
 
@@ -34,10 +34,7 @@ impl LocalKeeper {
         let mut restored = 0;
         for tx in found {
             let Ok(candidate) = Candidate::recover(tx) else { continue };
-            let rules = *pool.lock().rules();
-            let Ok(offer) = Offer::check(Arc::new(candidate), Origin::Restored, &rules) else { continue };
-            let state = admit::sender_state(ledger, offer.candidate().sender);
-            restored += usize::from(pool.lock().add(now_ms, offer, &state).is_ok());
+            restored += usize::from(admission::offer(&pool, ledger, now_ms, Arc::new(candidate), Origin::Restored).is_ok());
         }
         let (stop, stopped) = bounded(1);
         let work = move || {

@@ -15,7 +15,7 @@ use ipe_api::{Api, Backend, Groups, HttpConfig, Release, ServerConfig};
 use ipe_chain::Ledger;
 use ipe_engine::pool::{LocalJournalError, Pool, Rules, Settings as PoolLimits};
 use ipe_engine::signing::{Gate, Signer};
-use ipe_engine::{Parts, Replica, StatusCell, admit};
+use ipe_engine::{Parts, Replica, StatusCell, admission};
 use ipe_p2p::{CarrierConfig, CarryLimits, ChainIdentity, IpeStatus, Limits, LocalHead, Network, NetworkConfig, NetworkHandle};
 use ipe_store::{DiskSettings, FjallStore, JournalFileDisk};
 use ipe_types::eth::EthVersion;
@@ -391,7 +391,7 @@ fn open_pool(config: &NodeConfig, spec: &ChainSpec, ledger: &Ledger) -> Pool {
         max_tx_bytes: MAX_TX_BYTES,
         period_ms: params.period_ms,
     };
-    Pool::new(limits, admit::rules(ledger, spec, &own), head.number)
+    Pool::new(limits, admission::rules(ledger, spec, &own), head.number)
 }
 
 /// Name of the signing journal in the data folder. It belongs to the key: whoever deletes the chain keeps it.

@@ -14,6 +14,7 @@ use ipe_chain::kv::{Batch, MemoryStore, Read, Store, StoreError, Table, Visit};
 use ipe_types::journal::{Frames, JournalFile};
 use parking_lot::Mutex;
 
+use crate::cost;
 use crate::faults::Fault;
 
 /// What a crash leaves of the write that it happens in.
@@ -46,6 +47,37 @@ pub struct CrashPoint {
     /// What is left of it.
     pub remains: Remains,
 }
+
+/// What may happen to the signing journal of a node that does not run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Rot {
+    /// One bit flips, at so many thousandths of its length.
+    FlippedBit(u32),
+    /// So many zeros stand behind its end.
+    ZeroTail(usize),
+    /// It is not there.
+    Lost,
+    /// Its second half is not there.
+    Halved,
+    /// It is as it was some writes ago: a backup was put back.
+    Older,
+}
+
+impl Rot {
+    /// How it is counted.
+    pub fn fault(self) -> Fault {
+        match self {
+            Rot::FlippedBit(_) => Fault::FlippedBit,
+            Rot::ZeroTail(_) => Fault::ZeroTail,
+            Rot::Lost => Fault::LostFile,
+            Rot::Halved => Fault::HalvedFile,
+            Rot::Older => Fault::OlderFile,
+        }
+    }
+}
+
+/// Appends to the signing journal between two copies of it.
+const COPIED_EVERY: u64 = 24;
 
 /// Files that a node has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -85,6 +117,9 @@ struct State {
     announced: BTreeSet<Announced>,
     /// (height, round) of certificates, with the number of Prepares in them.
     certified: BTreeMap<(u64, u32), usize>,
+    /// The signing journal some appends ago, and as it was before that.
+    older: [Vec<u8>; 2],
+    appended: u64,
     /// How far the signing journal has been read, as one reads it who starts: up to the first record that is torn.
     read: usize,
 }
@@ -100,7 +135,7 @@ enum Course {
 
 impl State {
     /// A write begins; with such room it is refused.
-    fn begin(&mut self, refused_with: &[Room]) -> Course {
+    fn begin(&mut self, refused_with: &[Room], bytes: usize) -> Course {
         if self.crashed {
             return Course::Dead;
         }
@@ -117,6 +152,7 @@ impl State {
             self.refused += 1;
             return Course::Refused;
         }
+        self.spent_us += cost::write_us(bytes);
         if self.slow_us > 0 {
             self.slowed += 1;
             self.spent_us += self.slow_us;
@@ -160,7 +196,7 @@ impl State {
 #[derive(Clone, Default)]
 pub struct Disk {
     state: Arc<Mutex<State>>,
-    tables: MemoryStore,
+    tables: Arc<Mutex<MemoryStore>>,
 }
 
 impl Disk {
@@ -176,7 +212,7 @@ impl Disk {
 
     /// The ledger's tables for the process that is about to start.
     pub fn store(&self) -> Arc<SimStore> {
-        Arc::new(SimStore(self.clone()))
+        Arc::new(SimStore { disk: self.clone(), tables: self.tables.lock().clone() })
     }
 
     /// Writes so far.
@@ -199,6 +235,34 @@ impl Disk {
         let mut state = self.state.lock();
         state.crashed = false;
         state.crash = None;
+    }
+
+    /// Something happens to the signing journal while no process runs.
+    pub fn rot(&self, rot: Rot) {
+        let mut state = self.state.lock();
+        let older = state.older[0].clone();
+        let file = state.files.entry(FileName::Signing).or_default();
+        match rot {
+            Rot::FlippedBit(thousandths) => {
+                let at = file.len() * thousandths.min(999) as usize / 1_000;
+                if let Some(byte) = file.get_mut(at) {
+                    *byte ^= 1 << (thousandths % 8);
+                }
+            }
+            Rot::ZeroTail(count) => file.resize(file.len() + count, 0),
+            Rot::Lost => file.clear(),
+            Rot::Halved => file.truncate(file.len() / 2),
+            Rot::Older => *file = older,
+        }
+        if rot == Rot::Lost {
+            state.files.remove(&FileName::Signing);
+        }
+        state.read = state.files.get(&FileName::Signing).map_or(0, Vec::len);
+    }
+
+    /// The tables are gone, and nothing else: what `ipe wipe` does.
+    pub fn wipe(&self) {
+        *self.tables.lock() = MemoryStore::default();
     }
 
     /// From now on there is so much room; what does not fit is refused.
@@ -265,7 +329,7 @@ impl JournalFile for SimFile {
 
     fn append_durable(&mut self, bytes: &[u8]) -> io::Result<()> {
         let mut state = self.disk.state.lock();
-        let (kept, outcome) = match state.begin(&[Room::None]) {
+        let (kept, outcome) = match state.begin(&[Room::None], bytes.len()) {
             Course::Done => (bytes.len(), Ok(())),
             Course::Refused => (0, Err(refused())),
             Course::Dead => (0, Err(gone())),
@@ -274,6 +338,14 @@ impl JournalFile for SimFile {
             Course::Crash(Remains::Part(thousandths)) => (bytes.len() * thousandths.min(1_000) as usize / 1_000, Err(gone())),
         };
         let kept = &bytes[..kept];
+        if self.name == FileName::Signing {
+            state.appended += 1;
+            if state.appended.is_multiple_of(COPIED_EVERY) {
+                let copy = state.files.get(&self.name).cloned().unwrap_or_default();
+                state.older.swap(0, 1);
+                state.older[1] = copy;
+            }
+        }
         state.files.entry(self.name).or_default().extend_from_slice(kept);
         if self.name == FileName::Signing {
             state.learn();
@@ -283,7 +355,7 @@ impl JournalFile for SimFile {
 
     fn replace(&mut self, bytes: &[u8]) -> io::Result<()> {
         let mut state = self.disk.state.lock();
-        let (happens, outcome) = match state.begin(&[Room::None]) {
+        let (happens, outcome) = match state.begin(&[Room::None], bytes.len()) {
             Course::Done => (true, Ok(())),
             Course::Refused => (false, Err(refused())),
             Course::Dead | Course::Crash(Remains::Nothing | Remains::Part(_)) => (false, Err(gone())),
@@ -301,32 +373,35 @@ impl JournalFile for SimFile {
 }
 
 /// The tables on a [`Disk`].
-pub struct SimStore(Disk);
+pub struct SimStore {
+    disk: Disk,
+    tables: MemoryStore,
+}
 
 impl Read for SimStore {
     fn get(&self, table: Table, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
-        self.0.tables.get(table, key)
+        self.tables.get(table, key)
     }
 
     fn range(&self, table: Table, from: &[u8], to: &[u8], reverse: bool, visit: &mut Visit<'_>) -> Result<(), StoreError> {
-        self.0.tables.range(table, from, to, reverse, visit)
+        self.tables.range(table, from, to, reverse, visit)
     }
 }
 
 impl Store for SimStore {
     fn snapshot(&self) -> Arc<dyn Read> {
-        self.0.tables.snapshot()
+        self.tables.snapshot()
     }
 
     fn commit(&self, batch: Batch) -> Result<(), StoreError> {
-        let course = self.0.state.lock().begin(&[Room::None, Room::Scarce]);
+        let course = self.disk.state.lock().begin(&[Room::None, Room::Scarce], 0);
         let failed = |cause: io::Error| StoreError::Engine { action: "commit a batch".to_owned(), cause: cause.to_string() };
         match course {
-            Course::Done => self.0.tables.commit(batch),
+            Course::Done => self.tables.commit(batch),
             Course::Refused => Err(failed(refused())),
             Course::Dead | Course::Crash(Remains::Nothing | Remains::Part(_)) => Err(failed(gone())),
             Course::Crash(Remains::All) => {
-                self.0.tables.commit(batch)?;
+                self.tables.commit(batch)?;
                 Err(failed(gone()))
             }
         }

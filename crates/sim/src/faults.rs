@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 /// Faults of a scenario. All of it happens in storms only; in a calm every fault is healed. Zero turns a fault off.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Faults {
     /// Longest extra delay of a message, µs.
     pub delay_us: u64,
@@ -39,6 +39,18 @@ pub struct Faults {
     pub set_change: u32,
     /// Boots lost for good and replaced by others with another key, per mille of strikes.
     pub boot_replaced: u32,
+    /// Signing journals that rot while their process does not run, per mille of strikes; of one validator in a run: one bit
+    /// flipped, zeros behind the end, lost, halved, or an older copy.
+    pub rot: u32,
+    /// Nodes that lose their tables and keep everything else, per mille of strikes; validators only where journals rot.
+    pub wipe: u32,
+}
+
+impl Faults {
+    /// Whether nothing goes wrong but what villains do, and nodes that are wiped.
+    pub fn is_none(&self) -> bool {
+        Self { wipe: 0, ..*self } == Self::default()
+    }
 }
 
 /// Kinds of fault, as they are counted.
@@ -78,13 +90,25 @@ pub enum Fault {
     SetChange,
     /// A boot was replaced.
     BootReplaced,
+    /// A bit of a signing journal was flipped.
+    FlippedBit,
+    /// Zeros were put behind a signing journal.
+    ZeroTail,
+    /// A signing journal was lost.
+    LostFile,
+    /// Half of a signing journal was lost.
+    HalvedFile,
+    /// An older copy of a signing journal was put back.
+    OlderFile,
+    /// A node lost its tables.
+    Wipe,
     /// A villain did something that no honest node does.
     Villainy,
 }
 
 impl Fault {
     /// Every kind.
-    pub const ALL: [Fault; 18] = [
+    pub const ALL: [Fault; 24] = [
         Fault::Delay,
         Fault::Loss,
         Fault::Duplication,
@@ -102,6 +126,12 @@ impl Fault {
         Fault::SlowExecution,
         Fault::SetChange,
         Fault::BootReplaced,
+        Fault::FlippedBit,
+        Fault::ZeroTail,
+        Fault::LostFile,
+        Fault::HalvedFile,
+        Fault::OlderFile,
+        Fault::Wipe,
         Fault::Villainy,
     ];
 
@@ -125,6 +155,12 @@ impl Fault {
             Fault::SlowExecution => "slow_execution",
             Fault::SetChange => "set_change",
             Fault::BootReplaced => "boot_replaced",
+            Fault::FlippedBit => "flipped_bit",
+            Fault::ZeroTail => "zero_tail",
+            Fault::LostFile => "lost_file",
+            Fault::HalvedFile => "halved_file",
+            Fault::OlderFile => "older_file",
+            Fault::Wipe => "wipe",
             Fault::Villainy => "villainy",
         }
     }

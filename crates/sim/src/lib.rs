@@ -15,9 +15,13 @@
 
 pub mod checkers;
 pub mod clients;
+pub mod cost;
 pub mod disk;
 pub mod faults;
+pub mod load;
 pub mod log;
+mod inbox;
+pub mod mutation;
 mod nemesis;
 mod network;
 mod node;
@@ -25,13 +29,14 @@ pub mod report;
 mod rng;
 pub mod scenario;
 mod setup;
+pub mod tree;
 pub mod villains;
 mod world;
 
 pub use faults::{Fault, FaultCounts, Faults};
 pub use log::{Entry, Teller, Window};
 pub use report::{Report, Violation};
-pub use scenario::{SCENARIOS, Scenario, by_name};
+pub use scenario::{OPEN, SCENARIOS, Scenario, by_name};
 
 /// Recoveries of signatures that a thread remembers, of some 200 bytes each: those of hundreds of heights. Every node recovers
 /// the authors of every message and seal, which is most of what a simulation would do.

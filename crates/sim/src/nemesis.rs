@@ -6,7 +6,7 @@ use ipe_engine::{Input, VoteControl};
 use ipe_types::Role;
 
 use crate::checkers::Promise;
-use crate::disk::{CrashPoint, Remains, Room};
+use crate::disk::{CrashPoint, Remains, Room, Rot};
 use crate::faults::Fault;
 use crate::setup::{self, START_US, class};
 use crate::world::{Happening, World};
@@ -109,9 +109,51 @@ impl World {
         if self.nemesis.chance(faults.set_change) {
             self.change_set();
         }
+        if self.nemesis.chance(faults.rot) {
+            self.rot();
+        }
+        if self.nemesis.chance(faults.wipe) {
+            self.wipe();
+        }
         if self.nemesis.chance(faults.boot_replaced) {
             self.replace_boot();
         }
+    }
+
+    /// The process of one validator, the same throughout a run, dies, and its signing journal rots before it starts again.
+    fn rot(&mut self) {
+        let validators: Vec<usize> =
+            (0..self.nodes.len()).filter(|index| self.nodes[*index].role == Role::Validator && self.nodes[*index].is_honest()).collect();
+        let Some(&victim) = validators.get(self.rotten as usize % validators.len().max(1)) else { return };
+        if self.nodes[victim].alive.is_none() {
+            return;
+        }
+        let rot = match self.nemesis.below(5) {
+            0 => Rot::FlippedBit(self.nemesis.below(1_000) as u32),
+            1 => Rot::ZeroTail(self.nemesis.between(1, 64) as usize),
+            2 => Rot::Lost,
+            3 => Rot::Halved,
+            _ => Rot::Older,
+        };
+        let pause = self.nemesis.between(50_000, 3_000_000);
+        self.die(victim, pause);
+        self.nodes[victim].disk.rot(rot);
+        self.counts.count(rot.fault());
+        self.note(23, || format!("the journal of node {victim} rots: {rot:?}"));
+    }
+
+    fn wipe(&mut self) {
+        let node = self.any_node();
+        let may = self.nodes[node].role != Role::Validator || self.scenario.faults.rot > 0;
+        if self.nodes[node].alive.is_none() || !may {
+            return;
+        }
+        let pause = self.nemesis.between(50_000, 3_000_000);
+        self.die(node, pause);
+        self.nodes[node].disk.wipe();
+        self.checkers.wiped(node);
+        self.counts.count(Fault::Wipe);
+        self.note(24, || format!("node {node} is wiped"));
     }
 
     fn any_node(&mut self) -> usize {
@@ -277,9 +319,10 @@ impl World {
         let healed_ms = self.now_ms();
         let through_ms = through_us.map_or(healed_ms, |at| (at - START_US).div_ceil(1_000));
         let earliest_ms = due_us.saturating_sub(START_US) / 1_000;
-        // Twins are one validator.
-        let villains: BTreeSet<_> = self.nodes.iter().filter(|node| !node.is_honest()).map(|node| node.address).collect();
-        let patience = (2 + villains.len() as u64) * self.scenario.timeout_s * 1_000 + ROOM_MS;
+        // Twins are one validator, and an institution has one turn.
+        let villains: BTreeSet<_> = self.nodes.iter().filter(|node| !node.is_honest()).map(|node| node.institution).collect();
+        let timeouts = if self.scenario.bound > 0 { self.scenario.bound } else { 2 + villains.len() as u64 };
+        let patience = timeouts * self.scenario.timeout_s * 1_000 + ROOM_MS;
         let latest_ms = healed_ms.max(through_ms).max(earliest_ms) + patience;
         self.checkers.liveness.promise(Promise { healed_ms, earliest_ms, latest_ms });
         self.at((latest_ms - healed_ms) * 1_000 + 1, Happening::Judge);

@@ -4,12 +4,14 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use ipe_chain::Ledger;
+use ipe_engine::admission::Judged;
 use ipe_engine::pool::{LocalJournal, Pool};
-use ipe_engine::{PeerId, Replica};
+use ipe_engine::{PeerId, Replica, StatusCell};
 use ipe_types::{Address, NodeKey, Role};
 use parking_lot::Mutex;
 
 use crate::disk::{Disk, SimFile};
+use crate::inbox::Inbox;
 use crate::network::End;
 use crate::villains::Villain;
 
@@ -39,6 +41,8 @@ pub(crate) struct Node {
     pub(crate) rest_us: u64,
     /// Times that it was woken in a row and asked to be woken at once.
     pub(crate) spins: u32,
+    /// What its time went into since it was looked at last, µs, by peer and by author of consensus messages.
+    pub(crate) spent_us: BTreeMap<Address, u64>,
     /// Lost for good.
     pub(crate) gone: bool,
     /// Its disk refused a write since the last calm, so that it may complain.
@@ -49,8 +53,11 @@ pub(crate) struct Node {
 
 pub(crate) struct Alive {
     pub(crate) replica: Replica,
+    pub(crate) status: StatusCell,
     pub(crate) ledger: Arc<Ledger>,
     pub(crate) pool: Arc<Mutex<Pool>>,
+    pub(crate) judged: Judged,
+    pub(crate) inbox: Inbox,
     pub(crate) local: Option<LocalJournal<SimFile>>,
     pub(crate) sessions: BTreeMap<PeerId, End>,
 }
@@ -66,7 +73,9 @@ impl Node {
 
     /// When it wants to be woken, µs of the world's clock.
     pub(crate) fn wake_us(&self) -> Option<u64> {
-        let at_ms = self.alive.as_ref()?.replica.wake_at()?;
+        // While there is work nobody sleeps: timers are looked at after each input.
+        let alive = self.alive.as_ref().filter(|alive| alive.inbox.is_empty())?;
+        let at_ms = alive.replica.wake_at()?;
         let at_us = at_ms.saturating_mul(1_000).saturating_add(STEADY_BEHIND_US);
         Some(at_us.max(self.busy_us).max(self.rest_us))
     }

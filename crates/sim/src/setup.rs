@@ -4,7 +4,6 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use alloy_primitives::{Address, Bytes, U256};
-use ipe_types::fork::Fork;
 use ipe_types::genesis::{GenesisAccount, GenesisBuilder};
 use ipe_types::spec::ChainSpec;
 use ipe_types::topology::Place;
@@ -103,7 +102,7 @@ pub(crate) fn spec(scenario: &Scenario) -> Arc<ChainSpec> {
     alloc.insert(CONTRACT, GenesisAccount { code: Bytes::from_static(&CONTRACT_CODE), nonce: 1, ..GenesisAccount::default() });
     let genesis = GenesisBuilder {
         chain_id: CHAIN_ID,
-        fork: Fork::Shanghai,
+        fork: scenario.fork,
         validators: (0..scenario.validators).map(|index| key(class::VALIDATOR, index).address()).collect(),
         period_ms: scenario.period_ms,
         empty_period_s: scenario.empty_period_s,

@@ -7,19 +7,21 @@ use std::sync::Arc;
 
 use alloy_primitives::{B256, Bytes};
 use ipe_chain::{Candidate, Ledger};
-use ipe_engine::pool::{LocalJournal, Offer, Origin, Pool, Rules, Settings as PoolSettings};
+use ipe_engine::pool::{LocalJournal, Origin, Pool, Rules, Settings as PoolSettings};
 use ipe_engine::signing::{Gate, Signer};
-use ipe_engine::{Clock, Input, Level, Output, Parts, PeerId, PeerInfo, PeerStatus, Replica, Settings, StatusCell, admit};
+use ipe_engine::{Clock, Input, Level, Output, Parts, PeerId, PeerInfo, PeerStatus, Replica, Settings, StatusCell, admission};
 use ipe_types::eth::{EthMessage, EthVersion};
-use ipe_types::fork::Fork;
 use ipe_types::spec::ChainSpec;
+use ipe_types::work;
 use ipe_types::{Address, Dialect, Role, Topology};
 use parking_lot::Mutex;
 
 use crate::checkers::{Checkers, Who};
 use crate::clients::Clients;
+use crate::cost;
 use crate::disk::{Disk, FileName};
 use crate::faults::{Fault, FaultCounts};
+use crate::inbox::Inbox;
 use crate::log::{Log, Teller, Window};
 use crate::network::{
     End, HELD_MAX, LOST_AGAIN, Link, Packet, REDIAL_US, RETRANSMIT_MAX_US, RETRANSMIT_US, Retransmission, SESSION_PATIENCE_US,
@@ -37,6 +39,8 @@ const SPINS_MAX: u32 = 2_000;
 const INSPECT_US: u64 = 5_000_000;
 /// How often clients look for what got lost with a writer's process, µs.
 const RECHECK_US: u64 = 3_000_000;
+/// Time of one input from which its author is noted, µs.
+const NOTED_US: u64 = 500;
 /// How long a connection may not be dialled again after a breach of protocol, µs.
 const PENALTY_US: u64 = 30_000_000;
 
@@ -46,6 +50,8 @@ pub(crate) enum Happening {
     Dial(usize),
     /// A message arrives.
     Deliver { to: usize, session: PeerId, packet: Packet },
+    /// A node has time for the next of what waits.
+    Work(usize),
     /// A session tries again to get a lost packet through.
     Retransmit { link: usize, side: usize, session: PeerId },
     /// An end of a session learns that it is over.
@@ -120,6 +126,8 @@ pub(crate) struct World {
     pub(crate) clients: Clients,
     writers: Vec<usize>,
     pub(crate) others: usize,
+    /// Which of the validators has a disk that rots.
+    pub(crate) rotten: u64,
     log: Log,
 }
 
@@ -149,6 +157,7 @@ impl World {
             clients,
             writers: Vec::new(),
             others: 0,
+            rotten: Rng::new(seed, "rot").next(),
             log: Log::new(teller),
         };
         for planned in setup::nodes(scenario) {
@@ -187,6 +196,7 @@ impl World {
             busy_us: 0,
             rest_us: 0,
             spins: 0,
+            spent_us: BTreeMap::new(),
             gone: false,
             complains: false,
             villain: None,
@@ -205,11 +215,17 @@ impl World {
             let kind = if self.scenario.drawn > 0 { self.villainy.pick(kinds).copied() } else { kinds.get(turn).copied() };
             let Some(kind) = kind else { continue };
             let institution = institutions.remove(self.villainy.below(institutions.len() as u64) as usize);
-            let role = if kind.is_boot() && self.scenario.boots > 0 { Role::Boot } else { Role::Validator };
-            let found = self.nodes.iter().position(|node| node.role == role && node.institution == institution);
-            let Some(index) = found else { continue };
-            cast.push((index, kind));
-            if kind == Kind::Twin {
+            let of = |node: &Node, role| node.institution == institution && node.role == role;
+            let mut found: Vec<usize> =
+                (0..self.nodes.len()).filter(|index| of(&self.nodes[*index], self.nodes[*index].role) && kind.takes(self.nodes[*index].role)).collect();
+            if found.is_empty() {
+                found.extend(self.nodes.iter().position(|node| of(node, Role::Validator)));
+            }
+            cast.extend(found.iter().map(|index| (*index, kind)));
+            if kind == Kind::Twin
+                && let Some(&index) = found.first()
+            {
+                let role = Role::Validator;
                 let (name, key) = (format!("{}~", self.nodes[index].name), self.nodes[index].key.clone());
                 let twin = self.add(setup::Planned { name, role, institution, key });
                 cast.push((twin, kind));
@@ -226,7 +242,10 @@ impl World {
 
     pub(crate) fn tell_checkers(&mut self) {
         let honest = self.nodes.iter().filter(|node| node.is_honest()).map(|node| node.address).collect();
-        self.checkers.set_honest(honest);
+        let villains: Vec<&Node> = self.nodes.iter().filter(|node| !node.is_honest()).collect();
+        let tainted = self.nodes.iter().filter(|node| villains.iter().any(|villain| villain.institution == node.institution));
+        let tainted = tainted.map(|node| node.address).collect();
+        self.checkers.set_honest(honest, villains.iter().map(|node| node.address).collect(), tainted);
     }
 
     /// Links between a node and all before it.
@@ -244,7 +263,7 @@ impl World {
             } else {
                 continue;
             };
-            let latency_us = self.network.between(500, 30_000);
+            let latency_us = self.scenario.delay_ms * 1_000 + self.network.between(500, 30_000);
             self.links.push(Link::new(from, to, latency_us));
             self.dial_in(self.links.len() - 1, 0);
         }
@@ -285,6 +304,8 @@ impl World {
             let next = wake.map(|(at, _)| at).into_iter().chain(queued).min();
             let Some(next) = next.filter(|next| *next <= end) else { break };
             self.now_us = self.now_us.max(next);
+            // What the world itself did meanwhile costs nobody anything.
+            work::take();
             if !self.checkers.violations.is_empty() {
                 return;
             }
@@ -336,9 +357,13 @@ impl World {
         match happening {
             Happening::Dial(link) => self.dial(link),
             Happening::Deliver { to, session, packet } => self.deliver(to, session, packet),
+            Happening::Work(index) => self.work(index),
             Happening::Retransmit { link, side, session } => self.retransmit(link, side, session),
             Happening::Gone { to, session } => {
-                let known = self.nodes[to].alive.as_mut().is_some_and(|alive| alive.sessions.remove(&session).is_some());
+                let known = self.nodes[to].alive.as_mut().is_some_and(|alive| {
+                    alive.inbox.forget(session);
+                    alive.sessions.remove(&session).is_some()
+                });
                 if known {
                     self.input(to, 2, &session.0.to_be_bytes(), Input::PeerGone(session), || format!("session {} ended", session.0));
                 }
@@ -422,7 +447,7 @@ impl World {
         let ledger = Arc::new(ledger);
         let rules = Rules {
             chain_id: CHAIN_ID,
-            fork: Fork::Shanghai,
+            fork: self.scenario.fork,
             block_gas_limit: 0,
             tx_gas_cap: None,
             base_fee: None,
@@ -431,7 +456,7 @@ impl World {
             max_tx_bytes: 128 * 1024,
             period_ms: self.scenario.period_ms,
         };
-        let rules = admit::rules(&ledger, &self.spec, &rules);
+        let rules = admission::rules(&ledger, &self.spec, &rules);
         let pool = Arc::new(Mutex::new(Pool::new(PoolSettings::default(), rules, ledger.head().number)));
         let (gate, restored) = match node.role {
             Role::Validator => {
@@ -454,8 +479,8 @@ impl World {
             carrying: false,
             expects_peers: true,
         };
-        let parts =
-            Parts { ledger: ledger.clone(), spec: self.spec.clone(), pool: pool.clone(), gate, status: StatusCell::default() };
+        let status = StatusCell::default();
+        let parts = Parts { ledger: ledger.clone(), spec: self.spec.clone(), pool: pool.clone(), gate, status: status.clone() };
         let local = match node.role {
             Role::Writer => {
                 let (journal, found) =
@@ -470,7 +495,8 @@ impl World {
             }
             _ => None,
         };
-        Ok(Alive { replica: Replica::new(settings, parts, restored), ledger, pool, local, sessions: BTreeMap::new() })
+        let (replica, judged) = (Replica::new(settings, parts, restored), admission::Judged::default());
+        Ok(Alive { replica, status, ledger, pool, judged, inbox: Inbox::default(), local, sessions: BTreeMap::new() })
     }
 
     /// Takes the process away; what it had not synced is lost.
@@ -534,9 +560,10 @@ impl World {
     fn info(&self, of: usize, id: PeerId, inbound: bool) -> PeerInfo {
         let node = &self.nodes[of];
         let head = node.alive.as_ref().map(|alive| alive.ledger.head());
+        let claims = |number| node.villain.as_ref().map_or(number, |villain| villain.claims(number));
         let status = PeerStatus {
             head: head.as_ref().map_or(B256::ZERO, |head| head.hash),
-            height: head.map(|head| head.number),
+            height: head.map(|head| claims(head.number)),
             total_difficulty: None,
         };
         let (node_id, address) = (node.key.node_id(), node.address);
@@ -554,19 +581,44 @@ impl World {
     }
 
     fn deliver(&mut self, to: usize, session: PeerId, packet: Packet) {
-        let node = &self.nodes[to];
-        if !node.alive.as_ref().is_some_and(|alive| alive.sessions.contains_key(&session)) {
-            return;
+        let Some(alive) = &mut self.nodes[to].alive else { return };
+        let Some(end) = alive.sessions.get(&session).copied() else { return };
+        if !alive.inbox.push(session, packet) {
+            return self.close(end.link, REDIAL_US);
         }
-        if node.busy_us > self.now_us {
-            let wait = node.busy_us - self.now_us;
-            self.at(wait, Happening::Deliver { to, session, packet });
-            return;
+        if !alive.inbox.scheduled {
+            self.work(to);
         }
+    }
+
+    /// Takes the next of what waits for a node, or comes back when it has time.
+    fn work(&mut self, index: usize) {
+        let now_us = self.now_us;
+        let node = &mut self.nodes[index];
+        let Some(alive) = &mut node.alive else { return };
+        alive.inbox.scheduled = false;
+        if node.busy_us <= now_us
+            && let Some((session, packet)) = alive.inbox.pop()
+        {
+            self.handle(index, session, packet);
+        }
+        let node = &mut self.nodes[index];
+        let Some(alive) = &mut node.alive else { return };
+        if !alive.inbox.is_empty() && !alive.inbox.scheduled {
+            alive.inbox.scheduled = true;
+            let wait = node.busy_us.saturating_sub(now_us);
+            self.at(wait, Happening::Work(index));
+        }
+    }
+
+    fn handle(&mut self, to: usize, session: PeerId, packet: Packet) {
+        work::take();
         match packet {
             Packet::Istanbul(code, bytes) => {
+                work::count(|done| done.decoded += bytes.len() as u64);
                 if let Some(villain) = &mut self.nodes[to].villain {
                     villain.hear(code, &bytes);
+                    work::take();
                 }
                 let told = bytes.clone();
                 let text = move || format!("hears {}", describe(code, &told));
@@ -575,11 +627,21 @@ impl World {
             Packet::Eth(code, bytes) => match EthMessage::decode(EthVersion::V69, code, &bytes) {
                 Ok(message) => {
                     let text = || format!("hears eth {}", brief(code, &bytes));
-                    self.input(to, code | 0x80, &bytes, Input::Eth(session, message), text);
+                    let input = self.hear(to, session, message);
+                    self.input(to, code | 0x80, &bytes, input, text);
                 }
                 // The session ends on what does not decode, as in the real network.
                 Err(_) => self.breach(to, session, "it sent an eth message that does not decode"),
             },
+        }
+    }
+
+    /// What the shell makes of an eth message: transactions are judged beside the replica, as by the node's own threads.
+    fn hear(&self, to: usize, session: PeerId, message: EthMessage) -> Input {
+        let now_ms = (self.now_us - STEADY_BEHIND_US) / 1_000;
+        match &self.nodes[to].alive {
+            Some(alive) => alive.judged.input(&alive.pool, &alive.ledger, now_ms, session, message),
+            None => Input::Eth(session, message),
         }
     }
 
@@ -683,10 +745,24 @@ impl World {
         self.log.event(now_us - START_US, Some((index, &node.name)), code, data, what);
         let disk = node.disk.clone();
         disk.spent_us(true);
+        let from = match &input {
+            Input::Istanbul(session, ..) | Input::Eth(session, _) | Input::Heard(session, _) => alive.sessions.get(session).map(|end| end.other),
+            _ => None,
+        };
+        let consensus = match &input {
+            Input::Istanbul(_, code, bytes) => Some((*code, bytes.clone())),
+            _ => None,
+        };
         let skew_us = node.skew_us;
         let (worked, leap) = (Cell::new(0u64), Cell::new(0i64));
         let jump = Cell::new(node.jump.take());
         let slow_us = node.slow_us;
+        // What was done before the replica got the input, such as decoding it, is counted too.
+        let done_ns = Cell::new(cost::INPUT_NS + cost::nanos(&work::take()));
+        let spent = || {
+            done_ns.set(done_ns.get() + cost::nanos(&work::take()));
+            worked.get() + done_ns.get() / 1_000 + disk.spent_us(false)
+        };
         let look = || {
             worked.set(worked.get() + slow_us);
             match jump.take() {
@@ -694,7 +770,7 @@ impl World {
                 Some((looks, by)) => jump.set(Some((looks - 1, by))),
                 None => {}
             }
-            now_us + worked.get() + disk.spent_us(false)
+            now_us + spent()
         };
         let clock =
             Clock { steady: &|| look() - STEADY_BEHIND_US, wall: &|| look().saturating_add_signed(skew_us + leap.get()) };
@@ -708,18 +784,23 @@ impl World {
             if disk.crashed() {
                 return;
             }
+            let after_us = spent();
             // Looked at in this very moment: a journal written a moment later would be too late.
             match &output {
                 Output::Istanbul(_, code, bytes) if honest => checkers.sent(&who, *code, bytes),
                 Output::Imported(imported, _) if honest => checkers.imported(&who, imported, &ledger, clients),
                 _ => {}
             }
-            outputs.push((worked.get() + disk.spent_us(false), output));
+            outputs.push((after_us, output));
+            // What checkers do costs the node nothing.
+            work::take();
         });
-        let took = worked.get() + disk.spent_us(false);
+        let took = spent();
         node.jump = jump.take();
         node.skew_us += leap.get();
-        node.busy_us = now_us + took;
+        node.busy_us = node.busy_us.max(now_us) + took;
+        self.attribute(index, from, consensus, took);
+        let node = &mut self.nodes[index];
         let (refused, slowed) = disk.take_counts();
         node.complains |= refused > 0;
         self.counts.add(Fault::DiskFull, refused);
@@ -733,6 +814,22 @@ impl World {
             let pause = self.nemesis.between(200_000, 8_000_000);
             self.die(index, if self.storm { pause } else { 100_000 });
         }
+    }
+
+    /// Notes what a node's time went into: the peer that an input came from, and who signed it.
+    fn attribute(&mut self, index: usize, from: Option<usize>, consensus: Option<(u8, Bytes)>, took_us: u64) {
+        let Some(peer) = from.map(|from| self.nodes[from].address) else { return };
+        let spent = &mut self.nodes[index].spent_us;
+        *spent.entry(peer).or_default() += took_us;
+        // Whoever signed it is looked for where that might matter.
+        if took_us >= NOTED_US
+            && let Some((code, bytes)) = consensus
+            && let Ok(message) = ipe_types::Message::decode(code, &bytes)
+            && message.author() != peer
+        {
+            *self.nodes[index].spent_us.entry(message.author()).or_default() += took_us;
+        }
+        work::take();
     }
 
     fn output(&mut self, from: usize, after_us: u64, output: Output) {
@@ -821,6 +918,7 @@ impl World {
             self.counts.add(Fault::Villainy, u64::from(foul));
             let packet = match wire {
                 Wire::Consensus(code, bytes) => Packet::Istanbul(code, bytes),
+                Wire::Bytes(code, bytes) => Packet::Eth(code, bytes),
                 Wire::Eth(message) => {
                     let (code, bytes) = message.encode(EthVersion::V69);
                     Packet::Eth(code, bytes)
@@ -844,11 +942,7 @@ impl World {
 
     fn offer(&self, pool: &Mutex<Pool>, ledger: &Ledger, candidate: Arc<Candidate>, origin: Origin) -> Result<(), String> {
         let now_ms = (self.now_us - STEADY_BEHIND_US) / 1_000;
-        let rules = *pool.lock().rules();
-        let offer = Offer::check(candidate, origin, &rules).map_err(|refusal| refusal.to_string())?;
-        let state = admit::sender_state(ledger, offer.candidate().sender);
-        pool.lock().add(now_ms, offer, &state).map_err(|refusal| refusal.to_string())?;
-        Ok(())
+        admission::offer(pool, ledger, now_ms, candidate, origin).map(drop).map_err(|refusal| refusal.to_string())
     }
 
     fn submit(&mut self, number: usize) {
@@ -912,10 +1006,14 @@ impl World {
         self.at(INSPECT_US, Happening::Inspect);
         self.checkers.at((self.now_us - START_US) / 1_000, self.log.steps());
         let validators = self.scenario.validators + self.scenario.standby;
-        for node in self.nodes.iter().filter(|node| node.is_honest()) {
-            if let Some(alive) = &node.alive {
-                self.checkers.holds(&node.name, &alive.replica.holdings(), validators);
-            }
+        let slowed = self.scenario.faults.slow_disk > 0 || self.scenario.faults.slow_execution > 0;
+        for (index, node) in self.nodes.iter_mut().enumerate().filter(|(_, node)| node.is_honest()) {
+            let spent_us = std::mem::take(&mut node.spent_us);
+            let Some(alive) = &node.alive else { continue };
+            self.checkers.holds(&node.name, &alive.replica.holdings(), validators);
+            let (head, status) = (alive.ledger.head().number, alive.status.get());
+            let spent_us = if slowed { BTreeMap::new() } else { spent_us };
+            self.checkers.looked_at(index, &node.name, INSPECT_US, &spent_us, &status, head, self.storm);
         }
     }
 
@@ -930,7 +1028,10 @@ impl World {
             .map(|node| (node.name.clone(), node.head().unwrap_or(0)))
             .collect();
         self.checkers.at((self.now_us - START_US) / 1_000, self.log.steps());
-        self.checkers.settled(&heads);
+        // Where messages take longer than blocks, somebody is always behind.
+        if self.scenario.delay_ms == 0 {
+            self.checkers.settled(&heads);
+        }
     }
 
     fn finish(mut self) -> Report {
@@ -941,6 +1042,10 @@ impl World {
             if let Some(alive) = &node.alive {
                 self.checkers.ended(&node.name, &alive.ledger, &self.clients);
             }
+        }
+        if whole {
+            let now_ms = self.now_ms();
+            self.checkers.paced(&self.scenario, now_ms);
         }
         if whole {
             // Whoever knows the network only through villains, and has cut them, has nobody to hand a transaction to.
@@ -965,7 +1070,7 @@ impl World {
     }
 
     fn has_honest_link(&self, index: usize) -> bool {
-        self.links.iter().any(|link| {
+        self.nodes[index].is_honest() && self.links.iter().any(|link| {
             let other = if link.from == index { link.to } else { link.from };
             (link.from == index || link.to == index) && self.nodes[other].is_honest() && !self.nodes[other].gone
         })

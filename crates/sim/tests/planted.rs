@@ -1,5 +1,7 @@
 //! Every bug in the catalogue is planted, one after the other, and has to be found; what found it is in
-//! `docs/planted-bugs.md`. The seeds are those with which the search begins: 1, 2, …
+//! `docs/planted-bugs.md`. The seeds are those with which the search begins: 1, 2, … A release build has no bugs to plant.
+
+#![cfg(debug_assertions)]
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;

@@ -112,6 +112,8 @@ pub fn recover_node_id(hash: B256, signature: &Signature65, high_s: HighS) -> Re
 /// # Errors
 /// As [`recover_node_id`].
 pub fn recover_address(hash: B256, signature: &Signature65, high_s: HighS) -> Result<Address, SignatureError> {
+    // Whoever remembers the answer is a simulator: a node of its own would have to find it.
+    crate::work::count(|done| done.recoveries += 1);
     let question = (hash, *signature, high_s == HighS::Rejected);
     if let Some(known) = MEMO.with_borrow(|memo| memo.as_ref().and_then(|memo| memo.known.get(&question).copied())) {
         return Ok(known);
@@ -186,6 +188,7 @@ impl NodeKey {
 
     /// Signs the 32 bytes as they are, deterministic (RFC 6979), low s.
     pub fn sign(&self, hash: B256) -> Signature65 {
+        crate::work::count(|done| done.signatures += 1);
         let signature = SECP256K1.sign_ecdsa_recoverable(Digest::from_digest(hash.0), &self.0);
         let (recovery_id, compact) = signature.serialize_compact();
         let mut bytes = [0u8; 65];

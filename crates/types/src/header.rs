@@ -4,9 +4,10 @@
 //! keccak of its bytes names nothing. What is hashed is a re-encoding of the header in which the extra data was
 //! decoded, changed and encoded again.
 
-use alloy_primitives::{B256, Bytes, keccak256};
+use alloy_primitives::{B256, Bytes};
 use alloy_rlp::Encodable;
 
+use crate::work::keccak256;
 use crate::extra::{ExtraData, ExtraDataError};
 
 pub use alloy_consensus::Header;

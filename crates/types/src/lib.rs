@@ -21,8 +21,10 @@ pub mod topology;
 pub mod transition;
 pub mod utc;
 pub mod validators;
+pub mod work;
 
-pub use alloy_primitives::{Address, B256, B512, Bloom, Bytes, U256, keccak256};
+pub use alloy_primitives::{Address, B256, B512, Bloom, Bytes, U256};
+pub use work::keccak256;
 pub use block::{Block, Body, SealedBlock, Transaction, Withdrawal};
 pub use crypto::{NodeId, NodeKey, Signature65};
 pub use enode::Enode;

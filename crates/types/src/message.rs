@@ -5,13 +5,14 @@
 
 use std::sync::Arc;
 
-use alloy_primitives::{Address, B256, Bytes, keccak256};
+use alloy_primitives::{Address, B256, Bytes};
 use alloy_rlp::{BufMut, Decodable, Encodable, Error as RlpError, Header as RlpHeader};
 use thiserror::Error;
 
 use crate::block::Block;
 use crate::crypto::{HighS, Signature65, SignatureError, recover_address};
 use crate::extra::MAX_VALIDATORS;
+use crate::work::{self, keccak256};
 
 /// Bytes of one consensus message: a block of 10 MiB, and the justification of 512 validators beside it.
 pub const MAX_MESSAGE_BYTES: usize = crate::block::MAX_BLOCK_BYTES + 2 * MAX_VALIDATORS * 256;
@@ -283,6 +284,7 @@ impl Message {
             return Err(MessageError::TooLarge(bytes.len()));
         }
         let kind = Kind::from_code(code).ok_or(MessageError::UnknownCode(code))?;
+        work::count(|done| done.decoded += bytes.len() as u64);
         let mut buffer = bytes;
         let message = match kind {
             Kind::Proposal => Self::Proposal(Box::new(Proposal::decode(&mut buffer)?)),

@@ -8,6 +8,7 @@ use alloy_primitives::{Address, B256, Bytes, Signature, TxKind, U256};
 use arbitrary::Unstructured;
 use ipe_chain::kv::MemoryStore;
 use ipe_chain::{Candidate, Feedback, Ledger};
+use ipe_engine::admission::Judged;
 use ipe_engine::journal::MemoryJournal;
 use ipe_engine::peer::Peers;
 use ipe_engine::pool::{Offer, Origin, PickLimits, Pool, Rules, SenderState, Settings as PoolSettings};
@@ -341,6 +342,7 @@ fn replica(input: &[u8]) {
         status: StatusCell::default(),
     };
     let mut replica = Replica::new(settings, parts, restored);
+    let judged = Judged::default();
     let mut now_us = START_MS * 1_000;
     let mut said = BTreeMap::<(u64, u32, Kind), Bytes>::new();
     // What a twin said with our key is passed on like anybody's.
@@ -364,7 +366,7 @@ fn replica(input: &[u8]) {
                 let version = EthVersion::ALL[below(&mut source, EthVersion::ALL.len())];
                 let code = byte(&mut source) % 0x13;
                 if let Ok(message) = EthMessage::decode(version, code, piece(&mut source)) {
-                    inputs.push(Input::Eth(peer, message));
+                    inputs.push(judged.input(&pool, &ledger, now_us / 1_000, peer, message));
                 }
             }
             80..=109 => {
@@ -383,7 +385,10 @@ fn replica(input: &[u8]) {
                     EthMessage::NewBlock { block: Box::new(block), total_difficulty: U256::MAX },
                 ));
             }
-            210..=215 => inputs.push(Input::Transactions(peer, vec![Arc::new(candidate(&mut source))])),
+            210..=215 => {
+                let transactions = EthMessage::Transactions(vec![candidate(&mut source).tx.clone()]);
+                inputs.push(judged.input(&pool, &ledger, now_us / 1_000, peer, transactions));
+            }
             216..=219 => {
                 connected.retain(|id| *id != peer.0);
                 inputs.push(Input::PeerGone(peer));

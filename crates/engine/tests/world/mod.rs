@@ -9,9 +9,9 @@ use alloy_primitives::{Address, B256, Bytes, TxKind, U256, keccak256};
 use ipe_chain::kv::MemoryStore;
 use ipe_chain::{Candidate, Ledger};
 use ipe_engine::journal::MemoryJournal;
-use ipe_engine::pool::{Offer, Origin, Pool, Rules, Settings as PoolSettings};
+use ipe_engine::pool::{Origin, Pool, Rules, Settings as PoolSettings};
 use ipe_engine::signing::{Gate, Signer};
-use ipe_engine::{Clock, Input, Level, Output, Parts, PeerId, PeerInfo, PeerStatus, Replica, Settings, StatusCell, admit};
+use ipe_engine::{Clock, Input, Level, Output, Parts, PeerId, PeerInfo, PeerStatus, Replica, Settings, StatusCell, admission};
 use ipe_types::eth::{EthMessage, EthVersion};
 use ipe_types::fork::Fork;
 use ipe_types::genesis::{GenesisAccount, GenesisBuilder};
@@ -41,6 +41,7 @@ struct Alive {
     replica: Replica,
     ledger: Arc<Ledger>,
     pool: Arc<Mutex<Pool>>,
+    judged: admission::Judged,
     sessions: BTreeMap<PeerId, (usize, PeerId)>,
 }
 
@@ -238,7 +239,7 @@ impl World {
             max_tx_bytes: 128 * 1024,
             period_ms: PERIOD_MS,
         };
-        let rules = admit::rules(&ledger, &self.spec, &rules);
+        let rules = admission::rules(&ledger, &self.spec, &rules);
         let pool = Arc::new(Mutex::new(Pool::new(PoolSettings::default(), rules, ledger.head().number)));
         let (gate, restored) = match node.role {
             Role::Validator => {
@@ -269,7 +270,7 @@ impl World {
             status: StatusCell::default(),
         };
         let replica = Replica::new(settings, parts, restored);
-        node.alive = Some(Alive { replica, ledger, pool, sessions: BTreeMap::new() });
+        node.alive = Some(Alive { replica, ledger, pool, judged: admission::Judged::default(), sessions: BTreeMap::new() });
         self.input(index, Input::Tick);
     }
 
@@ -333,10 +334,7 @@ impl World {
         let index = self.index(name);
         let now_ms = self.now_us / 1_000;
         let alive = self.nodes[index].alive.as_mut().expect("alive");
-        let rules = *alive.pool.lock().rules();
-        let offer = Offer::check(candidate, Origin::Local, &rules).expect("a sound transaction");
-        let state = admit::sender_state(&alive.ledger, offer.candidate().sender);
-        alive.pool.lock().add(now_ms, offer, &state).expect("room");
+        admission::offer(&alive.pool, &alive.ledger, now_ms, candidate, Origin::Local).expect("a sound transaction, and room");
         self.input(index, Input::PoolChanged);
         hash
     }
@@ -391,7 +389,10 @@ impl World {
                     return;
                 }
                 let input = match packet {
-                    Packet::Eth(message) => Input::Eth(session, message),
+                    Packet::Eth(message) => match &self.nodes[to].alive {
+                        Some(alive) => alive.judged.input(&alive.pool, &alive.ledger, self.now_us / 1_000, session, message),
+                        None => Input::Eth(session, message),
+                    },
                     Packet::Istanbul(code, bytes) => Input::Istanbul(session, code, bytes),
                 };
                 self.input(to, input);

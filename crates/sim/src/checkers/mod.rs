@@ -7,15 +7,21 @@ mod journal_first;
 mod liveness;
 mod members;
 mod memory;
+mod pace;
 mod relayed;
 mod seals;
+mod share;
 mod signatures;
 mod state;
 mod transactions;
+mod truth;
 mod validity;
+
+use std::collections::BTreeMap;
 
 use alloy_primitives::{Address, B256};
 use ipe_chain::{Imported, Ledger};
+use ipe_engine::Status;
 use ipe_engine::replica::Holdings;
 use ipe_types::{Kind, Message, keccak256};
 
@@ -47,6 +53,13 @@ pub(crate) struct Checkers {
     durability: durability::Durability,
     pub(crate) liveness: liveness::Liveness,
     honest: Vec<Address>,
+    villains: Vec<Address>,
+    /// Validators whose turns are the attackers'.
+    tainted: Vec<Address>,
+    pace: pace::Pace,
+    unseen: &'static [&'static str],
+    /// Nodes that were far behind when they were looked at last.
+    behind: std::collections::BTreeSet<usize>,
     period_s: u64,
     decoded: std::collections::BTreeSet<(u64, B256)>,
     pub(crate) violations: Vec<Violation>,
@@ -62,6 +75,11 @@ impl Checkers {
             durability: durability::Durability::default(),
             liveness: liveness::Liveness::default(),
             honest: Vec::new(),
+            villains: Vec::new(),
+            tainted: Vec::new(),
+            pace: pace::Pace::default(),
+            unseen: scenario.unseen,
+            behind: std::collections::BTreeSet::new(),
             period_s: scenario.period_ms / 1_000,
             decoded: std::collections::BTreeSet::new(),
             violations: Vec::new(),
@@ -70,8 +88,9 @@ impl Checkers {
     }
 
     /// Addresses whose owners are honest: their signatures must not contradict each other.
-    pub(crate) fn set_honest(&mut self, honest: Vec<Address>) {
-        self.honest = honest;
+    /// `tainted` are the validators of institutions with a villain: their turns are the attackers'.
+    pub(crate) fn set_honest(&mut self, honest: Vec<Address>, villains: Vec<Address>, tainted: Vec<Address>) {
+        (self.honest, self.villains, self.tainted) = (honest, villains, tainted);
     }
 
     /// Time and step of what is looked at next.
@@ -82,6 +101,7 @@ impl Checkers {
     pub(crate) fn verdict(&mut self, checker: &'static str, outcome: Result<(), String>) {
         if let Err(what) = outcome
             && self.violations.len() < KEPT
+            && !self.unseen.contains(&checker)
         {
             self.violations.push(Violation { at_ms: self.now.0, step: self.now.1, checker, what });
         }
@@ -124,6 +144,10 @@ impl Checkers {
                 let parent = self.chain.parent_of(number).cloned();
                 let outcome = validity::check(&imported.block, parent.as_ref(), &validators, self.period_s);
                 self.verdict("validity", outcome);
+                // In round 0 it is the turn of whoever follows the last proposer in the list.
+                let last = parent.as_ref().map_or(Address::ZERO, |parent| parent.beneficiary);
+                let turn = validators.iter().find(|who| **who > last).or(validators.first());
+                self.pace.block(self.now.0, turn.is_some_and(|turn| !self.tainted.contains(turn)));
                 let outcome = self.chain.take(number, imported.hash, header.clone());
                 self.verdict("agreement", outcome);
                 for outcome in transactions::included(clients, number, &imported.block) {
@@ -165,6 +189,19 @@ impl Checkers {
         self.verdict("cuts", outcome);
     }
 
+    /// What an honest node's time went into, and what it says of itself.
+    pub(crate) fn looked_at(&mut self, index: usize, name: &str, window_us: u64, spent_us: &BTreeMap<Address, u64>, status: &Status, head: u64, storm: bool) {
+        let outcome = share::check(name, window_us, spent_us, &self.villains);
+        self.verdict("share", outcome);
+        let height = self.chain.height();
+        // In a storm it may have heard of nothing.
+        let far = !storm && truth::is_far_behind(head, height);
+        let long = far && self.behind.contains(&index);
+        if far { self.behind.insert(index) } else { self.behind.remove(&index) };
+        let outcome = truth::check(name, status, head, height, long);
+        self.verdict("truth", outcome);
+    }
+
     /// What an honest node holds.
     pub(crate) fn holds(&mut self, who: &str, holdings: &Holdings, validators: usize) {
         let outcome = memory::check(who, holdings, validators);
@@ -185,6 +222,12 @@ impl Checkers {
             let outcome = self.model.compare(name, ledger);
             self.verdict("state", outcome);
         }
+    }
+
+    /// The end of the run: how fast blocks came.
+    pub(crate) fn paced(&mut self, scenario: &Scenario, end_ms: u64) {
+        let outcome = self.pace.check(scenario, end_ms);
+        self.verdict("pace", outcome);
     }
 
     /// At the end of the run nothing waits that a writer among `heard`, those with a link to an honest node, acknowledged.

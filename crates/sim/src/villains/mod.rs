@@ -2,7 +2,9 @@
 //! own file here, which may suppress, alter, double or invent it. It holds its own keys and no others: what honest nodes
 //! signed it can only repeat.
 
+mod claimant;
 mod colluding;
+mod derived;
 mod equivocating_proposer;
 mod equivocating_voter;
 mod flooding_peer;
@@ -24,7 +26,7 @@ use ipe_engine::PeerId;
 use ipe_types::eth::EthMessage;
 use ipe_types::header::commit_hash;
 use ipe_types::message::{CommitPayload, Payload, PreparePayload, Proposal, ProposalPayload, RoundChange, RoundChangePayload, Signed};
-use ipe_types::{B256, Block, Bytes, ExtraData, Header, Kind as Code, Message, NodeKey};
+use ipe_types::{B256, Block, Bytes, ExtraData, Header, Kind as Code, Message, NodeKey, Role};
 
 use crate::rng::Rng;
 
@@ -57,10 +59,18 @@ pub enum Kind {
     FloodingPeer,
     /// A boot that lies about blocks.
     LyingSync,
+    /// A whole institution that changes every item of every message, with all its keys in the hands of all its nodes.
+    Derived,
+    /// The same by a boot without any validator's key.
+    DerivedBoot,
+    /// The same by writers and observers.
+    DerivedLeaf,
+    /// A whole institution that claims heights and transactions that do not exist, and answers nothing.
+    Claimant,
 }
 
 impl Kind {
-    /// Every villain.
+    /// Every villain that somebody thought of.
     pub const ALL: [Kind; 13] = [
         Kind::Silent,
         Kind::EquivocatingProposer,
@@ -77,9 +87,17 @@ impl Kind {
         Kind::LyingSync,
     ];
 
-    /// Whether it is a boot and no validator.
-    pub fn is_boot(self) -> bool {
-        matches!(self, Kind::FloodingPeer | Kind::LyingSync)
+    /// Those that follow from the types of the messages, in every role.
+    pub const DERIVED: [Kind; 4] = [Kind::Derived, Kind::DerivedBoot, Kind::DerivedLeaf, Kind::Claimant];
+
+    /// Whether a node of this role in the villain's institution is one; where there is none of them, its validator is.
+    pub(crate) fn takes(self, role: Role) -> bool {
+        match self {
+            Kind::Derived | Kind::Claimant => true,
+            Kind::FloodingPeer | Kind::LyingSync | Kind::DerivedBoot => role == Role::Boot,
+            Kind::DerivedLeaf => matches!(role, Role::Writer | Role::Observer | Role::ObserverBoot),
+            _ => role == Role::Validator,
+        }
     }
 
     /// Time between two acts of its own, µs; 0 when it only alters what it says.
@@ -90,6 +108,7 @@ impl Kind {
             Kind::Impersonating | Kind::WrongRound | Kind::Mutating | Kind::LyingSync => 300_000,
             Kind::Replaying => 200_000,
             Kind::FloodingPeer => 50_000,
+            Kind::Derived | Kind::DerivedBoot | Kind::DerivedLeaf | Kind::Claimant => 100_000,
         }
     }
 }
@@ -110,6 +129,8 @@ pub(crate) struct Said {
 pub(crate) enum Wire {
     Consensus(u8, Bytes),
     Eth(EthMessage),
+    /// Of the eth protocol, as no encoder writes it.
+    Bytes(u8, Bytes),
 }
 
 impl Said {
@@ -150,6 +171,10 @@ pub(crate) struct Villain {
     pub(crate) key: NodeKey,
     /// Keys of all villains of the network, its own among them.
     pub(crate) allies: Vec<NodeKey>,
+    /// Whether its allies' keys are in its hands.
+    shares_keys: bool,
+    /// Messages near the limit of size that it has sent.
+    large: u32,
     rng: Rng,
     heard: VecDeque<Arc<Message>>,
     /// What it held back: when it is due, µs, and what.
@@ -158,7 +183,8 @@ pub(crate) struct Villain {
 
 impl Villain {
     pub(crate) fn new(kind: Kind, key: NodeKey, allies: Vec<NodeKey>, rng: Rng) -> Self {
-        Self { kind, key, allies, rng, heard: VecDeque::new(), late: VecDeque::new() }
+        let shares_keys = kind == Kind::Derived;
+        Self { kind, key, allies, shares_keys, large: 0, rng, heard: VecDeque::new(), late: VecDeque::new() }
     }
 
     /// Remembers what a peer said.
@@ -180,7 +206,10 @@ impl Villain {
         let passed = |to, bytes| vec![Said { to, wire: Wire::Consensus(code, bytes), foul: false }];
         let Ok(message) = Message::decode(code, &bytes) else { return passed(to, bytes) };
         if message.author() != self.key.address() {
-            return passed(to, bytes);
+            return match self.kind {
+                Kind::Derived | Kind::DerivedBoot => derived::pass(self, to, &message),
+                _ => passed(to, bytes),
+            };
         }
         let message = Arc::new(message);
         self.remember(message.clone());
@@ -193,14 +222,24 @@ impl Villain {
             Kind::Colluding => colluding::speak(self, to, &message),
             Kind::Twin => twin::speak(to, &message),
             Kind::WrongRound => wrong_round::speak(self, to, &message),
-            Kind::Impersonating | Kind::Replaying | Kind::Mutating | Kind::FloodingPeer | Kind::LyingSync => passed(to, bytes),
+            Kind::Derived | Kind::DerivedBoot | Kind::DerivedLeaf => derived::speak(self, to, &message),
+            Kind::Impersonating | Kind::Replaying | Kind::Mutating | Kind::FloodingPeer | Kind::LyingSync | Kind::Claimant => {
+                passed(to, bytes)
+            }
         }
+    }
+
+    /// The height of its Status.
+    pub(crate) fn claims(&self, head: u64) -> u64 {
+        if self.kind == Kind::Claimant { head + claimant::FAR } else { head }
     }
 
     /// What it says in place of an eth message.
     pub(crate) fn tell(&mut self, scene: &Scene<'_>, to: Vec<PeerId>, message: EthMessage) -> Vec<Said> {
         match self.kind {
             Kind::LyingSync => lying_sync::tell(self, scene, to, message),
+            Kind::Claimant => claimant::tell(to, message),
+            Kind::Derived | Kind::DerivedBoot | Kind::DerivedLeaf => derived::tell(self, to, message),
             _ => vec![Said { to, wire: Wire::Eth(message), foul: false }],
         }
     }
@@ -217,6 +256,8 @@ impl Villain {
             Kind::Colluding => colluding::act(self, scene),
             Kind::FloodingPeer => flooding_peer::act(self, scene),
             Kind::LyingSync => lying_sync::act(self, scene),
+            Kind::Derived | Kind::DerivedBoot | Kind::DerivedLeaf => derived::act(self, scene),
+            Kind::Claimant => claimant::act(self, scene),
             Kind::Silent | Kind::EquivocatingProposer | Kind::Twin | Kind::InvalidBlocks => Vec::new(),
         }
     }

@@ -110,6 +110,7 @@ impl EthMessage {
         if payload.len() > MAX_MESSAGE_BYTES {
             return Err(EthError::TooLong { message, got: payload.len() });
         }
+        crate::work::count(|done| done.decoded += payload.len() as u64);
         let unknown = EthError::UnknownCode { version: version.number(), code };
         let mut input = Input { message, rest: payload };
         let decoded = match code {

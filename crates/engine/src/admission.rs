@@ -1,0 +1,108 @@
+//! Admission of transactions to the shared pool: the one path that those of clients, of journals and of peers take, in the
+//! node, in the simulator and in tests.
+
+use std::sync::Arc;
+
+use alloy_primitives::{Address, B256, KECCAK256_EMPTY};
+use ipe_chain::{Candidate, Ledger};
+use ipe_types::Transaction;
+use ipe_types::eth::EthMessage;
+use ipe_types::spec::ChainSpec;
+use ipe_types::transition::TxGasCap;
+use parking_lot::Mutex;
+
+use crate::pool::{Added, Offer, Origin, Pool, Refusal, Rules, SenderState};
+use crate::recent::Recent;
+use crate::{Input, PeerId};
+
+/// Transactions of peers remembered as judged: half a minute of the fastest network measured.
+const JUDGED: usize = 65_536;
+
+/// Offers one transaction to the pool, whoever it comes from: a client, a journal, a peer. What costs time (the rules that
+/// need no pool, the sender's account) happens outside of the pool's lock.
+///
+/// # Errors
+/// The first rule that does not hold; see [`Refusal`].
+pub fn offer(pool: &Mutex<Pool>, ledger: &Ledger, now_ms: u64, candidate: Arc<Candidate>, origin: Origin) -> Result<Added, Refusal> {
+    let rules = *pool.lock().rules();
+    let offer = Offer::check(candidate, origin, &rules)?;
+    let state = sender_state(ledger, offer.candidate().sender);
+    pool.lock().add(now_ms, offer, &state)
+}
+
+/// The transactions of peers that were judged lately: a sender is recovered once, however many peers bring a transaction.
+/// Shared by the threads that do this beside the replica, which is told of the result ([`crate::Input::Heard`]).
+#[derive(Debug)]
+pub struct Judged(Mutex<Recent>);
+
+impl Default for Judged {
+    fn default() -> Self {
+        Self(Mutex::new(Recent::new(JUDGED)))
+    }
+}
+
+impl Judged {
+    /// Takes the transactions of one message of a peer: recovers the senders of those not judged before and offers them to
+    /// the pool. What it does not take is dropped silently, as in Besu; what it may take later, unchanged, is judged again
+    /// when it comes again. Returns the hashes of all.
+    pub fn hear(&self, pool: &Mutex<Pool>, ledger: &Ledger, now_ms: u64, transactions: Vec<Transaction>) -> Vec<B256> {
+        let hashes: Vec<B256> = transactions.iter().map(|tx| *tx.tx_hash()).collect();
+        let fresh: Vec<bool> = {
+            let mut judged = self.0.lock();
+            hashes.iter().map(|hash| judged.insert(hash)).collect()
+        };
+        let fresh = transactions.into_iter().zip(fresh).filter(|(_, fresh)| *fresh);
+        for candidate in fresh.filter_map(|(tx, _)| Candidate::recover(tx).ok().map(Arc::new)) {
+            let hash = candidate.hash;
+            if let Err(refusal) = offer(pool, ledger, now_ms, candidate, Origin::Remote) {
+                pool.lock().refused_of_peer(&refusal);
+                if refusal.is_passing() {
+                    self.0.lock().remove(&hash);
+                }
+            }
+        }
+        hashes
+    }
+
+    /// What the replica is handed for an eth message where one thread does everything: transactions are judged here.
+    pub fn input(&self, pool: &Mutex<Pool>, ledger: &Ledger, now_ms: u64, peer: PeerId, message: EthMessage) -> Input {
+        match message {
+            EthMessage::Transactions(transactions) | EthMessage::PooledTransactions { transactions, .. } => {
+                Input::Heard(peer, self.hear(pool, ledger, now_ms, transactions))
+            }
+            message => Input::Eth(peer, message),
+        }
+    }
+}
+
+/// The account of a sender at the head; an account that cannot be read counts as empty, so that nothing is admitted for it.
+pub fn sender_state(ledger: &Ledger, address: Address) -> SenderState {
+    let state = ledger.state().head();
+    let Ok(Some(account)) = state.account(address) else { return SenderState::default() };
+    let has_code = account.code_hash != KECCAK256_EMPTY
+        && !matches!(state.code(account.code_hash), Ok(Some(code)) if code.is_eip7702());
+    SenderState { nonce: account.nonce, balance: account.balance, has_code }
+}
+
+/// Rules of the block after the head; what is this node's own choice is kept from `before`.
+pub fn rules(ledger: &Ledger, spec: &ChainSpec, before: &Rules) -> Rules {
+    let head = ledger.head();
+    let number = head.number + 1;
+    let params = spec.qbft_at(number, head.header.timestamp);
+    let timestamp = head.header.timestamp + params.period_ms / 1_000;
+    let fork = spec.fork_at(number, timestamp);
+    let min_gas_price = u64::try_from(before.min_gas_price).unwrap_or(u64::MAX);
+    let tx_gas_cap = match params.tx_gas_cap {
+        TxGasCap::Gas(cap) => Some(cap),
+        TxGasCap::Unlimited => None,
+        TxGasCap::Fork => (fork >= ipe_types::fork::Fork::Osaka).then_some(1 << 24),
+    };
+    Rules {
+        fork,
+        block_gas_limit: head.header.gas_limit,
+        tx_gas_cap,
+        base_fee: spec.next_base_fee(&head.header, timestamp, min_gas_price),
+        period_ms: params.period_ms,
+        ..*before
+    }
+}

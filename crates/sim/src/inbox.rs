@@ -1,0 +1,114 @@
+//! What waits for a node's processor: as in the node itself, consensus apart from everything else, and of each connection no
+//! more than its allowance; what exceeds it waits in the connection, which is not read meanwhile.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use ipe_engine::PeerId;
+
+use crate::network::{HELD_MAX, Packet};
+
+/// Allowance of a connection, bytes: of consensus, and of everything else (`KNOWN_CREDITS` in `ipe_p2p::link`).
+const ALLOWANCES: [usize; 2] = [12 << 20, 24 << 20];
+/// What a message takes of it at least, bytes.
+const LEAST: usize = 16 << 10;
+
+/// One message.
+type Waiting = (PeerId, Packet);
+
+/// What one connection has in the queues, and what waits in it.
+#[derive(Debug, Default)]
+struct Share {
+    taken: [usize; 2],
+    behind: [VecDeque<Packet>; 2],
+}
+
+/// Two queues.
+#[derive(Debug, Default)]
+pub(crate) struct Inbox {
+    queues: [VecDeque<Waiting>; 2],
+    shares: BTreeMap<PeerId, Share>,
+    /// Whether the world knows that there is work.
+    pub(crate) scheduled: bool,
+}
+
+fn class(packet: &Packet) -> usize {
+    usize::from(matches!(packet, Packet::Eth(..)))
+}
+
+fn charge(packet: &Packet) -> usize {
+    match packet {
+        Packet::Eth(_, bytes) | Packet::Istanbul(_, bytes) => bytes.len().max(LEAST),
+    }
+}
+
+impl Inbox {
+    /// Takes a message; `false` when so much waits in its connection that this ends.
+    pub(crate) fn push(&mut self, session: PeerId, packet: Packet) -> bool {
+        let (class, charge) = (class(&packet), charge(&packet));
+        let share = self.shares.entry(session).or_default();
+        // A message above the allowance takes all of it.
+        if !share.behind[class].is_empty() || (share.taken[class] > 0 && share.taken[class] + charge > ALLOWANCES[class]) {
+            share.behind[class].push_back(packet);
+            return share.behind[class].len() <= HELD_MAX;
+        }
+        share.taken[class] += charge;
+        self.queues[class].push_back((session, packet));
+        true
+    }
+
+    /// The next message: consensus first.
+    pub(crate) fn pop(&mut self) -> Option<Waiting> {
+        let class = (0..2).find(|class| !self.queues[*class].is_empty())?;
+        let (session, packet) = self.queues[class].pop_front()?;
+        if let Some(share) = self.shares.get_mut(&session) {
+            share.taken[class] = share.taken[class].saturating_sub(charge(&packet));
+            while let Some(next) = share.behind[class].front()
+                && (share.taken[class] == 0 || share.taken[class] + charge(next) <= ALLOWANCES[class])
+                && let Some(next) = share.behind[class].pop_front()
+            {
+                share.taken[class] += charge(&next);
+                self.queues[class].push_back((session, next));
+            }
+            if share.taken == [0, 0] {
+                self.shares.remove(&session);
+            }
+        }
+        Some((session, packet))
+    }
+
+    /// Whether nothing waits.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.queues.iter().all(VecDeque::is_empty)
+    }
+
+    /// Forgets what waits of a connection that is over.
+    pub(crate) fn forget(&mut self, session: PeerId) {
+        self.shares.remove(&session);
+        self.queues.iter_mut().for_each(|queue| queue.retain(|(of, _)| *of != session));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use alloy_primitives::Bytes;
+
+    #[test]
+    fn a_flood_fills_its_own_connection_and_consensus_goes_first() {
+        let mut inbox = Inbox::default();
+        let large = Packet::Istanbul(0x12, Bytes::from(vec![0; 5 << 20]));
+        for _ in 0..5 {
+            assert!(inbox.push(PeerId(1), large.clone()));
+        }
+        inbox.push(PeerId(2), Packet::Eth(1, Bytes::new()));
+        inbox.push(PeerId(2), Packet::Istanbul(0x13, Bytes::new()));
+        let order: Vec<(u64, usize)> = std::iter::from_fn(|| inbox.pop()).map(|(session, packet)| (session.0, class(&packet))).collect();
+        assert_eq!(order, [(1, 0), (1, 0), (2, 0), (1, 0), (1, 0), (1, 0), (2, 1)]);
+        assert!(inbox.is_empty() && inbox.shares.is_empty());
+        let session = PeerId(3);
+        let taken = (0..2 * HELD_MAX).take_while(|_| inbox.push(session, large.clone())).count();
+        assert_eq!(taken, HELD_MAX + 2);
+        inbox.forget(session);
+        assert!(inbox.is_empty());
+    }
+}
