@@ -77,6 +77,9 @@ fn health(api: &Api) -> Response {
         seconds_since_block: u64,
         round: Option<u32>,
         fault_margin: i64,
+        /// Why this validator signs nothing at present.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        abstains: Option<String>,
         peers: usize,
         pending_transactions: usize,
         last_error: Option<&'a str>,
@@ -92,6 +95,7 @@ fn health(api: &Api) -> Response {
         seconds_since_block: (Api::now_ms() / 1000).saturating_sub(head.header.timestamp),
         round: status.round,
         fault_margin: status.fault_margin,
+        abstains: status.abstains.map(|doubt| doubt.to_string()),
         peers: status.peers.iter().map(|(_, n)| n).sum(),
         pending_transactions: api.backend.pool.lock().statistics().count,
         last_error: status.last_error.as_deref(),

@@ -47,7 +47,12 @@ pub fn run(command: KeyCommand) -> Outcome {
             key_file::write_new(&file, &key)?;
             (key, show, file)
         }
-        KeyCommand::Show { file, show } => (key_file::read(&file)?, show, file),
+        KeyCommand::Show { file, show } => {
+            if let Some(warning) = key_file::exposure(&file) {
+                eprintln!("ipe: {warning}");
+            }
+            (key_file::read(&file)?, show, file)
+        }
     };
     let enode = enode(&key, &show.host, show.port);
     if show.json {

@@ -5,11 +5,17 @@ use crate::lab;
 use alloy_primitives::U256;
 use clap::Args;
 use ipe_load::{Kind, LoadPlan, Pace, Progress};
+use ipe_node::config::read_text;
+use ipe_node::key_file;
 use ipe_provision::duration::parse_ms;
+use std::io::Read;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
+
+/// Bytes that a file with one key may have.
+const MAX_KEY_BYTES: u64 = 1_024;
 
 #[derive(Args)]
 pub struct LoadArgs {
@@ -46,8 +52,12 @@ pub struct LoadArgs {
     /// Use these senders: a file with one private key in hex a line.
     #[arg(long, value_name = "FILE")]
     key_file: Option<PathBuf>,
-    /// Private key in hex of an account that pays for what senders lack.
-    #[arg(long, value_name = "HEX", env = "IPE_LOAD_FUNDER", hide_env_values = true)]
+    /// File with the private key, in hex, of an account that pays for what senders lack; - reads it from standard input. The
+    /// variable IPE_LOAD_FUNDER may hold the key itself.
+    #[arg(long, value_name = "FILE")]
+    funder_file: Option<PathBuf>,
+    /// Refused: a key on a command line can be read by every user of the machine.
+    #[arg(long, hide = true)]
     funder: Option<String>,
     /// Wei of each transfer.
     #[arg(long, value_name = "WEI", default_value = "0")]
@@ -126,15 +136,39 @@ fn tell(progress: &Progress) {
     );
 }
 
+/// The paying account's key, from where other users of the machine cannot read it.
+fn funder(arguments: &LoadArgs) -> Result<Option<String>, Failure> {
+    if arguments.funder.is_some() {
+        return Err(Failure::Usage(
+            "--funder: a key on a command line can be read by every user of the machine (ps); write it to a file of yours and \
+             give --funder-file FILE, pipe it to --funder-file -, or set IPE_LOAD_FUNDER; consider this key known to others"
+                .to_owned(),
+        ));
+    }
+    let text = match &arguments.funder_file {
+        Some(path) if path.as_os_str() == "-" => std::io::read_to_string(std::io::stdin().take(MAX_KEY_BYTES))
+            .map_err(|error| Failure::failed("--funder-file -: could not read standard input", error))?,
+        Some(path) => {
+            if let Some(warning) = key_file::exposure(path) {
+                eprintln!("ipe: {warning}");
+            }
+            read_text(path, MAX_KEY_BYTES)?
+        }
+        None => return Ok(std::env::var("IPE_LOAD_FUNDER").ok()),
+    };
+    Ok(Some(text.trim().to_owned()))
+}
+
 fn plan(arguments: LoadArgs) -> Result<LoadPlan, Failure> {
+    let given = funder(&arguments)?;
     let kind: Kind = arguments.kind.parse().map_err(|error| Failure::Usage(format!("load: {error}")))?;
     let (endpoints, funder) = match &arguments.lab {
         Some(dir) => {
             let (endpoints, funder) = lab::entrances(dir)?;
-            (endpoints, arguments.funder.or(Some(funder)))
+            (endpoints, given.or(Some(funder)))
         }
-        None if arguments.endpoints.is_empty() => (vec!["http://127.0.0.1:8545".to_owned()], arguments.funder),
-        None => (arguments.endpoints, arguments.funder),
+        None if arguments.endpoints.is_empty() => (vec!["http://127.0.0.1:8545".to_owned()], given),
+        None => (arguments.endpoints, given),
     };
     Ok(LoadPlan {
         endpoints,

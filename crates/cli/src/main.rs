@@ -12,6 +12,7 @@ mod blocks;
 mod failure;
 mod flags;
 mod genesis;
+mod journal;
 mod key;
 mod lab;
 mod load;
@@ -46,6 +47,9 @@ enum Command {
     /// Node keys in Besu's file format.
     #[command(subcommand)]
     Key(key::KeyCommand),
+    /// What a validator's signing journal vouches for.
+    #[command(subcommand)]
+    Journal(journal::JournalCommand),
     /// Genesis files in Besu's format.
     #[command(subcommand)]
     Genesis(genesis::GenesisCommand),
@@ -71,6 +75,7 @@ fn main() -> ExitCode {
         Command::Node(command) => node::run(command),
         Command::Besu(command) => besu::run(command),
         Command::Key(command) => key::run(command),
+        Command::Journal(command) => journal::run(command),
         Command::Genesis(command) => genesis::run(command),
         Command::Blocks(command) => blocks::run(command),
         Command::Tx(command) => tx::run(command),

@@ -6,8 +6,8 @@ use crate::logging;
 use clap::{Args, Subcommand};
 use ipe_node::NodeConfig;
 use ipe_node::config::{OPTIONS, OptionKind, split};
-use ipe_node::key_file;
-use ipe_types::Enode;
+use ipe_node::{key_file, signing_journal};
+use ipe_types::{Enode, Role};
 use ipe_types::spec::ChainSpec;
 use std::fmt::Write;
 use std::path::{Path, PathBuf};
@@ -81,6 +81,9 @@ fn init(arguments: InitArgs) -> Outcome {
         tcp: if config.listens() { config.p2p_port } else { 0 },
         udp: (config.listens() && config.discovery).then_some(config.p2p_port),
     };
+    if let Some(warning) = key_file::exposure(&config.key_path()) {
+        eprintln!("ipe: {warning}");
+    }
     println!("{} key      {}", if made { "new" } else { "existing" }, config.key_path().display());
     println!("address      {}", key.address());
     println!("node id      {}", key.node_id());
@@ -89,6 +92,10 @@ fn init(arguments: InitArgs) -> Outcome {
         let (path, text) = config.load_genesis()?;
         let spec = ChainSpec::parse(&text).map_err(|error| Failure::Usage(format!("{}: {error}", path.display())))?;
         println!("genesis      {} {}", spec.genesis_hash(), path.display());
+        if made && config.role == Role::Validator {
+            signing_journal::begin(&config.data_dir, spec.genesis_hash(), key.address())
+                .map_err(|error| Failure::Failed(error.to_string()))?;
+        }
         for warning in spec.warnings() {
             println!("warning      {}: {warning}", path.display());
         }

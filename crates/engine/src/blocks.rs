@@ -74,10 +74,10 @@ impl Replica {
             self.write_later(clock, block, hash, round);
             return None;
         }
+        // Who does not take part yet is told when it starts.
+        self.told_head?;
         let info = self.head_info();
-        if self.core.is_some() {
-            self.told_head = Some(info.number);
-        }
+        self.told_head = Some(info.number);
         Some(Event::HeadAdvanced(info))
     }
 

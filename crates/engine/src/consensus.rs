@@ -102,6 +102,8 @@ impl Replica {
                 let what = format!("the signing gate refused a {:?}: {refusal}", draft.kind());
                 match refusal {
                     SignRefusal::Journal(_) | SignRefusal::Signer(_) => self.fail(what, put),
+                    // Told once, where the doubt is.
+                    SignRefusal::Abstains(_) => {}
                     _ => put(Output::Log(Level::Warn, what)),
                 }
                 let (height, round, kind) = (draft.height(), draft.round(), draft.kind());

@@ -1,14 +1,30 @@
 //! What the signing gate remembers: records of what was signed and of prepared certificates, in a file that survives a crash
-//! at any byte.
+//! at any byte, and notices every other loss.
 //!
 //! | tag | record |
 //! |---|---|
-//! | 0 | chain and key that the journal belongs to, and the floor: nothing below this height is ever signed again |
+//! | 0 | chain and key that the journal belongs to, the floor (nothing below this height is ever signed again), and the doubt, if any |
 //! | 1 | a message about to be signed: height, round, kind, identity, and for small kinds what it takes to sign it again |
 //! | 2 | a prepared certificate |
 //!
 //! A record is durable before the signature that it announces exists. Records of past heights have no meaning, so the file
-//! is replaced by a short one now and then.
+//! is replaced by a short one now and then. The file begins with [`MAGIC`]; the records after it are framed and chained as
+//! [`ipe_types::journal::chain`] tells. Beside the file a mark holds sequence number and height of the newest record, which
+//! shows that the file was lost, cut at a record's end, or replaced by an older copy.
+//!
+//! What an open finds:
+//!
+//! | file | verdict |
+//! |---|---|
+//! | whole, or with a torn tail after the newest record that the mark knows of | as before the stop; the tail is taken off |
+//! | of release 0.1.0 (no magic, no chain, no mark) | the same, and it is written anew in this format |
+//! | empty or missing | [`Cause::Absent`] |
+//! | unreadable somewhere, or without its first record | [`Cause::Damaged`]; a copy is set aside |
+//! | ends before the record that the mark names | [`Cause::Older`] |
+//! | of another chain or key, or with records of a newer version | an error: it is not ours to replace |
+
+mod memory;
+mod records;
 
 use std::collections::BTreeMap;
 use std::io;
@@ -16,12 +32,21 @@ use std::sync::Arc;
 
 use alloy_primitives::{Address, B256};
 use ipe_qbft::{Draft, PreparedCertificate};
-use ipe_types::journal::{Frames, JournalFile, frame};
+use ipe_types::Kind;
+use ipe_types::journal::chain::{Chain, Chained, Ending};
+use ipe_types::journal::{Frames, JournalFile, MAX_RECORD};
 use ipe_types::planted::{self, Bug};
-use ipe_types::message::{PreparePayload, RoundChangePayload};
-use ipe_types::{Dialect, Kind};
-use parking_lot::Mutex;
 use thiserror::Error;
+
+use crate::doubt::{Cause, Doubt};
+use records::{Head, Reader, again_of, certificate_record, head_record, read_again, read_head, spoken_record};
+
+pub use memory::{Fault, MemoryJournal};
+pub(crate) use records::{Again, draft_again};
+
+/// How a journal begins. To release 0.1.0 this is a sound record of an unknown kind, so that it refuses the file instead of
+/// taking it for an empty one.
+pub const MAGIC: &[u8] = b"\x15\0\0\0\xb6\x4e\x67\xedipe signing journal 2";
 
 /// The file is replaced at the first new height after it has grown beyond this: some ten full blocks' certificates, or some
 /// thousand empty ones.
@@ -70,24 +95,6 @@ pub(crate) struct Spoken {
     pub(crate) again: Again,
 }
 
-/// The part of a draft that the journal keeps.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Again {
-    /// A block is too large to be kept twice; a proposal is made anew or not at all.
-    Proposal,
-    Prepare {
-        digest: B256,
-    },
-    Commit {
-        digest: B256,
-        commit_hash: B256,
-    },
-    RoundChange {
-        prepared: Option<(u32, B256)>,
-        dialect: Dialect,
-    },
-}
-
 /// The journal, read: everything that matters at the height in hand.
 pub(crate) struct Journal {
     file: Box<dyn JournalFile>,
@@ -96,14 +103,34 @@ pub(crate) struct Journal {
     pub(crate) height: u64,
     pub(crate) spoken: BTreeMap<(u32, Kind), Spoken>,
     pub(crate) certificate: Option<Arc<PreparedCertificate>>,
+    /// Why the journal may lack something; kept in the file until it is settled.
+    pub(crate) doubt: Option<Doubt>,
     length: usize,
+    frames: Chain,
     /// The last write failed: the tail of the file is unknown.
     damaged: bool,
+}
+
+/// The content of the journal of a key that was made a moment ago and has signed nothing: whoever makes a key for a
+/// validator of the chain with this genesis hash writes it as the validator's journal, which then begins without any doubt.
+pub fn newborn(chain: B256, key: Address) -> Vec<u8> {
+    let mut out = MAGIC.to_vec();
+    Chain::new(1).frame(&mut out, &head_record(&Head { chain, key, floor: 0, doubt: None }));
+    out
+}
+
+/// The records of a journal and where they end, for checkers that follow a file while it is written.
+pub fn frames(content: &[u8]) -> Chained<'_> {
+    match content.strip_prefix(MAGIC) {
+        Some(rest) => Chained::new(rest),
+        None => Chained::new(&[]),
+    }
 }
 
 impl Journal {
     pub(crate) fn open(mut file: Box<dyn JournalFile>, chain: B256, key: Address) -> Result<Self, JournalError> {
         let bytes = file.read_all()?;
+        let mark = Mark::parse(&file.read_mark()?, chain, key);
         let mut journal = Self {
             file,
             chain,
@@ -111,61 +138,103 @@ impl Journal {
             height: 0,
             spoken: BTreeMap::new(),
             certificate: None,
+            doubt: None,
             length: bytes.len(),
+            frames: Chain::new(1),
             damaged: false,
         };
-        let mut frames = Frames::new(&bytes);
+        let found = match bytes.strip_prefix(MAGIC) {
+            Some(rest) => {
+                let mut frames = Chained::new(rest);
+                let begun = journal.read(frames.by_ref())?;
+                Found { begun, ending: frames.ending(), frames: frames.reached(), current: true }
+            }
+            None => {
+                let mut frames = Frames::new(&bytes);
+                let begun = journal.read(frames.by_ref())?;
+                let ending = ending_of_old(bytes.get(frames.sound_len()..).unwrap_or_default());
+                Found { begun, ending, frames: Chain::new(1), current: false }
+            }
+        };
+        let newest = found.frames.sequence();
+        let known = mark.as_ref().map_or(0, |mark| mark.sequence);
+        let through = mark.as_ref().map_or(0, |mark| mark.height);
+        let cause = if planted::is(Bug::JournalForgottenAtStart) {
+            None
+        } else if bytes.is_empty() {
+            Some(Cause::Absent)
+        } else if !found.begun || found.ending == Ending::Damaged {
+            Some(Cause::Damaged)
+        } else {
+            (known > newest).then_some(Cause::Older)
+        };
+        journal.frames = found.frames;
+        let torn = found.ending != Ending::Whole && !planted::is(Bug::TornTailKept);
+        if cause == Some(Cause::Damaged) {
+            // Whether there is a copy to look at changes nothing about what is signed.
+            let _ = journal.file.set_aside();
+        }
+        if let Some(cause) = cause {
+            journal.doubts(Doubt { cause, through });
+        }
+        if cause.is_some() || torn || !found.current {
+            journal.frames = Chain::new(known.max(newest) + 1);
+            journal.rewrite()?;
+        }
+        Ok(journal)
+    }
+
+    /// Takes the records in; whether the first one told whose they are.
+    fn read<'a>(&mut self, records: impl Iterator<Item = &'a [u8]>) -> Result<bool, JournalError> {
+        let mut begun = false;
         let mut certificate: Option<(u64, &[u8])> = None;
-        for record in frames.by_ref() {
+        for (index, record) in records.enumerate() {
             if planted::is(Bug::JournalForgottenAtStart) {
                 continue;
             }
             let mut at = Reader(record);
             match at.u8()? {
                 0 => {
-                    let (found_chain, found_key) = (at.b256()?, Address::from_slice(at.take(20)?));
-                    if found_chain != chain {
-                        return Err(JournalError::OtherChain { found: found_chain, expected: chain });
+                    let head = read_head(&mut at)?;
+                    if head.chain != self.chain {
+                        return Err(JournalError::OtherChain { found: head.chain, expected: self.chain });
                     }
-                    if found_key != key {
-                        return Err(JournalError::OtherKey { found: found_key, expected: key });
+                    if head.key != self.key {
+                        return Err(JournalError::OtherKey { found: head.key, expected: self.key });
                     }
-                    journal.rise(at.u64()?);
+                    begun |= index == 0;
+                    self.rise(head.floor);
+                    self.doubt = head.doubt;
                 }
                 1 => {
                     let (height, round, kind) = (at.u64()?, at.u32()?, at.u8()?);
                     let kind = Kind::from_code(kind).ok_or(JournalError::Unreadable("unknown kind of message"))?;
                     let spoken = Spoken { identity: at.b256()?, again: read_again(kind, &mut at)? };
-                    journal.rise(height);
-                    if height == journal.height {
+                    self.rise(height);
+                    if height == self.height {
                         // The first one stands: a second was refused or is the same.
-                        journal.spoken.entry((round, kind)).or_insert(spoken);
-                        if journal.spoken.len() > MAX_AT_HEIGHT {
+                        self.spoken.entry((round, kind)).or_insert(spoken);
+                        if self.spoken.len() > MAX_AT_HEIGHT {
                             return Err(JournalError::Unreadable("too many messages at one height"));
                         }
                     }
                 }
                 2 => {
                     let height = at.u64()?;
-                    journal.rise(height);
+                    self.rise(height);
                     certificate = Some((height, at.0));
                 }
                 _ => return Err(JournalError::Unreadable("unknown tag")),
             }
         }
-        let sound = frames.sound_len();
         if let Some((height, bytes)) = certificate
-            && height == journal.height
+            && height == self.height
         {
             let read = PreparedCertificate::from_bytes(bytes)
                 .map_err(|_| JournalError::Unreadable("prepared certificate does not decode"))?;
-            journal.certificate = Some(Arc::new(read));
+            self.certificate = Some(Arc::new(read));
         }
-        // A torn tail was never acknowledged; a new file gets its first record.
-        if (sound < bytes.len() && !planted::is(Bug::TornTailKept)) || bytes.is_empty() {
-            journal.rewrite()?;
-        }
-        Ok(journal)
+        Ok(begun)
     }
 
     /// Moves to a height; what was said below has no meaning any more.
@@ -177,6 +246,33 @@ impl Journal {
         }
     }
 
+    /// Remembers a doubt in memory. One about a twin stays: only an operator ends it.
+    fn doubts(&mut self, doubt: Doubt) {
+        let before = self.doubt.unwrap_or(doubt);
+        let cause = if before.cause == Cause::Twin { Cause::Twin } else { doubt.cause };
+        self.doubt = Some(Doubt { cause, through: before.through.max(doubt.through) });
+    }
+
+    /// Doubts from now on, also after a restart. On an error only in this life.
+    pub(crate) fn doubt(&mut self, doubt: Doubt) -> Result<(), JournalError> {
+        self.doubts(doubt);
+        self.rewrite()
+    }
+
+    /// The doubt is over: nothing below `floor` is ever signed, everything from it on may be. On an error the doubt stays.
+    pub(crate) fn settle(&mut self, floor: u64) -> Result<(), JournalError> {
+        let Some(doubt) = self.doubt.take() else { return Ok(()) };
+        self.rise(floor);
+        self.rewrite().inspect_err(|_| self.doubt = Some(doubt))
+    }
+
+    /// What the doubt is, when an operator has answered it with `cause`; none with `None`.
+    pub(crate) fn answer(&mut self, cause: Option<Cause>) -> Result<(), JournalError> {
+        let through = self.doubt.map_or(0, |doubt| doubt.through);
+        self.doubt = cause.map(|cause| Doubt { cause, through });
+        self.rewrite()
+    }
+
     /// Makes a draft's record, and its certificate if that is new, durable. On an error nothing is remembered.
     pub(crate) fn record(&mut self, draft: &Draft) -> Result<(), JournalError> {
         let (height, round, kind) = (draft.height(), draft.round(), draft.kind());
@@ -186,22 +282,21 @@ impl Journal {
         let fresh = draft.certificate().filter(|new| {
             known.is_none_or(|old| new.round > old.round || (new.round == old.round && new.digest != old.digest))
         });
-        let mut bytes = Vec::new();
+        let mut records = Vec::new();
         if let Some(certificate) = fresh.filter(|_| !planted::is(Bug::CertificateNotJournalled)) {
-            frame(&mut bytes, &certificate_record(height, certificate));
+            records.push(certificate_record(height, certificate));
         }
-        frame(&mut bytes, &spoken_record(height, round, kind, &spoken));
+        records.push(spoken_record(height, round, kind, &spoken));
 
         if self.damaged || (rises && self.length > COMPACT_BYTES) {
-            let mut whole = Vec::new();
-            frame(&mut whole, &self.head_record(height.max(self.height)));
+            let mut whole = vec![self.head_record(height.max(self.height))];
             if !rises {
-                self.write_live(&mut whole);
+                self.live_records(&mut whole);
             }
-            whole.extend_from_slice(&bytes);
-            self.put(Write::Whole(whole))?;
+            whole.append(&mut records);
+            self.replace(&whole, height)?;
         } else {
-            self.put(Write::Tail(bytes))?;
+            self.append(&records, height)?;
         }
         self.rise(height);
         if let Some(certificate) = fresh {
@@ -212,278 +307,116 @@ impl Journal {
     }
 
     fn rewrite(&mut self) -> Result<(), JournalError> {
-        let mut whole = Vec::new();
-        frame(&mut whole, &self.head_record(self.height));
-        self.write_live(&mut whole);
-        self.put(Write::Whole(whole))
+        let mut whole = vec![self.head_record(self.height)];
+        self.live_records(&mut whole);
+        self.replace(&whole, self.height)
     }
 
-    fn put(&mut self, write: Write) -> Result<(), JournalError> {
-        let done = match &write {
-            Write::Tail(bytes) => self.file.append_durable(bytes),
-            Write::Whole(bytes) => self.file.replace(bytes),
-        };
-        if let Err(error) = done {
-            self.damaged = true;
-            return Err(error.into());
-        }
-        self.length = match write {
-            Write::Tail(bytes) => self.length + bytes.len(),
-            Write::Whole(bytes) => {
-                self.damaged = false;
-                bytes.len()
-            }
-        };
+    fn append(&mut self, records: &[Vec<u8>], height: u64) -> Result<(), JournalError> {
+        let (mut bytes, mut frames) = (Vec::new(), self.frames);
+        records.iter().for_each(|record| frames.frame(&mut bytes, record));
+        self.file.append_durable(&bytes).inspect_err(|_| self.damaged = true)?;
+        self.length += bytes.len();
+        self.written(frames, height);
         Ok(())
     }
 
-    fn write_live(&self, out: &mut Vec<u8>) {
+    fn replace(&mut self, records: &[Vec<u8>], height: u64) -> Result<(), JournalError> {
+        let (mut bytes, mut frames) = (MAGIC.to_vec(), Chain::new(self.frames.sequence() + 1));
+        records.iter().for_each(|record| frames.frame(&mut bytes, record));
+        self.file.replace(&bytes).inspect_err(|_| self.damaged = true)?;
+        self.length = bytes.len();
+        self.damaged = false;
+        self.written(frames, height);
+        Ok(())
+    }
+
+    fn written(&mut self, frames: Chain, height: u64) {
+        self.frames = frames;
+        let mark = Mark { chain: self.chain, key: self.key, sequence: frames.sequence(), height };
+        // A mark that is not written is an older one, which says nothing wrong.
+        let _ = self.file.write_mark(&mark.to_bytes());
+    }
+
+    fn live_records(&self, out: &mut Vec<Vec<u8>>) {
         if let Some(certificate) = &self.certificate {
-            frame(out, &certificate_record(self.height, certificate));
+            out.push(certificate_record(self.height, certificate));
         }
         for ((round, kind), spoken) in &self.spoken {
-            frame(out, &spoken_record(self.height, *round, *kind, spoken));
+            out.push(spoken_record(self.height, *round, *kind, spoken));
         }
     }
 
     fn head_record(&self, floor: u64) -> Vec<u8> {
-        let mut out = vec![0];
-        out.extend_from_slice(self.chain.as_slice());
+        head_record(&Head { chain: self.chain, key: self.key, floor, doubt: self.doubt })
+    }
+}
+
+/// What an open found in the file.
+struct Found {
+    begun: bool,
+    ending: Ending,
+    frames: Chain,
+    /// In the format of this release.
+    current: bool,
+}
+
+/// Sequence number and height of the newest record, beside the journal: 76 bytes with a checksum.
+struct Mark {
+    chain: B256,
+    key: Address,
+    sequence: u64,
+    height: u64,
+}
+
+impl Mark {
+    fn to_bytes(&self) -> Vec<u8> {
+        let mut out = self.chain.to_vec();
         out.extend_from_slice(self.key.as_slice());
-        out.extend_from_slice(&floor.to_be_bytes());
+        out.extend_from_slice(&self.sequence.to_be_bytes());
+        out.extend_from_slice(&self.height.to_be_bytes());
+        out.extend_from_slice(&alloy_primitives::keccak256(&out)[..8]);
         out
     }
+
+    /// The mark of this chain and key; none when it is another's or was torn.
+    fn parse(bytes: &[u8], chain: B256, key: Address) -> Option<Self> {
+        let mut at = Reader(bytes);
+        let mut read = || -> Result<Self, JournalError> {
+            let (chain, key) = (at.b256()?, Address::from_slice(at.take(20)?));
+            Ok(Self { chain, key, sequence: at.u64()?, height: at.u64()? })
+        };
+        let mark = read().ok().filter(|mark| mark.chain == chain && mark.key == key)?;
+        (mark.to_bytes() == bytes).then_some(mark)
+    }
 }
 
-enum Write {
-    Tail(Vec<u8>),
-    Whole(Vec<u8>),
-}
+/// Bytes that looking for a sound record in the unreadable end of an old journal may hash.
+const MAX_HASHED: usize = 1 << 30;
 
-fn certificate_record(height: u64, certificate: &PreparedCertificate) -> Vec<u8> {
-    let mut out = vec![2];
-    out.extend_from_slice(&height.to_be_bytes());
-    out.extend_from_slice(&certificate.to_bytes());
-    out
-}
-
-fn spoken_record(height: u64, round: u32, kind: Kind, spoken: &Spoken) -> Vec<u8> {
-    let mut out = vec![1];
-    out.extend_from_slice(&height.to_be_bytes());
-    out.extend_from_slice(&round.to_be_bytes());
-    out.push(kind.code());
-    out.extend_from_slice(spoken.identity.as_slice());
-    match &spoken.again {
-        Again::Proposal => {}
-        Again::Prepare { digest } => out.extend_from_slice(digest.as_slice()),
-        Again::Commit { digest, commit_hash } => {
-            out.extend_from_slice(digest.as_slice());
-            out.extend_from_slice(commit_hash.as_slice());
+/// How a journal of release 0.1.0 ends, given what follows its last sound record: it has no chain and no header checksum, so
+/// a torn tail is what has no sound record after it.
+fn ending_of_old(rest: &[u8]) -> Ending {
+    if rest.is_empty() {
+        return Ending::Whole;
+    }
+    let mut hashed = 0;
+    for at in 0..rest.len() {
+        let tail = rest.get(at..).unwrap_or_default();
+        let (Some(length), Some(tag)) = (tail.first_chunk::<4>(), tail.get(8)) else { break };
+        let length = u32::from_le_bytes(*length) as usize;
+        if !(1..=MAX_RECORD).contains(&length) || length > tail.len().saturating_sub(8) || *tag > 2 {
+            continue;
         }
-        Again::RoundChange { prepared, dialect } => {
-            out.push(match dialect {
-                Dialect::Legacy => 0,
-                Dialect::Besu26 => 1,
-                Dialect::GoQuorum => 2,
-            });
-            if let Some((round, digest)) = prepared {
-                out.extend_from_slice(&round.to_be_bytes());
-                out.extend_from_slice(digest.as_slice());
-            }
+        hashed += length;
+        if hashed > MAX_HASHED || Frames::new(tail).next().is_some() {
+            return Ending::Damaged;
         }
     }
-    out
-}
-
-fn read_again(kind: Kind, at: &mut Reader<'_>) -> Result<Again, JournalError> {
-    Ok(match kind {
-        Kind::Proposal => Again::Proposal,
-        Kind::Prepare => Again::Prepare { digest: at.b256()? },
-        Kind::Commit => Again::Commit { digest: at.b256()?, commit_hash: at.b256()? },
-        Kind::RoundChange => {
-            let dialect = match at.u8()? {
-                0 => Dialect::Legacy,
-                1 => Dialect::Besu26,
-                2 => Dialect::GoQuorum,
-                _ => return Err(JournalError::Unreadable("unknown dialect")),
-            };
-            let prepared = if at.0.is_empty() { None } else { Some((at.u32()?, at.b256()?)) };
-            Again::RoundChange { prepared, dialect }
-        }
-    })
-}
-
-fn again_of(draft: &Draft) -> Again {
-    match draft {
-        Draft::Proposal { .. } => Again::Proposal,
-        Draft::Prepare(payload) => Again::Prepare { digest: payload.digest },
-        Draft::Commit { digest, commit_hash, .. } => Again::Commit { digest: *digest, commit_hash: *commit_hash },
-        Draft::RoundChange { payload, dialect, .. } => {
-            Again::RoundChange { prepared: payload.prepared, dialect: *dialect }
-        }
-    }
-}
-
-/// The draft that a record tells about, if the journal still has all of it.
-pub(crate) fn draft_again(
-    height: u64,
-    round: u32,
-    again: &Again,
-    certificate: Option<&Arc<PreparedCertificate>>,
-) -> Option<Draft> {
-    match again {
-        Again::Proposal => None,
-        Again::Prepare { digest } => Some(Draft::Prepare(PreparePayload { height, round, digest: *digest })),
-        Again::Commit { digest, commit_hash } => {
-            let certificate = certificate.filter(|certificate| certificate.round == round)?.clone();
-            Some(Draft::Commit { height, round, digest: *digest, commit_hash: *commit_hash, certificate })
-        }
-        Again::RoundChange { prepared, dialect } => {
-            let certificate = match prepared {
-                None => None,
-                Some((prepared_round, _)) => {
-                    Some(certificate.filter(|certificate| certificate.round == *prepared_round)?.clone())
-                }
-            };
-            let payload = RoundChangePayload { height, round, prepared: *prepared };
-            Some(Draft::RoundChange { payload, certificate, dialect: *dialect })
-        }
-    }
-}
-
-/// Takes values off the front of a record.
-struct Reader<'a>(&'a [u8]);
-
-impl<'a> Reader<'a> {
-    fn take(&mut self, count: usize) -> Result<&'a [u8], JournalError> {
-        let (taken, rest) = self.0.split_at_checked(count).ok_or(JournalError::Unreadable("record is too short"))?;
-        self.0 = rest;
-        Ok(taken)
-    }
-
-    fn array<const N: usize>(&mut self) -> Result<[u8; N], JournalError> {
-        let (taken, rest) = self.0.split_first_chunk::<N>().ok_or(JournalError::Unreadable("record is too short"))?;
-        self.0 = rest;
-        Ok(*taken)
-    }
-
-    fn u8(&mut self) -> Result<u8, JournalError> {
-        Ok(self.array::<1>()?[0])
-    }
-
-    fn u32(&mut self) -> Result<u32, JournalError> {
-        Ok(u32::from_be_bytes(self.array()?))
-    }
-
-    fn u64(&mut self) -> Result<u64, JournalError> {
-        Ok(u64::from_be_bytes(self.array()?))
-    }
-
-    fn b256(&mut self) -> Result<B256, JournalError> {
-        Ok(B256::new(self.array()?))
-    }
-}
-
-/// A journal file in memory, whose handles share one content: the second implementation of [`JournalFile`], for the
-/// simulator and for tests that crash a node at a chosen write.
-#[derive(Clone, Debug, Default)]
-pub struct MemoryJournal {
-    disk: Arc<Mutex<Disk>>,
-}
-
-#[derive(Debug, Default)]
-struct Disk {
-    content: Vec<u8>,
-    writes: usize,
-    fault: Option<Fault>,
-}
-
-/// A crash in the middle of a write of a [`MemoryJournal`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Fault {
-    /// Which write, counted from 0 since the file was made.
-    pub at_write: usize,
-    /// How many bytes of an append reach the disk, at most all of them; a replacement happens (any number but 0) or not (0).
-    pub bytes: usize,
-}
-
-impl MemoryJournal {
-    /// An empty file.
-    pub fn new() -> Self {
-        Self::default()
-    }
-
-    /// Lets one write fail; every write after it fails as well, until [`MemoryJournal::repair`].
-    pub fn break_at(&self, fault: Fault) {
-        self.disk.lock().fault = Some(fault);
-    }
-
-    /// The disk works again.
-    pub fn repair(&self) {
-        self.disk.lock().fault = None;
-    }
-
-    /// Writes so far, failed ones included.
-    pub fn writes(&self) -> usize {
-        self.disk.lock().writes
-    }
-
-    /// What is on the disk.
-    pub fn content(&self) -> Vec<u8> {
-        self.disk.lock().content.clone()
-    }
-
-    /// Puts other bytes on the disk.
-    pub fn set_content(&self, content: Vec<u8>) {
-        self.disk.lock().content = content;
-    }
-}
-
-impl Disk {
-    /// How much of this write reaches the disk; `Err` when the caller must hear of a failure.
-    fn begin(&mut self) -> Result<(), usize> {
-        let this = self.writes;
-        self.writes += 1;
-        match self.fault {
-            Some(fault) if fault.at_write == this => Err(fault.bytes),
-            Some(fault) if fault.at_write < this => Err(0),
-            _ => Ok(()),
-        }
-    }
-}
-
-impl JournalFile for MemoryJournal {
-    fn read_all(&mut self) -> io::Result<Vec<u8>> {
-        Ok(self.content())
-    }
-
-    fn append_durable(&mut self, bytes: &[u8]) -> io::Result<()> {
-        let mut disk = self.disk.lock();
-        match disk.begin() {
-            Ok(()) => {
-                disk.content.extend_from_slice(bytes);
-                Ok(())
-            }
-            Err(reached) => {
-                disk.content.extend_from_slice(&bytes[..reached.min(bytes.len())]);
-                Err(io::Error::other("the disk failed in the middle of an append"))
-            }
-        }
-    }
-
-    fn replace(&mut self, bytes: &[u8]) -> io::Result<()> {
-        let mut disk = self.disk.lock();
-        match disk.begin() {
-            Ok(()) => {
-                disk.content = bytes.to_vec();
-                Ok(())
-            }
-            Err(reached) => {
-                if reached > 0 {
-                    disk.content = bytes.to_vec();
-                }
-                Err(io::Error::other("the disk failed in the middle of a replacement"))
-            }
-        }
-    }
+    // A whole record with a wrong checksum was written to its end, and zeros after a torn one were not.
+    let whole = rest.first_chunk::<4>().is_some_and(|length| {
+        let length = u32::from_le_bytes(*length) as usize;
+        length > 0 && rest.get(8..).and_then(|rest| rest.get(..length)).and_then(<[u8]>::last).is_some_and(|last| *last != 0)
+    });
+    if whole { Ending::Damaged } else { Ending::Torn }
 }

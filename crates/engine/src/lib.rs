@@ -6,10 +6,12 @@
 //!
 //! [`ipe-node`]: https://docs.rs/ipe-node
 
+mod abstain;
 pub mod admission;
 mod blocks;
 mod consensus;
 pub mod control;
+pub mod doubt;
 pub mod gossip;
 pub mod held;
 pub mod journal;

@@ -57,8 +57,8 @@ pub enum Intake {
     Drop,
     /// Nothing, and the peer is to be disconnected for this reason.
     Cut(String),
-    /// Verified as coming from a validator at a height too far above to be relayed; evidence that we are behind.
-    Ahead(u64),
+    /// Verified as coming from this validator at a height too far above to be relayed; evidence that we are behind.
+    Ahead(Address, u64),
     /// Verified and new: relay and process.
     Take(Box<Message>, B256),
 }
@@ -166,7 +166,7 @@ impl Relay {
                         self.seen.remove(&hash);
                         self.refused.window += 1;
                         self.note_height(author, height);
-                        return Intake::Ahead(height);
+                        return Intake::Ahead(author, height);
                     }
                 }
                 Some(_) => {

@@ -15,6 +15,7 @@ use ipe_types::{Address, B256, Block, Bytes, Dialect, Role, Topology, U256, Vali
 use ipe_types::planted::{self, Bug};
 use parking_lot::Mutex;
 
+use crate::abstain::Waiting;
 use crate::blocks::Unwritten;
 use crate::control::{MAX_VOTE_INTENTS, MinerControl, VoteControl, VoteError};
 use crate::gossip::{Gossip, GossipPlace};
@@ -279,11 +280,13 @@ pub struct Replica {
     pub(crate) last_error: Option<String>,
     started_ms: Option<u64>,
     /// When a validator that has not started consensus looks again whether to.
-    start_at: Option<u64>,
+    pub(crate) start_at: Option<u64>,
     /// When it says again what it waits for.
     start_told_at: u64,
     /// Head at which it waits, and since when.
     start_head: Option<(u64, u64)>,
+    /// While the signing gate has a doubt.
+    pub(crate) waiting: Waiting,
     status_at: u64,
     status_stale: bool,
 }
@@ -292,10 +295,7 @@ impl Replica {
     /// A replica at the ledger's head. It does nothing until its first input. `restored` is what the signing gate's
     /// journal knows about the height in hand.
     pub fn new(settings: Settings, parts: Parts, restored: Option<ipe_qbft::Restored>) -> Self {
-        let core = parts
-            .gate
-            .is_some()
-            .then(|| Core::new(ipe_qbft::Settings { local: settings.local, dialect: settings.dialect }));
+        let core = parts.gate.is_some().then(|| new_core(&settings));
         let head = parts.ledger.head();
         let sealers = parts.ledger.validators_for(head.number).ok().flatten().unwrap_or_else(|| head.validators_next.clone());
         Self {
@@ -325,6 +325,7 @@ impl Replica {
             start_at: None,
             start_told_at: 0,
             start_head: None,
+            waiting: Waiting::default(),
             status_at: 0,
             status_stale: true,
             settings,
@@ -388,6 +389,7 @@ impl Replica {
             Input::Miner(request) => self.miner(now_ms, request),
             Input::Tick => {}
         }
+        self.stand_down();
         self.start_when_ready(clock, put);
         self.fire_timers(clock, put);
         self.write_again(clock, put);
@@ -420,9 +422,9 @@ impl Replica {
         }
         let shares = shares_consensus(self.settings.topology, self.settings.carrying, peer, &head.validators_next);
         if shares && !planted::is(Bug::HeldNotTold) {
-            // Tell it what it has missed of the height in hand.
+            // Tell it what it has missed of the height in hand; and what it said itself, in case its journal was lost.
             for held in self.held.iter() {
-                if held.author != peer.info.address && peer.messages.insert(&held.hash) {
+                if peer.messages.insert(&held.hash) {
                     put(Output::Istanbul(vec![id], held.kind.code(), held.bytes.clone()));
                 }
             }
@@ -495,10 +497,22 @@ impl Replica {
         let window = Window { head: head.number, current: &self.sealers, next: &head.validators_next };
         match self.relay.intake(now_ms, peer, code, &bytes, window) {
             Intake::Drop => {}
-            Intake::Ahead(height) => peer.saw_height(height.saturating_sub(1)),
+            Intake::Ahead(author, height) => {
+                peer.saw_height(height.saturating_sub(1));
+                if author == self.settings.local
+                    && let Some(gate) = &mut self.parts.gate
+                {
+                    gate.heard_ahead(height);
+                }
+            }
             Intake::Cut(reason) => put(Output::Disconnect(id, BREACH_OF_PROTOCOL, reason)),
             Intake::Take(message, hash) => {
                 let (author, height) = (message.author(), message.height());
+                if author == self.settings.local
+                    && let Some(gate) = &mut self.parts.gate
+                {
+                    gate.heard_own(&message);
+                }
                 if peer.info.address == author {
                     peer.saw_height(height.saturating_sub(1));
                 }
@@ -506,7 +520,7 @@ impl Replica {
                 self.pass_on(id, author, hash, code, &bytes, put);
                 if height > head.number {
                     self.held.keep(&message, &bytes, hash);
-                    if self.core.is_some() {
+                    if self.told_head.is_some() {
                         self.drive(clock, Event::Received(Arc::from(message)), put);
                     } else {
                         self.assemble(clock, height, put);
@@ -658,6 +672,9 @@ impl Replica {
             }
             return;
         }
+        if !self.is_beyond_doubt(clock, connected || (alone && !asks), put) {
+            return;
+        }
         self.start_at = None;
         if let Some(restored) = self.restored.take() {
             self.drive(clock, Event::Restored(restored), put);
@@ -692,7 +709,7 @@ impl Replica {
         let heard: Vec<Address> = next
             .iter()
             .filter(|address| {
-                (self.core.is_some() && **address == self.settings.local)
+                (self.core.is_some() && **address == self.settings.local && self.doubt().is_none())
                     || self.heard.iter().any(|(known, at)| known == *address && at + patience >= now_ms)
             })
             .copied()
@@ -709,6 +726,7 @@ impl Replica {
             head_timestamp: head.header.timestamp,
             round,
             validating: self.core.is_some() && next.contains(&self.settings.local),
+            abstains: self.doubt(),
             validators: next.as_slice().to_vec(),
             fault_margin: heard.len() as i64 - next.quorum() as i64,
             validators_heard: heard,
@@ -725,6 +743,11 @@ impl Replica {
             last_error: self.last_error.clone(),
         });
     }
+}
+
+/// A core that knows nothing yet.
+pub(crate) fn new_core(settings: &Settings) -> Core {
+    Core::new(ipe_qbft::Settings { local: settings.local, dialect: settings.dialect })
 }
 
 /// Whether no transaction passes through nodes of this role but their own clients'.

@@ -6,17 +6,22 @@
 //! however often its process is killed.
 //!
 //! At most one durable write a message; a message that the journal already has is signed again without any.
+//!
+//! All this holds as far as the journal does. While there is a [`Doubt`] that it lacks something the key has signed, the gate
+//! signs nothing at all.
 
 use std::sync::Arc;
 
-use alloy_primitives::{Address, B256};
+use alloy_primitives::{Address, B256, keccak256};
 use ipe_qbft::{Draft, Restored};
 use ipe_types::crypto::SignatureError;
 use ipe_types::journal::JournalFile;
+use ipe_types::message::{Payload, PreparePayload};
 use ipe_types::planted::{self, Bug};
 use ipe_types::{Kind, Message, NodeKey, Signature65};
 use thiserror::Error;
 
+use crate::doubt::{Cause, Doubt};
 use crate::journal::{Journal, JournalError, draft_again};
 
 /// Where the key is.
@@ -88,6 +93,9 @@ pub enum SignRefusal {
         /// Round.
         round: u32,
     },
+    /// The journal may lack something that the key has signed.
+    #[error("this validator abstains: {0}")]
+    Abstains(Doubt),
     /// The journal cannot be written.
     #[error(transparent)]
     Journal(#[from] JournalError),
@@ -96,11 +104,37 @@ pub enum SignRefusal {
     Signer(Address),
 }
 
+/// What a message says about the key, see [`Gate::heard_own`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Heard {
+    /// Another's.
+    Foreign,
+    /// Ours, and the journal has it or is past its height.
+    Known,
+    /// Signed with our key before this start, and the journal lacks it: from now on the gate abstains until the height is
+    /// decided.
+    Earlier,
+    /// Signed with our key while this process signs: there is another one, and from now on the gate abstains until an
+    /// operator has stopped it.
+    Twin,
+}
+
+/// An operator's word about what the journal cannot know.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Word {
+    /// The key has signed nothing that the journal does not hold: it was never used, or is used on a new chain.
+    NothingElseSigned,
+    /// No other process signs with the key any more. What it signed is still out there.
+    OtherStopped,
+}
+
 /// Key and journal together.
 pub struct Gate {
     signer: Signer,
     address: Address,
     journal: Journal,
+    /// Something was signed in this life.
+    signed: bool,
 }
 
 impl std::fmt::Debug for Gate {
@@ -113,6 +147,8 @@ impl Gate {
     /// Opens the journal and returns with the gate what the core must know about the height in hand; `None` when nothing
     /// was ever signed. `chain` is the genesis block's hash.
     ///
+    /// A missing, damaged or older journal is no error: the gate then has a [`Gate::doubt`] and signs nothing.
+    ///
     /// # Errors
     /// The journal cannot be read or written, or belongs to another chain or key. A torn tail is no error: what it was
     /// about was never signed.
@@ -122,9 +158,81 @@ impl Gate {
         chain: B256,
     ) -> Result<(Self, Option<Restored>), JournalError> {
         let address = signer.address();
-        let gate = Self { journal: Journal::open(file, chain, address)?, signer, address };
-        let restored = gate.restored();
+        let gate = Self { journal: Journal::open(file, chain, address)?, signer, address, signed: false };
+        let restored = if gate.journal.doubt.is_none() { gate.restored() } else { None };
         Ok((gate, restored))
+    }
+
+    /// Why nothing is signed now; `None` when all is well.
+    pub fn doubt(&self) -> Option<Doubt> {
+        self.journal.doubt
+    }
+
+    /// Takes note of a message that came from the network, with a verified author, in case it is signed with our key: one
+    /// that the journal does not know shows that the journal lacks something, or that another process has the key. Only a
+    /// holder of the key can make such a message.
+    pub fn heard_own(&mut self, message: &Message) -> Heard {
+        if message.author() != self.address {
+            return Heard::Foreign;
+        }
+        let (height, round, kind) = (message.height(), message.round(), message.kind());
+        let known = self.journal.spoken.get(&(round, kind)).is_some_and(|spoken| spoken.identity == identity_of(message));
+        if height < self.journal.height || (height == self.journal.height && known) {
+            return Heard::Known;
+        }
+        self.heard_ahead(height)
+    }
+
+    /// As [`Gate::heard_own`], of a message with our verified signature for a height that is too far ahead for the journal
+    /// to know anything of it.
+    pub fn heard_ahead(&mut self, height: u64) -> Heard {
+        let before = self.journal.doubt;
+        let cause = match before {
+            Some(Doubt { cause: Cause::Behind, .. }) => Cause::Older,
+            Some(doubt) => doubt.cause,
+            None if self.signed => Cause::Twin,
+            None => Cause::Older,
+        };
+        if before.is_none_or(|doubt| doubt.cause != cause || doubt.through < height) {
+            // When it cannot be written, this life abstains all the same.
+            let _ = self.journal.doubt(Doubt { cause, through: height });
+        }
+        if cause == Cause::Twin { Heard::Twin } else { Heard::Earlier }
+    }
+
+    /// Signs nothing from now on, for this reason. All but [`Cause::Behind`], which a start finds out again, is kept in the
+    /// journal and holds after a restart too.
+    ///
+    /// # Errors
+    /// The journal cannot be written; this life abstains all the same.
+    pub fn abstain(&mut self, doubt: Doubt) -> Result<(), JournalError> {
+        if doubt.cause == Cause::Behind {
+            self.journal.doubt.get_or_insert(doubt);
+            return Ok(());
+        }
+        self.journal.doubt(doubt)
+    }
+
+    /// The doubt is over: everything below `floor` that the key may have signed is decided. Signs from there on.
+    ///
+    /// # Errors
+    /// The journal cannot be written; the doubt stays.
+    pub fn settle(&mut self, floor: u64) -> Result<(), JournalError> {
+        self.journal.settle(floor)
+    }
+
+    /// Takes an operator's word. Answers with the doubt that is left.
+    ///
+    /// # Errors
+    /// The journal cannot be written; nothing is changed.
+    pub fn answer(&mut self, word: Word) -> Result<Option<Doubt>, JournalError> {
+        let left = match (word, self.journal.doubt) {
+            (_, None) | (Word::NothingElseSigned, _) => None,
+            (Word::OtherStopped, Some(Doubt { cause: Cause::Twin, .. })) => Some(Cause::Older),
+            (Word::OtherStopped, Some(doubt)) => Some(doubt.cause),
+        };
+        self.journal.answer(left)?;
+        Ok(self.journal.doubt)
     }
 
     /// Validator address of the key.
@@ -142,11 +250,15 @@ impl Gate {
     /// # Errors
     /// [`SignRefusal`]; nothing was signed then.
     pub fn sign(&mut self, draft: &Draft) -> Result<Message, SignRefusal> {
+        if let Some(doubt) = self.journal.doubt {
+            return Err(SignRefusal::Abstains(doubt));
+        }
         if !self.judge(draft)? {
             if !(planted::is(Bug::CommitsNotJournalled) && draft.kind() == Kind::Commit) {
                 self.journal.record(draft)?;
             }
         }
+        self.signed = true;
         self.make(draft)
     }
 
@@ -213,6 +325,19 @@ impl Gate {
             .map(Arc::new)
             .collect();
         Some(Restored { height: journal.height, round, certificate, messages })
+    }
+}
+
+/// As [`Draft::identity`].
+fn identity_of(message: &Message) -> B256 {
+    match message {
+        Message::Proposal(proposal) => keccak256(proposal.signed.raw()),
+        Message::Prepare(prepare) => keccak256(prepare.raw()),
+        Message::Commit(commit) => {
+            let payload = commit.payload();
+            keccak256(PreparePayload { height: payload.height, round: payload.round, digest: payload.digest }.encode_payload())
+        }
+        Message::RoundChange(change) => keccak256(change.signed.raw()),
     }
 }
 

@@ -5,6 +5,8 @@ use std::sync::Arc;
 use ipe_types::{Address, B256, role::Role};
 use parking_lot::RwLock;
 
+use crate::doubt::Doubt;
+
 /// How far a synchronisation has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SyncProgress {
@@ -29,6 +31,8 @@ pub struct Status {
     pub round: Option<u32>,
     /// Whether this node is in the validator set of the next block.
     pub validating: bool,
+    /// Why this validator signs nothing at present; `None` when it signs, and at nodes that are no validators.
+    pub abstains: Option<Doubt>,
     /// Validators of the next block.
     pub validators: Vec<Address>,
     /// Validators whose consensus messages were seen for one of the last heights, ourselves included.

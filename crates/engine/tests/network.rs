@@ -3,6 +3,7 @@
 
 mod world;
 
+use ipe_engine::journal::MemoryJournal;
 use ipe_types::{Role, Topology};
 use world::sentry;
 
@@ -275,4 +276,115 @@ fn the_only_validator_with_blocks_goes_on_without_its_boot() {
     world.revive("v0");
     world.run_for(6_000);
     assert!(world.height_of("v0") >= before + 3, "{:?}", world.heights());
+}
+
+/// Whatever went wrong besides what a validator says that abstains.
+fn other_faults(world: &world::World) -> Vec<String> {
+    world.faults().into_iter().filter(|fault| !fault.contains("abstains")).collect()
+}
+
+#[test]
+fn a_validator_whose_journal_is_lost_abstains_until_a_height_is_decided_without_it() {
+    let losses: [fn(&mut world::World); 3] = [
+        |world| world.journal("v2").set_content(Vec::new()),
+        |world| *world.journal("v2") = MemoryJournal::new(),
+        |world| {
+            let mut content = world.journal("v2").content();
+            content[40] ^= 1;
+            world.journal("v2").set_content(content);
+        },
+    ];
+    for loss in losses {
+        let mut world = sentry(4);
+        world.run_for(10_000);
+        world.kill("v2");
+        loss(&mut world);
+        world.revive("v2");
+        world.run_for(100);
+        assert!(world.status_of("v2").abstains.is_some());
+        let before = world.height_of("v0");
+        world.run_for(10_000);
+        assert!(world.height_of("v0") >= before + 5, "the others go on: {:?}", world.heights());
+        assert_eq!(world.status_of("v2").abstains, None, "{:?}", world.heights());
+        // Without v3 every vote counts, so blocks come only if v2 votes.
+        world.kill("v3");
+        let before = world.height_of("v0");
+        world.run_for(20_000);
+        assert!(world.height_of("v0") >= before + 5, "{:?}", world.heights());
+        assert!(world.agree());
+        assert_eq!(other_faults(&world), Vec::<String>::new());
+    }
+}
+
+/// Two of four are gone, so the height in hand stays undecided: a validator whose journal is lost signs nothing for it, as long
+/// as that lasts, and the network goes on when a quorum without it is there.
+#[test]
+fn a_lost_journal_keeps_the_validator_silent_as_long_as_the_height_is_undecided() {
+    let mut world = sentry(4);
+    world.run_for(10_000);
+    for name in ["v2", "v3"] {
+        world.kill(name);
+    }
+    world.run_for(5_000);
+    let halted = world.height_of("v0");
+    world.journal("v2").set_content(Vec::new());
+    world.revive("v2");
+    world.run_for(120_000);
+    assert_eq!(world.height_of("v0"), halted, "{:?}", world.heights());
+    assert!(world.status_of("v2").abstains.is_some());
+    world.revive("v3");
+    world.run_for(10_000);
+    assert!(world.height_of("v0") >= halted + 5, "{:?}", world.heights());
+    assert_eq!(world.status_of("v2").abstains, None);
+    assert!(world.agree());
+    assert_eq!(other_faults(&world), Vec::<String>::new());
+}
+
+/// The whole folder is an older copy, so nothing in it shows what is missing: peers tell what the key has said.
+#[test]
+fn what_peers_hold_of_its_own_messages_keeps_a_restored_validator_from_contradicting_them() {
+    let mut world = sentry(4);
+    world.run_for(10_000);
+    world.kill("v2");
+    let older = world.journal("v2").copy();
+    world.revive("v2");
+    world.run_for(10_000);
+    for name in ["v1", "v3"] {
+        world.kill(name);
+    }
+    // Nobody can decide the height in hand, and v2 has asked for later rounds of it.
+    world.run_for(20_000);
+    world.kill("v2");
+    let said = world.journal("v2").content();
+    assert!(said.len() > older.content().len());
+    *world.journal("v2") = older;
+    let halted = world.height_of("v0");
+    world.revive("v2");
+    world.run_for(60_000);
+    assert!(world.status_of("v2").abstains.is_some(), "{:?}", world.heights());
+    for name in ["v1", "v3"] {
+        world.revive(name);
+    }
+    world.run_for(20_000);
+    assert!(world.height_of("v0") > halted, "{:?}", world.heights());
+    assert!(world.agree());
+    assert_eq!(other_faults(&world), Vec::<String>::new());
+}
+
+/// Nobody has a journal and there is no block yet: the chain begins all the same, after a wait.
+#[test]
+fn a_chain_whose_validators_have_keys_from_elsewhere_begins() {
+    let mut world = sentry(4);
+    let names = ["v0", "v1", "v2", "v3"];
+    names.iter().for_each(|name| world.kill(name));
+    for name in names {
+        *world.journal(name) = MemoryJournal::new();
+    }
+    assert!(world.heights().iter().all(|(_, height)| *height == 0), "{:?}", world.heights());
+    names.iter().for_each(|name| world.revive(name));
+    world.run_for(world::REQUEST_TIMEOUT_MS);
+    assert!(names.iter().all(|name| world.status_of(name).abstains.is_some()));
+    world.run_for(4 * world::REQUEST_TIMEOUT_MS);
+    assert!(world.heights().iter().all(|(_, height)| *height >= 2), "{:?}", world.heights());
+    assert!(world.agree());
 }

@@ -21,8 +21,10 @@ mod outbound;
 mod peers;
 mod permissions;
 mod run;
+pub mod signing_journal;
 mod telemetry;
 
 pub use config::NodeConfig;
 pub use endpoints::Endpoints;
-pub use run::{LogLevel, RunError, SIGNING_JOURNAL, run};
+pub use run::{LogLevel, RunError, run};
+pub use signing_journal::SIGNING_JOURNAL;

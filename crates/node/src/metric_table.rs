@@ -138,6 +138,7 @@ pub const METRICS: &[Metric] = &[
     gauge("ipe_consensus_validators_heard", &[], "validators whose messages were seen lately"),
     gauge("ipe_consensus_fault_margin", &[], "validators that may still fall silent before blocks stop; negative when they have"),
     gauge("ipe_consensus_validating", &[], "1 when this node validates the next block"),
+    gauge("ipe_consensus_abstains", &["cause"], "1 for the cause for which this validator signs nothing at present: its journal was lost or may lack something (docs/signing-journal.md)"),
     counter("ipe_consensus_round_changes_total", &[], "rounds above 0 entered"),
     counter("ipe_consensus_proposed_total", &[], "blocks proposed"),
     gauge("ipe_build_budget_gas", &[], "work that the next block built here may hold, gas plus 21000 a transaction"),

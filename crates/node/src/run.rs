@@ -4,20 +4,19 @@
 //! place. Down: interfaces, replica, journal, network; every step with a bounded wait.
 
 use std::collections::HashMap;
-use std::fs::{File, OpenOptions, TryLockError};
 use std::future::Future;
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use ipe_api::{Api, Backend, Groups, HttpConfig, Release, ServerConfig};
 use ipe_chain::Ledger;
 use ipe_engine::pool::{LocalJournalError, Pool, Rules, Settings as PoolLimits};
-use ipe_engine::signing::{Gate, Signer};
+use ipe_engine::signing::Gate;
 use ipe_engine::{Parts, Replica, StatusCell, admission};
 use ipe_p2p::{CarrierConfig, CarryLimits, ChainIdentity, IpeStatus, Limits, LocalHead, Network, NetworkConfig, NetworkHandle};
-use ipe_store::{DiskSettings, FjallStore, JournalFileDisk};
+use ipe_store::{DiskSettings, FjallStore};
 use ipe_types::eth::EthVersion;
 use ipe_types::fork_id::ForkIds;
 use ipe_types::genesis::BaseFeePolicy;
@@ -35,6 +34,7 @@ use crate::local_journal::LocalKeeper;
 use crate::outbound::Outbound;
 use crate::peers::{Neighbours, dial_list};
 use crate::permissions::{NodeList, Permissions, keep as keep_permissions};
+use crate::signing_journal::{self, lock_folder, lock_key};
 use crate::{driver, key_file, telemetry};
 
 /// Notifications that a slow subscriber may lag behind before it misses some: two minutes of blocks and a burst of
@@ -104,6 +104,24 @@ pub enum RunError {
         /// What is wrong.
         source: ipe_chain::OpenError,
     },
+    /// Another process runs with this key.
+    #[error(
+        "key file {} is in use by another process; stop that one first: two processes with one key would sign twice for the \
+         same height, whatever their data folders",
+        path.display()
+    )]
+    KeyInUse {
+        /// The file.
+        path: PathBuf,
+    },
+    /// The key file cannot be opened for locking.
+    #[error("key file {}: {reason}", path.display())]
+    Key {
+        /// The file.
+        path: PathBuf,
+        /// What the system says.
+        reason: String,
+    },
     /// The signing journal cannot be used.
     #[error("signing journal {}: {reason}; a validator must not run without it", path.display())]
     SigningJournal {
@@ -150,7 +168,7 @@ pub async fn run(config: NodeConfig, shutdown: impl Future<Output = ()>, log_lev
     for warning in &config.warnings {
         tracing::warn!("{warning}");
     }
-    let _lock = lock(&config.data_dir)?;
+    let _lock = lock_folder(&config.data_dir)?;
     let (genesis_path, text) = config.load_genesis()?;
     let spec = ChainSpec::parse(&text)
         .map_err(|error| RunError::Genesis { path: genesis_path.clone(), reason: error.to_string() })?;
@@ -158,25 +176,20 @@ pub async fn run(config: NodeConfig, shutdown: impl Future<Output = ()>, log_lev
         tracing::warn!(file = %genesis_path.display(), "{warning}");
     }
     let spec = Arc::new(spec);
-    let (key, made) = key_file::load_or_create(&config.key_path())?;
+    let key_path = config.key_path();
+    let (key, made) = key_file::load_or_create(&key_path)?;
+    let _key_lock = lock_key(&key_path)?;
+    if let Some(warning) = key_file::exposure(&key_path) {
+        tracing::warn!("{warning}");
+    }
     if made {
-        tracing::warn!(file = %config.key_path().display(), address = %key.address(), "made a new node key");
+        tracing::warn!(file = %key_path.display(), address = %key.address(), "made a new node key");
+        if config.role == Role::Validator {
+            signing_journal::begin(&config.data_dir, spec.genesis_hash(), key.address())?;
+        }
     }
     let node = Node::open(&config, &spec, &key)?;
     node.run(config, spec, key, shutdown, log_level).await
-}
-
-/// Takes the data folder for this process; the lock is the operating system's and ends with the process.
-fn lock(data_dir: &Path) -> Result<File, RunError> {
-    let failed = |error: std::io::Error| RunError::DataDir { path: data_dir.to_owned(), reason: error.to_string() };
-    std::fs::create_dir_all(data_dir).map_err(failed)?;
-    let path = data_dir.join("LOCK");
-    let file = OpenOptions::new().create(true).truncate(false).write(true).open(path).map_err(failed)?;
-    match file.try_lock() {
-        Ok(()) => Ok(file),
-        Err(TryLockError::WouldBlock) => Err(RunError::InUse { path: data_dir.to_owned() }),
-        Err(TryLockError::Error(error)) => Err(failed(error)),
-    }
 }
 
 /// The parts of a node that live on disk and in memory, before anything listens.
@@ -199,7 +212,10 @@ impl Node {
         let ledger = Ledger::open(Arc::new(store), spec.clone()).map_err(|source| RunError::Ledger { path, source })?;
         let ledger = Arc::new(ledger);
         let (gate, restored) = match config.role {
-            Role::Validator => open_gate(config, spec, key).map(|(gate, restored)| (Some(gate), restored))?,
+            Role::Validator => {
+                let (gate, restored) = signing_journal::open(&config.data_dir, spec.genesis_hash(), key)?;
+                (Some(gate), restored)
+            }
             _ => (None, None),
         };
         let pool = Arc::new(Mutex::new(open_pool(config, spec, &ledger)));
@@ -358,13 +374,6 @@ impl Node {
     }
 }
 
-fn open_gate(config: &NodeConfig, spec: &ChainSpec, key: &NodeKey) -> Result<(Gate, Option<ipe_engine::Restored>), RunError> {
-    let path = config.data_dir.join(SIGNING_JOURNAL);
-    let failed = |reason: String| RunError::SigningJournal { path: path.clone(), reason };
-    let file = JournalFileDisk::open(&path).map_err(|error| failed(error.to_string()))?;
-    Gate::open(Signer::Local(key.clone()), Box::new(file), spec.genesis_hash()).map_err(|error| failed(error.to_string()))
-}
-
 fn open_pool(config: &NodeConfig, spec: &ChainSpec, ledger: &Ledger) -> Pool {
     let head = ledger.head();
     let params = spec.qbft_at(head.number + 1, head.header.timestamp);
@@ -393,9 +402,6 @@ fn open_pool(config: &NodeConfig, spec: &ChainSpec, ledger: &Ledger) -> Pool {
     };
     Pool::new(limits, admission::rules(ledger, spec, &own), head.number)
 }
-
-/// Name of the signing journal in the data folder. It belongs to the key: whoever deletes the chain keeps it.
-pub const SIGNING_JOURNAL: &str = "signing.journal";
 
 /// Longest transaction that is taken: half of what one Transactions message may hold (1 MiB, spec/besu-compat.md 2), and
 /// enough to deploy what `contractSizeLimit` allows in practice; go-ethereum's 128 KiB would refuse it.

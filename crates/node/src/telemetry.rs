@@ -134,6 +134,10 @@ pub(crate) fn refresh(sources: &Sources) {
         let count = status.peers.iter().find(|(known, _)| *known == role).map_or(0, |(_, count)| *count);
         gauge!("ipe_peers", "role" => role.map_or("stranger", ipe_types::Role::name)).set(count as f64);
     }
+    for cause in ipe_engine::doubt::Cause::ALL {
+        let is = status.abstains.is_some_and(|doubt| doubt.cause == cause);
+        gauge!("ipe_consensus_abstains", "cause" => cause.name()).set(f64::from(u8::from(is)));
+    }
     for (reason, count) in [
         ("malformed", status.refused.malformed),
         ("author", status.refused.author),

@@ -259,7 +259,7 @@ async fn the_validator_judges_who_dials_it() {
 }
 
 fn secret(n: u64) -> SecretKey {
-    SecretKey::from_byte_array(key(n).secret_bytes()).expect("a key")
+    SecretKey::from_byte_array(*key(n).secret_bytes()).expect("a key")
 }
 
 /// An honest auth of node `n` for the key of node `to`, as bytes.

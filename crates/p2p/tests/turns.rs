@@ -45,7 +45,7 @@ impl Foreign {
     async fn keys(&self, mut stream: TcpStream) -> Peer {
         stream.set_nodelay(true).expect("a socket");
         let key = key(self.n);
-        let secret = SecretKey::from_byte_array(key.secret_bytes()).expect("a key");
+        let secret = SecretKey::from_byte_array(*key.secret_bytes()).expect("a key");
         let (_, secrets) = handshake::respond(&mut stream, &secret).await.expect("a handshake");
         let (read, io) = stream.into_split();
         Peer { key, reader: FrameReader::new(read, &secrets), writer: FrameWriter::new(&secrets), io }

@@ -11,7 +11,9 @@ use std::sync::Arc;
 
 use alloy_primitives::B256;
 use ipe_chain::kv::{Batch, MemoryStore, Read, Store, StoreError, Table, Visit};
-use ipe_types::journal::{Frames, JournalFile};
+use ipe_engine::journal::MAGIC;
+use ipe_types::journal::JournalFile;
+use ipe_types::journal::chain::{Chain, Chained};
 use parking_lot::Mutex;
 
 use crate::cost;
@@ -121,7 +123,9 @@ struct State {
     older: [Vec<u8>; 2],
     appended: u64,
     /// How far the signing journal has been read, as one reads it who starts: up to the first record that is torn.
-    read: usize,
+    read: Option<(usize, Chain)>,
+    /// The mark beside the signing journal.
+    mark: Vec<u8>,
 }
 
 /// How a write goes.
@@ -163,7 +167,11 @@ impl State {
     /// Reads the signing records that have become durable since the last time.
     fn learn(&mut self) {
         let content = self.files.get(&FileName::Signing).cloned().unwrap_or_default();
-        let mut frames = Frames::new(content.get(self.read..).unwrap_or_default());
+        let content = content.strip_prefix(MAGIC).unwrap_or_default();
+        let mut frames = match self.read {
+            Some((at, chain)) => Chained::resume(content, at, chain),
+            None => Chained::new(content),
+        };
         for record in frames.by_ref() {
             let number = |range: std::ops::Range<usize>| {
                 record.get(range).map(|bytes| bytes.iter().fold(0u64, |sum, byte| sum << 8 | u64::from(*byte)))
@@ -183,7 +191,7 @@ impl State {
                 _ => {}
             }
         }
-        self.read += frames.sound_len();
+        self.read = Some((frames.sound_len(), frames.reached()));
     }
 
     fn forget_below(&mut self, height: u64) {
@@ -203,6 +211,11 @@ impl Disk {
     /// An empty disk.
     pub fn new() -> Self {
         Self::default()
+    }
+
+    /// Puts a file on the disk before anything starts.
+    pub fn place(&self, name: FileName, content: Vec<u8>) {
+        self.state.lock().files.insert(name, content);
     }
 
     /// A file for the process that is about to start.
@@ -257,7 +270,8 @@ impl Disk {
         if rot == Rot::Lost {
             state.files.remove(&FileName::Signing);
         }
-        state.read = state.files.get(&FileName::Signing).map_or(0, Vec::len);
+        // What is written next is read from the start; what stood there before is known already.
+        state.read = None;
     }
 
     /// The tables are gone, and nothing else: what `ipe wipe` does.
@@ -364,11 +378,25 @@ impl JournalFile for SimFile {
         if happens {
             state.files.insert(self.name, bytes.to_vec());
             if self.name == FileName::Signing {
-                state.read = 0;
+                state.read = None;
                 state.learn();
             }
         }
         outcome
+    }
+
+    fn write_mark(&mut self, mark: &[u8]) -> io::Result<()> {
+        let mut state = self.disk.state.lock();
+        if state.crashed {
+            return Err(gone());
+        }
+        state.mark = mark.to_vec();
+        Ok(())
+    }
+
+    fn read_mark(&mut self) -> io::Result<Vec<u8>> {
+        let state = self.disk.state.lock();
+        Ok(if self.name == FileName::Signing { state.mark.clone() } else { Vec::new() })
     }
 }
 

@@ -1,10 +1,14 @@
 //! The append-only file on disk below the signing journal: appends wait for the device, replacement is one rename.
 //!
 //! Records and their checksums are the caller's ([`ipe_types::journal`]); this file only makes bytes durable. A crash in
-//! the middle of an append can leave part of it at the end, never anything else.
+//! the middle of an append can leave part of it at the end, with zeros after it after a power cut.
+//!
+//! Beside the journal are `.lock`, which keeps a second process out, `.mark` (see [`JournalFile::write_mark`]), and
+//! `.damaged`, the copy that was set aside when the journal could not be read. All are readable by their owner only.
 
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use ipe_types::journal::JournalFile;
@@ -15,6 +19,8 @@ pub struct JournalFileDisk {
     file: File,
     /// Bytes that were acknowledged, or read at opening.
     end: u64,
+    /// The mark's file, once it was written to.
+    mark: Option<File>,
     /// The locked file beside the journal (the journal itself is replaced by rename, so its lock would move).
     _lock: File,
 }
@@ -27,12 +33,7 @@ impl JournalFileDisk {
     /// names the file.
     pub fn open(path: &Path) -> io::Result<JournalFileDisk> {
         let lock_path = beside(path, "lock");
-        let lock = OpenOptions::new()
-            .create(true)
-            .truncate(false)
-            .write(true)
-            .open(&lock_path)
-            .map_err(|error| naming(&lock_path, "open", error))?;
+        let lock = writable().open(&lock_path).map_err(|error| naming(&lock_path, "open", error))?;
         lock.try_lock().map_err(|error| match error {
             TryLockError::WouldBlock => io::Error::new(
                 io::ErrorKind::WouldBlock,
@@ -43,16 +44,10 @@ impl JournalFileDisk {
             ),
             TryLockError::Error(error) => naming(&lock_path, "lock", error),
         })?;
-        let file = OpenOptions::new()
-            .create(true)
-            .truncate(false)
-            .read(true)
-            .write(true)
-            .open(path)
-            .map_err(|error| naming(path, "open", error))?;
+        let file = writable().open(path).map_err(|error| naming(path, "open", error))?;
         sync_folder(path)?;
         let end = file.metadata().map_err(|error| naming(path, "read", error))?.len();
-        Ok(JournalFileDisk { path: path.to_path_buf(), file, end, _lock: lock })
+        Ok(JournalFileDisk { path: path.to_path_buf(), file, end, mark: None, _lock: lock })
     }
 }
 
@@ -76,8 +71,7 @@ impl JournalFile for JournalFileDisk {
     fn replace(&mut self, bytes: &[u8]) -> io::Result<()> {
         let fresh = beside(&self.path, "new");
         let failed = |error| naming(&fresh, "write", error);
-        let mut file =
-            OpenOptions::new().create(true).truncate(true).read(true).write(true).open(&fresh).map_err(failed)?;
+        let mut file = writable().truncate(true).open(&fresh).map_err(failed)?;
         file.write_all(bytes).map_err(failed)?;
         file.sync_data().map_err(failed)?;
         std::fs::rename(&fresh, &self.path).map_err(|error| naming(&self.path, "replace", error))?;
@@ -85,6 +79,46 @@ impl JournalFile for JournalFileDisk {
         self.end = bytes.len() as u64;
         sync_folder(&self.path)
     }
+
+    fn write_mark(&mut self, mark: &[u8]) -> io::Result<()> {
+        let path = beside(&self.path, "mark");
+        if self.mark.is_none() {
+            self.mark = Some(writable().open(&path).map_err(|error| naming(&path, "open", error))?);
+        }
+        match &self.mark {
+            // In one write, which a crash of the process does not split.
+            Some(file) => file.write_all_at(mark, 0).map_err(|error| naming(&path, "write", error)),
+            None => Ok(()),
+        }
+    }
+
+    fn read_mark(&mut self) -> io::Result<Vec<u8>> {
+        let path = beside(&self.path, "mark");
+        let mut mark = Vec::new();
+        match File::open(&path).and_then(|file| file.take(MAX_MARK).read_to_end(&mut mark)) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(naming(&path, "read", error)),
+            _ => Ok(mark),
+        }
+    }
+
+    fn set_aside(&mut self) -> io::Result<()> {
+        let path = beside(&self.path, "damaged");
+        match std::fs::remove_file(&path) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(naming(&path, "delete", error)),
+            _ => {}
+        }
+        std::fs::copy(&self.path, &path).map(|_| ()).map_err(|error| naming(&path, "write", error))
+    }
+}
+
+/// Bytes of a mark that are read at most.
+const MAX_MARK: u64 = 4_096;
+
+/// How files are opened: made when absent, for their owner only.
+fn writable() -> OpenOptions {
+    let mut options = OpenOptions::new();
+    options.create(true).truncate(false).read(true).write(true).mode(0o600);
+    options
 }
 
 /// `path` with `.suffix` added to its name.
@@ -125,6 +159,29 @@ mod tests {
         journal.append_durable(b"!").expect("appends");
         drop(journal);
         assert_eq!(JournalFileDisk::open(&path).expect("opens").read_all().expect("reads"), b"short!");
+    }
+
+    #[test]
+    fn the_mark_and_the_copy_of_a_damaged_journal_are_files_beside_it() {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let path = folder.path().join("signing.journal");
+        let mut journal = JournalFileDisk::open(&path).expect("opens");
+        assert_eq!(journal.read_mark().expect("reads"), b"");
+        journal.write_mark(b"one").expect("writes");
+        journal.write_mark(b"two").expect("writes");
+        journal.append_durable(b"content").expect("appends");
+        journal.set_aside().expect("copies");
+        journal.replace(b"other").expect("replaces");
+        journal.set_aside().expect("copies again");
+        drop(journal);
+        assert_eq!(JournalFileDisk::open(&path).expect("opens").read_mark().expect("reads"), b"two");
+        assert_eq!(std::fs::read(folder.path().join("signing.journal.damaged")).expect("there"), b"other");
+        use std::os::unix::fs::PermissionsExt;
+        for entry in std::fs::read_dir(folder.path()).expect("a folder") {
+            let entry = entry.expect("an entry");
+            let mode = entry.metadata().expect("its mode").permissions().mode() & 0o777;
+            assert_eq!(mode, 0o600, "{}", entry.path().display());
+        }
     }
 
     #[test]

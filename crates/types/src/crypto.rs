@@ -8,6 +8,7 @@ use alloy_primitives::{Address, B256, B512, keccak256};
 use secp256k1::ecdsa::{RecoverableSignature, RecoveryId};
 use secp256k1::{Message as Digest, PublicKey, SECP256K1, SecretKey};
 use thiserror::Error;
+use zeroize::Zeroizing;
 
 /// Public key of a node without the leading `04`: x ‖ y, 64 bytes. It names the node on the wire and in its enode.
 pub type NodeId = B512;
@@ -158,7 +159,7 @@ pub fn node_id_of(key: &PublicKey) -> NodeId {
 }
 
 /// The one key of a node: its devp2p identity and, at a validator, what it signs consensus messages with
-/// (Besu uses one key for both; spec/besu-compat.md 10).
+/// (Besu uses one key for both; spec/besu-compat.md 10). Its memory is overwritten when it is dropped.
 #[derive(Clone)]
 pub struct NodeKey(SecretKey);
 
@@ -171,9 +172,9 @@ impl NodeKey {
         SecretKey::from_byte_array(secret).map(Self).map_err(|_| KeyError)
     }
 
-    /// The secret, for the handshake and for writing the key file.
-    pub fn secret_bytes(&self) -> [u8; 32] {
-        self.0.secret_bytes()
+    /// The secret, for the handshake and for writing the key file; overwritten when it is dropped.
+    pub fn secret_bytes(&self) -> Zeroizing<[u8; 32]> {
+        Zeroizing::new(self.0.secret_bytes())
     }
 
     /// Public key of 64 bytes.
@@ -195,6 +196,13 @@ impl NodeKey {
         bytes[..64].copy_from_slice(&compact);
         bytes[64] = recovery_id as u8;
         Signature65(bytes)
+    }
+}
+
+impl Drop for NodeKey {
+    fn drop(&mut self) {
+        // Named so because copies that the compiler made elsewhere are out of its reach.
+        self.0.non_secure_erase();
     }
 }
 

@@ -1,14 +1,16 @@
 //! Files that an operator writes, and those that a crash may leave in any state.
 
 use std::path::PathBuf;
+use std::sync::LazyLock;
 
 use alloy_primitives::B256;
-use ipe_engine::journal::MemoryJournal;
+use ipe_engine::journal::{MAGIC, MemoryJournal, frames, newborn};
 use ipe_engine::pool::LocalJournal;
 use ipe_engine::signing::{Gate, Signer};
 use ipe_node::config::{Given, resolve};
 use ipe_qbft::Draft;
-use ipe_types::journal::{Frames, frame};
+use ipe_types::journal::chain::Chain;
+use ipe_types::journal::frame;
 use ipe_types::members::{Member, Members};
 use ipe_types::message::PreparePayload;
 use ipe_types::spec::ChainSpec;
@@ -136,49 +138,93 @@ pub(super) const MEMBERS: Target = Target {
     },
 };
 
-/// The signing journal, in any state: opened or refused, never forgetting what a whole record says.
+/// What the validator of the next target has signed, and the contrary of each.
+fn signed_before() -> Vec<(Draft, Draft)> {
+    let prepare = |round, mark| Draft::Prepare(PreparePayload { height: 7, round, digest: B256::repeat_byte(mark) });
+    (0..3).map(|round| (prepare(round, round as u8), prepare(round, 0x80 + round as u8))).collect()
+}
+
+/// A disk with a journal in which all of that stands, and its mark.
+static SIGNED: LazyLock<(Vec<u8>, Vec<u8>)> = LazyLock::new(|| {
+    let file = MemoryJournal::new();
+    file.set_content(newborn(JOURNAL_CHAIN, KEYS[0].address()));
+    let opened = Gate::open(Signer::Local(KEYS[0].clone()), Box::new(file.clone()), JOURNAL_CHAIN);
+    let (mut gate, _) = opened.expect("a new journal opens");
+    for (draft, _) in signed_before() {
+        gate.sign(&draft).expect("nothing is against it");
+    }
+    (file.content(), file.mark())
+});
+
+const JOURNAL_CHAIN: B256 = B256::repeat_byte(1);
+
+/// Damages a file as a disk or an operator can: the input is a list of four bytes each, what and where.
+fn damaged(whole: &[u8], input: &[u8]) -> Vec<u8> {
+    let mut content = whole.to_vec();
+    for order in input.chunks_exact(4).take(32) {
+        let at = usize::from(u16::from_le_bytes([order[1], order[2]])) % (content.len() + 1);
+        match order[0] % 6 {
+            0 => content.iter_mut().skip(at).take(1).for_each(|byte| *byte ^= 1 << (order[3] % 8)),
+            1 => content.truncate(at),
+            2 => content.iter_mut().skip(at).for_each(|byte| *byte = 0),
+            3 => content.resize((content.len() + usize::from(order[3])).min(8_192), 0),
+            4 => content.extend_from_within(at..),
+            _ => content.iter_mut().skip(at).take(usize::from(order[3])).for_each(|byte| *byte = order[3]),
+        }
+        content.truncate(8_192);
+    }
+    content
+}
+
+/// The signing journal, in any state: opened or refused, never forgetting what was acknowledged unless it abstains.
 pub(super) const JOURNAL: Target = Target {
     name: "journal",
     about: "the signing journal after a crash or damage",
     longest: 8_192,
     memory: Some((128 << 10, 1_024)),
     seeds: || {
-        let chain = B256::repeat_byte(1);
-        let file = MemoryJournal::new();
-        let opened = Gate::open(Signer::Local(KEYS[0].clone()), Box::new(file.clone()), chain);
-        let (mut gate, _) = opened.expect("an empty journal opens");
-        let mut seeds = vec![file.content()];
-        for round in 0..3 {
-            let payload = PreparePayload { height: 7, round, digest: B256::repeat_byte(round as u8) };
-            gate.sign(&Draft::Prepare(payload)).expect("nothing is against it");
-            seeds.push(file.content());
-        }
+        let content = &SIGNED.0;
         // Payloads alone, which the target frames itself: checksums are no riddle worth solving.
-        let payloads = Frames::new(&file.content()).map(|record| [&[1][..], record].concat()).collect::<Vec<_>>();
-        seeds.into_iter().map(|bytes| [&[0][..], &bytes].concat()).chain(payloads).collect()
+        let payloads = frames(content).map(|record| [&[1][..], record].concat()).collect::<Vec<_>>();
+        let mut old = Vec::new();
+        frames(content).for_each(|record| frame(&mut old, record));
+        let orders = [[0, 90, 0, 3], [1, 200, 0, 0], [2, 150, 0, 0], [3, 0, 0, 64], [4, 100, 0, 0], [5, 40, 0, 9]];
+        let damages = (0..orders.len()).map(|count| [&[2][..], &orders[..=count].concat()].concat());
+        [content.clone(), old].into_iter().map(|bytes| [&[0][..], &bytes].concat()).chain(payloads).chain(damages).collect()
     },
     run: |input| {
         let Some((kind, bytes)) = input.split_first() else { return };
-        let content = if kind & 1 == 0 {
-            bytes.to_vec()
-        } else {
-            let mut out = Vec::new();
-            bytes.split(|byte| *byte == 0xaa).for_each(|payload| frame(&mut out, payload));
-            out
-        };
         let file = MemoryJournal::new();
-        file.set_content(content);
-        let chain = B256::repeat_byte(1);
-        let open = || Gate::open(Signer::Local(KEYS[0].clone()), Box::new(file.clone()), chain);
+        file.set_content(match kind % 3 {
+            0 => bytes.to_vec(),
+            1 => {
+                let (mut out, mut chain) = (MAGIC.to_vec(), Chain::new(1));
+                bytes.split(|byte| *byte == 0xaa).filter(|payload| !payload.is_empty()).for_each(|payload| chain.frame(&mut out, payload));
+                out
+            }
+            _ => {
+                file.set_mark(SIGNED.1.clone());
+                damaged(&SIGNED.0, bytes)
+            }
+        });
+        let open = || Gate::open(Signer::Local(KEYS[0].clone()), Box::new(file.clone()), JOURNAL_CHAIN);
         let Ok((mut gate, restored)) = open() else { return };
-        let floor = gate.floor();
+        let (floor, doubt) = (gate.floor(), gate.doubt());
+        if kind % 3 == 2 {
+            for (draft, contrary) in signed_before() {
+                assert!(gate.sign(&contrary).is_err(), "a contradiction was signed");
+                assert_eq!(gate.sign(&draft).is_ok(), doubt.is_none(), "forgotten without a doubt");
+            }
+        }
         // What is signed now is remembered by whoever opens it next.
         let draft =
             |mark| Draft::Prepare(PreparePayload { height: floor.max(1), round: 900, digest: B256::repeat_byte(mark) });
         let signed = gate.sign(&draft(1)).is_ok();
+        assert!(!signed || doubt.is_none());
         drop(gate);
         let Ok((mut gate, again)) = open() else { panic!("a journal that was opened is opened again") };
         assert!(gate.floor() >= floor);
+        assert_eq!(gate.doubt(), doubt, "a doubt stays until it is settled, and none comes without a reason");
         if signed {
             assert!(gate.sign(&draft(2)).is_err(), "the contradiction was signed");
             assert!(gate.sign(&draft(1)).is_ok(), "the same may be said again");

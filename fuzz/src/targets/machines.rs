@@ -9,7 +9,7 @@ use arbitrary::Unstructured;
 use ipe_chain::kv::MemoryStore;
 use ipe_chain::{Candidate, Feedback, Ledger};
 use ipe_engine::admission::Judged;
-use ipe_engine::journal::MemoryJournal;
+use ipe_engine::journal::{MemoryJournal, newborn};
 use ipe_engine::peer::Peers;
 use ipe_engine::pool::{Offer, Origin, PickLimits, Pool, Rules, SenderState, Settings as PoolSettings};
 use ipe_engine::signing::{Gate, Signer};
@@ -319,6 +319,7 @@ fn replica(input: &[u8]) {
     let ledger = Arc::new(Ledger::open(Arc::new(MemoryStore::new()), SPEC.clone()).expect("an empty store opens"));
     let pool = Arc::new(Mutex::new(Pool::new(PoolSettings::default(), rules(), 0)));
     let journal = MemoryJournal::new();
+    journal.set_content(newborn(SPEC.genesis_hash(), KEYS[me].address()));
     let opened = Gate::open(Signer::Local(KEYS[me].clone()), Box::new(journal), SPEC.genesis_hash());
     let (gate, restored) = opened.expect("an empty journal opens");
     let topology = if byte(&mut source) % 2 == 0 { Topology::Mesh } else { Topology::Sentry };

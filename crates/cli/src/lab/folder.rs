@@ -3,12 +3,14 @@
 use super::file_failure;
 use crate::failure::{Failure, Outcome};
 use ipe_node::config::{MAX_SETTINGS_BYTES, read_text};
-use ipe_node::{SIGNING_JOURNAL, key_file};
+use ipe_node::{SIGNING_JOURNAL, key_file, signing_journal};
 use ipe_provision::Plan;
-use ipe_types::NodeKey;
+use ipe_types::spec::ChainSpec;
+use ipe_types::{NodeKey, Role};
 use serde_json::{Map, Value, json};
 use std::fs::{self, File};
 use std::io::{Read, Seek, SeekFrom, Write};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -43,7 +45,8 @@ impl Folder {
         Folder::plan_path(dir).exists()
     }
 
-    /// Reads the plan of a lab that is there.
+    /// Reads the plan of a lab that is there. What it names is run, killed and deleted, so a folder that `ipe lab up` of
+    /// this user cannot have made is refused.
     pub fn open(dir: &Path) -> Result<Folder, Failure> {
         if !Folder::exists(dir) {
             return Err(Failure::Usage(format!(
@@ -58,7 +61,42 @@ impl Folder {
         let plan = serde_json::from_str(&text).map_err(|error| {
             Failure::Failed(format!("{}: {error}; expected the plan that ipe lab up wrote", path.display()))
         })?;
-        Ok(Folder { root, plan })
+        let folder = Folder { root, plan };
+        folder.check()?;
+        Ok(folder)
+    }
+
+    /// Whether this is a lab of ours: the plan, the folders of its nodes and the files in them belong to this user and are
+    /// no links, and the nodes have the names that the plan's own order gives them.
+    fn check(&self) -> Outcome {
+        let foreign = |what: String| {
+            Failure::Usage(format!("{} is no lab of ours: {what}; nothing was touched", self.root.display()))
+        };
+        let order = &self.plan.order;
+        order.check().map_err(|error| foreign(format!("its plan is not sound ({error})")))?;
+        let names: Vec<String> = order.slots().into_iter().map(|slot| slot.name).collect();
+        if let Some(node) = self.plan.nodes.iter().find(|node| !names.contains(&node.slot.name)) {
+            return Err(foreign(format!("ipe lab up names no node {:?}", node.slot.name)));
+        }
+        if self.plan.nodes.len() != names.len() {
+            return Err(foreign(format!("its plan has {} nodes where its order has {}", self.plan.nodes.len(), names.len())));
+        }
+        let me = fs::metadata("/proc/self").map_err(|error| file_failure("read", Path::new("/proc/self"), error))?.uid();
+        let mut paths = vec![Folder::plan_path(&self.root), self.accounts(), self.root.join("lab.lock")];
+        for name in &names {
+            let files = [self.data_dir(name), self.log(name), self.pid_file(name), self.settings(name)];
+            paths.extend([vec![self.node_dir(name)], files.to_vec()].concat());
+        }
+        for path in paths {
+            match fs::symlink_metadata(&path) {
+                Ok(found) if found.is_symlink() => return Err(foreign(format!("{} is a link", path.display()))),
+                Ok(found) if found.uid() != me => return Err(foreign(format!("{} belongs to another user", path.display()))),
+                Ok(_) => {}
+                Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+                Err(error) => return Err(file_failure("read", &path, error)),
+            }
+        }
+        Ok(())
     }
 
     /// Writes a new lab: files, keys, and the plan last, so that what is half written is never taken for a lab.
@@ -73,6 +111,7 @@ impl Folder {
         }
         let root = fs::canonicalize(dir).map_err(|error| file_failure("find", dir, error))?;
         let files = plan.files().map_err(|error| Failure::failed("could not plan the lab", error))?;
+        let spec = ChainSpec::parse(&plan.genesis).map_err(|error| Failure::failed("could not plan the lab", error))?;
         for file in files {
             let path = root.join(&file.path);
             if let Some(parent) = path.parent() {
@@ -81,7 +120,12 @@ impl Folder {
             fs::write(&path, file.text).map_err(|error| file_failure("write", &path, error))?;
         }
         for (node, key) in plan.nodes.iter().zip(keys) {
-            key_file::write_new(&root.join(&node.slot.name).join("key"), key)?;
+            let dir = root.join(&node.slot.name);
+            key_file::write_new(&dir.join("key"), key)?;
+            if node.slot.role == Role::Validator {
+                signing_journal::begin(&dir.join("data"), spec.genesis_hash(), key.address())
+                    .map_err(|error| Failure::Failed(error.to_string()))?;
+            }
         }
         let folder = Folder { root, plan };
         folder.write_accounts(accounts)?;
@@ -101,13 +145,25 @@ impl Folder {
             .iter()
             .zip(keys)
             .map(|(account, key)| {
-                let secret = alloy_primitives::B256::from(key.secret_bytes());
+                let secret = alloy_primitives::B256::from(*key.secret_bytes());
                 (account.name.clone(), json!({ "address": account.address, "privateKey": secret }))
             })
             .collect();
         let path = self.accounts();
         let text = format!("{:#}\n", Value::Object(accounts));
-        fs::write(&path, text).map_err(|error| file_failure("write", &path, error))
+        let mut options = File::options();
+        options.write(true).create_new(true).mode(0o600);
+        options.open(&path).and_then(|mut file| file.write_all(text.as_bytes())).map_err(|error| file_failure("write", &path, error))
+    }
+
+    /// Takes the accounts' file of a lab of an older release away from other users.
+    pub fn close_accounts(&self) -> Outcome {
+        let path = self.accounts();
+        match fs::metadata(&path) {
+            Ok(found) if found.mode() & 0o077 != 0 => fs::set_permissions(&path, fs::Permissions::from_mode(0o600))
+                .map_err(|error| file_failure("change the permissions of", &path, error)),
+            _ => Ok(()),
+        }
     }
 
     /// Folder of the whole lab.
@@ -167,6 +223,7 @@ impl Folder {
             .create(true)
             .truncate(false)
             .write(true)
+            .custom_flags(nix::libc::O_NOFOLLOW)
             .open(&path)
             .map_err(|error| file_failure("open", &path, error))?;
         let began = Instant::now();
@@ -186,8 +243,8 @@ impl Folder {
         }
     }
 
-    /// Deletes what a stopped node knows of the chain. The signing journal stays, as the key does: a validator that
-    /// forgot what it signed could sign something else for the same height.
+    /// Deletes what a stopped node knows of the chain. The signing journal and what belongs to it stay, as the key does: a
+    /// validator that forgot what it signed could sign something else for the same height.
     pub fn wipe(&self, name: &str) -> Outcome {
         let data = self.data_dir(name);
         let entries = match fs::read_dir(&data) {
@@ -197,11 +254,10 @@ impl Folder {
         };
         for entry in entries {
             let path = entry.map_err(|error| file_failure("read", &data, error))?.path();
-            if path.file_name().is_some_and(|file| file == SIGNING_JOURNAL) {
+            if path.file_name().is_some_and(|file| file.as_encoded_bytes().starts_with(SIGNING_JOURNAL.as_bytes())) {
                 continue;
             }
-            let deleted = if path.is_dir() { fs::remove_dir_all(&path) } else { fs::remove_file(&path) };
-            deleted.map_err(|error| file_failure("delete", &path, error))?;
+            delete(&path)?;
         }
         Ok(())
     }
@@ -213,7 +269,9 @@ impl Folder {
             let older = path.with_extension("log.1");
             fs::rename(&path, &older).map_err(|error| file_failure("set aside", &path, error))?;
         }
-        File::options().create(true).append(true).open(&path).map_err(|error| file_failure("open", &path, error))
+        let mut options = File::options();
+        options.create(true).append(true).custom_flags(nix::libc::O_NOFOLLOW);
+        options.open(&path).map_err(|error| file_failure("open", &path, error))
     }
 
     /// The last lines of a node's log; empty when there is none.
@@ -255,18 +313,42 @@ impl Folder {
         fs::remove_file(&plan).map_err(|error| file_failure("delete", &plan, error))?;
         for node in &self.plan.nodes {
             let dir = self.node_dir(&node.slot.name);
-            match fs::remove_dir_all(&dir) {
-                Ok(()) => {}
-                Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
-                Err(error) => return Err(file_failure("delete", &dir, error)),
+            for name in ["data", "key", "node.toml", "node.log", "node.log.1", "node.pid"] {
+                delete(&dir.join(name))?;
             }
+            delete_empty(&dir);
         }
         for name in ["genesis.json", "network.json", "accounts.json", "lab.lock"] {
             // Already gone is as good.
             let _ = fs::remove_file(self.root.join(name));
         }
-        // Only when nothing of somebody else's is left in it.
-        let _ = fs::remove_dir(&self.root);
+        delete_empty(&self.root);
         Ok(())
     }
 }
+
+/// Deletes a file, a link (not what it leads to), or a folder with what is in it; what is not there is as good.
+fn delete(path: &Path) -> Outcome {
+    let deleted = match fs::symlink_metadata(path) {
+        Ok(found) if found.is_dir() => fs::remove_dir_all(path),
+        Ok(_) => fs::remove_file(path),
+        Err(error) => Err(error),
+    };
+    match deleted {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(file_failure("delete", path, error)),
+        _ => Ok(()),
+    }
+}
+
+/// Deletes a folder, and says so when something that no lab writes is left in it.
+fn delete_empty(dir: &Path) {
+    match fs::remove_dir(dir) {
+        Err(error) if error.kind() == std::io::ErrorKind::DirectoryNotEmpty => {
+            eprintln!("{} stays: it has files that no lab writes", dir.display());
+        }
+        _ => {}
+    }
+}
+
+#[cfg(test)]
+mod tests;

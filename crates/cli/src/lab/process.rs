@@ -6,10 +6,15 @@ use crate::failure::{Failure, Outcome};
 use nix::sys::signal::{Signal, kill as send};
 use nix::unistd::Pid;
 use serde::{Deserialize, Serialize};
+use std::fs::File;
+use std::io::Read;
 use std::time::{Duration, Instant};
 
 /// How long a node may take to end after SIGTERM before it is killed.
 const GRACE: Duration = Duration::from_secs(15);
+
+/// Bytes that a node's process file may have.
+const MAX_PID_FILE: u64 = 1_024;
 
 /// How long a killed process may take to vanish.
 const VANISH: Duration = Duration::from_secs(10);
@@ -36,6 +41,15 @@ impl Process {
         Process::of(self.pid) == Some(self)
     }
 
+    /// Whether it was started as this node of this lab: as `spawn` does it.
+    fn is_node(self, folder: &Folder, name: &str) -> bool {
+        let Ok(line) = std::fs::read(format!("/proc/{}/cmdline", self.pid)) else { return false };
+        let mut arguments = line.split(|byte| *byte == 0).skip(1);
+        let settings = folder.settings(name);
+        let wanted = [b"node".as_slice(), b"run", b"--config", settings.as_os_str().as_encoded_bytes()];
+        wanted.iter().all(|wanted| arguments.next() == Some(*wanted))
+    }
+
     fn signal(self, signal: Signal) {
         if let (true, Ok(pid)) = (self.runs(), i32::try_from(self.pid)) {
             // It may have ended in between, which is what was wanted.
@@ -56,11 +70,14 @@ fn parse_stat(stat: &str) -> Option<u64> {
     fields.nth(18)?.parse().ok()
 }
 
-/// The node's process, when it runs.
+/// The node's process, when it runs. A file that names a process which is not this node, whoever wrote it, names none: it
+/// would be killed.
 pub fn running(folder: &Folder, name: &str) -> Option<Process> {
-    let text = std::fs::read_to_string(folder.pid_file(name)).ok()?;
+    let file = File::open(folder.pid_file(name)).ok()?;
+    let mut text = String::new();
+    file.take(MAX_PID_FILE).read_to_string(&mut text).ok()?;
     let process: Process = serde_json::from_str(&text).ok()?;
-    process.runs().then_some(process)
+    (process.runs() && process.is_node(folder, name)).then_some(process)
 }
 
 /// Remembers which process a node is.

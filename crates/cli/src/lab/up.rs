@@ -61,6 +61,7 @@ pub fn run(arguments: UpArgs) -> Outcome {
     let folder = if Folder::exists(&arguments.place.dir) {
         let folder = Folder::open(&arguments.place.dir)?;
         same_order(&arguments, &folder)?;
+        folder.close_accounts()?;
         folder
     } else {
         create(&arguments)?

@@ -8,10 +8,10 @@ use alloy_consensus::{SignableTransaction, TxLegacy};
 use alloy_primitives::{Address, B256, Bytes, TxKind, U256, keccak256};
 use ipe_chain::kv::MemoryStore;
 use ipe_chain::{Candidate, Ledger};
-use ipe_engine::journal::MemoryJournal;
+use ipe_engine::journal::{MemoryJournal, newborn};
 use ipe_engine::pool::{Origin, Pool, Rules, Settings as PoolSettings};
 use ipe_engine::signing::{Gate, Signer};
-use ipe_engine::{Clock, Input, Level, Output, Parts, PeerId, PeerInfo, PeerStatus, Replica, Settings, StatusCell, admission};
+use ipe_engine::{Clock, Input, Level, Output, Parts, PeerId, PeerInfo, PeerStatus, Replica, Settings, Status, StatusCell, admission};
 use ipe_types::eth::{EthMessage, EthVersion};
 use ipe_types::fork::Fork;
 use ipe_types::genesis::{GenesisAccount, GenesisBuilder};
@@ -42,6 +42,7 @@ struct Alive {
     ledger: Arc<Ledger>,
     pool: Arc<Mutex<Pool>>,
     judged: admission::Judged,
+    status: StatusCell,
     sessions: BTreeMap<PeerId, (usize, PeerId)>,
 }
 
@@ -200,6 +201,7 @@ impl World {
 
     fn add(&mut self, name: String, role: Role, key_number: usize) -> usize {
         let (store, journal) = (Arc::new(MemoryStore::new()), MemoryJournal::new());
+        journal.set_content(newborn(self.spec.genesis_hash(), key(key_number).address()));
         let topology = self.topology;
         self.nodes.push(Node { name, role, topology, key: key(key_number), store, journal, skew_ms: 0, alive: None });
         let index = self.nodes.len() - 1;
@@ -269,8 +271,9 @@ impl World {
             gate,
             status: StatusCell::default(),
         };
+        let status = parts.status.clone();
         let replica = Replica::new(settings, parts, restored);
-        node.alive = Some(Alive { replica, ledger, pool, judged: admission::Judged::default(), sessions: BTreeMap::new() });
+        node.alive = Some(Alive { replica, ledger, pool, judged: admission::Judged::default(), status, sessions: BTreeMap::new() });
         self.input(index, Input::Tick);
     }
 
@@ -282,11 +285,18 @@ impl World {
         }
     }
 
+    /// Takes the chain away; the journal stays, as it does with every wipe.
     pub fn wipe(&mut self, name: &str) {
         let index = self.index(name);
         assert!(self.nodes[index].alive.is_none(), "only a stopped node is wiped");
         self.nodes[index].store = Arc::new(MemoryStore::new());
-        self.nodes[index].journal = MemoryJournal::new();
+    }
+
+    /// The signing journal of a stopped node.
+    pub fn journal(&mut self, name: &str) -> &mut MemoryJournal {
+        let index = self.index(name);
+        assert!(self.nodes[index].alive.is_none(), "only the journal of a stopped node is touched");
+        &mut self.nodes[index].journal
     }
 
     pub fn revive(&mut self, name: &str) {
@@ -543,6 +553,11 @@ impl World {
     pub fn head_of(&self, name: &str) -> (u64, B256) {
         let head = self.ledger(name).expect("alive").head();
         (head.number, head.hash)
+    }
+
+    /// What a live node says about itself.
+    pub fn status_of(&self, name: &str) -> Arc<Status> {
+        self.nodes[self.index(name)].alive.as_ref().expect("a live node").status.get()
     }
 
     pub fn height_of(&self, name: &str) -> u64 {

@@ -165,7 +165,7 @@ impl Peer {
 
     async fn shake(n: u64, mut stream: TcpStream, target: NodeId) -> Option<Peer> {
         let key = key(n);
-        let secret = SecretKey::from_byte_array(key.secret_bytes()).expect("a key");
+        let secret = SecretKey::from_byte_array(*key.secret_bytes()).expect("a key");
         stream.set_nodelay(true).expect("a socket");
         let secrets = handshake::initiate(&mut stream, &secret, &target).await.ok()?;
         let (read, io) = stream.into_split();
