@@ -89,10 +89,10 @@ fn strangers_past_heights_and_high_rounds_are_refused() {
 fn far_heights_are_evidence_and_f_plus_one_of_them_move_the_window() {
     let mut scene = Scene::new();
     let far = prepare(1, 500, 0);
-    assert!(matches!(scene.intake(1, 0x13, &far), Intake::Ahead(500)));
-    assert!(matches!(scene.intake(2, 0x13, &far), Intake::Ahead(500)));
+    assert!(matches!(scene.intake(1, 0x13, &far), Intake::Ahead(_, 500)));
+    assert!(matches!(scene.intake(2, 0x13, &far), Intake::Ahead(_, 500)));
     assert_eq!(scene.relay.proven_head(&scene.set.clone()), 0);
-    assert!(matches!(scene.intake(1, 0x13, &prepare(2, 500, 0)), Intake::Ahead(500)));
+    assert!(matches!(scene.intake(1, 0x13, &prepare(2, 500, 0)), Intake::Ahead(_, 500)));
     assert_eq!(scene.relay.proven_head(&scene.set.clone()), 499);
     assert!(matches!(scene.intake(1, 0x13, &prepare(3, 500, 0)), Intake::Take(..)));
 }
