@@ -165,7 +165,7 @@ async fn a_known_nodes_first_packet_is_good_once() {
     let boot = Node::start(boot).await;
     // What the validator would send, caught on its way.
     let (mut near, mut far) = tokio::io::duplex(4096);
-    let secret = SecretKey::from_byte_array(key(VALIDATOR).secret_bytes()).expect("a key");
+    let secret = SecretKey::from_byte_array(*key(VALIDATOR).secret_bytes()).expect("a key");
     let target = boot.handle.local().id;
     let sending = tokio::spawn(async move { handshake::initiate(&mut near, &secret, &target).await.map(|_| ()) });
     let mut auth = vec![0; 2];
