@@ -3,13 +3,14 @@
 
 use std::sync::Arc;
 
+use alloy_consensus::proofs::calculate_transaction_root;
 use alloy_consensus::{EthereumTxEnvelope, TxEip4844};
 use alloy_primitives::B256;
 use alloy_eips::eip2718::{Decodable2718, Eip2718Error};
 use alloy_rlp::{BufMut, Decodable, Encodable, Error as RlpError, Header as RlpHeader, Result as RlpResult};
 
 use crate::extra::ExtraDataError;
-use crate::header::{Header, block_hash};
+use crate::header::{EMPTY_ROOT, Header, block_hash};
 
 pub use alloy_eips::eip4895::Withdrawal;
 
@@ -56,6 +57,19 @@ impl Block {
 }
 
 impl Body {
+    /// Whether the header names this body: by the root of the transactions, and by the withdrawals, of which QBFT has none.
+    /// Ommers cannot differ: only an empty list is read.
+    ///
+    /// Costs a hash tree over the transactions.
+    pub fn is_named_by(&self, header: &Header) -> bool {
+        let withdrawals = match (&self.withdrawals, header.withdrawals_root) {
+            (None, None) => true,
+            (Some(list), Some(root)) => list.is_empty() && root == EMPTY_ROOT,
+            _ => false,
+        };
+        withdrawals && calculate_transaction_root(&self.transactions) == header.transactions_root
+    }
+
     fn items_length(&self) -> usize {
         self.transactions.length() + 1 + self.withdrawals.as_ref().map_or(0, Encodable::length)
     }

@@ -2,17 +2,21 @@
 //!
 //! What a peer signed is kept as its raw bytes and never encoded again: the dialects differ inside the signed
 //! payload of a Proposal, so a re-encoding would lose the author.
+//!
+//! There is one decoder, in two steps: an [`Outline`] cuts the bytes along their outer lists, which costs next to nothing
+//! whatever their size, and [`Outline::message`] decodes blocks and recovers who signed the justification. A relay judges
+//! in between.
 
 use std::sync::Arc;
 
-use alloy_primitives::{Address, B256, Bytes};
+use alloy_primitives::{Address, B256, Bytes, Keccak256};
 use alloy_rlp::{BufMut, Decodable, Encodable, Error as RlpError, Header as RlpHeader};
 use thiserror::Error;
 
 use crate::block::Block;
 use crate::crypto::{HighS, Signature65, SignatureError, recover_address};
 use crate::extra::MAX_VALIDATORS;
-use crate::work::{self, keccak256};
+use crate::work;
 
 /// Bytes of one consensus message: a block of 10 MiB, and the justification of 512 validators beside it.
 pub const MAX_MESSAGE_BYTES: usize = crate::block::MAX_BLOCK_BYTES + 2 * MAX_VALIDATORS * 256;
@@ -140,11 +144,7 @@ pub struct Signed<P> {
 impl<P: Payload> Signed<P> {
     /// Hash that the author of `raw` (the payload's RLP) signs: keccak(rlp([code, payload])).
     pub fn signing_hash(raw: &[u8]) -> B256 {
-        let mut out = Vec::with_capacity(raw.len() + 8);
-        RlpHeader { list: true, payload_length: 1 + raw.len() }.encode(&mut out);
-        out.push(P::KIND.code());
-        out.extend_from_slice(raw);
-        keccak256(out)
+        signing_hash(P::KIND, raw)
     }
 
     /// Signs with `sign`, which is given the 32 bytes to sign.
@@ -203,16 +203,12 @@ impl<P: Payload> Signed<P> {
         self.signature.as_slice().encode(out);
     }
 
-    fn decode(buffer: &mut &[u8]) -> Result<Self, MessageError> {
-        let mut items = RlpHeader::decode_bytes(buffer, true)?;
-        let raw = raw_item(&mut items)?;
-        let signature = Signature65::from_bytes(<[u8; 65]>::decode(&mut items)?)?;
+    /// What `author` signed: `raw` is the RLP of the payload.
+    fn open(raw: Bytes, signature: Signature65, author: Address) -> Result<Self, MessageError> {
+        let mut items = RlpHeader::decode_bytes(&mut &raw[..], true)?;
+        let payload = P::decode_items(&mut items)?;
         end(items)?;
-        let mut payload_items = RlpHeader::decode_bytes(&mut &raw[..], true)?;
-        let payload = P::decode_items(&mut payload_items)?;
-        end(payload_items)?;
-        let author = recover_address(Self::signing_hash(raw), &signature, HighS::Rejected)?;
-        Ok(Self { payload, raw: Bytes::copy_from_slice(raw), signature, author })
+        Ok(Self { payload, raw, signature, author })
     }
 }
 
@@ -271,6 +267,9 @@ pub enum MessageError {
     /// More justifying messages than [`MAX_VALIDATORS`].
     #[error("consensus message carries {0} justifying messages of one kind, at most {MAX_VALIDATORS} are read")]
     TooManyJustifications(usize),
+    /// The reader takes no justification by this author, see [`Outline::message`].
+    #[error("consensus message is justified by {0}, who does not validate its height")]
+    Outsider(Address),
 }
 
 impl Message {
@@ -284,16 +283,9 @@ impl Message {
             return Err(MessageError::TooLarge(bytes.len()));
         }
         let kind = Kind::from_code(code).ok_or(MessageError::UnknownCode(code))?;
-        work::count(|done| done.decoded += bytes.len() as u64);
-        let mut buffer = bytes;
-        let message = match kind {
-            Kind::Proposal => Self::Proposal(Box::new(Proposal::decode(&mut buffer)?)),
-            Kind::Prepare => Self::Prepare(Signed::decode(&mut buffer)?),
-            Kind::Commit => Self::Commit(Signed::decode(&mut buffer)?),
-            Kind::RoundChange => Self::RoundChange(Box::new(RoundChange::decode(&mut buffer)?)),
-        };
-        end(buffer)?;
-        Ok(message)
+        let outline = Outline::read(kind, bytes)?;
+        let author = outline.author()?;
+        outline.message(author, &mut |hash, signature| Ok(recover_address(hash, signature, HighS::Rejected)?))
     }
 
     /// Bytes of the frame after the sub-protocol code.
@@ -306,6 +298,24 @@ impl Message {
             Self::RoundChange(change) => change.encode(&mut out),
         }
         out.into()
+    }
+
+    /// As [`Outline::key`] of its bytes.
+    pub fn key(&self) -> B256 {
+        let block_header = |block: &Arc<Block>| {
+            let mut out = Vec::new();
+            block.header.encode(&mut out);
+            out
+        };
+        match self {
+            Self::Proposal(proposal) => key(Kind::Proposal, &proposal.signed.signature, None),
+            Self::Prepare(signed) => key(Kind::Prepare, &signed.signature, None),
+            Self::Commit(signed) => key(Kind::Commit, &signed.signature, None),
+            Self::RoundChange(change) => {
+                let header = change.block.as_ref().map(block_header).unwrap_or_default();
+                key(Kind::RoundChange, &change.signed.signature, Some((change.access_list.is_some(), &header)))
+            }
+        }
     }
 
     /// Kind, and by it the code on the wire.
@@ -349,17 +359,238 @@ impl Message {
     }
 }
 
-/// Height and round of a message's bytes, read without recovering anybody: for a relay's cheap checks.
+/// Height and round of a message's bytes, read without recovering anybody.
 ///
 /// # Errors
 /// The outer lists are not those of `kind`.
-pub fn peek(kind: Kind, bytes: &[u8]) -> Result<(u64, u32), RlpError> {
-    let mut items = RlpHeader::decode_bytes(&mut &bytes[..], true)?;
-    if matches!(kind, Kind::Proposal | Kind::RoundChange) {
-        items = RlpHeader::decode_bytes(&mut items, true)?;
+pub fn peek(kind: Kind, bytes: &[u8]) -> Result<(u64, u32), MessageError> {
+    Outline::read(kind, bytes).map(|outline| (outline.height, outline.round))
+}
+
+/// The bytes of a message cut along their outer lists: what was signed, the signature, and the rest, which nobody signed
+/// and everybody who passes the message on can change.
+///
+/// Nothing is copied, decoded or recovered, so it costs the same for any size of message.
+#[derive(Clone, Copy, Debug)]
+pub struct Outline<'a> {
+    kind: Kind,
+    height: u64,
+    round: u32,
+    raw: &'a [u8],
+    signature: Signature65,
+    rest: Rest<'a>,
+    /// Of which `raw` is a part, to be shared instead of copied.
+    whole: Option<&'a Bytes>,
+}
+
+/// What nobody signed, as RLP items.
+#[derive(Clone, Copy, Debug)]
+enum Rest<'a> {
+    Nothing,
+    Proposal { round_changes: &'a [u8], prepares: &'a [u8] },
+    RoundChange { block: &'a [u8], access_list: Option<&'a [u8]>, prepares: &'a [u8] },
+}
+
+impl Rest<'_> {
+    fn len(&self) -> usize {
+        match self {
+            Rest::Nothing => 0,
+            Rest::Proposal { round_changes, prepares } => round_changes.len() + prepares.len(),
+            Rest::RoundChange { block, access_list, prepares } => {
+                block.len() + access_list.map_or(0, <[u8]>::len) + prepares.len()
+            }
+        }
     }
-    let mut payload = RlpHeader::decode_bytes(&mut items, true)?;
-    Ok((u64::decode(&mut payload)?, u32::decode(&mut payload)?))
+}
+
+/// Finds out who signed a hash.
+pub type Recover<'a> = &'a mut dyn FnMut(B256, &Signature65) -> Result<Address, MessageError>;
+
+impl<'a> Outline<'a> {
+    /// Cuts the bytes of a frame after its sub-protocol code.
+    ///
+    /// # Errors
+    /// They are too many, the outer lists are not those of `kind`, or the signature is out of range.
+    pub fn read(kind: Kind, bytes: &'a [u8]) -> Result<Self, MessageError> {
+        if bytes.len() > MAX_MESSAGE_BYTES {
+            return Err(MessageError::TooLarge(bytes.len()));
+        }
+        let mut buffer = bytes;
+        let (raw, signature, rest) = match kind {
+            Kind::Prepare | Kind::Commit => {
+                let (raw, signature) = cut(&mut buffer)?;
+                (raw, signature, Rest::Nothing)
+            }
+            Kind::Proposal => {
+                let mut items = RlpHeader::decode_bytes(&mut buffer, true)?;
+                let (raw, signature) = cut(&mut items)?;
+                let mut justification = RlpHeader::decode_bytes(&mut items, true)?;
+                end(items)?;
+                let (round_changes, prepares) = (raw_item(&mut justification)?, raw_item(&mut justification)?);
+                end(justification)?;
+                (raw, signature, Rest::Proposal { round_changes, prepares })
+            }
+            Kind::RoundChange => {
+                let mut items = RlpHeader::decode_bytes(&mut buffer, true)?;
+                let (raw, signature) = cut(&mut items)?;
+                let (block, third) = (raw_item(&mut items)?, raw_item(&mut items)?);
+                let (access_list, prepares) =
+                    if items.is_empty() { (None, third) } else { (Some(third), raw_item(&mut items)?) };
+                end(items)?;
+                (raw, signature, Rest::RoundChange { block, access_list, prepares })
+            }
+        };
+        end(buffer)?;
+        let mut payload = RlpHeader::decode_bytes(&mut &raw[..], true)?;
+        let (height, round) = (u64::decode(&mut payload)?, u32::decode(&mut payload)?);
+        Ok(Self { kind, height, round, raw, signature, rest, whole: None })
+    }
+
+    /// As [`Outline::read`]; a large payload of the message is then a part of `bytes` and no copy.
+    ///
+    /// # Errors
+    /// As of [`Outline::read`].
+    pub fn of(kind: Kind, bytes: &'a Bytes) -> Result<Self, MessageError> {
+        Ok(Self { whole: Some(bytes), ..Self::read(kind, bytes)? })
+    }
+
+    /// Kind of the message.
+    pub fn kind(&self) -> Kind {
+        self.kind
+    }
+
+    /// Block number it is about.
+    pub fn height(&self) -> u64 {
+        self.height
+    }
+
+    /// Round it is about; of a RoundChange the round to go to.
+    pub fn round(&self) -> u32 {
+        self.round
+    }
+
+    /// The author's signature.
+    pub fn signature(&self) -> &Signature65 {
+        &self.signature
+    }
+
+    /// What the author signed. Costs a hash of the payload, some 2 ns a byte.
+    pub fn signing_hash(&self) -> B256 {
+        signing_hash(self.kind, self.raw)
+    }
+
+    /// Who signed it.
+    ///
+    /// # Errors
+    /// The signature has no author or a high s.
+    pub fn author(&self) -> Result<Address, SignatureError> {
+        recover_address(self.signing_hash(), &self.signature, HighS::Rejected)
+    }
+
+    /// Names a message by what is signed: once a message of this key has been found sound, every other of the same key is
+    /// a copy of it, sound or spoiled, or was never signed by anybody (a signature belongs to one author and payload).
+    ///
+    /// A RoundChange has several sound forms, told apart by what others of the network read: three items or four, and the
+    /// round that the prepared block carries (spec/qbft.md 7.4, 3.4). Each has a key of its own, so that whoever turns one
+    /// into another keeps it from nobody.
+    pub fn key(&self) -> B256 {
+        match self.rest {
+            Rest::RoundChange { block, access_list, .. } => {
+                let header = block_header(block).unwrap_or_default();
+                key(self.kind, &self.signature, Some((access_list.is_some(), header)))
+            }
+            Rest::Nothing | Rest::Proposal { .. } => key(self.kind, &self.signature, None),
+        }
+    }
+
+    /// How many justifying messages there are, RoundChanges and Prepares.
+    ///
+    /// # Errors
+    /// A list does not decode, or has more than [`MAX_VALIDATORS`].
+    pub fn justifications(&self) -> Result<usize, MessageError> {
+        Ok(match self.rest {
+            Rest::Nothing => 0,
+            Rest::Proposal { round_changes, prepares } => count(round_changes)? + count(prepares)?,
+            Rest::RoundChange { prepares, .. } => count(prepares)?,
+        })
+    }
+
+    /// Decodes the message of `author`, as [`Outline::author`] found it; `recover` finds the authors of what justifies it
+    /// and may refuse one, by [`MessageError::Outsider`], which ends the work.
+    ///
+    /// # Errors
+    /// Payload, block or justification do not decode; whatever `recover` answers.
+    pub fn message(&self, author: Address, recover: Recover<'_>) -> Result<Message, MessageError> {
+        work::count(|done| done.decoded += (self.raw.len() + self.rest.len()) as u64);
+        Ok(match self.rest {
+            Rest::Nothing if self.kind == Kind::Prepare => Message::Prepare(self.signed(author)?),
+            Rest::Nothing => Message::Commit(self.signed(author)?),
+            Rest::Proposal { round_changes, prepares } => Message::Proposal(Box::new(Proposal {
+                signed: self.signed(author)?,
+                round_changes: decode_list(round_changes, recover)?,
+                prepares: decode_list(prepares, recover)?,
+            })),
+            Rest::RoundChange { block, access_list, prepares } => Message::RoundChange(Box::new(RoundChange {
+                signed: self.signed(author)?,
+                block: match block {
+                    [alloy_rlp::EMPTY_LIST_CODE] => None,
+                    mut bytes => Some(Arc::new(Block::decode(&mut bytes)?)),
+                },
+                access_list: access_list.map(Bytes::copy_from_slice),
+                prepares: decode_list(prepares, recover)?,
+            })),
+        })
+    }
+
+    fn signed<P: Payload>(&self, author: Address) -> Result<Signed<P>, MessageError> {
+        // A small part must not keep a large whole alive.
+        let raw = match self.whole {
+            Some(whole) if 2 * self.raw.len() > whole.len() => whole.slice_ref(self.raw),
+            _ => Bytes::copy_from_slice(self.raw),
+        };
+        Signed::open(raw, self.signature, author)
+    }
+}
+
+/// Bytes of a prepared block's header that go into a key: more than any header that an honest client writes has.
+const HEADER_IN_KEY: usize = 32 * 1024;
+
+/// `form`, of a RoundChange: whether it has an access list, and the RLP of its block's header.
+fn key(kind: Kind, signature: &Signature65, form: Option<(bool, &[u8])>) -> B256 {
+    let mut hasher = Keccak256::new();
+    hasher.update([kind.code()]);
+    hasher.update(signature.as_slice());
+    if let Some((access_list, header)) = form {
+        hasher.update([u8::from(access_list)]);
+        hasher.update(&header[..header.len().min(HEADER_IN_KEY)]);
+    }
+    hasher.finalize()
+}
+
+fn signing_hash(kind: Kind, raw: &[u8]) -> B256 {
+    work::count(|done| done.hashed = done.hashed.wrapping_add(raw.len() as u64));
+    let mut head = Vec::with_capacity(8);
+    RlpHeader { list: true, payload_length: 1 + raw.len() }.encode(&mut head);
+    head.push(kind.code());
+    let mut hasher = Keccak256::new();
+    hasher.update(head);
+    hasher.update(raw);
+    hasher.finalize()
+}
+
+/// `[payload, signature]`.
+fn cut<'a>(buffer: &mut &'a [u8]) -> Result<(&'a [u8], Signature65), MessageError> {
+    let mut items = RlpHeader::decode_bytes(buffer, true)?;
+    let raw = raw_item(&mut items)?;
+    let signature = Signature65::from_bytes(<[u8; 65]>::decode(&mut items)?)?;
+    end(items)?;
+    Ok((raw, signature))
+}
+
+/// The header of a block, as the item that it is.
+fn block_header(mut block: &[u8]) -> Result<&[u8], RlpError> {
+    let mut items = RlpHeader::decode_bytes(&mut block, true)?;
+    if items.is_empty() { Ok(&[]) } else { raw_item(&mut items) }
 }
 
 impl Proposal {
@@ -373,17 +604,6 @@ impl Proposal {
         self.signed.encode(out);
         inner.encode(out);
         out.extend_from_slice(&justification);
-    }
-
-    fn decode(buffer: &mut &[u8]) -> Result<Self, MessageError> {
-        let mut items = RlpHeader::decode_bytes(buffer, true)?;
-        let signed = Signed::decode(&mut items)?;
-        let mut justification = RlpHeader::decode_bytes(&mut items, true)?;
-        end(items)?;
-        let round_changes = decode_list(&mut justification)?;
-        let prepares = decode_list(&mut justification)?;
-        end(justification)?;
-        Ok(Self { signed, round_changes, prepares })
     }
 }
 
@@ -401,26 +621,6 @@ impl RoundChange {
         encode_list(&self.prepares, &mut body);
         RlpHeader { list: true, payload_length: body.len() }.encode(out);
         out.extend_from_slice(&body);
-    }
-
-    fn decode(buffer: &mut &[u8]) -> Result<Self, MessageError> {
-        let mut items = RlpHeader::decode_bytes(buffer, true)?;
-        let signed = Signed::decode(&mut items)?;
-        let raw_block = raw_item(&mut items)?;
-        let block = match raw_block {
-            [alloy_rlp::EMPTY_LIST_CODE] => None,
-            mut bytes => Some(Arc::new(Block::decode(&mut bytes)?)),
-        };
-        let third = raw_item(&mut items)?;
-        let (access_list, mut prepares) = if items.is_empty() {
-            (None, third)
-        } else {
-            let prepares = raw_item(&mut items)?;
-            (Some(Bytes::copy_from_slice(third)), prepares)
-        };
-        end(items)?;
-        let prepares = decode_list(&mut prepares)?;
-        Ok(Self { signed, block, access_list, prepares })
     }
 }
 
@@ -566,16 +766,32 @@ fn encode_list<P: Payload>(signed: &[Signed<P>], out: &mut Vec<u8>) {
     }
 }
 
-fn decode_list<P: Payload>(buffer: &mut &[u8]) -> Result<Vec<Signed<P>>, MessageError> {
-    let mut items = RlpHeader::decode_bytes(buffer, true)?;
+fn decode_list<P: Payload>(mut list: &[u8], recover: Recover<'_>) -> Result<Vec<Signed<P>>, MessageError> {
+    let mut items = RlpHeader::decode_bytes(&mut list, true)?;
     let mut signed = Vec::new();
     while !items.is_empty() {
         if signed.len() == MAX_VALIDATORS {
             return Err(MessageError::TooManyJustifications(MAX_VALIDATORS + 1));
         }
-        signed.push(Signed::decode(&mut items)?);
+        let (raw, signature) = cut(&mut items)?;
+        let author = recover(signing_hash(P::KIND, raw), &signature)?;
+        signed.push(Signed::open(Bytes::copy_from_slice(raw), signature, author)?);
     }
     Ok(signed)
+}
+
+/// Items of a list of at most [`MAX_VALIDATORS`].
+fn count(mut list: &[u8]) -> Result<usize, MessageError> {
+    let mut items = RlpHeader::decode_bytes(&mut list, true)?;
+    let mut count = 0;
+    while !items.is_empty() {
+        if count == MAX_VALIDATORS {
+            return Err(MessageError::TooManyJustifications(MAX_VALIDATORS + 1));
+        }
+        raw_item(&mut items)?;
+        count += 1;
+    }
+    Ok(count)
 }
 
 /// The next RLP item with its header.
@@ -600,7 +816,7 @@ mod tests {
     use crate::crypto::NodeKey;
     use crate::extra::ExtraData;
     use crate::header::{BFT_MIX_HASH, EMPTY_OMMERS_HASH, EMPTY_ROOT, Header, commit_hash};
-    use alloy_primitives::{U256, b256, hex};
+    use alloy_primitives::{U256, b256, hex, keccak256};
 
     fn key(n: u8) -> NodeKey {
         let mut secret = [0u8; 32];
@@ -654,6 +870,7 @@ mod tests {
         assert_eq!(hex::encode(message.encode()), hex::encode(wire));
         assert_eq!(&Message::decode(message.kind().code(), wire).unwrap(), message);
         assert_eq!(peek(message.kind(), wire).unwrap(), (message.height(), message.round()));
+        assert_eq!(Outline::read(message.kind(), wire).unwrap().key(), message.key());
     }
 
     #[test]
