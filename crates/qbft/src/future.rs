@@ -14,7 +14,8 @@ use crate::rejection::Reason;
 /// Messages of one height in the order of arrival, with the bytes of each.
 type ByAuthor = BTreeMap<Address, Vec<(Arc<Message>, usize)>>;
 
-/// The buffer. When it is full the highest heights go first: the lowest are needed next.
+/// The buffer. When it is full the author that has most of it gives way, its highest height first: the lowest are needed
+/// next, and who fills the store has only its own messages put out.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Future {
     by_height: BTreeMap<u64, ByAuthor>,
@@ -30,8 +31,7 @@ impl Future {
             return Err(Reason::TooFarAhead { ahead });
         }
         let bytes = size(&message);
-        let target = message.height();
-        let held = self.by_height.entry(target).or_default().entry(message.author()).or_default();
+        let held = self.by_height.entry(message.height()).or_default().entry(message.author()).or_default();
         let key = (message.kind(), message.round());
         if held.iter().any(|(other, _)| (other.kind(), other.round()) == key) {
             return Ok(());
@@ -40,17 +40,41 @@ impl Future {
         if !planted::is(Bug::FutureUnbounded) && (held.len() >= FUTURE_PER_AUTHOR || of_author + bytes > FUTURE_BYTES_PER_AUTHOR) {
             return Err(Reason::FutureFull);
         }
-        held.push((message, bytes));
+        held.push((message.clone(), bytes));
         self.count += 1;
         self.bytes += bytes;
+        let mut kept = true;
         while self.count > FUTURE_MESSAGES || self.bytes > FUTURE_BYTES {
-            let Some((evicted, messages)) = self.by_height.pop_last() else { break };
-            self.forget(&messages);
-            if evicted == target {
-                return Err(Reason::FutureFull);
+            let Some(evicted) = self.evict() else { break };
+            kept &= !Arc::ptr_eq(&evicted, &message);
+        }
+        if kept { Ok(()) } else { Err(Reason::FutureFull) }
+    }
+
+    /// Puts out the last message at the highest height of the author that holds most, by the bound that is exceeded.
+    fn evict(&mut self) -> Option<Arc<Message>> {
+        let by_bytes = self.bytes > FUTURE_BYTES;
+        let mut shares: BTreeMap<Address, (usize, u64)> = BTreeMap::new();
+        for (height, authors) in &self.by_height {
+            for (author, messages) in authors.iter().filter(|(_, messages)| !messages.is_empty()) {
+                let share = shares.entry(*author).or_default();
+                share.0 += if by_bytes { messages.iter().map(|(_, bytes)| bytes).sum() } else { messages.len() };
+                share.1 = *height;
             }
         }
-        Ok(())
+        let (author, (_, height)) = shares.into_iter().max_by_key(|(_, share)| *share)?;
+        let authors = self.by_height.get_mut(&height)?;
+        let messages = authors.get_mut(&author)?;
+        let (evicted, bytes) = messages.pop()?;
+        if messages.is_empty() {
+            authors.remove(&author);
+        }
+        if authors.is_empty() {
+            self.by_height.remove(&height);
+        }
+        self.count -= 1;
+        self.bytes -= bytes;
+        Some(evicted)
     }
 
     /// Takes what is about `height` and drops what is about less. Ascending by author, in the order of arrival.

@@ -3,13 +3,13 @@
 use std::sync::Arc;
 
 use alloy_primitives::{Address, B256, Bytes};
-use ipe_types::message::{RoundChangePayload, Signed};
+use ipe_types::message::{RoundChange, RoundChangePayload, Signed};
 use ipe_types::{Block, Kind, Message};
 
 use crate::certificate::PreparedCertificate;
 use crate::clock::Pace;
 use crate::event::{Effect, HeadInfo, Millis};
-use crate::justify::{Digests, Rules};
+use crate::justify::{self, Digests, Rules};
 use crate::rejection::{Reason, Rejection};
 use crate::round_changes::RoundChanges;
 use crate::state::Settings;
@@ -58,6 +58,8 @@ pub(crate) struct Height {
     pub(crate) pace: Pace,
     /// Hashes of blocks found valid at this height.
     pub(crate) judged: Vec<B256>,
+    /// The last prepared block whose body was found to be the one that its header names.
+    pub(crate) whole: Option<Arc<Block>>,
     /// Highest round of whose late proposal we know.
     pub(crate) late_round: Option<u32>,
     /// How late heads come anyway by our clock, in milliseconds.
@@ -144,6 +146,21 @@ impl Height {
     /// Number of the round in hand.
     pub(crate) fn round_number(&self) -> Option<u32> {
         self.round.as_ref().map(|round| round.number)
+    }
+
+    /// The body of a RoundChange's prepared block is the one that its header names. The same block comes with the RoundChange
+    /// of everybody, so that the answer is remembered: comparing costs less than a hash tree.
+    pub(crate) fn check_body(&mut self, change: &RoundChange) -> Result<(), Reason> {
+        let Some(block) = &change.block else { return Ok(()) };
+        let root = block.header.transactions_root;
+        let same = |known: &Arc<Block>| known.header.transactions_root == root && known.body == block.body;
+        let accepted = self.round.as_ref().and_then(|round| round.accepted.as_ref()).filter(|accepted| accepted.valid);
+        if self.whole.as_ref().is_some_and(same) || accepted.map(|accepted| &accepted.block).is_some_and(same) {
+            return Ok(());
+        }
+        justify::prepared_body(change)?;
+        self.whole = Some(block.clone());
+        Ok(())
     }
 
     /// Remembers that the block is valid.

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use alloy_primitives::{Address, B256, Bytes};
 use ipe_types::extra::ExtraData;
+use ipe_types::header::EMPTY_ROOT;
 use ipe_types::message::{
     CommitPayload, Payload, PreparePayload, Proposal, ProposalPayload, RoundChange, RoundChangePayload, Signed,
 };
@@ -48,7 +49,8 @@ fn sign<P: Payload>(who: usize, payload: P) -> Signed<P> {
 fn block(number: u64, by: usize, round: u32, padding: usize) -> Arc<Block> {
     let coinbase = keys().get(by).map(NodeKey::address).unwrap_or_default();
     let extra = ExtraData { vanity: vec![7; padding].into(), round, ..ExtraData::default() };
-    let header = Header { number, beneficiary: coinbase, extra_data: extra.encode(), ..Header::default() };
+    let header =
+        Header { number, beneficiary: coinbase, transactions_root: EMPTY_ROOT, extra_data: extra.encode(), ..Header::default() };
     Arc::new(Block { header, ..Block::default() })
 }
 
@@ -141,6 +143,87 @@ fn large_messages_fill_their_room_and_the_highest_height_gives_way() {
     assert!(refused > 0);
     // The lowest height is still there.
     assert_eq!(future.take(2).len(), 4);
+}
+
+/// Found by attacking the release binary: the next honest message put the whole height of all others out.
+#[test]
+fn who_fills_the_room_of_later_heights_puts_out_its_own() {
+    let mut future = Future::default();
+    let honest: Vec<_> = (2..=11)
+        .flat_map(|height| (1..4).flat_map(move |who| [proposal(who, height, 0, 100_000), change(who, height, 1), prepare(who, height, 0, 1)]))
+        .collect();
+    let large = 4 * 1024 * 1024;
+    for height in (2..=11).rev() {
+        let _ = future.insert(Arc::new(proposal(0, height, 0, large)), 1);
+    }
+    for message in &honest {
+        assert_eq!(future.insert(Arc::new(message.clone()), 1), Ok(()), "height {} of {}", message.height(), message.author());
+    }
+    for height in 2..=11 {
+        let _ = future.insert(Arc::new(proposal(0, height, 1, large)), 1);
+        assert!(future.held().1 <= FUTURE_BYTES);
+    }
+    let kept: usize = (2..=11).map(|height| future.take(height).iter().filter(|message| message.author() != keys()[0].address()).count()).sum();
+    assert_eq!(kept, honest.len());
+}
+
+/// By number as well: many small ones of one author.
+#[test]
+fn small_messages_of_one_author_put_out_its_own() {
+    let mut future = Future::default();
+    let keys: Vec<NodeKey> = (0..120).map(key).collect();
+    let vote = |who: usize, height, round| {
+        let payload = PreparePayload { height, round, digest: B256::ZERO };
+        Arc::new(Message::Prepare(Signed::sign_with(payload, |hash| keys[who].sign(hash)).expect("our keys sign")))
+    };
+    for height in 2..=11 {
+        (0..16).for_each(|round| drop(future.insert(vote(0, height, round), 1)));
+    }
+    for height in 2..=9 {
+        for who in 1..120 {
+            assert_eq!(future.insert(vote(who, height, 0), 1), Ok(()), "{height} {who}");
+        }
+    }
+    assert_eq!(future.held().0, FUTURE_MESSAGES);
+}
+
+/// A copy with a foreign Prepare took the place of the sound one, at later heights also in later rounds.
+#[test]
+fn later_rounds_of_later_heights_are_verified_before_they_are_held() {
+    let mut state = state();
+    let digest = block(2, 1, 0, 0).hash().expect("extra data decodes");
+    let prepares: Vec<_> = (0..3).map(|who| sign(who, PreparePayload { height: 2, round: 0, digest })).collect();
+    let signed = sign(1, RoundChangePayload { height: 2, round: 1, prepared: Some((0, digest)) });
+    let sound = RoundChange { signed, block: Some(block(2, 1, 0, 0)), access_list: None, prepares };
+    let mut spoiled = sound.clone();
+    spoiled.prepares.push(sign(7, PreparePayload { height: 2, round: 0, digest }));
+    let mut hear = |change: &RoundChange| {
+        let message = Message::RoundChange(Box::new(change.clone()));
+        step(&mut state, 0.into(), Event::Received(Arc::new(message)));
+        state.future.held().0
+    };
+    assert_eq!(hear(&spoiled), 0);
+    assert_eq!(hear(&sound), 1);
+}
+
+/// The digest that a quorum prepared covers the header, so that whoever passes a RoundChange on could change the body.
+#[test]
+fn a_prepared_block_is_the_one_that_its_header_names() {
+    let mut state = state();
+    step(&mut state, 1_700_000_001_000.into(), Event::TimerFired(Timer::Block { height: 1 }));
+    let sound = block(1, 1, 0, 0);
+    let digest = sound.hash().expect("extra data decodes");
+    let prepares: Vec<_> = (0..3).map(|who| sign(who, PreparePayload { height: 1, round: 0, digest })).collect();
+    let signed = sign(1, RoundChangePayload { height: 1, round: 1, prepared: Some((0, digest)) });
+    let body = ipe_types::Body { withdrawals: Some(Vec::new()), ..Default::default() };
+    let other = Arc::new(Block { body, ..(*sound).clone() });
+    let mut hear = |block: Arc<Block>| {
+        let change = RoundChange { signed: signed.clone(), block: Some(block), access_list: None, prepares: prepares.clone() };
+        step(&mut state, 1_700_000_001_000.into(), Event::Received(Arc::new(Message::RoundChange(Box::new(change)))));
+        state.inhand.as_ref().expect("we validate").round_changes.held().0
+    };
+    assert_eq!(hear(other), 0);
+    assert_eq!(hear(sound), 1);
 }
 
 /// Unusual heads: no validators, the last number, no timeout.

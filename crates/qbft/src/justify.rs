@@ -4,7 +4,7 @@
 //! (GoQuorum, older Besu, and the block hash). Both name the same block, so either is taken wherever a digest is
 //! compared; `quorum` different validators are needed all the same.
 
-use alloy_primitives::{Address, B256};
+use alloy_primitives::{Address, B256, Bytes};
 use ipe_types::extra::{ExtraData, ExtraDataError};
 use ipe_types::header::{block_hash, commit_hash};
 use ipe_types::planted::{self, Bug};
@@ -63,6 +63,60 @@ impl Rules {
     }
 }
 
+/// Why a message is refused, by whose doing.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Fault {
+    /// Its author signed what is wrong, so no copy of it is better.
+    Author(Reason),
+    /// The part that nobody signed is wrong. Another copy may be sound: whoever passed this one on may have spoiled it.
+    Copy(Reason),
+}
+
+impl From<Fault> for Reason {
+    fn from(fault: Fault) -> Self {
+        match fault {
+            Fault::Author(reason) | Fault::Copy(reason) => reason,
+        }
+    }
+}
+
+/// A message of any kind: what a relay asks before it holds or passes on, and the core before it takes.
+///
+/// `turn_known`: whether `rules` say whose turn it is. They do not for heights after the next, whose parent is not known;
+/// then everything else is judged.
+///
+/// # Errors
+/// The first [`Fault`].
+pub fn message(rules: &Rules, message: &Message, turn_known: bool) -> Result<(), Fault> {
+    match message {
+        Message::Proposal(proposal) => {
+            if turn_known {
+                turn(rules, proposal.signed.author(), proposal.signed.round()).map_err(Fault::Author)?;
+            }
+            proposal_payload(rules, proposal).map_err(Fault::Author)?;
+            proposal_justification(rules, proposal).map_err(Fault::Copy)
+        }
+        Message::RoundChange(change) => {
+            round_change_payload(change.signed.payload()).map_err(Fault::Author)?;
+            prepared_part(rules, change).map_err(Fault::Copy)
+        }
+        Message::Prepare(_) | Message::Commit(_) if message.round() > MAX_ROUND => Err(Fault::Author(Reason::RoundTooHigh)),
+        Message::Prepare(_) | Message::Commit(_) => Ok(()),
+    }
+}
+
+/// It is the author's turn to propose in `round`.
+///
+/// # Errors
+/// It is another's, or the round is above [`MAX_ROUND`].
+pub fn turn(rules: &Rules, author: Address, round: u32) -> Result<(), Reason> {
+    if round > MAX_ROUND {
+        return Err(Reason::RoundTooHigh);
+    }
+    let expected = rules.proposer(round);
+    if author == expected { Ok(()) } else { Err(Reason::NotProposer { expected }) }
+}
+
 /// A Proposal is from whose turn it is, and its round is justified.
 ///
 /// Whether the block is valid is another question, and the expensive one.
@@ -70,31 +124,42 @@ impl Rules {
 /// # Errors
 /// The first [`Reason`] against it.
 pub fn proposal(rules: &Rules, proposal: &Proposal) -> Result<(), Reason> {
+    turn(rules, proposal.signed.author(), proposal.signed.round())?;
+    proposal_payload(rules, proposal)?;
+    proposal_justification(rules, proposal)
+}
+
+/// What the proposer signed, but for the turn.
+fn proposal_payload(rules: &Rules, proposal: &Proposal) -> Result<(), Reason> {
     let payload = proposal.signed.payload();
-    let (author, round) = (proposal.signed.author(), payload.round);
-    if round > MAX_ROUND {
+    let header = &payload.block.header;
+    if payload.round > MAX_ROUND {
         return Err(Reason::RoundTooHigh);
     }
-    let expected = rules.proposer(round);
-    if author != expected {
-        return Err(Reason::NotProposer { expected });
-    }
-    let header = &payload.block.header;
     if header.number != rules.height {
         return Err(Reason::BlockNumber { got: header.number, expected: rules.height });
     }
-    ExtraData::decode(&header.extra_data)?;
+    no_access_list(payload.access_list.as_ref())?;
+    // A block carries the round of its proposal, or 0 (spec/qbft.md 15).
+    carries(header, payload.round)?;
+    if payload.round == 0 { coinbase_is(header, proposal.signed.author()) } else { Ok(()) }
+}
+
+/// What justifies the round, which nobody signed as a whole.
+fn proposal_justification(rules: &Rules, proposal: &Proposal) -> Result<(), Reason> {
+    let payload = proposal.signed.payload();
+    let (header, round) = (&payload.block.header, payload.round);
     if round == 0 {
         if !proposal.round_changes.is_empty() || !proposal.prepares.is_empty() {
             return Err(Reason::JustificationInRoundZero);
         }
-        return coinbase_is(header, author);
+        return Ok(());
     }
     let Some(prepared_round) = round_changes(rules, &proposal.round_changes, round)? else {
         if !proposal.prepares.is_empty() {
             return Err(Reason::UnexpectedPrepares);
         }
-        return coinbase_is(header, author);
+        return coinbase_is(header, proposal.signed.author());
     };
     // Whoever was prepared in that round was prepared on this block.
     let digests = Digests::of(header, prepared_round)?;
@@ -123,23 +188,42 @@ pub fn round_changes(rules: &Rules, changes: &[Signed<RoundChangePayload>], roun
 }
 
 /// A RoundChange message: its payload, and the prepared certificate that it claims. The prepared block itself is not
-/// executed here: a quorum vouched for it, and whoever proposes it again has it judged again.
+/// executed here: a quorum vouched for it, and whoever proposes it again has it judged again. But it is that block, with
+/// the body that its header names: nobody signed the body.
 ///
 /// # Errors
 /// The first [`Reason`] against it.
 pub fn round_change(rules: &Rules, change: &RoundChange) -> Result<(), Reason> {
-    let payload = change.signed.payload();
-    round_change_payload(payload)?;
-    match (payload.prepared, &change.block) {
+    round_change_payload(change.signed.payload())?;
+    prepared_part(rules, change)
+}
+
+/// The certificate of a RoundChange, which nobody signed as a whole.
+fn prepared_part(rules: &Rules, change: &RoundChange) -> Result<(), Reason> {
+    no_access_list(change.access_list.as_ref())?;
+    match (change.signed.payload().prepared, &change.block) {
         (None, None) if change.prepares.is_empty() => Ok(()),
         (None, None) => Err(Reason::UnexpectedPrepares),
         (Some((round, digest)), Some(block)) => {
             if block.header.number != rules.height {
                 return Err(Reason::BlockNumber { got: block.header.number, expected: rules.height });
             }
+            carries(&block.header, round)?;
             prepared_block(rules, &block.header, round, digest, &change.prepares)
         }
         _ => Err(Reason::IncompleteCertificate),
+    }
+}
+
+/// The body of the prepared block is the one that its header names. Apart from [`round_change`] because it costs a hash
+/// tree over the transactions, so that the host can remember the answer.
+///
+/// # Errors
+/// [`Reason::Body`].
+pub fn prepared_body(change: &RoundChange) -> Result<(), Reason> {
+    match &change.block {
+        Some(block) if !block.body.is_named_by(&block.header) => Err(Reason::Body),
+        _ => Ok(()),
     }
 }
 
@@ -155,29 +239,21 @@ pub fn certificate(rules: &Rules, certificate: &PreparedCertificate) -> Result<(
     prepared_block(rules, header, certificate.round, certificate.digest, &certificate.prepares)
 }
 
-/// What can be said against a message of a height to come, of which neither validators nor proposers are known: that it
-/// carries what its payload gives no reason for. That part nobody signed; whoever passes a message on may add to it, and a
-/// spoiled copy must not keep the sound one out.
-///
-/// # Errors
-/// The first [`Reason`] against it.
-pub fn bare(message: &Message) -> Result<(), Reason> {
-    match message {
-        Message::Proposal(proposal) if proposal.signed.round() == 0 => {
-            match proposal.round_changes.is_empty() && proposal.prepares.is_empty() {
-                true => Ok(()),
-                false => Err(Reason::JustificationInRoundZero),
-            }
-        }
-        Message::RoundChange(change) if change.signed.payload().prepared.is_none() => {
-            match (&change.block, change.prepares.is_empty()) {
-                (None, true) => Ok(()),
-                (None, false) => Err(Reason::UnexpectedPrepares),
-                (Some(_), _) => Err(Reason::IncompleteCertificate),
-            }
-        }
+/// No client of a chain that we know has a block access list to send: Besu ≥ 26.1 writes the empty string (spec/qbft.md 7.4).
+fn no_access_list(item: Option<&Bytes>) -> Result<(), Reason> {
+    match item {
+        Some(item) if item.as_ref() != [alloy_rlp::EMPTY_STRING_CODE] => Err(Reason::AccessList { bytes: item.len() }),
         _ => Ok(()),
     }
+}
+
+/// A block under decision carries no seals, and `round` or 0.
+fn carries(header: &Header, round: u32) -> Result<(), Reason> {
+    let extra = ExtraData::decode(&header.extra_data)?;
+    if !extra.seals.is_empty() {
+        return Err(Reason::SealsInProposal { got: extra.seals.len() });
+    }
+    if extra.round == 0 || extra.round == round { Ok(()) } else { Err(Reason::CarriedRound { got: extra.round, round }) }
 }
 
 fn round_change_payload(payload: &RoundChangePayload) -> Result<(), Reason> {

@@ -92,9 +92,11 @@
 //! | digest | injective function of the block | with the round that the block carries (≥ 24.12), 0 before; GoQuorum 0 | both forms taken, that of the proposal's author emitted; own proposals carry the round, or 0 in the dialect of GoQuorum | bridges clients; both name one block |
 //! | one prepared round, two digests | refused | refused at every prepared round | checked at the latest prepared round, against the proposed block | the others decide nothing |
 //! | invalid proposal | ignored | ignored | up to three per round are judged | a clock ahead makes a block valid a moment later; executing is dear |
+//! | form of a proposed or prepared block | none | none | no seals, and the round of the message or 0; no block access list | nobody signs that part of a RoundChange, and honest clients write nothing else |
+//! | body of a prepared block | part of the block | validated | compared with the roots in the header | the digest covers the header only |
 //! | round ceiling | none | 1000 since 26.8 | 1000, also for Proposal, Prepare and Commit | bounded state |
 //! | future rounds | unbounded | unbounded per round | bounded per author, [`bounds`] | bounded state |
-//! | future heights | all | 1000 messages, 64 MB, ten heights | the same, and bounded per author; current validators only; the first copy, unless it carries what its payload gives no reason for | one author cannot crowd out others, nor a spoiled copy the sound one |
+//! | future heights | all | 1000 messages, 64 MB, ten heights | the same, with a share for each author; current validators only, and what they justify, whole and verified | one author cannot crowd out others, nor a spoiled copy the sound one; what the next set cannot verify its author says again |
 //! | timestamp | after the parent | rounded half up in round 0, down above | as Besu, never below parent + period | a clock behind must not make an invalid block |
 //! | sub-second period | n/a | now + period at every new head | counted from the start of the former round 0 | keeps the pace whatever a decision takes |
 //! | empty period | n/a | idle reset of proposer, and since #11031 of others | both | no round changes while nothing is to be done |

@@ -66,6 +66,29 @@ pub enum Reason {
         /// Author.
         expected: Address,
     },
+    /// A block under decision is sealed already.
+    #[error("the block carries {got} seals before it is decided")]
+    SealsInProposal {
+        /// Seals in the extra data.
+        got: usize,
+    },
+    /// The block carries a round that nobody gives it.
+    #[error("the block carries round {got}, expected {round} or 0")]
+    CarriedRound {
+        /// In the extra data.
+        got: u32,
+        /// In which it is proposed, or was prepared.
+        round: u32,
+    },
+    /// A block access list, which no block of these chains has.
+    #[error("it carries a block access list of {bytes} bytes, expected none")]
+    AccessList {
+        /// Length of the item.
+        bytes: usize,
+    },
+    /// The body is not the one that the header names.
+    #[error("the body of the prepared block is not the one that its header names")]
+    Body,
     /// Extra data of the block cannot be read.
     #[error("{0}")]
     ExtraData(#[from] ipe_types::extra::ExtraDataError),

@@ -9,6 +9,7 @@ use crate::clock::Lateness;
 use crate::event::{Effect, Event, HeadInfo, Now, Restored, Timer};
 use crate::future::Future;
 use crate::height::{Height, Turn};
+use crate::justify::{self, Rules};
 use crate::rejection::Reason;
 use crate::upon_block_timer::{
     upon_block_built, upon_block_timer, upon_transactions_answered, upon_transactions_waiting,
@@ -161,8 +162,12 @@ pub(crate) fn receive(state: &mut State, turn: &mut Turn, message: Arc<Message>)
         return;
     }
     if number > current {
+        // Whoever validates that height is most likely who validates the next, and what cannot be judged so is not held: who
+        // said it says it again. So a spoiled copy never stands in the way of the sound one.
         let (kind, round) = (message.kind(), message.round());
-        if let Err(reason) = crate::justify::bare(&message).and_then(|()| state.future.insert(message, current)) {
+        let rules = Rules { height: number, validators: head.validators.clone(), previous_proposer: Address::ZERO };
+        let sound = justify::message(&rules, &message, false).map_err(Reason::from);
+        if let Err(reason) = sound.and_then(|()| state.future.insert(message, current)) {
             turn.report(author, kind, number, round, reason);
         }
         return;

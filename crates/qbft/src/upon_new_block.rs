@@ -60,6 +60,7 @@ fn begin(head: &HeadInfo, turn: &mut Turn, anchor: Option<u64>, usual_ms: u64) -
         own: Own::default(),
         pace: Pace::default(),
         judged: Vec::new(),
+        whole: None,
         late_round: None,
         usual_ms,
         began: None,

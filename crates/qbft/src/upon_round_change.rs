@@ -21,7 +21,7 @@ pub(crate) fn upon_round_change(height: &mut Height, turn: &mut Turn, change: &R
     let refuse = |turn: &mut Turn, reason: Reason| {
         turn.report(author, Kind::RoundChange, change.signed.height(), number, reason);
     };
-    if let Err(reason) = justify::round_change(&height.rules, change) {
+    if let Err(reason) = justify::round_change(&height.rules, change).and_then(|()| height.check_body(change)) {
         return refuse(turn, reason);
     }
     match height.round_changes.insert(author, change, message) {
