@@ -14,7 +14,7 @@ use crate::pace::Height;
 use crate::peer::PeerId;
 use crate::pool::MinedBlock;
 use crate::relay::shares_consensus;
-use crate::replica::{BREACH_OF_PROTOCOL, Clock, Level, Notification, Output, Put, Replica, Stages, is_leaf};
+use crate::replica::{BREACH_OF_PROTOCOL, Clock, Level, Notification, Output, Put, Replica, Stages, is_leaf, rules_after};
 use crate::status::SyncProgress;
 use crate::sync::{HeadView, MAX_BLOCKS_BEHIND};
 
@@ -256,7 +256,6 @@ impl Replica {
     /// Writes a block, and tells everybody whom it concerns; `false` when it could not be written.
     fn import(&mut self, clock: Clock<'_>, checked: CheckedBlock, sealed: Arc<Block>, mut stages: Stages, put: Put<'_>) -> bool {
         let number = sealed.header.number;
-        let sealers = self.parts.ledger.head().validators_next.clone();
         let began = clock.now_us();
         let imported = match self.parts.ledger.import(checked, sealed) {
             Ok(imported) => imported,
@@ -285,7 +284,8 @@ impl Replica {
                 *self.heard.entry(*sealer, || 0) = done / 1_000;
             }
         }
-        self.sealers = sealers;
+        self.rules.rotate_left(1);
+        self.rules[1] = rules_after(&self.parts.ledger.head());
         self.announce(&imported, stages.synced, put);
         self.candidacies.clear();
         self.held.decided(number);

@@ -8,7 +8,7 @@ use ipe_chain::{BuildOrder, CheckedBlock, Feedback, vote_choice};
 use ipe_qbft::{Draft, Effect, Event, HeadInfo, Now};
 use ipe_types::message::{Kind, Message};
 use ipe_types::planted::{self, Bug};
-use ipe_types::{B256, Block, keccak256};
+use ipe_types::{B256, Block};
 
 use crate::pace;
 use crate::pool::PickLimits;
@@ -37,10 +37,9 @@ impl Replica {
             Effect::Sign(draft) => self.sign(clock, &draft, events, put),
             Effect::Resend(messages) => {
                 for message in messages {
-                    let bytes = message.encode();
-                    let hash = keccak256(&bytes);
+                    let key = message.key();
                     for peer in self.peers.iter_mut() {
-                        peer.messages.remove(&hash);
+                        peer.messages.remove(&key);
                     }
                     self.send_own(&message, put);
                 }
@@ -113,12 +112,11 @@ impl Replica {
     }
 
     /// Sends a message of our own to everybody who shares consensus and is not known to have it.
-    pub(crate) fn send_own(&mut self, message: &Message, put: Put<'_>) {
-        let bytes = message.encode();
-        let hash = keccak256(&bytes);
-        self.relay.own(&hash);
-        self.held.keep(message, &bytes, hash);
-        let to = self.receivers(None, hash, |_| true);
+    pub(crate) fn send_own(&mut self, message: &Arc<Message>, put: Put<'_>) {
+        let (key, bytes) = (message.key(), message.encode());
+        self.relay.own(&key);
+        self.held.keep(message.clone(), &bytes, key);
+        let to = self.receivers(None, key, |_| true);
         if !to.is_empty() {
             put(Output::Istanbul(to, message.kind().code(), bytes));
         }
@@ -222,13 +220,9 @@ impl Replica {
         let head = info.number;
         self.told_head = Some(head);
         self.drive(clock, Event::HeadAdvanced(info), put);
-        let waiting: Vec<_> = self.held.iter().map(|held| (held.kind, held.bytes.clone())).collect();
-        for (kind, bytes) in waiting {
-            if let Ok(message) = Message::decode(kind.code(), &bytes)
-                && message.height() > head
-            {
-                self.drive(clock, Event::Received(Arc::new(message)), put);
-            }
+        let waiting: Vec<_> = self.held.iter().map(|held| held.message.clone()).filter(|message| message.height() > head).collect();
+        for message in waiting {
+            self.drive(clock, Event::Received(message), put);
         }
     }
 

@@ -14,71 +14,88 @@ use ipe_types::{Address, B256, Block, Bytes, Signature65, ValidatorSet};
 
 /// Bytes held at most: the proposals of a height and its round changes, each with a full block, of a network of ten.
 const MAX_BYTES: usize = 64 * 1024 * 1024;
+/// What holding a message costs beside its bytes, about.
+const OVERHEAD: usize = 512;
 
-/// What of a message is looked at again.
-#[derive(Clone, Debug)]
-enum Content {
-    Proposal(Arc<Block>),
-    Commit { digest: B256, seal: Signature65 },
-    Other,
-}
-
-/// One message as it goes over the wire.
+/// One message as it goes over the wire, and read.
 #[derive(Clone, Debug)]
 pub struct HeldMessage {
     /// Kind, whose code goes with the bytes.
     pub kind: Kind,
     /// Original bytes.
     pub bytes: Bytes,
-    /// Keccak of the bytes.
-    pub hash: B256,
+    /// Names it, see [`ipe_types::message::Outline::key`].
+    pub key: B256,
     /// Who signed it.
     pub author: Address,
-    round: u32,
-    content: Content,
+    /// What it says.
+    pub message: Arc<Message>,
 }
 
 impl HeldMessage {
     /// The proposed block, of a Proposal.
     pub fn block(&self) -> Option<&Arc<Block>> {
-        match &self.content {
-            Content::Proposal(block) => Some(block),
-            Content::Commit { .. } | Content::Other => None,
+        match &*self.message {
+            Message::Proposal(proposal) => Some(&proposal.signed.payload().block),
+            _ => None,
         }
     }
+
+    fn size(&self) -> usize {
+        self.bytes.len() + OVERHEAD
+    }
 }
+
+/// Height, kind, author, and of a RoundChange whether it has the form with an access list: who reads only one of the forms
+/// is told that one.
+type Place = (u64, Kind, Address, bool);
 
 /// The latest message of each author and kind, by height.
 #[derive(Debug, Default)]
 pub struct Held {
-    messages: BTreeMap<(u64, Kind, Address), HeldMessage>,
+    messages: BTreeMap<Place, HeldMessage>,
     bytes: usize,
 }
 
 impl Held {
     /// Keeps a verified message unless one of the same or a later round of this author is kept already.
-    pub fn keep(&mut self, message: &Message, bytes: &Bytes, hash: B256) {
-        let key = (message.height(), message.kind(), message.author());
-        let round = message.round();
-        if self.messages.get(&key).is_some_and(|held| held.round >= round) || self.bytes + bytes.len() > MAX_BYTES {
+    ///
+    /// When there is no room, messages of later heights than the lowest make room first, those of the author that has most
+    /// of them; then of the lowest height. So who fills the store puts out what it has sent itself.
+    pub fn keep(&mut self, message: Arc<Message>, bytes: &Bytes, key: B256) {
+        let form = matches!(&*message, Message::RoundChange(change) if change.access_list.is_some());
+        let place = (message.height(), message.kind(), message.author(), form);
+        if self.messages.get(&place).is_some_and(|held| held.message.round() >= message.round()) {
             return;
         }
-        self.bytes += bytes.len();
-        let content = match message {
-            Message::Proposal(proposal) => Content::Proposal(proposal.signed.payload().block.clone()),
-            Message::Commit(commit) => Content::Commit { digest: commit.payload().digest, seal: commit.payload().seal },
-            Message::Prepare(_) | Message::RoundChange(_) => Content::Other,
-        };
-        let held = HeldMessage { kind: key.1, bytes: bytes.clone(), hash, author: key.2, round, content };
-        if let Some(previous) = self.messages.insert(key, held) {
-            self.bytes -= previous.bytes.len();
+        let held = HeldMessage { kind: place.1, bytes: bytes.clone(), key, author: place.2, message };
+        self.bytes += held.size();
+        if let Some(previous) = self.messages.insert(place, held) {
+            self.bytes -= previous.size();
         }
+        while self.bytes > MAX_BYTES && self.make_room() {}
+    }
+
+    /// Puts out the largest message, or the highest of the largest, of the author that has most; `false` when nothing is held.
+    fn make_room(&mut self) -> bool {
+        let Some(lowest) = self.messages.first_key_value().map(|((height, ..), _)| *height) else { return false };
+        let later = self.messages.last_key_value().is_some_and(|((height, ..), _)| *height > lowest);
+        let candidates = || self.messages.iter().filter(|((height, ..), _)| !later || *height > lowest);
+        let mut shares: BTreeMap<Address, usize> = BTreeMap::new();
+        candidates().for_each(|(_, held)| *shares.entry(held.author).or_default() += held.size());
+        let Some((author, _)) = shares.into_iter().max_by_key(|(_, share)| *share) else { return false };
+        let of_author = candidates().filter(|(_, held)| held.author == author);
+        let Some(place) = of_author.max_by_key(|(place, held)| (held.size(), place.0)).map(|(place, _)| *place) else { return false };
+        if let Some(held) = self.messages.remove(&place) {
+            self.bytes -= held.size();
+        }
+        true
     }
 
     /// Forgets the heights up to `head`.
     pub fn decided(&mut self, head: u64) {
-        self.messages = self.messages.split_off(&(head.saturating_add(1), Kind::Proposal, Address::ZERO));
-        self.bytes = self.messages.values().map(|held| held.bytes.len()).sum();
+        self.messages = self.messages.split_off(&(head.saturating_add(1), Kind::Proposal, Address::ZERO, false));
+        self.bytes = self.messages.values().map(HeldMessage::size).sum();
     }
 
     /// Everything held, lowest height first, proposals before votes.
@@ -92,12 +109,13 @@ impl Held {
     }
 
     fn of(&self, height: u64, kind: Kind) -> impl Iterator<Item = &HeldMessage> {
-        self.messages.range((height, kind, Address::ZERO)..=(height, kind, Address::repeat_byte(0xff))).map(|(_, held)| held)
+        let places = (height, kind, Address::ZERO, false)..=(height, kind, Address::repeat_byte(0xff), true);
+        self.messages.range(places).map(|(_, held)| held)
     }
 
     /// Highest round of a height in which a proposal or a vote was seen: the round as an onlooker knows it.
     pub fn round_of(&self, height: u64) -> Option<u32> {
-        [Kind::Proposal, Kind::Prepare, Kind::Commit].into_iter().flat_map(|kind| self.of(height, kind)).map(|held| held.round).max()
+        [Kind::Proposal, Kind::Prepare, Kind::Commit].into_iter().flat_map(|kind| self.of(height, kind)).map(|held| held.message.round()).max()
     }
 
     /// The proposal of a height to which a quorum of `validators` has committed, with the round and the seals. A Commit whose
@@ -111,19 +129,20 @@ impl Held {
             let Some(block) = proposal.block() else { continue };
             // Either form of the digest names this block (spec/qbft.md 3.4).
             let (Ok(own), Ok(stripped)) = (digest(&block.header), block_hash(&block.header)) else { continue };
-            let Ok(sealed) = commit_hash(&block.header, proposal.round) else { continue };
+            let round = proposal.message.round();
+            let Ok(sealed) = commit_hash(&block.header, round) else { continue };
             let seals: Vec<Signature65> = self
                 .of(height, Kind::Commit)
-                .filter(|commit| commit.round == proposal.round && validators.contains(&commit.author))
-                .filter_map(|commit| match &commit.content {
-                    Content::Commit { digest, seal } if *digest == own || *digest == stripped => {
-                        (recover_address(sealed, seal, HighS::Allowed) == Ok(commit.author)).then_some(*seal)
-                    }
+                .filter_map(|commit| match &*commit.message {
+                    Message::Commit(commit) if commit.round() == round && validators.contains(&commit.author()) => Some(commit),
                     _ => None,
                 })
+                .filter(|commit| [own, stripped].contains(&commit.payload().digest))
+                .filter(|commit| recover_address(sealed, &commit.payload().seal, HighS::Allowed) == Ok(commit.author()))
+                .map(|commit| commit.payload().seal)
                 .collect();
             if seals.len() >= quorum {
-                return Some((block.clone(), proposal.round, seals));
+                return Some((block.clone(), round, seals));
             }
         }
         None
@@ -150,7 +169,7 @@ mod tests {
         let mut keep = |message: Message| {
             let bytes = message.encode();
             let hash = ipe_types::keccak256(&bytes);
-            held.keep(&message, &bytes, hash);
+            held.keep(Arc::new(message), &bytes, hash);
             held.quorum_at(1, &validators).map(|(_, _, seals)| seals.len())
         };
         let payload = ProposalPayload { height: 1, round: 0, block, access_list: None };

@@ -7,6 +7,7 @@
 //! [`ipe-node`]: https://docs.rs/ipe-node
 
 mod abstain;
+pub mod accounts;
 pub mod admission;
 mod blocks;
 mod consensus;

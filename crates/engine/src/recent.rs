@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 
-use alloy_primitives::map::HashSet;
+use alloy_primitives::map::{HashMap, HashSet};
 use ipe_types::B256;
 
 /// A set of hashes that remembers at least the last `capacity` and at most twice as many.
@@ -62,6 +62,36 @@ fn key(hash: &B256) -> u64 {
     u64::from_be_bytes(first)
 }
 
+/// What a costly function answered lately, by a hash that covers all of its input.
+///
+/// Two generations, as in [`Recent`]. The whole hash is the key: a wrong answer would be believed.
+#[derive(Debug)]
+pub struct Answers<V> {
+    young: HashMap<B256, V>,
+    old: HashMap<B256, V>,
+    capacity: usize,
+}
+
+impl<V: Copy> Answers<V> {
+    /// Remembers at least the last `capacity` answers, and at most twice as many.
+    pub fn new(capacity: usize) -> Self {
+        Self { young: HashMap::default(), old: HashMap::default(), capacity: capacity.max(1) }
+    }
+
+    /// The answer, when it is remembered.
+    pub fn get(&self, hash: &B256) -> Option<V> {
+        self.young.get(hash).or_else(|| self.old.get(hash)).copied()
+    }
+
+    /// Remembers an answer.
+    pub fn insert(&mut self, hash: B256, answer: V) {
+        if self.young.len() >= self.capacity {
+            self.old = std::mem::take(&mut self.young);
+        }
+        self.young.insert(hash, answer);
+    }
+}
+
 /// A budget that refills with time: what a peer or an author may cost us.
 #[derive(Clone, Copy, Debug)]
 pub struct Budget {
@@ -87,13 +117,26 @@ impl Budget {
     /// Takes `tokens`; `false`, and nothing taken, when there are not so many.
     pub fn take(&mut self, now_ms: u64, tokens: u64) -> bool {
         self.refill(now_ms);
-        match self.level.checked_sub(tokens * 1000) {
+        match self.level.checked_sub(tokens.saturating_mul(1000)) {
             Some(left) => {
                 self.level = left;
                 true
             }
             None => false,
         }
+    }
+
+    /// Whether there are `tokens`; nothing is taken.
+    pub fn has(&mut self, now_ms: u64, tokens: u64) -> bool {
+        self.refill(now_ms);
+        self.level >= tokens.saturating_mul(1000)
+    }
+
+    /// Takes `tokens`, or what is left of them when there are not so many; `false` then.
+    pub fn drain(&mut self, now_ms: u64, tokens: u64) -> bool {
+        let enough = self.has(now_ms, tokens);
+        self.level = self.level.saturating_sub(tokens.saturating_mul(1000));
+        enough
     }
 
     /// Gives `tokens` back.

@@ -1,20 +1,33 @@
 //! Which consensus messages are taken from a peer, and to whom they are passed on (spec/qbft.md 8.5, 9).
 //!
-//! The order of the checks is that of their cost: size and kind, already seen (one keccak), height and round (a peek at
-//! the outer lists), the sender's budget, and only then signatures: the author's first, those of the justification
-//! last. So whoever is no validator can make us do one recovery per token of its budget, and then it is cut.
+//! Identity is what is signed ([`Outline::key`]). The rest of a message, its justification, nobody signed, so it is verified
+//! before the message is held, passed on or remembered as seen: whoever changes it on the way makes a copy that counts for
+//! nothing, at its own expense ([`crate::accounts`]), and the sound copy is taken from whoever brings it next. What is
+//! dropped because a budget is spent is new when it comes again.
+//!
+//! The order of the checks is that of their cost: outer lists, already seen, height and round, the budgets, the author's
+//! signature, membership and turn, and only then the block and the signatures of the justification, of which each is
+//! recovered once whatever it comes in.
+//!
+//! For the head and the next height validators and turn are known. For later heights the validators of the next one stand
+//! in, and nobody's turn is known: a proposal there is taken within its author's budget of bytes, and what cannot be
+//! verified with these validators is dropped without blame, for they may have changed; its author says it again.
 //!
 //! What is passed on are the original bytes, once, never to the sender nor to whom is known to have them.
 
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use alloy_primitives::Keccak256;
+use ipe_qbft::justify::{self, Fault, Rules};
 use ipe_types::crypto::{HighS, Signature65, recover_address};
+use ipe_types::message::{Kind, MAX_MESSAGE_BYTES, Message, MessageError, Outline};
 use ipe_types::planted::{self, Bug};
-use ipe_types::message::{CommitPayload, Kind, MAX_MESSAGE_BYTES, Message, PreparePayload, ProposalPayload, RoundChangePayload, Signed, peek};
-use ipe_types::{Address, B256, Bytes, NodeId, Role, Topology, ValidatorSet, keccak256};
+use ipe_types::{Address, B256, Block, Bytes, Header, NodeId, Role, Topology, ValidatorSet};
 
-use alloy_rlp::{Decodable, Header as RlpHeader};
-
+use crate::accounts::{Accounts, Bringer, glance_us, reading_us};
 use crate::peer::Peer;
-use crate::recent::{BoundedMap, Budget, Recent};
+use crate::recent::{Answers, BoundedMap, Recent};
 use crate::status::Refused;
 
 /// Heights above the next one that are still taken: Besu's `futuremessagesmaxdistance`.
@@ -23,31 +36,25 @@ pub const MAX_DISTANCE: u64 = 10;
 pub const MAX_ROUND: u32 = 1_000;
 /// Messages remembered as seen: some heights of the largest network, with round changes.
 const SEEN: usize = 16_384;
-/// What a peer may cost us in refused messages before it is cut, in tokens of about one signature recovery (50 µs): a
-/// burst of it delays nothing that a block period would notice.
-const PEER_TOKENS: u64 = 256;
-/// Tokens a peer regains each second: an honest peer that is a little out of step is never cut, nor a validator that
-/// says its four latest messages again twice a second while a quorum is missing.
-const PEER_TOKENS_A_SECOND: u64 = 16;
-/// Bytes of a message that count as one more token: hashing and decoding them costs about as much as a recovery.
-const BYTES_A_TOKEN: usize = 128 * 1024;
-/// Messages an author may have relayed in a burst: a Byzantine validator cannot flood others through us, an honest one
-/// sends four a round.
-const AUTHOR_TOKENS: u64 = 400;
-/// Messages an author regains each second: 100 ms blocks need 40.
-const AUTHOR_TOKENS_A_SECOND: u64 = 100;
-/// Nodes whose spent budgets are remembered across reconnections.
-const REMEMBERED_NODES: usize = 1_024;
+/// Signatures whose author is remembered: a height of the largest network, with round changes. Each comes as a message and
+/// in the justification of others.
+const RECOVERED: usize = 8_192;
+/// Prepared blocks whose body is remembered to be the one that the header names. A height has one as a rule.
+const WHOLE_BLOCKS: usize = 2;
+/// Faults for a copy with a spoiled justification: an honest node never passes one on.
+const SPOILED: u64 = 2;
+/// How much dearer than it looked a prepared block was whose hash tree had to be computed to find it false.
+const TREE: u64 = 4;
 
 /// What the replica knows of heights and validators when a message comes.
 #[derive(Clone, Copy, Debug)]
 pub struct Window<'a> {
     /// Own head number.
     pub head: u64,
-    /// Validators that sealed the head.
-    pub current: &'a ValidatorSet,
-    /// Validators of the next block.
-    pub next: &'a ValidatorSet,
+    /// By what messages of the head's height are judged.
+    pub current: &'a Rules,
+    /// By what messages of the next height are judged.
+    pub next: &'a Rules,
 }
 
 /// What to do with a message.
@@ -59,17 +66,19 @@ pub enum Intake {
     Cut(String),
     /// Verified as coming from this validator at a height too far above to be relayed; evidence that we are behind.
     Ahead(Address, u64),
-    /// Verified and new: relay and process.
-    Take(Box<Message>, B256),
+    /// Verified with all of its justification, and new: relay and process. The hash names it, see [`Outline::key`].
+    Take(Arc<Message>, B256),
 }
 
 /// The memory of the relay.
 #[derive(Debug)]
 pub struct Relay {
     seen: Recent,
-    /// By node and not by connection, so that reconnecting restores nothing.
-    nodes: BoundedMap<NodeId, Budget>,
-    authors: BoundedMap<Address, Budget>,
+    /// Messages of heights too far above, whose author has paid for them.
+    ahead: Recent,
+    accounts: Accounts,
+    recovered: Answers<Address>,
+    whole: VecDeque<Arc<Block>>,
     /// Highest verified height by author, for authors of the current sets.
     heights: BoundedMap<Address, u64>,
     /// Counts of what was refused.
@@ -80,19 +89,52 @@ pub struct Relay {
     pub relayed: u64,
     /// Peers cut.
     pub cut: u64,
+    /// Signatures whose author was recovered, and not remembered.
+    pub recoveries: u64,
 }
 
 impl Default for Relay {
     fn default() -> Self {
         Self {
             seen: Recent::new(SEEN),
-            nodes: BoundedMap::new(REMEMBERED_NODES),
-            authors: BoundedMap::new(ipe_types::extra::MAX_VALIDATORS),
+            ahead: Recent::new(SEEN),
+            accounts: Accounts::default(),
+            recovered: Answers::new(RECOVERED),
+            whole: VecDeque::new(),
             heights: BoundedMap::new(ipe_types::extra::MAX_VALIDATORS),
             refused: Refused::default(),
             duplicates: 0,
             relayed: 0,
             cut: 0,
+            recoveries: 0,
+        }
+    }
+}
+
+/// One message on its way through the checks, and who may be charged for it.
+struct Case<'a> {
+    now_ms: u64,
+    bringer: Bringer,
+    /// Whether the bringer is a validator that may pass on what it has not verified, as Besu does: then it is not cut for
+    /// that, but heard less.
+    gossips: bool,
+    n: usize,
+    bytes: usize,
+    outline: Outline<'a>,
+    key: B256,
+    window: Window<'a>,
+}
+
+impl Case<'_> {
+    fn height(&self) -> u64 {
+        self.outline.height()
+    }
+
+    /// By what it is judged, and whether these rules are the ones of its height.
+    fn rules(&self) -> (&Rules, bool) {
+        match self.height() {
+            height if height == self.window.head => (self.window.current, true),
+            height => (self.window.next, height == self.window.next.height),
         }
     }
 }
@@ -100,13 +142,7 @@ impl Default for Relay {
 impl Relay {
     /// Whether this node may connect: not while its budget is spent.
     pub fn welcomes(&mut self, now_ms: u64, node: &NodeId) -> bool {
-        match self.nodes.get_mut(node) {
-            Some(budget) => budget.take(now_ms, PEER_TOKENS / 4) && {
-                budget.give(PEER_TOKENS / 4);
-                true
-            },
-            None => true,
-        }
+        self.accounts.welcomes(now_ms, node)
     }
 
     /// Hashes of messages remembered as seen.
@@ -115,97 +151,263 @@ impl Relay {
     }
 
     /// Remembers a message of our own as seen, so that it is not processed again when it comes back.
-    pub fn own(&mut self, hash: &B256) {
-        self.seen.insert(hash);
+    pub fn own(&mut self, key: &B256) {
+        self.seen.insert(key);
     }
 
-    /// Judges one message of a peer.
-    pub fn intake(&mut self, now_ms: u64, peer: &mut Peer, code: u8, bytes: &Bytes, window: Window<'_>) -> Intake {
-        let node = peer.info.node;
+    /// Judges one message of a peer. `shares`: consensus is shared with it, see [`shares_consensus`].
+    pub fn intake(
+        &mut self,
+        now_ms: u64,
+        peer: &mut Peer,
+        shares: bool,
+        code: u8,
+        bytes: &Bytes,
+        window: Window<'_>,
+    ) -> Intake {
+        let bringer = Bringer { node: peer.info.node, shares };
         let Some(kind) = Kind::from_code(code) else {
             self.refused.malformed += 1;
-            return self.charge(now_ms, node, 8, "it sent an unknown consensus message");
+            return self.fault(now_ms, bringer.node, 8, "it sent an unknown consensus message");
         };
         if bytes.len() > MAX_MESSAGE_BYTES {
             self.refused.malformed += 1;
-            return self.charge(now_ms, node, PEER_TOKENS, "it sent a consensus message above the size limit");
+            self.accounts.ruin(now_ms, bringer.node);
+            return self.cut("it sent a consensus message above the size limit");
         }
-        let hash = keccak256(bytes);
-        peer.messages.insert(&hash);
-        let repeated = !peer.brought.insert(&hash);
-        if !self.seen.insert(&hash) {
+        let Ok(outline) = Outline::of(kind, bytes) else {
+            self.refused.malformed += 1;
+            return self.fault(now_ms, bringer.node, 1, "its consensus messages do not decode");
+        };
+        let validators = &window.next.validators;
+        let gossips = shares && peer.info.role != Some(Role::Boot) && validators.contains(&peer.info.address);
+        let (key, n) = (outline.key(), validators.len());
+        let case = Case { now_ms, bringer, gossips, n, bytes: bytes.len(), outline, key, window };
+        let repeated = !peer.brought.insert(&key);
+        if self.seen.contains(&key) {
+            peer.messages.insert(&key);
             self.duplicates += 1;
             // Every peer may bring a message once; one that brings its own again and again wastes our time.
-            return if repeated { self.charge(now_ms, node, 1, "it repeats itself") } else { Intake::Drop };
+            return if repeated { self.repetition(&case) } else { Intake::Drop };
         }
-        let cost = 1 + (bytes.len() / BYTES_A_TOKEN) as u64;
-        let Ok((height, round)) = peek(kind, bytes) else {
-            self.refused.malformed += 1;
-            return self.charge(now_ms, node, cost, "its consensus messages do not decode");
-        };
-        if round > MAX_ROUND || height < window.head {
+        if outline.round() > MAX_ROUND {
             self.refused.window += 1;
-            // A late message of a past height is nobody's fault; a round above the cap is.
-            let tokens = if round > MAX_ROUND { cost } else { 0 };
-            return self.charge(now_ms, node, tokens, "its consensus messages have rounds above the limit");
+            return self.fault(now_ms, bringer.node, 1, "its consensus messages have rounds above the limit");
         }
-        let set = if height == window.head { window.current } else { window.next };
-        if let Some(cut) = self.spend(now_ms, node, cost) {
-            self.seen.remove(&hash);
-            self.refused.budget += 1;
-            return cut;
-        }
-        // From here on tokens are held; they come back when the message proves good.
         let bar = self.reference(window).saturating_add(MAX_DISTANCE);
-        if height > bar || has_justification(kind, bytes) {
-            match outer_author(kind, bytes) {
-                Some(author) if set.contains(&author) || planted::is(Bug::RelayWithoutAuthorCheck) => {
-                    if height > bar {
-                        self.give_back(node, cost);
-                        // It may come again from another peer when we have caught up.
-                        self.seen.remove(&hash);
-                        self.refused.window += 1;
-                        self.note_height(author, height);
-                        return Intake::Ahead(author, height);
-                    }
-                }
-                Some(_) => {
-                    self.forget_early(&hash, height, window);
-                    self.refused.author += 1;
-                    return Intake::Drop;
-                }
-                None => {
-                    self.refused.malformed += 1;
-                    return Intake::Drop;
-                }
+        if outline.height() < window.head || is_between(outline.height(), window.head, bar) {
+            self.refused.window += 1;
+            // That a message comes late is nobody's fault, but its bytes were read.
+            return self.glance(&case);
+        }
+        if outline.height() > bar && self.ahead.contains(&key) {
+            return if repeated { self.repetition(&case) } else { Intake::Drop };
+        }
+        // As long as validators are as many: each says one thing, and of each kind there is one list.
+        let most = 2 * (validators.len().max(window.current.validators.len()) + usize::from(outline.height() > window.next.height) * 10);
+        let Some(justifications) = outline.justifications().ok().filter(|count| *count <= most) else {
+            self.refused.malformed += 1;
+            return self.spoiled(&case, glance_us(case.bytes));
+        };
+        let us = reading_us(case.bytes, justifications);
+        let own_only = !self.accounts.affords(now_ms, bringer, us, n);
+        if own_only {
+            self.refused.budget += 1;
+            if !gossips || !self.accounts.own_word(now_ms, bringer, case.bytes, n) {
+                return self.overdrawn(&case);
             }
         }
-        let message = match Message::decode(code, bytes) {
-            Ok(message) => message,
+        let author = match self.recover(outline.signing_hash(), outline.signature()) {
+            Ok(author) => author,
             Err(_) => {
                 self.refused.malformed += 1;
-                return Intake::Drop;
+                return self.forged(&case, us);
             }
         };
-        let author = message.author();
-        if !set.contains(&author) && !planted::is(Bug::RelayWithoutAuthorCheck) {
-            self.forget_early(&hash, height, window);
+        if own_only && author != peer.info.address {
+            return Intake::Drop;
+        }
+        let (rules, _) = case.rules();
+        if !rules.validators.contains(&author) && !planted::is(Bug::RelayWithoutAuthorCheck) {
             self.refused.author += 1;
-            return Intake::Drop;
+            return self.forged(&case, us);
         }
-        self.give_back(node, cost);
-        let budget = self.authors.entry(author, || Budget::new(now_ms, AUTHOR_TOKENS, AUTHOR_TOKENS_A_SECOND));
-        if !budget.take(now_ms, 1) {
+        if outline.height() > bar {
+            self.refused.window += 1;
+            return self.too_far(&case, author, us);
+        }
+        let intake = self.judge(&case, author, us);
+        if let Intake::Take(..) = &intake {
+            self.note_height(author, outline.height());
+            peer.messages.insert(&key);
+        }
+        intake
+    }
+
+    /// A message of a validator: is it the author's turn, can the author pay, and is what justifies it sound?
+    fn judge(&mut self, case: &Case<'_>, author: Address, us: u64) -> Intake {
+        let (now_ms, outline) = (case.now_ms, &case.outline);
+        let (rules, exact) = case.rules();
+        let proposes = outline.kind() == Kind::Proposal;
+        if proposes && exact && justify::turn(rules, author, outline.round()).is_err() {
+            return self.authors_fault(case, author);
+        }
+        let slot = (outline.height(), outline.round());
+        let next = outline.height() == case.window.next.height;
+        let free = proposes && next && self.accounts.is_free(now_ms, author, slot, case.n);
+        if !free && !self.accounts.pay(now_ms, author, us, case.bytes, case.n) {
             self.refused.budget += 1;
+            return if self.accounts.excess(now_ms, case.bringer, us, case.n) { Intake::Drop } else { self.overdrawn(case) };
+        }
+        let rules = Rules { height: outline.height(), ..rules.clone() };
+        let validators = rules.validators.clone();
+        let decoded = outline.message(author, &mut |hash, signature| {
+            let author = self.recover(hash, signature)?;
+            if validators.contains(&author) { Ok(author) } else { Err(MessageError::Outsider(author)) }
+        });
+        let message = match decoded {
+            Ok(message) => message,
+            Err(error) => {
+                self.refund(case, author, us, free);
+                match error {
+                    MessageError::Outsider(_) => self.refused.justification += 1,
+                    _ => self.refused.malformed += 1,
+                }
+                return self.spoiled(case, us);
+            }
+        };
+        match justify::message(&rules, &message, exact) {
+            Ok(()) => {}
+            Err(Fault::Author(_)) => return self.authors_fault(case, author),
+            Err(Fault::Copy(_)) => {
+                self.refund(case, author, us, free);
+                self.refused.justification += 1;
+                return if exact { self.spoiled(case, us) } else { self.unverifiable(case, us) };
+            }
+        }
+        let Some(message) = self.with_whole_block(message) else {
+            self.refund(case, author, us, free);
+            self.refused.justification += 1;
+            return self.spoiled(case, TREE * us);
+        };
+        if free {
+            self.accounts.proposed(author, slot);
+        }
+        self.seen.insert(&case.key);
+        Intake::Take(Arc::new(message), case.key)
+    }
+
+    /// Gives the author back what it paid for a message that turned out to be another's work.
+    fn refund(&mut self, case: &Case<'_>, author: Address, us: u64, free: bool) {
+        if !free {
+            self.accounts.repay(author, us, case.bytes);
+        }
+    }
+
+    /// The prepared block of a RoundChange has the body that its header names; `None` when it does not. Its hash tree is
+    /// computed once for all RoundChanges that carry it, which then share it.
+    fn with_whole_block(&mut self, mut message: Message) -> Option<Message> {
+        let Message::RoundChange(change) = &mut message else { return Some(message) };
+        let Some(block) = &change.block else { return Some(message) };
+        let names = |header: &Header| (header.transactions_root, header.withdrawals_root);
+        match self.whole.iter().find(|known| names(&known.header) == names(&block.header)) {
+            Some(known) if known.header == block.header && known.body == block.body => change.block = Some(known.clone()),
+            Some(known) if known.body == block.body => {}
+            Some(_) => return None,
+            None => {
+                justify::prepared_body(change).ok()?;
+                if self.whole.len() >= WHOLE_BLOCKS {
+                    self.whole.pop_front();
+                }
+                self.whole.push_back(block.clone());
+            }
+        }
+        Some(message)
+    }
+
+    fn recover(&mut self, hash: B256, signature: &Signature65) -> Result<Address, MessageError> {
+        let mut hasher = Keccak256::new();
+        hasher.update(hash);
+        hasher.update(signature.as_slice());
+        let question = hasher.finalize();
+        if let Some(author) = self.recovered.get(&question) {
+            return Ok(author);
+        }
+        self.recoveries += 1;
+        let author = recover_address(hash, signature, HighS::Rejected)?;
+        self.recovered.insert(question, author);
+        Ok(author)
+    }
+
+    /// Signed by its author and wrong for good: no copy of it is worth another look.
+    fn authors_fault(&mut self, case: &Case<'_>, author: Address) -> Intake {
+        self.refused.justification += 1;
+        self.seen.insert(&case.key);
+        // Whoever did not know whose turn it is has passed it on in good faith.
+        let us = reading_us(case.bytes, 0);
+        if self.accounts.pay(case.now_ms, author, us, case.bytes, case.n) || self.accounts.excess(case.now_ms, case.bringer, us, case.n) {
+            Intake::Drop
+        } else {
+            self.overdrawn(case)
+        }
+    }
+
+    fn too_far(&mut self, case: &Case<'_>, author: Address, us: u64) -> Intake {
+        // It may come again from another peer when we have caught up, and is new then.
+        if !self.accounts.pay(case.now_ms, author, us, case.bytes, case.n) {
+            self.refused.budget += 1;
+            return if self.accounts.excess(case.now_ms, case.bringer, us, case.n) { Intake::Drop } else { self.overdrawn(case) };
+        }
+        self.ahead.insert(&case.key);
+        self.note_height(author, case.height());
+        Intake::Ahead(author, case.height())
+    }
+
+    fn spoiled(&mut self, case: &Case<'_>, us: u64) -> Intake {
+        let paid = self.accounts.waste(case.now_ms, case.bringer, us, case.n);
+        if case.gossips {
             return Intake::Drop;
         }
-        self.note_height(author, height);
-        Intake::Take(Box::new(message), hash)
+        let kept = self.accounts.fault(case.now_ms, case.bringer.node, SPOILED);
+        if kept && (paid || !case.bringer.shares) { Intake::Drop } else { self.cut("it sent copies of consensus messages with a false justification") }
+    }
+
+    fn unverifiable(&mut self, case: &Case<'_>, us: u64) -> Intake {
+        if self.accounts.waste(case.now_ms, case.bringer, us, case.n) { Intake::Drop } else { self.overdrawn(case) }
+    }
+
+    /// Of nobody who validates its height.
+    fn forged(&mut self, case: &Case<'_>, us: u64) -> Intake {
+        if !self.accounts.waste(case.now_ms, case.bringer, us, case.n) {
+            return self.overdrawn(case);
+        }
+        self.fault(case.now_ms, case.bringer.node, 1, "it sent too many invalid consensus messages")
+    }
+
+    fn repetition(&mut self, case: &Case<'_>) -> Intake {
+        match self.glance(case) {
+            Intake::Drop => self.fault(case.now_ms, case.bringer.node, 1, "it repeats itself"),
+            cut => cut,
+        }
+    }
+
+    /// Only looked at from outside.
+    fn glance(&mut self, case: &Case<'_>) -> Intake {
+        self.unverifiable(case, glance_us(case.bytes))
+    }
+
+    /// The bringer's budget of work is spent. Of strangers this is no single one's fault, and a validator that passes on
+    /// what it does not verify is heard less from now on.
+    fn overdrawn(&mut self, case: &Case<'_>) -> Intake {
+        if !case.bringer.shares || case.gossips {
+            return Intake::Drop;
+        }
+        self.cut("it sent more useless consensus messages than there is time for")
     }
 
     /// A peer did something costly or false outside of consensus messages; `Some` when that was its last token.
     pub fn misbehaved(&mut self, now_ms: u64, node: NodeId, tokens: u64, why: &str) -> Option<String> {
-        match self.charge(now_ms, node, tokens, why) {
+        match self.fault(now_ms, node, tokens, why) {
             Intake::Cut(reason) => Some(reason),
             _ => None,
         }
@@ -214,26 +416,19 @@ impl Relay {
     /// Height around which messages are relayed: the own head, or, while behind, what f+1 validators are at (one of
     /// them is honest), so that a boot that is catching up still carries its validator's votes.
     fn reference(&self, window: Window<'_>) -> u64 {
-        let mut heights: Vec<u64> = self
-            .heights
-            .iter()
-            .filter(|(author, _)| window.next.contains(author))
-            .map(|(_, height)| height.saturating_sub(1))
-            .collect();
-        heights.sort_unstable_by(|a, b| b.cmp(a));
-        heights.get(window.next.f()).copied().unwrap_or(0).max(window.head)
+        self.proven_head(&window.next.validators).max(window.head)
     }
 
     /// Highest height at which f+1 validators are, less one: a head that exists unless more than f of them lie.
     pub fn proven_head(&self, validators: &ValidatorSet) -> u64 {
-        self.reference(Window { head: 0, current: validators, next: validators })
-    }
-
-    /// Who is no validator yet may be one of that height: what it says must be heard when it is said again.
-    fn forget_early(&mut self, hash: &B256, height: u64, window: Window<'_>) {
-        if height > window.head.saturating_add(1) {
-            self.seen.remove(hash);
-        }
+        let mut heights: Vec<u64> = self
+            .heights
+            .iter()
+            .filter(|(author, _)| validators.contains(author))
+            .map(|(_, height)| height.saturating_sub(1))
+            .collect();
+        heights.sort_unstable_by(|a, b| b.cmp(a));
+        heights.get(validators.f()).copied().unwrap_or(0)
     }
 
     fn note_height(&mut self, author: Address, height: u64) {
@@ -241,29 +436,22 @@ impl Relay {
         *known = (*known).max(height);
     }
 
-    fn spend(&mut self, now_ms: u64, node: NodeId, tokens: u64) -> Option<Intake> {
-        let budget = self.nodes.entry(node, || Budget::new(now_ms, PEER_TOKENS, PEER_TOKENS_A_SECOND));
-        if budget.take(now_ms, tokens) {
-            return None;
-        }
-        self.cut += 1;
-        Some(Intake::Cut("it sent too many invalid consensus messages".to_owned()))
+    fn fault(&mut self, now_ms: u64, node: NodeId, faults: u64, why: &str) -> Intake {
+        if self.accounts.fault(now_ms, node, faults) { Intake::Drop } else { self.cut(why) }
     }
 
-    fn give_back(&mut self, node: NodeId, tokens: u64) {
-        if let Some(budget) = self.nodes.get_mut(&node) {
-            budget.give(tokens);
-        }
-    }
-
-    fn charge(&mut self, now_ms: u64, node: NodeId, tokens: u64, why: &str) -> Intake {
-        let budget = self.nodes.entry(node, || Budget::new(now_ms, PEER_TOKENS, PEER_TOKENS_A_SECOND));
-        if budget.take(now_ms, tokens) {
-            return Intake::Drop;
-        }
+    fn cut(&mut self, why: &str) -> Intake {
         self.cut += 1;
         Intake::Cut(why.to_owned())
     }
+}
+
+/// Whether a height is of no use although it is in reach: while the network is far ahead, what is neither next here nor
+/// near to where the others are.
+fn is_between(height: u64, head: u64, bar: u64) -> bool {
+    let near_head = height <= head.saturating_add(MAX_DISTANCE);
+    let near_others = height.saturating_add(2 * MAX_DISTANCE) >= bar;
+    height < bar && !near_head && !near_others
 }
 
 /// Whether consensus messages go over this connection: to validators by address or role, and in a sentry network to
@@ -291,35 +479,4 @@ pub fn passes_on(topology: Topology, role: Role, validating: bool, from_carried:
         (Topology::Mesh, Role::Validator) => validating,
         _ => false,
     }
-}
-
-/// Whether a Proposal or RoundChange carries signatures of others; unreadable ones count as carrying none and fail in
-/// the decoder.
-fn has_justification(kind: Kind, bytes: &[u8]) -> bool {
-    if !matches!(kind, Kind::Proposal | Kind::RoundChange) {
-        return false;
-    }
-    let Ok(mut items) = RlpHeader::decode_bytes(&mut &bytes[..], true) else { return false };
-    let Ok(_signed) = RlpHeader::decode_bytes(&mut items, true) else { return false };
-    // What is left without any justification: two empty lists, or an empty block, list and access list.
-    items.len() > 3
-}
-
-/// Author of the outer signature, recovered without touching the justification.
-fn outer_author(kind: Kind, bytes: &[u8]) -> Option<Address> {
-    let mut items = RlpHeader::decode_bytes(&mut &bytes[..], true).ok()?;
-    if matches!(kind, Kind::Proposal | Kind::RoundChange) {
-        items = RlpHeader::decode_bytes(&mut items, true).ok()?;
-    }
-    let start = items;
-    RlpHeader::decode_bytes(&mut items, true).ok()?;
-    let raw = &start[..start.len() - items.len()];
-    let signature = Signature65::from_bytes(<[u8; 65]>::decode(&mut items).ok()?).ok()?;
-    let hash = match kind {
-        Kind::Proposal => Signed::<ProposalPayload>::signing_hash(raw),
-        Kind::Prepare => Signed::<PreparePayload>::signing_hash(raw),
-        Kind::Commit => Signed::<CommitPayload>::signing_hash(raw),
-        Kind::RoundChange => Signed::<RoundChangePayload>::signing_hash(raw),
-    };
-    recover_address(hash, &signature, HighS::Rejected).ok()
 }

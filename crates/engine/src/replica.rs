@@ -7,11 +7,12 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
-use ipe_chain::{Candidate, CheckedBlock, Imported, Ledger};
+use ipe_chain::{Candidate, CheckedBlock, Head, Imported, Ledger};
+use ipe_qbft::justify::Rules;
 use ipe_qbft::{Event, State as Core, Timer};
 use ipe_types::eth::{BlockHashNumber, EthMessage};
 use ipe_types::spec::ChainSpec;
-use ipe_types::{Address, B256, Block, Bytes, Dialect, Role, Topology, U256, ValidatorSet};
+use ipe_types::{Address, B256, Block, Bytes, Dialect, Role, Topology, U256};
 use ipe_types::planted::{self, Bug};
 use parking_lot::Mutex;
 
@@ -264,8 +265,8 @@ pub struct Replica {
     pub(crate) bad_blocks: Recent,
     pub(crate) unwritten: Option<Unwritten>,
     pub(crate) intents: BTreeMap<Address, bool>,
-    /// Who sealed the head.
-    pub(crate) sealers: ValidatorSet,
+    /// By what consensus messages of the head's height and of the next are judged.
+    pub(crate) rules: [Rules; 2],
     /// Head that the core was told last; `None` until consensus starts.
     pub(crate) told_head: Option<u64>,
     /// When the round in hand began, µs, and its number.
@@ -297,7 +298,16 @@ impl Replica {
     pub fn new(settings: Settings, parts: Parts, restored: Option<ipe_qbft::Restored>) -> Self {
         let core = parts.gate.is_some().then(|| new_core(&settings));
         let head = parts.ledger.head();
-        let sealers = parts.ledger.validators_for(head.number).ok().flatten().unwrap_or_else(|| head.validators_next.clone());
+        let current = Rules {
+            height: head.number,
+            validators: parts.ledger.validators_for(head.number).ok().flatten().unwrap_or_else(|| head.validators_next.clone()),
+            previous_proposer: head
+                .number
+                .checked_sub(1)
+                .and_then(|parent| parts.ledger.header(parent).ok().flatten())
+                .map_or(Address::ZERO, |parent| parent.beneficiary),
+        };
+        let rules = [current, rules_after(&head)];
         Self {
             core,
             timers: [None; Timer::SLOTS],
@@ -311,7 +321,7 @@ impl Replica {
             bad_blocks: Recent::new(BAD_BLOCKS),
             unwritten: None,
             intents: BTreeMap::new(),
-            sealers,
+            rules,
             told_head: None,
             round_began: None,
             restored,
@@ -424,7 +434,7 @@ impl Replica {
         if shares && !planted::is(Bug::HeldNotTold) {
             // Tell it what it has missed of the height in hand; and what it said itself, in case its journal was lost.
             for held in self.held.iter() {
-                if peer.messages.insert(&held.hash) {
+                if peer.messages.insert(&held.key) {
                     put(Output::Istanbul(vec![id], held.kind.code(), held.bytes.clone()));
                 }
             }
@@ -494,8 +504,9 @@ impl Replica {
         let now_ms = clock.now_ms();
         let head = self.parts.ledger.head();
         let Some(peer) = self.peers.get_mut(id) else { return };
-        let window = Window { head: head.number, current: &self.sealers, next: &head.validators_next };
-        match self.relay.intake(now_ms, peer, code, &bytes, window) {
+        let shares = shares_consensus(self.settings.topology, self.settings.carrying, peer, &head.validators_next);
+        let window = Window { head: head.number, current: &self.rules[0], next: &self.rules[1] };
+        match self.relay.intake(now_ms, peer, shares, code, &bytes, window) {
             Intake::Drop => {}
             Intake::Ahead(author, height) => {
                 peer.saw_height(height.saturating_sub(1));
@@ -506,7 +517,7 @@ impl Replica {
                 }
             }
             Intake::Cut(reason) => put(Output::Disconnect(id, BREACH_OF_PROTOCOL, reason)),
-            Intake::Take(message, hash) => {
+            Intake::Take(message, key) => {
                 let (author, height) = (message.author(), message.height());
                 if author == self.settings.local
                     && let Some(gate) = &mut self.parts.gate
@@ -517,11 +528,11 @@ impl Replica {
                     peer.saw_height(height.saturating_sub(1));
                 }
                 *self.heard.entry(author, || now_ms) = now_ms;
-                self.pass_on(id, author, hash, code, &bytes, put);
+                self.pass_on(id, author, key, code, &bytes, put);
                 if height > head.number {
-                    self.held.keep(&message, &bytes, hash);
+                    self.held.keep(message.clone(), &bytes, key);
                     if self.told_head.is_some() {
-                        self.drive(clock, Event::Received(Arc::from(message)), put);
+                        self.drive(clock, Event::Received(message), put);
                     } else {
                         self.assemble(clock, height, put);
                     }
@@ -531,12 +542,12 @@ impl Replica {
     }
 
     /// Passes a verified message of a peer on to those whom it concerns.
-    fn pass_on(&mut self, from: PeerId, author: Address, hash: B256, code: u8, bytes: &Bytes, put: Put<'_>) {
+    fn pass_on(&mut self, from: PeerId, author: Address, key: B256, code: u8, bytes: &Bytes, put: Put<'_>) {
         let head = self.parts.ledger.head();
         let Settings { topology, role, local, .. } = self.settings;
         let validating = head.validators_next.contains(&local);
         let from_carried = self.peers.get(from).is_some_and(|peer| peer.info.carried);
-        let to = self.receivers(Some(author), hash, |peer| {
+        let to = self.receivers(Some(author), key, |peer| {
             passes_on(topology, role, validating, from_carried, peer.info.carried)
         });
         if !to.is_empty() {
@@ -547,14 +558,14 @@ impl Replica {
 
     /// Those among `wanted` to whom a consensus message goes and who are not known to have it, marked as having it from
     /// now on.
-    pub(crate) fn receivers(&mut self, author: Option<Address>, hash: B256, wanted: impl Fn(&Peer) -> bool) -> Vec<PeerId> {
+    pub(crate) fn receivers(&mut self, author: Option<Address>, key: B256, wanted: impl Fn(&Peer) -> bool) -> Vec<PeerId> {
         let head = self.parts.ledger.head();
         let (topology, carrying) = (self.settings.topology, self.settings.carrying);
         self.peers
             .iter_mut()
             .filter(|peer| shares_consensus(topology, carrying, peer, &head.validators_next))
             .filter(|peer| author != Some(peer.info.address) && wanted(peer))
-            .filter_map(|peer| peer.messages.insert(&hash).then_some(peer.info.id))
+            .filter_map(|peer| peer.messages.insert(&key).then_some(peer.info.id))
             .collect()
     }
 
@@ -748,6 +759,15 @@ impl Replica {
 /// A core that knows nothing yet.
 pub(crate) fn new_core(settings: &Settings) -> Core {
     Core::new(ipe_qbft::Settings { local: settings.local, dialect: settings.dialect })
+}
+
+/// By what consensus messages of the height after `head` are judged.
+pub(crate) fn rules_after(head: &Head) -> Rules {
+    Rules {
+        height: head.number.saturating_add(1),
+        validators: head.validators_next.clone(),
+        previous_proposer: head.header.beneficiary,
+    }
 }
 
 /// Whether no transaction passes through nodes of this role but their own clients'.

@@ -74,6 +74,8 @@ pub struct Refused {
     pub window: u64,
     /// The sender or the author has used up its budget.
     pub budget: u64,
+    /// It is not justified, or its author's turn is another: a copy that somebody spoiled, or a liar's.
+    pub justification: u64,
 }
 
 /// The latest [`Status`], shared.
