@@ -24,8 +24,8 @@ impl Controller {
         while let Some(request) = requests.recv().await {
             match request {
                 Control::Announce(_) => self.inbox.pool_changed(),
-                Control::Vote(vote) => self.inbox.urgent(Input::Vote(vote), None),
-                Control::Miner(request) => self.inbox.urgent(Input::Miner(request), None),
+                Control::Vote(vote) => self.inbox.control(Input::Vote(vote)),
+                Control::Miner(request) => self.inbox.control(Input::Miner(request)),
                 Control::Peer(request) => self.peer(request),
                 Control::Permission(request) => self.permission(request).await,
             }

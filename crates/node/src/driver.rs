@@ -39,7 +39,7 @@ const CLOCK: Clock<'static> = Clock { steady: &steady_us, wall: &wall_us };
 /// The system has no thread to give.
 pub(crate) fn start(
     mut replica: Replica,
-    outlet: Outlet,
+    mut outlet: Outlet,
     mut outbound: Outbound,
 ) -> io::Result<(JoinHandle<()>, oneshot::Receiver<()>)> {
     let (ended, end) = oneshot::channel();
@@ -51,7 +51,11 @@ pub(crate) fn start(
             let wake_us = replica.wake_at().map_or(u64::MAX, |at| at.saturating_mul(1_000));
             let patience = Duration::from_micros(wake_us.saturating_sub(steady_us())).min(LONGEST_SLEEP);
             match outlet.next(patience) {
-                Next::Handle(item) => replica.handle(CLOCK, item.into_input(), &mut |output| outbound.put(output)),
+                Next::Handle(item) => {
+                    let began_us = steady_us();
+                    replica.handle(CLOCK, item.into_input(), &mut |output| outbound.put(output));
+                    outlet.handled(steady_us().saturating_sub(began_us));
+                }
                 Next::Stop => break,
             }
         }

@@ -93,12 +93,12 @@ impl Workers {
                     shared.versions.write().insert(id, info.eth);
                     let peer = peer_info(&info);
                     warn_of_dialect(&shared, &peer, &info.client);
-                    shared.inbox.urgent(Input::PeerConnected(peer), None);
+                    shared.inbox.control(Input::PeerConnected(peer));
                 }
                 NetEvent::Disconnected { peer, .. } => {
                     let id = PeerId(peer.0);
                     shared.versions.write().remove(&id);
-                    shared.inbox.urgent(Input::PeerGone(id), None);
+                    shared.inbox.consensus(Input::PeerGone(id), None);
                 }
                 NetEvent::Message(message) => self.message(&shared, message),
             }
@@ -114,7 +114,7 @@ impl Workers {
         let peer = PeerId(peer.0);
         let payload = Bytes::from(payload);
         match protocol {
-            Protocol::Istanbul => shared.inbox.urgent(Input::Istanbul(peer, code, payload), Some(credit)),
+            Protocol::Istanbul => shared.inbox.consensus(Input::Istanbul(peer, code, payload), Some(credit)),
             Protocol::Eth => {
                 let Some(version) = shared.versions.read().get(&peer).copied() else { return };
                 let raw = Raw { peer, version, code, payload, credit };

@@ -143,6 +143,7 @@ pub(crate) fn refresh(sources: &Sources) {
         ("author", status.refused.author),
         ("window", status.refused.window),
         ("budget", status.refused.budget),
+        ("justification", status.refused.justification),
     ] {
         counter!("ipe_relay_refused_total", "reason" => reason).absolute(count);
     }
