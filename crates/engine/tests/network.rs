@@ -31,6 +31,24 @@ fn boots_relay_each_message_once_and_never_back() {
     assert_eq!(world.repeated_relays(), 0);
 }
 
+/// Found on the release binary: one boot without any validator key silenced honest validators, and the halt outlived the
+/// attack. It copies their proposals, appends a signature to what nobody signed, and is faster than the honest boots.
+#[test]
+fn a_boot_that_spoils_copies_silences_nobody_and_is_cut() {
+    let mut world = sentry(4);
+    // When the others have cut it, its validator is still heard by another boot.
+    world.add_backup_boot(0);
+    world.run_for(3_000);
+    world.spoil("b0");
+    let before = world.height_of("v1");
+    world.run_for(20_000);
+    assert!(world.height_of("v1") >= before + 18, "{:?}", world.heights());
+    assert!(world.agree());
+    let faults = world.faults();
+    assert!(faults.iter().any(|fault| fault.starts_with("b1 cut a peer")), "{faults:?}");
+    assert!(faults.iter().all(|fault| fault.contains("cut a peer")) && faults.len() <= 5, "only the one that spoils: {faults:?}");
+}
+
 #[test]
 fn mesh_validators_make_blocks_too() {
     let mut world = world::mesh(4);

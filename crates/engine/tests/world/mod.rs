@@ -93,6 +93,9 @@ pub struct World {
     sent: HashMap<(usize, usize, B256), u32>,
     errors: Vec<String>,
     villain: Option<(usize, PeerId, bool)>,
+    /// Sends spoiled copies of what it hears, before anybody can have the sound ones from another.
+    spoiler: Option<usize>,
+    spoiled: u64,
     /// What every Status tells: the head of some time ago, as when the handshake took its time.
     pub stale_status: Option<(u64, B256)>,
 }
@@ -195,6 +198,8 @@ impl World {
             sent: HashMap::new(),
             errors: Vec::new(),
             villain: None,
+            spoiler: None,
+            spoiled: 0,
             stale_status: None,
         }
     }
@@ -324,6 +329,33 @@ impl World {
         self.at(1_000, Happening::Flood);
     }
 
+    /// From now on the node sends, of each Proposal and RoundChange that it hears, many copies with a foreign Prepare in
+    /// what justifies it, faster than anybody else passes the sound one on.
+    pub fn spoil(&mut self, name: &str) {
+        self.spoiler = Some(self.index(name));
+    }
+
+    fn spoil_copies(&mut self, spoiler: usize, code: u8, bytes: &Bytes) {
+        let Ok(message) = ipe_types::Message::decode(code, bytes) else { return };
+        let sessions: Vec<_> = self.nodes[spoiler].alive.iter().flat_map(|alive| alive.sessions.values().copied()).collect();
+        for _ in 0..150 {
+            self.spoiled += 1;
+            let digest = keccak256(self.spoiled.to_be_bytes());
+            let payload = ipe_types::message::PreparePayload { height: message.height(), round: 0, digest };
+            let foreign = ipe_types::message::Signed::sign_with(payload, |hash| key(5_000).sign(hash)).expect("signs");
+            let mut copy = message.clone();
+            match &mut copy {
+                ipe_types::Message::Proposal(proposal) => proposal.prepares.push(foreign),
+                ipe_types::Message::RoundChange(change) => change.prepares.push(foreign),
+                _ => return,
+            }
+            let packet = Packet::Istanbul(code, copy.encode());
+            for (to, session) in &sessions {
+                self.at(100, Happening::Deliver { to: *to, session: *session, packet: packet.clone() });
+            }
+        }
+    }
+
     pub fn villain_was_cut(&self) -> bool {
         self.villain.is_some_and(|(_, _, cut)| cut)
     }
@@ -397,6 +429,11 @@ impl World {
             Happening::Deliver { to, session, packet } => {
                 if !self.nodes[to].alive.as_ref().is_some_and(|alive| alive.sessions.contains_key(&session)) {
                     return;
+                }
+                if self.spoiler == Some(to)
+                    && let Packet::Istanbul(code, bytes) = &packet
+                {
+                    self.spoil_copies(to, *code, &bytes.clone());
                 }
                 let input = match packet {
                     Packet::Eth(message) => match &self.nodes[to].alive {
