@@ -2,10 +2,14 @@
 //!
 //! `/liveness` and `/readiness` answer as Besu's. `/live` is the former by another name; `/health` says the same with
 //! the figures behind it, for people and for load balancers that read JSON.
+//!
+//! What counts is proven: how far the chain has come by seals and signed messages of its validators. A height that peers
+//! merely claim turns nothing DOWN.
 
 use crate::backend::Api;
 use axum::http::{StatusCode, header::CONTENT_TYPE};
 use axum::response::{IntoResponse, Response};
+use ipe_engine::{RefusedBlock, Status};
 use serde::Serialize;
 
 /// Besu's default for `minPeers` of the readiness check.
@@ -59,10 +63,21 @@ fn readiness(api: &Api, query: &str) -> Response {
 }
 
 fn ready(api: &Api, min_peers: usize, max_behind: u64) -> bool {
-    let status = api.backend.status.get();
+    reason(&api.backend.status.get(), api.backend.ledger.head().number, min_peers, max_behind).is_none()
+}
+
+/// Why the node is not ready; `None` when it is.
+fn reason(status: &Status, head: u64, min_peers: usize, max_behind: u64) -> Option<String> {
+    if let Some(block) = status.refused_block.as_ref().filter(|block| block.number > head) {
+        let RefusedBlock { number, hash, rule } = block;
+        return Some(format!("cannot follow the network: block {number} ({hash}), sealed by a quorum, breaks the rule {rule} here"));
+    }
+    let behind = status.best_known.saturating_sub(head);
+    if behind > max_behind {
+        return Some(format!("{behind} blocks behind"));
+    }
     let peers: usize = status.peers.iter().map(|(_, n)| n).sum();
-    let highest = status.sync.map_or(status.best_known, |s| s.highest.max(status.best_known));
-    peers >= min_peers && highest.saturating_sub(api.backend.ledger.head().number) <= max_behind
+    (peers < min_peers).then(|| format!("{peers} peers, at least {min_peers} are needed"))
 }
 
 /// Readiness with its figures.
@@ -71,6 +86,8 @@ fn health(api: &Api) -> Response {
     #[serde(rename_all = "camelCase")]
     struct Health<'a> {
         status: &'a str,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        reason: Option<String>,
         version: &'a str,
         height: u64,
         best_known: u64,
@@ -86,9 +103,11 @@ fn health(api: &Api) -> Response {
     }
     let status = api.backend.status.get();
     let head = api.backend.ledger.head();
-    let up = ready(api, MIN_PEERS, MAX_BEHIND);
+    let reason = reason(&status, head.number, MIN_PEERS, MAX_BEHIND);
+    let up = reason.is_none();
     let body = Health {
         status: word(up),
+        reason,
         version: &api.settings.client_version,
         height: head.number,
         best_known: status.best_known.max(head.number),
@@ -103,5 +122,31 @@ fn health(api: &Api) -> Response {
     match serde_json::to_string(&body) {
         Ok(text) => reply(up, text),
         Err(_) => reply(false, r#"{"status":"DOWN"}"#.into()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn status(peers: usize, best_known: u64) -> Status {
+        Status { best_known, peers: vec![(None, peers)], ..Status::default() }
+    }
+
+    #[test]
+    fn not_ready_has_a_reason() {
+        assert_eq!(reason(&status(1, 9), 7, 1, 2), None);
+        assert_eq!(reason(&status(1, 10), 7, 1, 2).as_deref(), Some("3 blocks behind"));
+        assert_eq!(reason(&status(0, 7), 7, 1, 2).as_deref(), Some("0 peers, at least 1 are needed"));
+    }
+
+    /// One block behind is no delay, but this node will never come to it.
+    #[test]
+    fn a_node_that_refuses_a_final_block_is_not_ready_and_names_the_rule() {
+        let block = RefusedBlock { number: 8, hash: Default::default(), rule: "state_root" };
+        let status = Status { refused_block: Some(block), ..status(4, 8) };
+        let told = reason(&status, 7, 1, 2).expect("a reason");
+        assert!(told.contains("block 8 (0x0000") && told.contains("the rule state_root"), "{told}");
+        assert_eq!(reason(&status, 8, 1, 2), None, "it has come to it");
     }
 }

@@ -7,6 +7,7 @@ use crate::wire::json;
 use alloy_consensus::TxReceipt;
 use alloy_primitives::{Address, B256};
 use ipe_engine::pool::Why;
+use ipe_types::Checkpoint;
 use serde::Serialize;
 use std::collections::BTreeMap;
 
@@ -20,6 +21,8 @@ struct Status {
     address: Address,
     height: u64,
     head: B256,
+    /// The head as the setting `checkpoint` of another node takes it: a block of QBFT is final.
+    checkpoint: Option<String>,
     head_timestamp: u64,
     round: Option<u32>,
     validating: bool,
@@ -29,6 +32,7 @@ struct Status {
     fault_margin: i64,
     syncing: Option<Progress>,
     best_known: u64,
+    refused_block: Option<Refused>,
     peers: BTreeMap<&'static str, usize>,
     relay: Relay,
     round_changes: u64,
@@ -36,6 +40,13 @@ struct Status {
     build_budget_gas: u64,
     pool: Pool,
     last_error: Option<String>,
+}
+
+#[derive(Serialize)]
+struct Refused {
+    number: u64,
+    hash: B256,
+    rule: &'static str,
 }
 
 #[derive(Serialize)]
@@ -82,6 +93,7 @@ pub(crate) fn status(api: &Api, _: &Params<'_>) -> Answer {
         address: api.settings.address,
         height: head.number,
         head: head.hash,
+        checkpoint: (head.number > 0).then(|| Checkpoint { number: head.number, hash: head.hash }.to_string()),
         head_timestamp: head.header.timestamp,
         round: status.round,
         validating: status.validating,
@@ -91,6 +103,10 @@ pub(crate) fn status(api: &Api, _: &Params<'_>) -> Answer {
         fault_margin: status.fault_margin,
         syncing: status.sync.map(|s| Progress { start: s.start, current: s.current, highest: s.highest }),
         best_known: status.best_known.max(head.number),
+        refused_block: status
+            .refused_block
+            .as_ref()
+            .map(|block| Refused { number: block.number, hash: block.hash, rule: block.rule }),
         peers,
         relay: Relay {
             relayed: status.relayed,

@@ -297,7 +297,7 @@ methods! {
     perm_removeNodesFromAllowlist Perm Waits perm::remove_nodes, "(enodes) → \"Success\"; they are cut";
     perm_reloadPermissionsFromFile Perm Waits perm::reload, "() → \"Success\"; both lists are read again";
 
-    ipe_status Ipe Light ipe::status, "() → height, round, peers by role, fault margin, pool, last error";
+    ipe_status Ipe Light ipe::status, "() → height, checkpoint, round, peers by role, fault margin, pool, last error";
     ipe_whyNotMined Ipe Light ipe::why_not_mined, "(transaction hash) → what keeps it from being mined";
 }
 

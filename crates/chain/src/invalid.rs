@@ -309,6 +309,14 @@ impl InvalidBlock {
         !matches!(self, Self::NotJudged { .. } | Self::ValidatorsUnknown { .. })
     }
 
+    /// Whether the seals are wrong. The hash does not cover them: with other seals the block may be valid.
+    pub fn is_of_seals(&self) -> bool {
+        matches!(
+            self,
+            Self::SealTwice { .. } | Self::SealByStranger { .. } | Self::SealUnrecoverable { .. } | Self::TooFewSeals { .. }
+        )
+    }
+
     /// Whether the body is not the one that the header names: nothing is said against the header.
     pub fn is_of_body(&self) -> bool {
         matches!(self, Self::TooLarge { .. } | Self::Withdrawals { .. } | Self::TransactionsRoot { .. })

@@ -3,20 +3,21 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use ipe_chain::{CheckedBlock, Head, Imported};
+use alloy_consensus::proofs::calculate_transaction_root;
+use ipe_chain::{CheckedBlock, Head, Imported, InvalidBlock};
 use ipe_qbft::Event;
 use ipe_types::eth::{BlockHashNumber, EthMessage, EthVersion};
-use ipe_types::header::with_round_and_seals;
+use ipe_types::header::{EMPTY_ROOT, with_round_and_seals};
 use ipe_types::planted::{self, Bug};
-use ipe_types::{B256, Block};
+use ipe_types::{B256, Block, Checkpoint};
 
 use crate::pace::Height;
 use crate::peer::PeerId;
 use crate::pool::MinedBlock;
 use crate::relay::shares_consensus;
 use crate::replica::{BREACH_OF_PROTOCOL, Clock, Level, Notification, Output, Put, Replica, Stages, is_leaf, rules_after};
-use crate::status::SyncProgress;
-use crate::sync::{HeadView, MAX_BLOCKS_BEHIND};
+use crate::status::{RefusedBlock, SyncProgress};
+use crate::sync::{HeadView, MAX_BLOCKS_BEHIND, SyncFault, is_sealed};
 
 /// How long imports may keep the replica from its inputs in one go, µs.
 const IMPORT_SLICE_US: u64 = 40_000;
@@ -28,6 +29,13 @@ const BAD_BLOCK_TOKENS: u64 = 64;
 /// Pause before a final block that could not be written is tried again, ms: the disk is full or failing, and each attempt is
 /// an error in the log.
 const REWRITE_MS: u64 = 1_000;
+/// Pause before a final block that our rules refuse is fetched and judged again, ms; twice as long each time. Only another
+/// genesis file, and so a restart, changes anything, unless the machine was at fault.
+const REFUSED_PAUSE_MS: u64 = 15_000;
+/// Longest such pause, ms.
+const MAX_REFUSED_PAUSE_MS: u64 = 240_000;
+/// Name of the rule that a block at the height of the checkpoint is the checkpoint.
+pub(crate) const CHECKPOINT: &str = "checkpoint";
 /// Every how many blocks peers of eth/69 are told the range of blocks that we serve (EIP-7642: once an epoch of 32).
 const RANGE_UPDATE: u64 = 32;
 
@@ -54,16 +62,24 @@ impl Replica {
         if block.header.number != head.number + 1 {
             return None;
         }
+        if let Some(expected) = self.off_checkpoint(block.header.number, hash) {
+            let refused = RefusedBlock { number: block.header.number, hash, rule: CHECKPOINT };
+            self.refuse_block(clock, refused, &format!("this node's checkpoint is {expected}"), put);
+            return None;
+        }
         let known = self.candidacy(hash);
         let began = clock.now_us();
         let (checked, build, check) = match known {
             Some(found) => found,
             None => match self.check_sealed(clock, block.clone()) {
                 Ok(checked) => (checked, Duration::ZERO, Duration::from_micros(clock.now_us().saturating_sub(began))),
+                Err(error) if error.is_verdict() => {
+                    let refused = RefusedBlock { number: head.number + 1, hash, rule: error.rule() };
+                    self.refuse_block(clock, refused, &error.to_string(), put);
+                    return None;
+                }
                 Err(error) => {
-                    if !error.is_verdict() {
-                        self.write_later(clock, block, hash, round);
-                    }
+                    self.write_later(clock, block, hash, round);
                     self.fail(format!("the decided block {} cannot be imported: {error}", head.number + 1), put);
                     return None;
                 }
@@ -111,7 +127,7 @@ impl Replica {
     /// proposal it holds: nobody has to send it the block a second time.
     pub(crate) fn assemble(&mut self, clock: Clock<'_>, height: u64, put: Put<'_>) {
         let head = self.parts.ledger.head();
-        if height != head.number + 1 || self.sync.is_behind() || self.unwritten.is_some() {
+        if height != head.number + 1 || self.is_behind() || self.unwritten.is_some() {
             return;
         }
         let Some((block, round, seals)) = self.held.quorum_at(height, &head.validators_next) else { return };
@@ -135,14 +151,35 @@ impl Replica {
                 self.fail(format!("block {height} could not be judged: {failure}"), put);
             }
             Err(error) => {
-                // A quorum committed to it, so either f+1 validators lie or we are wrong.
-                self.bad_blocks.insert(&hash);
-                self.fail(format!("block {height}, committed by a quorum, is not valid here: {error}"), put);
+                let refused = RefusedBlock { number: height, hash, rule: error.rule() };
+                self.refuse_block(clock, refused, &error.to_string(), put);
             }
         }
     }
 
-    fn check_sealed(&self, clock: Clock<'_>, block: Arc<Block>) -> Result<CheckedBlock, ipe_chain::InvalidBlock> {
+    /// A quorum has sealed a block that our rules refuse: either f+1 validators lie or this node is wrong. It is behind from
+    /// now on, says so, blames nobody for having sent it, and tries again at intervals.
+    pub(crate) fn refuse_block(&mut self, clock: Clock<'_>, block: RefusedBlock, why: &str, put: Put<'_>) {
+        let pause_ms = (REFUSED_PAUSE_MS << self.refusals.min(8)).min(MAX_REFUSED_PAUSE_MS);
+        self.refusals = self.refusals.saturating_add(1);
+        self.sync.pause(clock.now_ms() + pause_ms);
+        self.bad_blocks.insert(&block.hash);
+        let RefusedBlock { number, hash, rule } = block;
+        let what = format!(
+            "this node cannot follow the network: block {number} ({hash}) is sealed by a quorum of the validators, but breaks              the rule {rule} here: {why}. A block that a quorum has sealed makes a difference of this node's own genesis file the              likelier cause ({}): compare it with the network's. Tried again in {} s",
+            likely(rule),
+            pause_ms / 1_000
+        );
+        self.refused_block = Some(block);
+        self.fail(what, put);
+    }
+
+    /// The checkpoint, when it says that another block than this is at that height.
+    fn off_checkpoint(&self, number: u64, hash: B256) -> Option<Checkpoint> {
+        self.settings.checkpoint.filter(|known| known.number == number && known.hash != hash)
+    }
+
+    fn check_sealed(&self, clock: Clock<'_>, block: Arc<Block>) -> Result<CheckedBlock, InvalidBlock> {
         let pool = self.parts.pool.clone();
         let senders = move |hash: &B256| pool.lock().sender_of(hash);
         // A quorum has judged its timestamp. That our own clock is behind must not keep us from what is final.
@@ -154,17 +191,24 @@ impl Replica {
     pub(crate) fn new_block(&mut self, clock: Clock<'_>, id: PeerId, block: Arc<Block>, put: Put<'_>) {
         let now_ms = clock.now_ms();
         let head = self.parts.ledger.head();
-        let Some(peer) = self.peers.get_mut(id) else { return };
         let number = block.header.number;
-        let Ok(hash) = block.hash() else {
+        let hashed = block.hash();
+        let off_checkpoint = hashed.as_ref().ok().and_then(|hash| self.off_checkpoint(number, *hash));
+        let Some(peer) = self.peers.get_mut(id) else { return };
+        let Ok(hash) = hashed else {
             if let Some(reason) = self.relay.misbehaved(now_ms, peer.info.node, BAD_BLOCK_TOKENS, "its blocks do not decode") {
                 put(Output::Disconnect(id, BREACH_OF_PROTOCOL, reason));
             }
             return;
         };
         peer.blocks.insert(&hash);
-        peer.saw_height(number);
-        if number + MAX_BLOCKS_BEHIND < head.number || self.bad_blocks.contains(&hash) {
+        peer.claims(number);
+        if let Some(expected) = off_checkpoint {
+            peer.failed(now_ms);
+            put(Output::Disconnect(id, BREACH_OF_PROTOCOL, SyncFault::OffCheckpoint { got: hash, expected, sealed: false }.to_string()));
+            return;
+        }
+        if number.saturating_add(MAX_BLOCKS_BEHIND) < head.number || self.bad_blocks.contains(&hash) {
             return;
         }
         self.sync.offer(view(&head), block, id);
@@ -188,12 +232,24 @@ impl Replica {
                     let check = Duration::from_micros(clock.now_us().saturating_sub(check_began));
                     let round = ipe_types::ExtraData::decode(&fetched.block.header.extra_data).map_or(0, |extra| extra.round);
                     let stages = Stages { check, round, synced: true, ..Stages::default() };
+                    let number = fetched.block.header.number;
                     if !self.import(clock, checked, fetched.block, stages, put) {
                         if !planted::is(Bug::UnwrittenForgotten) {
                             self.sync.unwritten(clock.now_ms());
                         }
                         break;
                     }
+                    for peer in fetched.from {
+                        if let Some(peer) = self.peers.get_mut(peer) {
+                            peer.delivered(number);
+                        }
+                    }
+                }
+                Err(invalid) if invalid.is_verdict() && is_final(&head, &fetched.block, &invalid) => {
+                    let number = fetched.block.header.number;
+                    let refused = RefusedBlock { number, hash: fetched.block.hash().unwrap_or_default(), rule: invalid.rule() };
+                    self.refuse_block(clock, refused, &invalid.to_string(), put);
+                    break;
                 }
                 Err(invalid) if invalid.is_verdict() => {
                     let number = fetched.block.header.number;
@@ -213,17 +269,18 @@ impl Replica {
         let head = self.parts.ledger.head();
         let params = self.parts.spec.qbft_at(head.number + 1, head.header.timestamp);
         let grace = GRACE_MS.min(params.period_ms / 2);
-        let asks = self.sync.poll(clock.now_ms(), view(&head), &self.peers, grace);
+        let witnessed = self.relay.proven_head(&head.validators_next);
+        let asks = self.sync.poll(clock.now_ms(), view(&head), &mut self.peers, witnessed, grace);
         asks.into_iter().for_each(&mut *put);
-        if self.told_head.is_some_and(|told| told != head.number) && !self.sync.is_behind() && !self.more_blocks {
+        if self.told_head.is_some_and(|told| told != head.number) && !self.is_behind() && !self.more_blocks {
             self.tell_head(clock, put);
         }
-        let syncing = self.sync.started_at().is_some();
+        let syncing = self.sync_progress().is_some();
         if syncing != self.was_syncing {
             self.was_syncing = syncing;
             self.touch_status();
             let text = if syncing {
-                format!("catching up from block {} to {}", head.number, self.peers.best_height())
+                format!("catching up from block {} to {}", head.number, self.best_known())
             } else {
                 format!("caught up at block {}", head.number)
             };
@@ -240,7 +297,7 @@ impl Replica {
                 peer.blocks.remove(&hash);
             }
         }
-        self.sync.rejected(now_ms, from);
+        self.sync.rejected(now_ms, from, &mut self.peers);
         let mut blamed = from.to_vec();
         blamed.dedup();
         for id in blamed {
@@ -284,6 +341,10 @@ impl Replica {
                 *self.heard.entry(*sealer, || 0) = done / 1_000;
             }
         }
+        if self.refused_block.take_if(|block| block.number <= number).is_some() {
+            self.refusals = 0;
+            self.last_error = None;
+        }
         self.rules.rotate_left(1);
         self.rules[1] = rules_after(&self.parts.ledger.head());
         self.announce(&imported, stages.synced, put);
@@ -324,7 +385,7 @@ impl Replica {
                 ranges.push(peer.info.id);
             }
             // Whoever is ahead of us, or far behind, has no use for it.
-            if !peer.blocks.insert(&imported.hash) || peer.height > imported.number() {
+            if !peer.blocks.insert(&imported.hash) || peer.claimed > imported.number() {
                 continue;
             }
             if synced || shares_consensus(topology, carrying, peer, &head.validators_next) {
@@ -347,8 +408,53 @@ impl Replica {
     }
 
     pub(crate) fn sync_progress(&self) -> Option<SyncProgress> {
-        let start = self.sync.started_at()?;
         let current = self.parts.ledger.head().number;
-        Some(SyncProgress { start, current, highest: self.peers.best_height().max(current) })
+        let start = self.sync.started_at().or_else(|| self.is_behind_for_good().then_some(current))?;
+        Some(SyncProgress { start, current, highest: self.best_known() })
+    }
+
+    /// Behind a block that our rules refuse, or one that the operator knows of.
+    fn is_behind_for_good(&self) -> bool {
+        let head = self.parts.ledger.head().number;
+        let checkpoint = self.settings.checkpoint.map(|checkpoint| checkpoint.number);
+        let refused = self.refused_block.as_ref().map(|block| block.number);
+        checkpoint.max(refused).is_some_and(|number| number > head)
+    }
+
+    /// Highest block that exists, as far as this node has proof of it.
+    pub(crate) fn best_known(&self) -> u64 {
+        let checkpoint = self.settings.checkpoint.map_or(0, |checkpoint| checkpoint.number);
+        let refused = self.refused_block.as_ref().map_or(0, |block| block.number);
+        self.parts.ledger.head().number.max(self.sync.proven()).max(checkpoint).max(refused)
+    }
+}
+
+/// Whether a block that our rules refuse is final for the network: a quorum of the next validators has sealed it, it follows
+/// our head, and its body is the one that its header names.
+fn is_final(head: &Head, block: &Block, invalid: &InvalidBlock) -> bool {
+    let header = &block.header;
+    let body_is_its_own = || {
+        let withdrawals = block.body.withdrawals.as_ref().is_none_or(Vec::is_empty) == header.withdrawals_root.is_none_or(|root| root == EMPTY_ROOT);
+        withdrawals && calculate_transaction_root(&block.body.transactions) == header.transactions_root
+    };
+    header.number == head.number + 1
+        && header.parent_hash == head.hash
+        && !invalid.is_of_seals()
+        && is_sealed(header, &head.validators_next)
+        && (!invalid.is_of_body() || body_is_its_own())
+}
+
+/// What in a genesis file decides about a rule, for the operator who has to find the difference.
+fn likely(rule: &str) -> &'static str {
+    match rule {
+        "timestamp_early" => "blockperiodseconds and its transitions",
+        "gas_limit_delta" | "gas_limit_range" => "the fork blocks, or the form of the genesis",
+        "field_before_fork" | "field_missing" | "requests_hash" => "the fork times",
+        "validators" | "coinbase" | "not_in_contract_mode" => "the validators, their contract and its transitions",
+        "state_root" => "blockreward, miningbeneficiary, their transitions, the fork blocks and times",
+        "too_large" | "gas_used" | "receipts_root" | "logs_bloom" | "transaction" => "the fork blocks and times, contractSizeLimit",
+        "parent_hash" => "or of its data folder, which may be another chain's",
+        CHECKPOINT => "or of the setting checkpoint, which may be another chain's",
+        _ => "the fork blocks and times, the transitions",
     }
 }

@@ -124,7 +124,7 @@ impl Replica {
 
     fn build(&mut self, clock: Clock<'_>, height: u64, round: u32, timestamp: u64, put: Put<'_>) -> Option<(Arc<Block>, bool)> {
         let head = self.parts.ledger.head();
-        if self.sync.is_behind() || head.number + 1 != height {
+        if self.is_behind() || head.number + 1 != height {
             return None;
         }
         let params = self.parts.spec.qbft_at(height, timestamp);

@@ -4,6 +4,9 @@
 //! (32 bytes instead of some hundred) and fetched by whoever misses it, except where this node is the only way: a boot
 //! in a sentry network hands transactions of its writers on in full, to its validators and to the other boots.
 //! What is new is collected for [`FLUSH_MS`] and sent together.
+//!
+//! Whoever announces and does not deliver pays with its share: each hash asked for takes a token of its node, which comes
+//! back when the transaction is here, from whomever ([`Peer::share`]).
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
@@ -25,9 +28,12 @@ pub const FLUSH_MS: u64 = 20;
 pub const ANNOUNCE_MS: u64 = 120;
 /// Peers to whom local transactions go in full without counting roots: the size of a core.
 const SMALL_NETWORK: usize = 16;
-/// Announced transactions that are being fetched at once; more announcements are ignored until some have come. Twice
-/// the largest announcement.
-const MAX_WANTED: usize = 8_192;
+/// Announced transactions that are being fetched at once, of those whom we know and of strangers; more announcements are
+/// ignored until some have come. Some MiB.
+const MAX_WANTED: [usize; 2] = [32_768, 32_768];
+/// Nobody has more than a seventh of what the others leave free: one alone has room for the largest announcement, and 25
+/// that want all of it leave more than a hundred to the next.
+const FREE_FOR_ONE: usize = 7;
 /// How long a peer may take to answer a request for transactions, ms; then another one that announced them is asked.
 const FETCH_TIMEOUT_MS: u64 = 3_000;
 /// Further peers remembered for one wanted transaction.
@@ -48,7 +54,9 @@ struct Fresh {
 
 #[derive(Debug)]
 struct Wanted {
+    /// Whose share it takes.
     asked: PeerId,
+    stranger: bool,
     until_ms: u64,
     alternatives: Vec<PeerId>,
 }
@@ -58,6 +66,8 @@ struct Wanted {
 pub struct Gossip {
     fresh: VecDeque<Fresh>,
     wanted: B256HashMap<Wanted>,
+    /// How many of these are asked of those whom we know, and of strangers.
+    asked_of: [usize; 2],
     next_request: u64,
     push_at: Option<u64>,
     announce_at: Option<u64>,
@@ -81,12 +91,12 @@ impl Gossip {
     }
 
     /// Takes what has become includable in the pool.
-    pub fn collect(&mut self, now_ms: u64, fresh: Vec<Arc<Candidate>>) {
+    pub fn collect(&mut self, now_ms: u64, fresh: Vec<Arc<Candidate>>, peers: &mut Peers) {
         if fresh.is_empty() {
             return;
         }
         for candidate in fresh {
-            self.wanted.remove(&candidate.hash);
+            self.received(&candidate.hash, peers);
             if self.fresh.len() >= MAX_FRESH {
                 self.fresh.pop_front();
             }
@@ -106,12 +116,17 @@ impl Gossip {
         for candidate in &unheard {
             peers.iter_mut().for_each(|peer| peer.transactions.remove(&candidate.hash));
         }
-        self.collect(now_ms, unheard);
+        self.collect(now_ms, unheard, peers);
     }
 
-    /// A transaction that was asked for has come, whether the pool took it or not.
-    pub fn received(&mut self, hash: &B256) {
-        self.wanted.remove(hash);
+    /// A transaction that was asked for has come, from whomever, and whether the pool took it or not.
+    pub fn received(&mut self, hash: &B256, peers: &mut Peers) {
+        let Some(wanted) = self.wanted.remove(hash) else { return };
+        self.asked_of[usize::from(wanted.stranger)] -= 1;
+        if let Some(asked) = peers.get_mut(wanted.asked) {
+            asked.fetching = asked.fetching.saturating_sub(1);
+            asked.share.give(1);
+        }
     }
 
     /// A new connection is told what the pool holds.
@@ -125,7 +140,7 @@ impl Gossip {
         (!announced.is_empty()).then(|| Output::Eth(vec![peer.info.id], message))
     }
 
-    /// A peer has announced transactions: ask for those that nobody has been asked for.
+    /// A peer has announced transactions: ask for those that nobody has been asked for, as far as its share goes.
     pub fn announced(
         &mut self,
         now_ms: u64,
@@ -137,20 +152,35 @@ impl Gossip {
         for Announced { hash, .. } in hashes {
             peer.transactions.insert(hash);
             if let Some(wanted) = self.wanted.get_mut(hash) {
-                if wanted.alternatives.len() < MAX_ALTERNATIVES && wanted.asked != peer.info.id {
-                    wanted.alternatives.push(peer.info.id);
+                let listed = wanted.asked == peer.info.id || wanted.alternatives.contains(&peer.info.id);
+                if !listed && (wanted.alternatives.len() < MAX_ALTERNATIVES || peer.is_known()) {
+                    // Whom we know is asked first, and cannot be kept out by those whom we do not.
+                    wanted.alternatives.insert(if peer.is_known() { 0 } else { wanted.alternatives.len() }, peer.info.id);
+                    wanted.alternatives.truncate(MAX_ALTERNATIVES);
                 }
                 continue;
             }
-            if self.wanted.len() >= MAX_WANTED || known(hash) {
+            if known(hash) || !self.want(now_ms, *hash, peer, Vec::new()) {
                 continue;
             }
-            let until_ms = now_ms + FETCH_TIMEOUT_MS;
-            self.wanted.insert(*hash, Wanted { asked: peer.info.id, until_ms, alternatives: Vec::new() });
-            self.expire_at.get_or_insert(until_ms);
             ask.push(*hash);
         }
         self.requests(peer.info.id, &ask)
+    }
+
+    /// Notes that `peer` is asked for a transaction, when there is room and its share allows it.
+    fn want(&mut self, now_ms: u64, hash: B256, peer: &mut Peer, alternatives: Vec<PeerId>) -> bool {
+        let stranger = !peer.is_known();
+        let class = usize::from(stranger);
+        if self.asked_of[class] + FREE_FOR_ONE * peer.fetching >= MAX_WANTED[class] || !peer.share.take(now_ms, 1) {
+            return false;
+        }
+        let until_ms = now_ms + FETCH_TIMEOUT_MS;
+        self.wanted.insert(hash, Wanted { asked: peer.info.id, stranger, until_ms, alternatives });
+        self.asked_of[class] += 1;
+        peer.fetching += 1;
+        self.expire_at.get_or_insert(until_ms);
+        true
     }
 
     fn requests(&mut self, peer: PeerId, hashes: &[B256]) -> Vec<Output> {
@@ -255,19 +285,27 @@ impl Gossip {
         }
     }
 
-    fn expire(&mut self, now_ms: u64, peers: &Peers, outputs: &mut Vec<Output>) {
-        let mut again: BTreeMap<PeerId, Vec<B256>> = BTreeMap::new();
-        self.wanted.retain(|hash, wanted| {
-            if wanted.until_ms > now_ms {
-                return true;
+    /// What has not come in time is asked of another that has announced it; who was silent has lost the tokens.
+    fn expire(&mut self, now_ms: u64, peers: &mut Peers, outputs: &mut Vec<Output>) {
+        let mut late: Vec<(B256, Wanted)> = self.wanted.extract_if(|_, wanted| wanted.until_ms <= now_ms).collect();
+        late.sort_unstable_by_key(|(hash, _)| *hash);
+        for (_, wanted) in &late {
+            self.asked_of[usize::from(wanted.stranger)] -= 1;
+            if let Some(asked) = peers.get_mut(wanted.asked) {
+                asked.fetching = asked.fetching.saturating_sub(1);
             }
-            let next = wanted.alternatives.iter().position(|&id| peers.get(id).is_some());
-            let Some(next) = next else { return false };
-            wanted.asked = wanted.alternatives.remove(next);
-            wanted.until_ms = now_ms + FETCH_TIMEOUT_MS;
-            again.entry(wanted.asked).or_default().push(*hash);
-            true
-        });
+        }
+        let mut again: BTreeMap<PeerId, Vec<B256>> = BTreeMap::new();
+        for (hash, Wanted { mut alternatives, .. }) in late {
+            while !alternatives.is_empty() {
+                let id = alternatives.remove(0);
+                let Some(peer) = peers.get_mut(id) else { continue };
+                if self.want(now_ms, hash, peer, alternatives.clone()) {
+                    again.entry(id).or_default().push(hash);
+                    break;
+                }
+            }
+        }
         self.expire_at = self.wanted.values().map(|wanted| wanted.until_ms).min();
         for (peer, mut hashes) in again {
             hashes.sort_unstable();

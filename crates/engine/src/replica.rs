@@ -12,12 +12,12 @@ use ipe_qbft::justify::Rules;
 use ipe_qbft::{Event, State as Core, Timer};
 use ipe_types::eth::{BlockHashNumber, EthMessage};
 use ipe_types::spec::ChainSpec;
-use ipe_types::{Address, B256, Block, Bytes, Dialect, Role, Topology, U256};
+use ipe_types::{Address, B256, Block, Bytes, Checkpoint, Dialect, Role, Topology, U256};
 use ipe_types::planted::{self, Bug};
 use parking_lot::Mutex;
 
 use crate::abstain::Waiting;
-use crate::blocks::Unwritten;
+use crate::blocks::{CHECKPOINT, Unwritten};
 use crate::control::{MAX_VOTE_INTENTS, MinerControl, VoteControl, VoteError};
 use crate::gossip::{Gossip, GossipPlace};
 use crate::held::Held;
@@ -27,7 +27,7 @@ use crate::pool::Pool;
 use crate::recent::{BoundedMap, Recent};
 use crate::relay::{Intake, Relay, Window, passes_on, shares_consensus};
 use crate::signing::Gate;
-use crate::status::{Status, StatusCell};
+use crate::status::{RefusedBlock, Status, StatusCell};
 use crate::sync::{SyncFault, Sync};
 use crate::serve;
 
@@ -66,6 +66,9 @@ pub type Put<'a> = &'a mut dyn FnMut(Output);
 const START_PATIENCE_MS: u64 = 1_000;
 /// How long it waits at most for blocks that peers say they have, ms.
 const START_SYNC_PATIENCE_MS: u64 = 5_000;
+/// How long the only validator of an empty chain waits at most for blocks that strangers say they have, ms: several of them
+/// may be asked in turn.
+const START_STRANGERS_MS: u64 = 30_000;
 /// How often the only validator of an empty chain says that it waits for somebody who knows more, ms.
 const START_TOLD_MS: u64 = 10_000;
 /// Timers fired in one go; a timer that is set into the past again and again leaves room for inputs in between.
@@ -195,6 +198,9 @@ pub struct Settings {
     /// Whether it dials anybody. The only validator of a chain, which needs nobody's vote, then hears from one of them how
     /// far the chain has come before it makes blocks: on an empty folder it would begin a second chain.
     pub expects_peers: bool,
+    /// A block that the operator knows to be of the chain: no other history is taken, and this node is behind until it is
+    /// reached.
+    pub checkpoint: Option<Checkpoint>,
 }
 
 /// The parts that a replica works with.
@@ -279,6 +285,10 @@ pub struct Replica {
     pub(crate) round_changes: u64,
     pub(crate) proposed: u64,
     pub(crate) last_error: Option<String>,
+    /// A final block that our rules refuse.
+    pub(crate) refused_block: Option<RefusedBlock>,
+    /// How often in a row that has happened.
+    pub(crate) refusals: u32,
     started_ms: Option<u64>,
     /// When a validator that has not started consensus looks again whether to.
     pub(crate) start_at: Option<u64>,
@@ -315,7 +325,7 @@ impl Replica {
             relay: Relay::default(),
             held: Held::default(),
             gossip: Gossip::default(),
-            sync: Sync::default(),
+            sync: Sync::new(settings.checkpoint),
             pace: Pace::default(),
             candidacies: VecDeque::new(),
             bad_blocks: Recent::new(BAD_BLOCKS),
@@ -331,6 +341,8 @@ impl Replica {
             round_changes: 0,
             proposed: 0,
             last_error: None,
+            refused_block: None,
+            refusals: 0,
             started_ms: None,
             start_at: None,
             start_told_at: 0,
@@ -348,7 +360,7 @@ impl Replica {
         if self.more_blocks {
             return Some(0);
         }
-        let paused = self.sync.is_behind();
+        let paused = self.is_behind();
         let timers = self.timers.iter().flatten().map(|(_, at)| *at).filter(|_| !paused);
         timers
             .chain(self.start_at)
@@ -387,8 +399,8 @@ impl Replica {
         match input {
             Input::PeerConnected(info) => self.peer_connected(now_ms, info, put),
             Input::PeerGone(id) => {
-                self.peers.disconnect(id);
-                self.sync.disconnected(id);
+                self.sync.disconnected(now_ms, id, &mut self.peers);
+                self.peers.disconnect(now_ms, id);
                 self.status_stale = true;
             }
             Input::Eth(peer, message) => self.eth(clock, peer, message, put),
@@ -426,7 +438,7 @@ impl Replica {
         announcement.into_iter().for_each(&mut *put);
         let Some(peer) = self.peers.get_mut(id) else { return };
         // A block imported after our Status was written and before now was announced to others only.
-        if peer.height < head.number && peer.blocks.insert(&head.hash) {
+        if peer.claimed < head.number && peer.blocks.insert(&head.hash) {
             let block = BlockHashNumber { hash: head.hash, number: head.number };
             put(Output::Eth(vec![id], Arc::new(EthMessage::NewBlockHashes(vec![block]))));
         }
@@ -449,19 +461,19 @@ impl Replica {
             EthMessage::NewBlockHashes(blocks) => {
                 for block in blocks {
                     peer.blocks.insert(&block.hash);
-                    peer.saw_height(block.number);
+                    peer.claims(block.number);
                 }
             }
             EthMessage::NewBlock { block, .. } => self.new_block(clock, id, Arc::from(block), put),
-            EthMessage::BlockRangeUpdate { latest, .. } => peer.height = latest,
+            EthMessage::BlockRangeUpdate { latest, .. } => peer.claimed = latest,
             EthMessage::BlockHeaders { request_id, headers } => {
                 let view = crate::blocks::view(&head);
                 let verdict = self.sync.on_headers(now_ms, id, request_id, headers, view, &mut self.peers);
-                self.judge_sync(now_ms, id, verdict, put);
+                self.judge_sync(clock, id, verdict, put);
             }
             EthMessage::BlockBodies { request_id, bodies } => {
-                let verdict = self.sync.on_bodies(now_ms, id, request_id, bodies);
-                self.judge_sync(now_ms, id, verdict, put);
+                let verdict = self.sync.on_bodies(now_ms, id, request_id, bodies, &mut self.peers);
+                self.judge_sync(clock, id, verdict, put);
             }
             EthMessage::NewPooledTransactionHashes(announced) => {
                 let pool = self.parts.pool.lock();
@@ -490,14 +502,40 @@ impl Replica {
         }
     }
 
-    fn judge_sync(&mut self, now_ms: u64, id: PeerId, verdict: Result<(), SyncFault>, put: Put<'_>) {
+    fn judge_sync(&mut self, clock: Clock<'_>, id: PeerId, verdict: Result<(), SyncFault>, put: Put<'_>) {
         let Err(fault) = verdict else { return };
-        self.sync.rejected(now_ms, [id, id]);
-        if matches!(fault, SyncFault::OtherChain { .. }) {
-            self.last_error = Some(format!("a peer is on another chain: {fault}"));
-            put(Output::Log(Level::Error, format!("peer is on another chain: {fault}; compare genesis files and data directories")));
+        match &fault {
+            SyncFault::OtherChain { number, got, ours, sealed: true } => {
+                let pinned = self.settings.checkpoint == Some(Checkpoint { number: *number, hash: *got });
+                let rule = if pinned { CHECKPOINT } else { "parent_hash" };
+                let why = format!("it does not build on our block {ours}: the data folder has another history than the network; stop the node, wipe the folder but for the signing journal, and start with boots that you trust");
+                self.refuse_block(clock, RefusedBlock { number: *number, hash: *got, rule }, &why, put);
+            }
+            SyncFault::OffCheckpoint { got, expected, sealed: true } => {
+                let why = format!("this node's checkpoint is {expected}: the history in the data folder leads past it, so that one of the two is not the network's; stop the node, and compare both with a node that you trust");
+                self.refuse_block(clock, RefusedBlock { number: expected.number, hash: *got, rule: CHECKPOINT }, &why, put);
+            }
+            SyncFault::OtherChain { .. } | SyncFault::OffCheckpoint { .. } => {
+                put(Output::Log(Level::Warn, format!("a peer has another history: {fault}; if every peer does, compare genesis files and data folders")));
+            }
+            SyncFault::Unlinked { .. } | SyncFault::Unsealed { .. } | SyncFault::TooMany => {}
         }
-        put(Output::Disconnect(id, BREACH_OF_PROTOCOL, fault.to_string()));
+        if fault.is_the_peers() {
+            if let Some(peer) = self.peers.get_mut(id) {
+                peer.failed(clock.now_ms());
+            }
+            put(Output::Disconnect(id, BREACH_OF_PROTOCOL, fault.to_string()));
+        }
+    }
+
+    /// Whether a block above the head is known to be final, so that building or voting on that height is pointless; or the
+    /// operator knows of one.
+    pub(crate) fn is_behind(&self) -> bool {
+        let head = self.parts.ledger.head().number;
+        let above = |number: u64| number > head;
+        self.sync.is_behind()
+            || self.refused_block.as_ref().is_some_and(|block| above(block.number))
+            || self.settings.checkpoint.is_some_and(|checkpoint| above(checkpoint.number))
     }
 
     fn istanbul(&mut self, clock: Clock<'_>, id: PeerId, code: u8, bytes: Bytes, put: Put<'_>) {
@@ -508,8 +546,9 @@ impl Replica {
         let window = Window { head: head.number, current: &self.rules[0], next: &self.rules[1] };
         match self.relay.intake(now_ms, peer, shares, code, &bytes, window) {
             Intake::Drop => {}
+            // The relay has noted it: f+1 of them prove that we are behind. One may be a liar's, and whoever passed it on has
+            // claimed nothing.
             Intake::Ahead(author, height) => {
-                peer.saw_height(height.saturating_sub(1));
                 if author == self.settings.local
                     && let Some(gate) = &mut self.parts.gate
                 {
@@ -525,7 +564,7 @@ impl Replica {
                     gate.heard_own(&message);
                 }
                 if peer.info.address == author {
-                    peer.saw_height(height.saturating_sub(1));
+                    peer.claims(height.saturating_sub(1));
                 }
                 *self.heard.entry(author, || now_ms) = now_ms;
                 self.pass_on(id, author, key, code, &bytes, put);
@@ -570,11 +609,10 @@ impl Replica {
     }
 
     fn transactions_heard(&mut self, now_ms: u64, id: PeerId, hashes: Vec<B256>) {
-        let peer = self.peers.get_mut(id);
         for hash in &hashes {
-            self.gossip.received(hash);
+            self.gossip.received(hash, &mut self.peers);
         }
-        if let Some(peer) = peer {
+        if let Some(peer) = self.peers.get_mut(id) {
             hashes.iter().for_each(|hash| {
                 peer.transactions.insert(hash);
             });
@@ -592,7 +630,7 @@ impl Replica {
             if !fresh.is_empty() {
                 put(Output::Notify(Notification::Pending(Arc::new(fresh.clone()))));
             }
-            self.gossip.collect(now_ms, fresh);
+            self.gossip.collect(now_ms, fresh, &mut self.peers);
             if !idle && self.waits_for_transactions() {
                 self.drive(clock, Event::TransactionsWaiting, put);
             }
@@ -652,9 +690,12 @@ impl Replica {
         let head = self.parts.ledger.head();
         let alone = head.validators_next.len() <= 1;
         let asks = alone && self.settings.expects_peers && head.validators_next.contains(&self.settings.local);
-        let behind = self.sync.is_behind() || self.peers.best_height() > head.number;
+        let strangers = now_ms.saturating_sub(self.started_ms.unwrap_or(now_ms)) < START_STRANGERS_MS;
+        let claimed = self.peers.best_claim(strangers) > head.number;
+        let behind = self.is_behind() || self.sync.proven() > head.number || claimed;
         let connected = match asks {
-            true => !self.peers.is_empty(),
+            // Somebody whom it knows or has chosen itself: any stranger may know nothing.
+            true => self.peers.iter().any(|peer| peer.is_known() || !peer.info.inbound),
             false => self
                 .peers
                 .iter()
@@ -695,7 +736,7 @@ impl Replica {
 
     fn fire_timers(&mut self, clock: Clock<'_>, put: Put<'_>) {
         for _ in 0..MAX_FIRED {
-            if self.sync.is_behind() {
+            if self.is_behind() {
                 return;
             }
             let now_ms = clock.now_ms();
@@ -742,7 +783,8 @@ impl Replica {
             fault_margin: heard.len() as i64 - next.quorum() as i64,
             validators_heard: heard,
             sync: self.sync_progress(),
-            best_known: self.peers.best_height().max(head.number),
+            best_known: self.best_known(),
+            refused_block: self.refused_block.clone(),
             peers: self.peers.by_role(),
             relayed: self.relay.relayed,
             duplicates: self.relay.duplicates,

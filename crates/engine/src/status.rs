@@ -14,8 +14,20 @@ pub struct SyncProgress {
     pub start: u64,
     /// Head now.
     pub current: u64,
-    /// Highest block that a peer is believed to have.
+    /// Highest block that is proven to exist, by seals or signed messages of validators; no mere claim of a peer.
     pub highest: u64,
+}
+
+/// A block that a quorum of the validators has sealed and that the rules of this node refuse. The block is final for the
+/// network, so that a difference of this node's own genesis file or history is the likelier cause.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RefusedBlock {
+    /// Its height.
+    pub number: u64,
+    /// Its hash.
+    pub hash: B256,
+    /// Name of the rule, as [`ipe_chain::InvalidBlock::rule`].
+    pub rule: &'static str,
 }
 
 /// Where the replica stands. Written by the replica's thread, read by anyone.
@@ -39,10 +51,12 @@ pub struct Status {
     pub validators_heard: Vec<Address>,
     /// How many further validators may fall silent before blocks stop: heard − quorum. Negative when blocks have stopped.
     pub fault_margin: i64,
-    /// Present while catching up.
+    /// Present while behind: catching up, or unable to.
     pub sync: Option<SyncProgress>,
-    /// Highest block known of, own or a peer's.
+    /// Highest block that is proven to exist, own or by seals or signed messages of validators; no mere claim of a peer.
     pub best_known: u64,
+    /// Why this node cannot follow the network, when it cannot.
+    pub refused_block: Option<RefusedBlock>,
     /// Connections by role (`None` = stranger).
     pub peers: Vec<(Option<Role>, usize)>,
     /// Consensus messages passed on for others.

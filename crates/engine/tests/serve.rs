@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use ipe_chain::Ledger;
 use ipe_chain::kv::{Batch, MemoryStore, Store as _, Table};
-use ipe_engine::serve::answer;
+use ipe_engine::serve::{Asker, Desk, answer};
 use ipe_types::eth::{
     EthMessage, HeadersQuery, HeadersStart, MAX_BODIES_SERVED, MAX_HASHES, MAX_HEADERS_SERVED, MAX_POOLED_SERVED,
     MAX_RECEIPTS_SERVED,
@@ -76,4 +76,59 @@ fn lists_of_hashes_are_answered_up_to_a_bound() {
     }
     assert!(ask(EthMessage::GetPooledTransactions { request_id: 0, hashes }).is_some());
     assert_eq!(asked.get(), MAX_POOLED_SERVED);
+}
+
+const MIB: usize = 1024 * 1024;
+
+fn asker(byte: u8, known: bool) -> Asker {
+    Asker { node: NodeKey::from_bytes([byte; 32]).expect("a key").node_id(), known }
+}
+
+/// Bytes that each of `askers` is served in `seconds` when all ask for answers of 2 MiB without end.
+fn served(askers: &[Asker], seconds: u64) -> Vec<usize> {
+    let mut desk = Desk::new(0);
+    let mut bytes = vec![0; askers.len()];
+    askers.iter().enumerate().for_each(|(index, asker)| desk.put(*asker, index));
+    let mut now = 0;
+    while now <= seconds * 1_000 {
+        match desk.next(now) {
+            Some((asker, index)) => {
+                desk.charge(now, asker, 2 * MIB, 100);
+                desk.put(asker, index);
+                bytes[index] += 2 * MIB;
+            }
+            None => now = desk.ready_at(now).expect("somebody waits").max(now + 1),
+        }
+    }
+    bytes
+}
+
+/// Strangers that ask for whole chains pay with waiting, whatever their number; who is known goes on at its own rate.
+#[test]
+fn a_stranger_is_served_at_a_bounded_rate_and_takes_nothing_from_whom_we_know() {
+    let alone = served(&[asker(1, false)], 20);
+    assert!(alone[0] >= 8 * 20 * MIB && alone[0] <= (8 * 20 + 32 + 4) * MIB, "{alone:?}");
+    let many: Vec<Asker> = (1..=25).map(|byte| asker(byte, false)).chain([asker(99, true)]).collect();
+    let got = served(&many, 20);
+    let strangers: usize = got[..25].iter().sum();
+    assert!(strangers <= (32 * 20 + 64 + 25 * 2) * MIB, "{strangers}");
+    assert!(got[..25].iter().all(|bytes| *bytes >= 10 * MIB), "each gets a share: {got:?}");
+    assert!(got[25] >= 64 * 20 * MIB, "{got:?}");
+}
+
+/// A question without an answer costs look-ups, and a node that comes again has not regained anything.
+#[test]
+fn questions_have_a_price_whatever_the_answer() {
+    let mut desk = Desk::new(0);
+    let mut asked = 0;
+    loop {
+        desk.put(asker(1, false), ());
+        let Some((who, ())) = desk.next(0) else { break };
+        desk.charge(0, who, 3, 256);
+        asked += 1;
+    }
+    assert!((100..=1_000).contains(&asked), "{asked}");
+    assert!(desk.ready_at(0).is_some_and(|at| at > 0));
+    desk.put(asker(2, false), ());
+    assert_eq!(desk.next(0).map(|(who, ())| who), Some(asker(2, false)), "another has its own");
 }

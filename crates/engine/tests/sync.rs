@@ -8,7 +8,7 @@ use ipe_engine::sync::{HeadView, Sync, SyncFault};
 use ipe_engine::{Output, PeerId, PeerInfo, PeerStatus};
 use ipe_types::eth::{EthMessage, EthVersion, HeadersStart};
 use ipe_types::header::{EMPTY_ROOT, Header, block_hash, commit_hash, with_round_and_seals};
-use ipe_types::{Block, Body, ExtraData, NodeKey, ValidatorSet};
+use ipe_types::{Block, Body, Checkpoint, ExtraData, NodeKey, Role, ValidatorSet};
 
 fn key(byte: u8) -> NodeKey {
     NodeKey::from_bytes([byte; 32]).expect("in range")
@@ -42,11 +42,15 @@ fn chain(length: u64, empty: bool) -> Vec<Header> {
 }
 
 fn connect(peers: &mut Peers, id: u64, height: u64) {
-    let key = key(0x40 + id as u8);
+    connect_as(peers, id, 0x40 + id as u8, height, None);
+}
+
+fn connect_as(peers: &mut Peers, id: u64, key_byte: u8, height: u64, role: Option<Role>) {
+    let key = key(key_byte);
     let status = PeerStatus { head: B256::ZERO, height: Some(height), total_difficulty: None };
     let (node, address) = (key.node_id(), key.address());
     let (eth, istanbul, inbound) = (EthVersion::V69, false, false);
-    peers.connect(PeerInfo { id: PeerId(id), node, address, role: None, eth, istanbul, inbound, carried: false, status });
+    peers.connect(PeerInfo { id: PeerId(id), node, address, role, eth, istanbul, inbound, carried: false, status });
 }
 
 /// Peer, request id and first number (or count of bodies) of every request in `outputs`.
@@ -83,7 +87,7 @@ impl Scene {
 
     fn poll(&mut self) -> Vec<(u64, u64, u64)> {
         let head = HeadView { number: 0, hash: B256::ZERO, next: &self.set };
-        asked(&self.sync.poll(self.now, head, &self.peers, 250))
+        asked(&self.sync.poll(self.now, head, &mut self.peers, 0, 250))
     }
 
     fn headers(&mut self, (peer, id, _): (u64, u64, u64), headers: Vec<Header>) -> Result<(), SyncFault> {
@@ -92,7 +96,41 @@ impl Scene {
     }
 
     fn bodies(&mut self, (peer, id, _): (u64, u64, u64), bodies: Vec<Body>) -> Result<(), SyncFault> {
-        self.sync.on_bodies(self.now, PeerId(peer), id, bodies)
+        self.sync.on_bodies(self.now, PeerId(peer), id, bodies, &mut self.peers)
+    }
+
+    /// Goes on until block `number` is here or `ms` have passed: peers of `honest` answer from `chain` at once, all others
+    /// are silent. How long it took, ms.
+    fn catch_up(&mut self, chain: &[Header], honest: &[u64], ms: u64) -> Option<u64> {
+        let began = self.now;
+        let (mut number, mut hash) = (0u64, B256::ZERO);
+        while self.now < began + ms {
+            let head = HeadView { number, hash, next: &self.set };
+            let asks = asked(&self.sync.poll(self.now, head, &mut self.peers, 0, 250));
+            let answered = asks.iter().any(|(peer, ..)| honest.contains(peer));
+            for (peer, id, first) in asks {
+                if honest.contains(&peer) && first > 0 {
+                    let from = (first - 1) as usize;
+                    let headers = chain.get(from..chain.len().min(from + 192)).unwrap_or_default().to_vec();
+                    self.sync.on_headers(self.now, PeerId(peer), id, headers, head, &mut self.peers).expect("sound");
+                }
+            }
+            while let Some(block) = self.next(number, hash) {
+                (number, hash) = (block.header.number, block.hash().expect("sound"));
+            }
+            if number == chain.len() as u64 {
+                return Some(self.now - began);
+            }
+            if !answered {
+                self.now = self.sync.wake_at().unwrap_or(self.now + 1_000).max(self.now + 1);
+            }
+        }
+        None
+    }
+
+    fn leave(&mut self, peer: u64) {
+        self.sync.disconnected(self.now, PeerId(peer), &mut self.peers);
+        self.peers.disconnect(self.now, PeerId(peer));
     }
 
     fn next(&mut self, number: u64, hash: B256) -> Option<Arc<Block>> {
@@ -163,8 +201,7 @@ fn an_honest_peer_is_not_cut_for_what_another_forged() {
     let request = scene.poll()[0];
     scene.headers(request, forged).expect("nobody can tell yet");
     let (liar, honest) = (request.0, 3 - request.0);
-    scene.peers.disconnect(PeerId(liar));
-    scene.sync.disconnected(PeerId(liar));
+    scene.leave(liar);
     let request = scene.poll().into_iter().find(|(_, _, first)| *first == 3).expect("the next headers are asked for");
     assert_eq!(request.0, honest);
     scene.headers(request, vec![good[2].clone()]).expect("it is not to blame");
@@ -175,8 +212,7 @@ fn an_honest_peer_is_not_cut_for_what_another_forged() {
     let mut scene = Scene::new(&[3, 3]);
     let request = scene.poll()[0];
     scene.headers(request, forged).expect("nobody can tell yet");
-    scene.peers.disconnect(PeerId(request.0));
-    scene.sync.disconnected(PeerId(request.0));
+    scene.leave(request.0);
     let (peer, id, _) = scene.poll().into_iter().find(|(_, _, first)| *first == 3).expect("the next headers are asked for");
     let head = HeadView { number: 1, hash: block_hash(&good[0]).expect("sound"), next: &scene.set };
     let last = vec![good[2].clone()];
@@ -185,8 +221,7 @@ fn an_honest_peer_is_not_cut_for_what_another_forged() {
     let mut scene = Scene::new(&[3, 3]);
     let request = scene.poll()[0];
     scene.headers(request, good[..1].to_vec()).expect("sound");
-    scene.peers.disconnect(PeerId(request.0));
-    scene.sync.disconnected(PeerId(request.0));
+    scene.leave(request.0);
     let request = scene.poll().into_iter().find(|(_, _, first)| *first == 2).expect("the next headers are asked for");
     let other = header(2, B256::repeat_byte(5), 3, false);
     assert_eq!(scene.headers(request, vec![other]), Err(SyncFault::Unlinked { number: 2 }));
@@ -201,7 +236,7 @@ fn nobody_waits_for_the_body_of_a_forged_block() {
     scene.headers(request, forged).expect("nobody can tell yet");
     // Block 1 comes another way.
     let head = HeadView { number: 1, hash: block_hash(&good[0]).expect("sound"), next: &scene.set };
-    let again = asked(&scene.sync.poll(scene.now, head, &scene.peers, 250));
+    let again = asked(&scene.sync.poll(scene.now, head, &mut scene.peers, 0, 250));
     assert!(!scene.sync.is_behind());
     // Headers from 2 on, of the other, and no body.
     assert_eq!(again.iter().map(|(peer, _, first)| (*peer, *first)).collect::<Vec<_>>(), [(3 - request.0, 2)]);
@@ -242,8 +277,7 @@ fn a_silent_peer_times_out_and_its_work_goes_to_another() {
 fn a_lost_connection_gives_its_requests_back() {
     let mut scene = Scene::new(&[30, 30]);
     let request = scene.poll()[0];
-    scene.peers.disconnect(PeerId(request.0));
-    scene.sync.disconnected(PeerId(request.0));
+    scene.leave(request.0);
     let again = scene.poll()[0];
     assert_ne!(again.0, request.0);
 }
@@ -333,4 +367,148 @@ fn few_requests_are_under_way_at_once() {
     assert_eq!(number, 768, "headers are fetched ahead within a bound");
     let peers: std::collections::BTreeSet<u64> = under_way.iter().map(|(peer, ..)| *peer).collect();
     assert_eq!((under_way.len(), peers.len()), (6, 6), "six questions for bodies, each to another peer");
+}
+
+/// Two peers that claim a far height and answer nothing alternated between being asked and cooling, for ever.
+#[test]
+fn silent_claimants_cost_a_moment_and_never_stop_catching_up() {
+    let chain = chain(400, true);
+    for role in [None, Some(Role::Boot)] {
+        let mut scene = Scene::new(&[]);
+        // The liars are known as well as the honest one is, and were there first.
+        for liar in 1..=4 {
+            connect_as(&mut scene.peers, liar, 0x40 + liar as u8, 1_000_000 * liar, role);
+        }
+        connect_as(&mut scene.peers, 9, 0x49, 400, role);
+        let took = scene.catch_up(&chain, &[9], 60_000).expect("it catches up");
+        assert!(took <= 4 * 750, "{took} ms");
+        // A known one among strangers is asked first.
+        let mut scene = Scene::new(&[u64::MAX, 5_000]);
+        connect_as(&mut scene.peers, 9, 0x49, 400, Some(Role::Boot));
+        assert_eq!(scene.catch_up(&chain, &[9], 60_000), Some(0));
+    }
+}
+
+#[test]
+fn silence_is_paid_for_longer_each_time_and_reconnecting_does_not_help() {
+    let mut scene = Scene::new(&[1_000_000]);
+    let mut asked_at = Vec::new();
+    for connection in 1..=2_000u64 {
+        if !scene.poll().is_empty() {
+            asked_at.push(scene.now);
+            if asked_at.len() == 7 {
+                break;
+            }
+            scene.now += 1_000;
+            // It leaves with the question unanswered, and comes back with another connection.
+            scene.leave(connection);
+            connect_as(&mut scene.peers, connection + 1, 0x41, 1_000_000, None);
+        } else {
+            scene.leave(connection);
+            connect_as(&mut scene.peers, connection + 1, 0x41, 1_000_000, None);
+            scene.now += 500;
+        }
+    }
+    let rests: Vec<u64> = asked_at.windows(2).map(|pair| (pair[1] - pair[0]) / 1_000).collect();
+    assert_eq!(rests, [3, 5, 9, 17, 33, 65]);
+}
+
+/// What peers claim, in whatever way and number, is no reason to say that this node is behind.
+#[test]
+fn only_sealed_headers_and_signed_messages_prove_a_height() {
+    let mut scene = Scene::new(&[1_000_000, 900, 50]);
+    for _ in 0..100 {
+        scene.poll();
+        scene.now += 500;
+        assert_eq!((scene.sync.proven(), scene.sync.started_at(), scene.sync.is_behind()), (0, None, false));
+    }
+    // Sealed by those whom we know.
+    let mut scene = Scene::new(&[1_000_000]);
+    let request = scene.poll()[0];
+    scene.headers(request, chain(50, true)).expect("sound");
+    assert_eq!(scene.sync.proven(), 50);
+    scene.poll();
+    assert_eq!((scene.sync.started_at(), scene.sync.is_behind()), (Some(0), true));
+    // The last is sealed by two of four: one of them is honest, so the one before it is final.
+    let mut scene = Scene::new(&[1_000_000]);
+    let request = scene.poll()[0];
+    let mut half = chain(9, true);
+    let last = header(10, block_hash(&half[8]).expect("sound"), 2, true);
+    half.push(last);
+    scene.headers(request, half).expect("sound");
+    assert_eq!(scene.sync.proven(), 9);
+    // By signed messages of f+1, of which nobody needs to claim anything.
+    let mut scene = Scene::new(&[0]);
+    let head = HeadView { number: 0, hash: B256::ZERO, next: &scene.set };
+    let asks = asked(&scene.sync.poll(scene.now, head, &mut scene.peers, 70, 250));
+    assert_eq!(asks.iter().map(|ask| (ask.0, ask.2)).collect::<Vec<_>>(), [(1, 1)], "whoever is there is asked");
+    assert_eq!(scene.sync.started_at(), Some(0));
+}
+
+/// A header an answer, each just in time, would be as good as silence.
+#[test]
+fn whoever_gives_little_is_asked_after_the_others() {
+    let mut scene = Scene::new(&[1_000_000, 900]);
+    let request = scene.poll()[0];
+    assert_eq!(request.0, 1);
+    let chain = chain(200, true);
+    scene.headers(request, chain[..1].to_vec()).expect("sound");
+    let request = scene.poll().into_iter().find(|(_, _, first)| *first == 2).expect("the next are asked for");
+    assert_eq!(request.0, 2);
+    scene.headers(request, chain[1..193].to_vec()).expect("sound");
+    let request = scene.poll().into_iter().find(|(_, _, first)| *first == 194).expect("the next are asked for");
+    assert_eq!(request.0, 2);
+}
+
+#[test]
+fn whoever_is_slow_with_the_next_body_is_overtaken() {
+    let mut scene = Scene::new(&[30, 30]);
+    let request = scene.poll()[0];
+    scene.headers(request, chain(30, false)).expect("sound");
+    let first = scene.poll();
+    assert_eq!(first.iter().map(|ask| (ask.0, ask.2)).collect::<Vec<_>>(), [(1, 30)]);
+    scene.now += 749;
+    assert!(scene.poll().is_empty());
+    scene.now += 1;
+    let second = scene.poll();
+    assert_eq!(second.iter().map(|ask| (ask.0, ask.2)).collect::<Vec<_>>(), [(2, 30)]);
+    let empty = Body { transactions: vec![], withdrawals: None };
+    scene.bodies(second[0], vec![empty; 30]).expect("sound");
+    // None of these belongs to its header: the first may still answer, and who sent them is not asked again at once.
+    assert!(scene.poll().is_empty());
+    assert!(scene.peers.get(PeerId(second[0].0)).is_some_and(|peer| peer.rests(scene.now)));
+}
+
+/// Each of these numbers was added to something, or reserved room.
+#[test]
+fn heights_at_the_end_of_the_range_change_nothing() {
+    for height in [u64::MAX, u64::MAX - 1, u64::MAX - 10, 1 << 63] {
+        let mut scene = Scene::new(&[height, height, 5]);
+        let took = scene.catch_up(&chain(5, true), &[3], 20_000).expect("it catches up");
+        assert!(took <= 1_500, "{took}");
+        assert_eq!(scene.sync.proven(), 5);
+        let set = scene.set.clone();
+        let head = HeadView { number: 5, hash: B256::ZERO, next: &set };
+        let block = Arc::new(Block { header: header(height, B256::ZERO, 3, true), body: Body::default() });
+        assert!(!scene.sync.offer(head, block, PeerId(1)));
+        assert_eq!(scene.sync.held(), (0, 0));
+    }
+}
+
+/// A quorum of former keys can seal another history; who knows one block of the true one is not taken in.
+#[test]
+fn a_history_without_the_checkpoint_is_refused() {
+    let good = chain(5, true);
+    let hash = block_hash(&good[2]).expect("sound");
+    let mut scene = Scene::new(&[5]);
+    scene.sync = Sync::new(Some(Checkpoint { number: 3, hash }));
+    let request = scene.poll()[0];
+    scene.headers(request, good.clone()).expect("it is the chain");
+    assert_eq!(scene.sync.proven(), 5);
+    let expected = Checkpoint { number: 3, hash: B256::repeat_byte(3) };
+    let mut scene = Scene::new(&[5]);
+    scene.sync = Sync::new(Some(expected));
+    let request = scene.poll()[0];
+    assert_eq!(scene.headers(request, good), Err(SyncFault::OffCheckpoint { got: hash, expected, sealed: false }));
+    assert!(!scene.sync.is_behind() && scene.sync.held() == (0, 0), "nothing of it is taken");
 }

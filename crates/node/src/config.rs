@@ -11,7 +11,7 @@ pub use options::{OPTIONS, OptionKind, OptionSpec};
 pub use resolve::{ConfigError, Given, Origin, resolve, split};
 
 use ipe_types::members::{Members, MembersError};
-use ipe_types::{Dialect, Enode, NodeId, Role, Topology};
+use ipe_types::{Checkpoint, Dialect, Enode, NodeId, Role, Topology};
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
@@ -107,6 +107,8 @@ pub struct NodeConfig {
     pub dialect: Dialect,
     /// Network id of the eth Status; `None` = chain id.
     pub network_id: Option<u64>,
+    /// A block that is of the chain, from a source that the operator trusts; no other history is taken.
+    pub checkpoint: Option<Checkpoint>,
 
     /// Hosts that others dial, put into the enode: IP addresses or DNS names.
     pub p2p_host: Vec<String>,

@@ -1,15 +1,18 @@
 //! What comes from the network: sorted, decoded and recovered beside the replica's thread, so that neither a flood of
 //! transactions nor a peer that synchronises from us delays a consensus message.
 
+use std::collections::HashMap;
 use std::io;
 use std::sync::Arc;
 use std::thread::JoinHandle;
+use std::time::Duration;
 
-use crossbeam_channel::{Receiver, Sender, unbounded};
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, unbounded};
 use ipe_chain::Ledger;
-use ipe_engine::pool::Pool;
 use ipe_engine::admission::Judged;
-use ipe_engine::{Input, PeerId, PeerInfo, PeerStatus, serve};
+use ipe_engine::pool::Pool;
+use ipe_engine::serve::{self, Asker, Desk};
+use ipe_engine::{Input, PeerId, PeerInfo, PeerStatus};
 use ipe_p2p::event::Credit;
 use ipe_p2p::{Inbound, NetEvent, NetworkHandle, Protocol};
 use ipe_types::eth::{EthMessage, EthVersion, Status, code};
@@ -24,9 +27,15 @@ use crate::outbound::Versions;
 /// Points that a message which does not decode costs its sender: Besu ends such a session at once, and so do we.
 const UNDECODABLE: u32 = 100;
 
+/// Messages sorted between two answers.
+const BATCH: usize = 32;
+/// Longest wait for a message while nothing waits to be answered.
+const IDLE: Duration = Duration::from_secs(60);
+
 /// An eth message as it came.
 struct Raw {
     peer: PeerId,
+    asker: Asker,
     version: EthVersion,
     code: u8,
     payload: Bytes,
@@ -81,6 +90,7 @@ impl Workers {
         mut events: mpsc::Receiver<NetEvent>,
         mut stopped: watch::Receiver<bool>,
     ) {
+        let mut askers: HashMap<PeerId, Asker> = HashMap::new();
         loop {
             let event = tokio::select! {
                 event = events.recv() => event,
@@ -91,6 +101,7 @@ impl Workers {
                 NetEvent::Connected(info) => {
                     let id = PeerId(info.id.0);
                     shared.versions.write().insert(id, info.eth);
+                    askers.insert(id, Asker { node: info.node, known: info.role.is_some() });
                     let peer = peer_info(&info);
                     warn_of_dialect(&shared, &peer, &info.client);
                     shared.inbox.control(Input::PeerConnected(peer));
@@ -98,9 +109,10 @@ impl Workers {
                 NetEvent::Disconnected { peer, .. } => {
                     let id = PeerId(peer.0);
                     shared.versions.write().remove(&id);
+                    askers.remove(&id);
                     shared.inbox.consensus(Input::PeerGone(id), None);
                 }
-                NetEvent::Message(message) => self.message(&shared, message),
+                NetEvent::Message(message) => self.message(&shared, &askers, message),
             }
         }
         let Self { transactions, requests, threads } = self;
@@ -109,7 +121,7 @@ impl Workers {
         let _ = tokio::task::spawn_blocking(join).await;
     }
 
-    fn message(&self, shared: &Shared, message: Inbound) {
+    fn message(&self, shared: &Shared, askers: &HashMap<PeerId, Asker>, message: Inbound) {
         let Inbound { peer, protocol, code, payload, credit } = message;
         let peer = PeerId(peer.0);
         let payload = Bytes::from(payload);
@@ -117,7 +129,8 @@ impl Workers {
             Protocol::Istanbul => shared.inbox.consensus(Input::Istanbul(peer, code, payload), Some(credit)),
             Protocol::Eth => {
                 let Some(version) = shared.versions.read().get(&peer).copied() else { return };
-                let raw = Raw { peer, version, code, payload, credit };
+                let Some(asker) = askers.get(&peer).copied() else { return };
+                let raw = Raw { peer, asker, version, code, payload, credit };
                 let queue = match code {
                     code::TRANSACTIONS | code::POOLED_TRANSACTIONS => &self.transactions,
                     _ => &self.requests,
@@ -181,17 +194,35 @@ fn recover(shared: &Shared, judged: &Judged, queue: &Receiver<Raw>) {
     }
 }
 
-/// Decodes everything else; answers requests here, hands the rest to the replica.
+/// Decodes everything else; hands it to the replica, and answers requests here, each when its asker's turn has come.
 fn answer(shared: &Shared, queue: &Receiver<Raw>) {
     let pooled = |hash: &B256| shared.pool.lock().get(hash);
-    for raw in queue {
-        let Some(message) = decode(shared, &raw) else { continue };
-        match serve::answer(&shared.ledger, &pooled, &message) {
-            Some(answer) => {
-                let (code, bytes) = answer.encode(raw.version);
-                shared.network.send(ipe_p2p::PeerId(raw.peer.0), Protocol::Eth, code, bytes.0);
+    let now_ms = || crate::driver::steady_us() / 1_000;
+    let mut desk: Desk<(Raw, EthMessage)> = Desk::new(now_ms());
+    loop {
+        let patience = desk.ready_at(now_ms()).map_or(IDLE, |at| Duration::from_millis(at.saturating_sub(now_ms())));
+        let first = match queue.recv_timeout(patience) {
+            Ok(raw) => Some(raw),
+            Err(RecvTimeoutError::Timeout) => None,
+            Err(RecvTimeoutError::Disconnected) => return,
+        };
+        // Blocks and answers do not wait for what others ask, nor the other way round.
+        for raw in first.into_iter().chain(queue.try_iter().take(BATCH)) {
+            let Some(message) = decode(shared, &raw) else { continue };
+            match serve::items(&message) {
+                Some(_) => desk.put(raw.asker, (raw, message)),
+                None => shared.inbox.bulk(Input::Eth(raw.peer, message), Some(raw.credit)),
             }
-            None => shared.inbox.bulk(Input::Eth(raw.peer, message), Some(raw.credit)),
         }
+        let Some((asker, (raw, request))) = desk.next(now_ms()) else { continue };
+        // Nobody waits for it any more.
+        if !shared.versions.read().contains_key(&raw.peer) {
+            continue;
+        }
+        let items = serve::items(&request).unwrap_or_default();
+        let Some(answer) = serve::answer(&shared.ledger, &pooled, &request) else { continue };
+        let (code, bytes) = answer.encode(raw.version);
+        desk.charge(now_ms(), asker, bytes.len(), items);
+        shared.network.send(ipe_p2p::PeerId(raw.peer.0), Protocol::Eth, code, bytes.0);
     }
 }

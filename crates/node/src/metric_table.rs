@@ -74,7 +74,7 @@ const fn once(metric: Metric) -> Metric {
 /// Every metric, in the order of the page.
 pub const METRICS: &[Metric] = &[
     gauge("ethereum_blockchain_height", &[], "number of the head"),
-    gauge("ethereum_best_known_block_number", &[], "highest block known, own or a peer's"),
+    gauge("ethereum_best_known_block_number", &[], "highest block proven to exist, own or by seals and signed messages of validators; what peers claim does not count"),
     gauge("ethereum_blockchain_finalized_block", &[], "number of the newest final block: the head, every block is final (Besu says 0 on QBFT)"),
     gauge("ethereum_blockchain_safe_block", &[], "number of the newest safe block: the head (Besu says 0 on QBFT)"),
     gauge("ethereum_peer_count", &[], "connected peers"),
@@ -90,7 +90,7 @@ pub const METRICS: &[Metric] = &[
     gauge("besu_blockchain_chain_head_ommer_count", &[], "ommers of the head: a QBFT chain has none, always 0"),
     counter("besu_blockchain_chain_head_gas_used_counter_total", &[], "gas used by blocks imported since the start"),
     counter("besu_blockchain_chain_head_transaction_count_counter_total", &[], "transactions of blocks imported since the start"),
-    gauge("besu_synchronizer_in_sync", &[], "1 when not catching up"),
+    gauge("besu_synchronizer_in_sync", &[], "1 when this node is not behind what is proven"),
     counter("besu_peers_connected_total", &[], "sessions opened"),
     once(counter("besu_peers_disconnected_total", &["initiator", "disconnectReason"], "sessions ended; `initiator` is `local` or `remote`")),
     gauge("besu_peers_peer_count_by_client", &["client"], "connected peers by client: Besu's names, and `Ipe`; `Unknown` for all others"),

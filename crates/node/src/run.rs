@@ -21,7 +21,7 @@ use ipe_types::eth::EthVersion;
 use ipe_types::fork_id::ForkIds;
 use ipe_types::genesis::BaseFeePolicy;
 use ipe_types::spec::ChainSpec;
-use ipe_types::{Bytes, Enode, NodeId, NodeKey, Role, U256};
+use ipe_types::{B256, Bytes, Checkpoint, Enode, NodeId, NodeKey, Role, U256};
 use parking_lot::{Mutex, RwLock};
 use tokio::sync::{broadcast, mpsc, watch};
 
@@ -122,6 +122,21 @@ pub enum RunError {
         /// What the system says.
         reason: String,
     },
+    /// The chain in the data folder is not that of the checkpoint.
+    #[error(
+        "checkpoint {expected}: the chain in {} has {got} at that height. Compare both with a node that you trust (ipe_status \
+         shows a checkpoint). When the folder is wrong, it has the history of another network or of liars: delete its database, \
+         keep the signing journal, and start with boots that you trust. When the setting is wrong, correct it",
+        path.display()
+    )]
+    OffCheckpoint {
+        /// The database's folder.
+        path: PathBuf,
+        /// Hash of its block.
+        got: B256,
+        /// As configured.
+        expected: Checkpoint,
+    },
     /// The signing journal cannot be used.
     #[error("signing journal {}: {reason}; a validator must not run without it", path.display())]
     SigningJournal {
@@ -210,6 +225,7 @@ impl Node {
         let store = FjallStore::open(&path, DiskSettings::default())
             .map_err(|error| RunError::Store { path: path.clone(), reason: error.to_string() })?;
         let ledger = Ledger::open(Arc::new(store), spec.clone()).map_err(|source| RunError::Ledger { path, source })?;
+        check_checkpoint(config, &ledger)?;
         let ledger = Arc::new(ledger);
         let (gate, restored) = match config.role {
             Role::Validator => {
@@ -374,6 +390,22 @@ impl Node {
     }
 }
 
+/// Holds the chain of the data folder against the checkpoint, as far as it has come.
+fn check_checkpoint(config: &NodeConfig, ledger: &Ledger) -> Result<(), RunError> {
+    let Some(expected) = config.checkpoint else { return Ok(()) };
+    let path = config.database_dir();
+    let unreadable = |error: ipe_chain::LedgerError| RunError::Store { path: path.clone(), reason: error.to_string() };
+    match ledger.hash_of(expected.number).map_err(unreadable)? {
+        Some(got) if got != expected.hash => Err(RunError::OffCheckpoint { path, got, expected }),
+        Some(_) => Ok(()),
+        None => {
+            let head = ledger.head().number;
+            tracing::info!(head, %expected, "this node is behind its checkpoint, and not ready before it has reached it");
+            Ok(())
+        }
+    }
+}
+
 fn open_pool(config: &NodeConfig, spec: &ChainSpec, ledger: &Ledger) -> Pool {
     let head = ledger.head();
     let params = spec.qbft_at(head.number + 1, head.header.timestamp);
@@ -432,6 +464,7 @@ fn replica_settings(config: &NodeConfig, key: &NodeKey, carrying: bool, dials: b
         build_percent: config.block_selection_percent,
         carrying,
         expects_peers: dials && !config.start_alone,
+        checkpoint: config.checkpoint,
     }
 }
 

@@ -12,10 +12,10 @@ use std::time::Duration;
 use alloy_consensus::proofs::{calculate_receipt_root, calculate_transaction_root};
 use alloy_consensus::{SignableTransaction, TxLegacy};
 use alloy_eips::eip2718::Encodable2718;
-use common::{Running, call, config, endpoints, reaches, start, write_genesis};
+use common::{Running, call, config, endpoints, get, reaches, start, write_genesis};
 use ipe_node::{Endpoints, key_file};
 use ipe_p2p::{Admit, ChainIdentity, Limits, LocalHead, NetEvent, Network, NetworkConfig, NetworkHandle, PeerId, Protocol};
-use ipe_types::eth::{Announced, EthMessage, EthVersion, HeadersQuery, HeadersStart, MAX_HEADERS_SERVED};
+use ipe_types::eth::{Announced, BlockHashNumber, EthMessage, EthVersion, HeadersQuery, HeadersStart, MAX_HEADERS_SERVED};
 use ipe_types::header::block_hash;
 use ipe_types::spec::ChainSpec;
 use ipe_types::{Address, B256, Bytes, Enode, Header, NodeKey, Role, Topology, Transaction, U256};
@@ -51,14 +51,19 @@ impl Scene {
         signed(&self.client, 1337, nonce, 21_000)
     }
 
+    /// Answer of a JSON-RPC method.
+    async fn ask(&self, method: &'static str, params: String) -> serde_json::Value {
+        let http = self.http;
+        let text = tokio::task::spawn_blocking(move || call(http, method, &params)).await.expect("no panic");
+        serde_json::from_str(&text).expect("JSON")
+    }
+
     async fn peer(&self, version: EthVersion) -> Peer {
         Peer::connect(self.folder.path(), &self.enode, version).await
     }
 
     async fn nonce(&self) -> u64 {
-        let (http, params) = (self.http, format!("[\"{}\",\"latest\"]", self.client.address()));
-        let text = tokio::task::spawn_blocking(move || call(http, "eth_getTransactionCount", &params)).await.expect("no panic");
-        let answer: serde_json::Value = serde_json::from_str(&text).expect("JSON");
+        let answer = self.ask("eth_getTransactionCount", format!("[\"{}\",\"latest\"]", self.client.address())).await;
         let count = answer["result"].as_str().expect("a number");
         u64::from_str_radix(count.trim_start_matches("0x"), 16).expect("hex")
     }
@@ -323,5 +328,31 @@ async fn invalid_transactions_are_never_announced_and_valid_ones_are() {
         assert!(wrong.is_empty(), "told: {wrong:?}");
     }
     scene.mined(2).await;
+    scene.node.stop().await.expect("a clean end");
+}
+
+/// Promise 5: what peers claim turns no readiness DOWN, no `eth_syncing` true, and keeps no transaction out.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_claimed_height_makes_no_node_unready_nor_refuse_transactions() {
+    let scene = Scene::new().await;
+    let mut liars = Vec::new();
+    for version in [EthVersion::V68, EthVersion::V69] {
+        liars.push(scene.peer(version).await);
+    }
+    let hash = B256::repeat_byte(0xaa);
+    for nonce in 0..12 {
+        for (liar, number) in liars.iter().zip([u64::MAX, 1_000_000]) {
+            liar.send(EthMessage::NewBlockHashes(vec![BlockHashNumber { hash, number }]));
+        }
+        liars[1].send(EthMessage::BlockRangeUpdate { earliest: 0, latest: u64::MAX, latest_hash: hash });
+        let raw = format!("[\"0x{}\"]", alloy_primitives::hex::encode(scene.transfer(nonce).encoded_2718()));
+        let sent = scene.ask("eth_sendRawTransaction", raw).await;
+        assert!(sent["result"].is_string(), "{sent}");
+        scene.mined(nonce + 1).await;
+        assert_eq!(scene.ask("eth_syncing", "[]".to_owned()).await["result"], false);
+        let http = scene.http;
+        let ready = tokio::task::spawn_blocking(move || get(http, "/readiness")).await.expect("no panic");
+        assert!(ready.contains("200"), "{ready}");
+    }
     scene.node.stop().await.expect("a clean end");
 }

@@ -5,10 +5,10 @@ mod common;
 use std::net::TcpListener;
 use std::time::Duration;
 
-use common::{config, endpoints, height, reaches, start, write_genesis};
+use common::{call, config, endpoints, height, reaches, start, write_genesis};
 use ipe_node::{Endpoints, NodeConfig, RunError, key_file};
 use ipe_types::members::{Member, Members};
-use ipe_types::{Enode, NodeKey, Role, Topology};
+use ipe_types::{B256, Checkpoint, Enode, NodeKey, Role, Topology};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_single_validator_makes_blocks_stops_and_goes_on() {
@@ -74,6 +74,36 @@ async fn a_boot_without_a_directory_keeps_its_validators_and_named_nodes_places(
     for node in [validator, writer, stranger, boot] {
         node.stop().await.expect("a clean end");
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_folder_with_another_history_than_the_checkpoint_is_told_at_the_start() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let key = key_file::generate();
+    write_genesis(dir.path(), std::slice::from_ref(&key), &[]);
+    let data = dir.path().join("node");
+    key_file::write_new(&data.join("key"), &key).expect("written");
+    let mut settings = config(&data, Role::Validator, Topology::Sentry);
+    settings.rpc_http.api.push("IPE".to_owned());
+    let node = start(settings.clone());
+    let http = endpoints(&data).await.rpc_http.expect("JSON-RPC listens");
+    assert!(reaches(http, 2, Duration::from_secs(15)).await >= 2);
+    let told: serde_json::Value = serde_json::from_str(&call(http, "ipe_status", "[]")).expect("JSON");
+    node.stop().await.expect("a clean end");
+
+    // What a running node tells is what the setting takes.
+    let known: Checkpoint = told["result"]["checkpoint"].as_str().expect("a text").parse().expect("a checkpoint");
+    settings.checkpoint = Some(known);
+    let node = start(settings.clone());
+    let http = endpoints(&data).await.rpc_http.expect("JSON-RPC listens");
+    assert!(reaches(http, known.number + 1, Duration::from_secs(15)).await > known.number);
+    node.stop().await.expect("a clean end");
+
+    settings.checkpoint = Some(Checkpoint { hash: B256::repeat_byte(7), ..known });
+    let error = start(settings).task.await.expect("no panic").expect_err("another history");
+    assert!(matches!(&error, RunError::OffCheckpoint { got, .. } if *got == known.hash), "{error}");
+    let text = error.to_string();
+    assert!(text.contains("keep the signing journal") && text.contains(&known.hash.to_string()), "{text}");
 }
 
 fn free_port() -> u16 {

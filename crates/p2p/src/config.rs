@@ -36,7 +36,7 @@ pub struct NetworkConfig {
     pub eth_versions: Vec<EthVersion>,
     /// Whether `istanbul/100` is offered.
     pub istanbul: bool,
-    /// What `ipe/1` tells peers about us; `None`: the capability is not offered.
+    /// What `ipe/1` tells peers about us, with the height of `head`; `None`: the capability is not offered.
     pub ipe: Option<IpeStatus>,
     /// Nodes to stay connected to: dialled for ever, admitted beyond the slots. Boot nodes belong here too.
     pub static_nodes: Vec<Enode>,
@@ -123,6 +123,8 @@ pub struct Limits {
     pub keepalive: Duration,
     /// How long a banned node stays banned.
     pub ban: Duration,
+    /// Shortest time between two Status messages of `ipe/1` to a peer; both ends have to agree.
+    pub ipe_status: Duration,
 }
 
 impl Default for Limits {
@@ -146,6 +148,7 @@ impl Default for Limits {
             handshake: Duration::from_secs(10),
             keepalive: Duration::from_secs(15),
             ban: Duration::from_secs(60),
+            ipe_status: crate::ipe::STATUS_INTERVAL,
         }
     }
 }

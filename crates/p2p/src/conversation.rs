@@ -238,7 +238,7 @@ fn hear_ipe(shared: &Arc<Shared>, link: &Link, code: u8, payload: &[u8], shown: 
 
 fn hear_status(shared: &Shared, link: &Link, payload: &[u8], shown: &mut Option<Instant>) {
     // Twice as often as agreed is already more than an honest clock's error.
-    let early = shown.is_some_and(|at| at.elapsed() < ipe::STATUS_INTERVAL / 2);
+    let early = shown.is_some_and(|at| at.elapsed() < shared.limits.ipe_status / 2);
     *shown = Some(Instant::now());
     match IpeStatus::decode(payload) {
         Ok(status) if !early => shared.registry.update(link.id, |info| info.ipe_status = Some(status)),
@@ -253,8 +253,7 @@ fn hear_status(shared: &Shared, link: &Link, payload: &[u8], shown: &mut Option<
 
 /// Writes what is queued until the session ends, then says goodbye.
 async fn write(shared: Arc<Shared>, link: Arc<Link>, mut frames: FrameWriter, mut io: OwnedWriteHalf) {
-    let mut ipe = shared.ipe.subscribe();
-    let mut ipe_sent: Option<Instant> = None;
+    let mut told: Option<(Instant, IpeStatus)> = None;
     let mut tick = tokio::time::interval(shared.limits.keepalive.div_f64(4.0).max(Duration::from_millis(10)));
     tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     let mut out = Vec::new();
@@ -270,10 +269,13 @@ async fn write(shared: Arc<Shared>, link: Arc<Link>, mut frames: FrameWriter, mu
                 () = link.woken() => {}
                 _ = tick.tick() => {
                     keep_alive(&link, shared.limits.keepalive);
-                    let due = ipe_sent.is_none_or(|at| at.elapsed() >= ipe::STATUS_INTERVAL);
-                    if due && (ipe_sent.is_none() || ipe.has_changed().unwrap_or(false)) {
-                        ipe_sent = Some(Instant::now());
-                        tell_ipe(&link, ipe.borrow_and_update().as_ref());
+                    let due = told.as_ref().is_none_or(|(at, _)| at.elapsed() >= shared.limits.ipe_status);
+                    let status = shared.ipe_status().filter(|_| due && link.capabilities.has(Protocol::Ipe));
+                    if let Some(status) = status
+                        && told.as_ref().is_none_or(|(_, last)| *last != status)
+                    {
+                        tell_ipe(&link, &status);
+                        told = Some((Instant::now(), status));
                     }
                 }
             }
@@ -337,13 +339,9 @@ fn keep_alive(link: &Link, keepalive: Duration) {
     }
 }
 
-fn tell_ipe(link: &Link, status: Option<&IpeStatus>) {
-    if let Some(status) = status
-        && link.capabilities.has(Protocol::Ipe)
-    {
-        let payload = Arc::new(Payload::new(status.encode().into()));
-        link.push(Outgoing { protocol: Protocol::Ipe, code: ipe::STATUS, payload });
-    }
+fn tell_ipe(link: &Link, status: &IpeStatus) {
+    let payload = Arc::new(Payload::new(status.encode().into()));
+    link.push(Outgoing { protocol: Protocol::Ipe, code: ipe::STATUS, payload });
 }
 
 enum WriteError {

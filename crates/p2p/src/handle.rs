@@ -12,7 +12,6 @@ use crate::carry::boot::Carrier;
 use crate::counters::Snapshot;
 use crate::disconnect::Reason;
 use crate::event::{PeerId, PeerInfo, Protocol};
-use crate::ipe::IpeStatus;
 use crate::link::{Outgoing, Payload, short};
 use crate::network::Shared;
 
@@ -111,17 +110,6 @@ impl NetworkHandle {
             link.end(Some(refusal.reason), true);
         }
         refused.len() + self.shared.carrier.as_ref().map_or(0, |carrier| carrier.reconsider(&self.shared))
-    }
-
-    /// Changes what `ipe/1` tells peers; they learn it within [`crate::ipe::STATUS_INTERVAL`].
-    pub fn set_ipe_status(&self, status: IpeStatus) {
-        self.shared.ipe.send_if_modified(|current| {
-            let changed = current.is_some() && current.as_ref() != Some(&status);
-            if changed {
-                *current = Some(status);
-            }
-            changed
-        });
     }
 
     /// Whether this node carries sessions of its validators.

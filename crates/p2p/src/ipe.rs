@@ -1,7 +1,8 @@
 //! `ipe/1`, our own capability: what neighbours tell each other for monitoring. Negotiated, never required.
 //!
-//! Message 0 is Status `[role, institution, name, height]`, sent once the session is open and again when it changes, at
-//! most every [`STATUS_INTERVAL`]. It is a claim: nothing is admitted or refused because of it. Messages 1 and 2 are
+//! Message 0 is Status `[role, institution, name, height]`, sent once the session is open and again when it has changed, as
+//! the height does with each block, at most every [`STATUS_INTERVAL`]. It is a claim: nothing is admitted or refused because
+//! of it. Messages 1 and 2 are
 //! [`crate::carry`]'s.
 
 use std::time::Duration;
@@ -33,7 +34,7 @@ pub struct IpeStatus {
     pub institution: String,
     /// Its own name.
     pub name: String,
-    /// Its head's number.
+    /// Its head's number. What a node tells of itself has the head of the moment, whatever stands here.
     pub height: u64,
 }
 

@@ -138,7 +138,7 @@ impl Network {
             weigh,
             counters: Counters::default(),
             events,
-            ipe: watch::Sender::new(ipe),
+            ipe,
             stop: watch::Sender::new(false),
             running: AtomicUsize::new(0),
             dialling: Mutex::default(),
@@ -227,7 +227,7 @@ pub(crate) struct Shared {
     pub(crate) registry: Registry,
     pub(crate) counters: Counters,
     pub(crate) events: mpsc::Sender<NetEvent>,
-    pub(crate) ipe: watch::Sender<Option<IpeStatus>>,
+    pub(crate) ipe: Option<IpeStatus>,
     pub(crate) stop: watch::Sender<bool>,
     /// Connection tasks that live.
     pub(crate) running: AtomicUsize,
@@ -342,6 +342,11 @@ impl Shared {
             id: self.local.id,
         }
         .encode()
+    }
+
+    /// What `ipe/1` tells peers, with the head of this moment; none where it is not spoken.
+    pub(crate) fn ipe_status(&self) -> Option<IpeStatus> {
+        Some(IpeStatus { height: self.head.borrow().number, ..self.ipe.clone()? })
     }
 
     /// Our Status of that version, at the head of this moment.

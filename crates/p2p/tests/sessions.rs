@@ -4,8 +4,8 @@ mod common;
 
 use std::time::{Duration, Instant};
 
-use common::{NETWORK_ID, Node, config, eventually, key};
-use ipe_p2p::{Limits, NetEvent, Protocol, Reason};
+use common::{NETWORK_ID, Node, config, eventually, head, key};
+use ipe_p2p::{Limits, LocalHead, NetEvent, NetworkConfig, Protocol, Reason};
 use ipe_types::eth::{EthMessage, EthVersion};
 use ipe_types::{Enode, Role};
 
@@ -70,6 +70,27 @@ async fn every_protocol_passes_both_ways() {
     assert_eq!(boot.disconnected().await, (key(2).node_id(), Some(Reason::Quitting), false));
     assert!(boot.handle.peers().is_empty());
     assert!(!boot.handle.send(seen_by_boot.id, Protocol::Eth, 0x07, vec![1]));
+}
+
+/// A block is told when it comes and not at the next start, and a hundred blocks a second cost what one in seconds does.
+#[tokio::test(flavor = "multi_thread")]
+async fn ipe_status_follows_the_head_at_a_bounded_rate() {
+    let limits = Limits { keepalive: Duration::from_millis(200), ipe_status: Duration::from_millis(300), ..Limits::default() };
+    let (moving, watched) = tokio::sync::watch::channel(head());
+    let boot = Node::start(NetworkConfig { limits: limits.clone(), head: watched, ..config(1) }).await;
+    let observer = Node::start(NetworkConfig { limits, static_nodes: vec![boot.enode()], ..config(2) }).await;
+    let told = || observer.handle.peers().first().and_then(|peer| peer.ipe_status.as_ref().map(|status| status.height));
+    eventually("the head of the start", || told() == Some(41)).await;
+    let started = tokio::time::Instant::now();
+    for number in 42..142 {
+        moving.send_replace(LocalHead { number, ..head() });
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    eventually("the last head", || told() == Some(141)).await;
+    let passed = started.elapsed().as_millis() as u64;
+    let sent = boot.handle.counters().messages.into_iter().find(|count| !count.inbound && count.protocol == "ipe/1" && count.code == 0);
+    let sent = sent.expect("counted").messages;
+    assert!(sent >= 2 && sent <= 2 + passed / 300, "{sent} in {passed} ms");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -483,6 +483,7 @@ impl World {
             build_percent: 75,
             carrying: false,
             expects_peers: true,
+            checkpoint: None,
         };
         let status = StatusCell::default();
         let parts = Parts { ledger: ledger.clone(), spec: self.spec.clone(), pool: pool.clone(), gate, status: status.clone() };

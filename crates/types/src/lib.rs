@@ -2,6 +2,7 @@
 //! topology, genesis. Everything here is a value; nothing waits, asks for the time or touches a file.
 
 pub mod block;
+pub mod checkpoint;
 pub mod crypto;
 pub mod enode;
 pub mod eth;
@@ -26,6 +27,7 @@ pub mod work;
 pub use alloy_primitives::{Address, B256, B512, Bloom, Bytes, U256};
 pub use work::keccak256;
 pub use block::{Block, Body, SealedBlock, Transaction, Withdrawal};
+pub use checkpoint::Checkpoint;
 pub use crypto::{NodeId, NodeKey, Signature65};
 pub use enode::Enode;
 pub use extra::{ExtraData, Vote};

@@ -240,7 +240,7 @@ fn sync(input: &[u8]) {
         let peer = if byte(&mut source) % 8 == 0 { PeerId(1 + u64::from(byte(&mut source) % 4)) } else { peer };
         match byte(&mut source) % 8 {
             0 | 1 => {
-                for output in sync.poll(now, head, &peers, 250) {
+                for output in sync.poll(now, head, &mut peers, 0, 250) {
                     let Output::Eth(to, message) = output else { panic!("only requests are sent") };
                     assert_eq!(to.len(), 1);
                     match &*message {
@@ -267,13 +267,13 @@ fn sync(input: &[u8]) {
                     _ => {}
                 }
                 if sync.on_headers(now, peer, id, headers, head, &mut peers).is_err() {
-                    sync.disconnected(peer);
+                    sync.disconnected(now, peer, &mut peers);
                 }
             }
             4 => {
                 let bodies = vec![Body::default(); below(&mut source, 70)];
-                if sync.on_bodies(now, peer, id, bodies).is_err() {
-                    sync.disconnected(peer);
+                if sync.on_bodies(now, peer, id, bodies, &mut peers).is_err() {
+                    sync.disconnected(now, peer, &mut peers);
                 }
             }
             5 => {
@@ -286,7 +286,7 @@ fn sync(input: &[u8]) {
                     assert_eq!(header.number, number + 1, "blocks leave in order");
                     // The ledger judges seals; a block that was fetched has the quorum that its request was checked for.
                     if !is_sealed(header, &set) || header.parent_hash != hash || byte(&mut source) == 0 {
-                        sync.rejected(now, fetched.from);
+                        sync.rejected(now, fetched.from, &mut peers);
                         break;
                     }
                     number += 1;
@@ -295,6 +295,7 @@ fn sync(input: &[u8]) {
             }
             _ => now += u64::from(short(&mut source)),
         }
+        assert!(sync.proven() <= CHAIN.len() as u64, "only what is sealed is proven");
     }
 }
 
@@ -334,6 +335,7 @@ fn replica(input: &[u8]) {
         build_percent: 75,
         carrying: false,
         expects_peers: false,
+        checkpoint: None,
     };
     let parts = Parts {
         ledger: ledger.clone(),

@@ -1,4 +1,6 @@
-//! Replicas, links and a virtual clock.
+//! Replicas, links and a virtual clock. Each test file uses a part of it.
+
+#![allow(dead_code)]
 
 use std::collections::{BTreeMap, BinaryHeap, HashMap};
 use std::cmp::Reverse;
@@ -16,7 +18,7 @@ use ipe_types::eth::{EthMessage, EthVersion};
 use ipe_types::fork::Fork;
 use ipe_types::genesis::{GenesisAccount, GenesisBuilder};
 use ipe_types::spec::ChainSpec;
-use ipe_types::{Dialect, NodeKey, Role, Topology, Transaction};
+use ipe_types::{Checkpoint, Dialect, NodeKey, Role, Topology, Transaction};
 use parking_lot::Mutex;
 
 pub const PERIOD_MS: u64 = 1_000;
@@ -34,7 +36,17 @@ pub struct Node {
     store: Arc<MemoryStore>,
     journal: MemoryJournal,
     skew_ms: i64,
+    /// Its own genesis file, where it differs from the network's.
+    spec: Option<Arc<ChainSpec>>,
+    checkpoint: Option<Checkpoint>,
     alive: Option<Alive>,
+}
+
+impl Node {
+    /// From its next start on it has the network's genesis file.
+    pub fn correct(&mut self) {
+        self.spec = None;
+    }
 }
 
 struct Alive {
@@ -96,6 +108,8 @@ pub struct World {
     /// Sends spoiled copies of what it hears, before anybody can have the sound ones from another.
     spoiler: Option<usize>,
     spoiled: u64,
+    /// Sessions of peers that claim heights and answer nothing: at whom, and with which key.
+    claimants: HashMap<PeerId, (usize, usize)>,
     /// What every Status tells: the head of some time ago, as when the handshake took its time.
     pub stale_status: Option<(u64, B256)>,
 }
@@ -160,30 +174,38 @@ fn key(number: usize) -> NodeKey {
     NodeKey::from_bytes(secret).expect("in range")
 }
 
+/// The network's genesis.
+fn genesis(validators: usize, client: &NodeKey) -> GenesisBuilder {
+    let account = GenesisAccount { balance: U256::from(10).pow(U256::from(24)), ..GenesisAccount::default() };
+    GenesisBuilder {
+        chain_id: 1337,
+        fork: Fork::Berlin,
+        validators: (0..validators).map(|index| key(index).address()).collect(),
+        validator_contract: None,
+        bootnodes: Vec::new(),
+        period_ms: PERIOD_MS,
+        empty_period_s: 0,
+        request_timeout_s: REQUEST_TIMEOUT_MS / 1_000,
+        epoch_length: 30_000,
+        gas_limit: 100_000_000,
+        timestamp: START_US / 1_000_000 - 100,
+        zero_base_fee: false,
+        code_size_limit: None,
+        block_reward: U256::ZERO,
+        beneficiary: None,
+        alloc: BTreeMap::from([(client.address(), account)]),
+        goquorum: false,
+    }
+}
+
+fn spec(genesis: &GenesisBuilder) -> Arc<ChainSpec> {
+    Arc::new(ChainSpec::parse(&genesis.to_json().expect("a valid genesis")).expect("a valid genesis"))
+}
+
 impl World {
     fn new(validators: usize, topology: Topology) -> Self {
         let client = key(9_999);
-        let account = GenesisAccount { balance: U256::from(10).pow(U256::from(24)), ..GenesisAccount::default() };
-        let genesis = GenesisBuilder {
-            chain_id: 1337,
-            fork: Fork::Berlin,
-            validators: (0..validators).map(|index| key(index).address()).collect(),
-            validator_contract: None,
-            bootnodes: Vec::new(),
-            period_ms: PERIOD_MS,
-            empty_period_s: 0,
-            request_timeout_s: REQUEST_TIMEOUT_MS / 1_000,
-            epoch_length: 30_000,
-            gas_limit: 100_000_000,
-            timestamp: START_US / 1_000_000 - 100,
-            zero_base_fee: false,
-            code_size_limit: None,
-            block_reward: U256::ZERO,
-            beneficiary: None,
-            alloc: BTreeMap::from([(client.address(), account)]),
-            goquorum: false,
-        };
-        let spec = Arc::new(ChainSpec::parse(&genesis.to_json().expect("a valid genesis")).expect("a valid genesis"));
+        let spec = spec(&genesis(validators, &client));
         Self {
             topology,
             carrying: false,
@@ -200,6 +222,7 @@ impl World {
             villain: None,
             spoiler: None,
             spoiled: 0,
+            claimants: HashMap::new(),
             stale_status: None,
         }
     }
@@ -208,7 +231,7 @@ impl World {
         let (store, journal) = (Arc::new(MemoryStore::new()), MemoryJournal::new());
         journal.set_content(newborn(self.spec.genesis_hash(), key(key_number).address()));
         let topology = self.topology;
-        self.nodes.push(Node { name, role, topology, key: key(key_number), store, journal, skew_ms: 0, alive: None });
+        self.nodes.push(Node { name, role, topology, key: key(key_number), store, journal, skew_ms: 0, spec: None, checkpoint: None, alive: None });
         let index = self.nodes.len() - 1;
         self.start(index);
         index
@@ -234,7 +257,8 @@ impl World {
     fn start(&mut self, index: usize) {
         let others = self.nodes.len() > 1;
         let node = &mut self.nodes[index];
-        let ledger = Arc::new(Ledger::open(node.store.clone(), self.spec.clone()).expect("the ledger opens"));
+        let spec = node.spec.clone().unwrap_or_else(|| self.spec.clone());
+        let ledger = Arc::new(Ledger::open(node.store.clone(), spec.clone()).expect("the ledger opens"));
         let rules = Rules {
             chain_id: 1337,
             fork: Fork::Berlin,
@@ -246,7 +270,7 @@ impl World {
             max_tx_bytes: 128 * 1024,
             period_ms: PERIOD_MS,
         };
-        let rules = admission::rules(&ledger, &self.spec, &rules);
+        let rules = admission::rules(&ledger, &spec, &rules);
         let pool = Arc::new(Mutex::new(Pool::new(PoolSettings::default(), rules, ledger.head().number)));
         let (gate, restored) = match node.role {
             Role::Validator => {
@@ -268,15 +292,16 @@ impl World {
             build_percent: 75,
             carrying: node.role == Role::Boot && self.carrying,
             expects_peers: others,
+            checkpoint: node.checkpoint,
         };
+        let status = StatusCell::default();
         let parts = Parts {
             ledger: ledger.clone(),
-            spec: self.spec.clone(),
+            spec,
             pool: pool.clone(),
             gate,
-            status: StatusCell::default(),
+            status: status.clone(),
         };
-        let status = parts.status.clone();
         let replica = Replica::new(settings, parts, restored);
         node.alive = Some(Alive { replica, ledger, pool, judged: admission::Judged::default(), status, sessions: BTreeMap::new() });
         self.input(index, Input::Tick);
@@ -354,6 +379,48 @@ impl World {
                 self.at(100, Happening::Deliver { to: *to, session: *session, packet: packet.clone() });
             }
         }
+    }
+
+    /// A peer of that role that claims to have block `height`, and answers nothing.
+    pub fn add_claimant(&mut self, name: &str, number: usize, role: Option<Role>, height: u64) -> PeerId {
+        let target = self.index(name);
+        self.next_session += 1;
+        let session = PeerId(self.next_session);
+        self.claimants.insert(session, (target, number));
+        let head = self.spec.genesis_hash();
+        let info = self.info(session, &key(8_000 + number), role, head, height, true);
+        self.input(target, Input::PeerConnected(info));
+        session
+    }
+
+    /// What a claimant says besides.
+    pub fn say(&mut self, session: PeerId, message: EthMessage) {
+        let (target, _) = self.claimants[&session];
+        self.input(target, Input::Eth(session, message));
+    }
+
+    /// A writer of the first institution, with another genesis file than the network's.
+    pub fn add_writer_with(&mut self, change: impl FnOnce(&mut GenesisBuilder)) -> String {
+        let validators = self.nodes.iter().filter(|node| node.role == Role::Validator).count();
+        let mut own = genesis(validators, &self.client);
+        change(&mut own);
+        let name = format!("x{}", self.nodes.len());
+        let index = self.add(name.clone(), Role::Writer, 400 + self.nodes.len());
+        self.kill(&name);
+        self.nodes[index].spec = Some(spec(&own));
+        self.start(index);
+        self.link(index, self.index("b0"));
+        name
+    }
+
+    /// Before it is started again.
+    pub fn pin(&mut self, name: &str, checkpoint: Checkpoint) {
+        let index = self.index(name);
+        self.nodes[index].checkpoint = Some(checkpoint);
+    }
+
+    pub fn now_ms(&self) -> u64 {
+        (self.now_us - START_US) / 1_000
     }
 
     pub fn villain_was_cut(&self) -> bool {
@@ -534,6 +601,10 @@ impl World {
                     && *villain == session
                 {
                     *cut = true;
+                    self.input(from, Input::PeerGone(session));
+                    return;
+                }
+                if self.claimants.remove(&session).is_some() {
                     self.input(from, Input::PeerGone(session));
                     return;
                 }

@@ -1,7 +1,7 @@
 //! The table of every setting: key, default, help and how its text becomes a value.
 
 use super::{AllowListSetting, LogFormat, NodeConfig, PoolSettings, RpcListener, RpcRelease};
-use ipe_types::{Dialect, Enode, NodeId, Role, Topology};
+use ipe_types::{Checkpoint, Dialect, Enode, NodeId, Role, Topology};
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
@@ -100,6 +100,10 @@ pub const OPTIONS: &[OptionSpec] = &[
     }),
     value("network-id", "N", "the chain id", "Network id that peers must share", |c, v, _| {
         c.network_id = Some(number(v, 0, u64::MAX)?);
+        Ok(())
+    }),
+    value("checkpoint", "HEIGHT:HASH", "", "A block that is of the chain, from a node that you trust (ipe_status shows one): no other history is taken", |c, v, _| {
+        c.checkpoint = Some(Checkpoint::from_str(one(v)?).map_err(|_| "a height from 1 on, a colon and a block hash: 1200000:0x<64 hex digits>".to_owned())?);
         Ok(())
     }),
     list("p2p-host", "HOST", "127.0.0.1", "Hosts that others dial, IP addresses or DNS names, put into the enode", |c, v, _| {
@@ -347,6 +351,7 @@ impl Default for NodeConfig {
             members: None,
             dialect: Dialect::Legacy,
             network_id: None,
+            checkpoint: None,
             p2p_host: vec!["127.0.0.1".to_owned()],
             p2p_interface: IpAddr::V4(Ipv4Addr::UNSPECIFIED),
             p2p_port: 30_303,

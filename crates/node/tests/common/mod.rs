@@ -88,6 +88,16 @@ pub fn call(address: SocketAddr, method: &str, params: &str) -> String {
     answer.split_once("\r\n\r\n").map(|(_, body)| body.to_owned()).unwrap_or_default()
 }
 
+/// Status line of a GET.
+pub fn get(address: SocketAddr, path: &str) -> String {
+    let mut stream = TcpStream::connect(address).expect("the listener answers");
+    stream.set_read_timeout(Some(Duration::from_secs(10))).expect("settable");
+    stream.write_all(format!("GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n").as_bytes()).expect("sent");
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).expect("answered");
+    answer.lines().next().unwrap_or_default().to_owned()
+}
+
 pub fn height(address: SocketAddr) -> u64 {
     let answer: serde_json::Value = serde_json::from_str(&call(address, "eth_blockNumber", "[]")).expect("JSON");
     u64::from_str_radix(answer["result"].as_str().expect("a number").trim_start_matches("0x"), 16).expect("hex")
