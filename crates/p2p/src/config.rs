@@ -112,8 +112,8 @@ pub struct Limits {
     /// Inbound connections of strangers that have not sent their keys, and as many again that have and have not finished
     /// Status. When full, the most crowded network gives way ([`crate::door`]).
     pub unproven: usize,
-    /// The same from one IP address (IPv6: a /64); 127.0.0.1 and ::1 are exempt. Each known address has as many places of
-    /// its own.
+    /// The same from one IP address (IPv6: a /64); 127.0.0.1 and ::1 are exempt. Each known address has
+    /// places of its own.
     pub unproven_per_ip: usize,
     /// Time for the keys of who dials us, the first packet of a connection: it is sent at once.
     pub keys: Duration,

@@ -26,12 +26,15 @@ use crate::counters::Outcome;
 use crate::net::{self, Block, is_local};
 use crate::network::Shared;
 
-/// Connections of one stranger's address: an honest one dials anew after seconds.
-const ADDRESS: Rate = Rate::new(32.0, 2.0);
+/// Connections of one stranger's address: an honest one dials anew after seconds, but many may come by one gateway.
+const ADDRESS: Rate = Rate::new(64.0, 8.0);
 /// Connections of one network of strangers.
-const NETWORK: Rate = Rate::new(128.0, 16.0);
-/// Connections of one known address, where all of an institution's nodes may sit and start at once.
-const KNOWN_ADDRESS: Rate = Rate::new(256.0, 16.0);
+const NETWORK: Rate = Rate::new(256.0, 64.0);
+/// Connections of one known address. All of an institution's nodes may sit there, and strangers behind the same gateway: what
+/// they may cost together is some 3 % of a processor, and below it none of them keeps another out.
+const KNOWN_ADDRESS: Rate = Rate::new(512.0, 256.0);
+/// Places of one known address: at its rate each lasts a quarter of a second, and an honest node's keys are on the way.
+const PER_KNOWN_ADDRESS: usize = 64;
 /// First packets of strangers decrypted: each costs some 0.4 ms when it is a proper one.
 const STRANGERS_KEYS: Rate = Rate::new(64.0, 256.0);
 /// Addresses and networks whose prices are remembered; beyond them those go that have paid.
@@ -240,7 +243,7 @@ fn surplus(limits: &Limits, list: &[Unproven], lane: Lane, ip: IpAddr, per_key: 
         }
         Lane::Address => {
             let same = of(&|other| other.lane == Lane::Address && other.ip == ip);
-            (same.len() >= limits.unproven_per_ip).then(|| oldest(&same)).flatten()
+            (same.len() >= PER_KNOWN_ADDRESS).then(|| oldest(&same)).flatten()
         }
         Lane::Stranger | Lane::StrangeKey => {
             let strangers = of(&|other| other.lane == lane);

@@ -58,6 +58,15 @@ fn who_is_silent_goes_before_who_has_sent_its_keys() {
     assert_eq!(scene.enter(Lane::Stranger, [10, 0, 3, 1], true).1, Some(silent));
     assert_eq!(scene.enter(Lane::Stranger, [10, 0, 4, 1], true).1, Some(later));
     assert_eq!(scene.enter(Lane::Stranger, [10, 0, 5, 1], true).1, Some(keys));
+    // Of one address too, and of one key.
+    for lane in [Lane::Address, Lane::Key(NodeId::repeat_byte(1))] {
+        let limit = if lane == Lane::Address { PER_KNOWN_ADDRESS } else { PER_KEY };
+        let mut scene = Scene::new(64, 16);
+        let (keys, _) = scene.enter(lane, [192, 0, 2, 1], true);
+        let silent: Vec<u64> = (1..limit).map(|_| scene.enter(lane, [192, 0, 2, 1], false).0).collect();
+        assert_eq!(scene.enter(lane, [192, 0, 2, 1], true).1, Some(silent[0]));
+        assert!(scene.has(keys));
+    }
 }
 
 /// An address has its share and displaces itself; a known address and a known key have shares of their own.
@@ -75,8 +84,8 @@ fn no_lane_takes_anothers_places() {
         scene.enter(Lane::Key(NodeId::repeat_byte(2)), [198, 51, 100, 1], false);
     }
     assert!(own.iter().all(|ticket| scene.has(*ticket)));
-    assert_eq!(scene.list.len(), 2 + 8 + 8 + 4 + PER_KEY);
-    assert_eq!(scene.enter(Lane::Stranger, [192, 0, 2, 1], false).1.map(|_| scene.list.len()), Some(2 + 8 + 8 + 4 + PER_KEY));
+    assert_eq!(scene.list.len(), 2 + 8 + 8 + PER_KNOWN_ADDRESS + PER_KEY);
+    assert_eq!(scene.enter(Lane::Stranger, [192, 0, 2, 1], false).1.map(|_| scene.list.len()), Some(2 + 8 + 8 + PER_KNOWN_ADDRESS + PER_KEY));
 }
 
 #[test]

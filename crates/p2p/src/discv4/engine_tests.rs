@@ -290,6 +290,8 @@ fn invented_addresses_do_not_keep_a_configured_node_from_bonding() {
     // Ours, of its own accord, although everybody has been asked for a proof.
     let mut later = self::node(now, 1);
     invented(&mut later, now, 0..5_000);
+    let now = now + Duration::from_secs(1);
+    invented(&mut later, now, 5_000..10_000);
     later.set_bootnodes(vec![(key(2).node_id(), address(2), 30303)]);
     later.take_output();
     later.tick(now, UNIX);
