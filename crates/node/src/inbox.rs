@@ -130,9 +130,7 @@ impl Outlet {
         }
         for class in self.shares.order() {
             if let Ok(item) = self.queue(class).try_recv() {
-                let alone = self.queue(class.other()).is_empty();
-                self.shares.take(class, alone);
-                return Next::Handle(item);
+                return self.hand(Some(item), class);
             }
         }
         select! {
@@ -145,7 +143,8 @@ impl Outlet {
 
     /// Tells how long handling the last input took.
     pub(crate) fn handled(&mut self, took_us: u64) {
-        self.shares.charge(took_us);
+        let Some(class) = self.shares.in_hand.take() else { return };
+        self.shares.charge(class, took_us, self.queue(class.other()).is_empty());
     }
 
     fn queue(&self, class: Class) -> &Receiver<Item> {
@@ -156,7 +155,7 @@ impl Outlet {
     }
 
     fn hand(&mut self, item: Option<Item>, class: Class) -> Next {
-        self.shares.take(class, true);
+        self.shares.in_hand = Some(class);
         item.map_or(Next::Stop, Next::Handle)
     }
 
@@ -188,19 +187,13 @@ impl Shares {
         if consensus <= bulk { [Class::Consensus, Class::Bulk] } else { [Class::Bulk, Class::Consensus] }
     }
 
-    /// An input of `class` is handled now. Time that the other leaves unused while nothing of it waits is not owed to it.
-    fn take(&mut self, class: Class, alone: bool) {
-        self.in_hand = Some(class);
-        let other = class.other() as usize;
+    /// An input of `class` has been handled. Time that the other has left unused, because nothing of it waits, is not owed
+    /// to it.
+    fn charge(&mut self, class: Class, took_us: u64, alone: bool) {
+        let (this, other) = (class as usize, class.other() as usize);
+        self.used[this] = self.used[this].saturating_add(took_us.max(1) * WEIGHTS[other]);
         if alone {
-            self.used[other] = self.used[other].max(self.used[class as usize]);
-        }
-    }
-
-    fn charge(&mut self, took_us: u64) {
-        if let Some(class) = self.in_hand.take() {
-            let used = &mut self.used[class as usize];
-            *used = used.saturating_add(took_us.max(1) * WEIGHTS[class.other() as usize]);
+            self.used[other] = self.used[other].max(self.used[this]);
         }
     }
 }
