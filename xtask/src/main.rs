@@ -1,4 +1,5 @@
-//! Chores of the project: `cargo xtask test | fuzz | sim | release | tidy | purity | conformance | clients | monitoring | interop`.
+//! Chores of the project: `cargo xtask test | fuzz | sim | release | tidy | purity | conformance | clients | monitoring |
+//! interop | attack`.
 //!
 //! `test` is the one command that has to pass before a change lands, at the desk and in CI.
 
@@ -20,6 +21,8 @@ const USAGE: &str = "cargo xtask <chore>
   conformance  every recorded JSON-RPC question put to this node, the differences by method; IPE_SHOW=20 shows more of
             each recording, IPE_RECORDING=<folder> takes one
   interop   mixed networks with the Besu and GoQuorum executables of IPE_BESU and IPE_GOQUORUM (docs/interop.md)
+  attack    what one institution or a stranger can do to release processes on loopback (docs/attacks.md): [--seconds N]
+            [--mesh] [words of an attack's name]
   sim       fresh seeds of the simulator, --hours N: violations with the commands that replay them, and all faults
   release   the tests of the simulator, of the fuzz targets and of real processes, on the profile that ships
   clients   real Ethereum clients against a lab network (needs npm and python3; says \"not run\" without them)
@@ -31,8 +34,10 @@ fn main() -> ExitCode {
     let root = root();
     let chore = std::env::args().nth(1).unwrap_or_default();
     let arguments: Vec<String> = std::env::args().skip(2).collect();
-    if chore == "interop" {
-        return steps::interop(&root);
+    match chore.as_str() {
+        "interop" => return steps::interop(&root),
+        "attack" => return steps::attack(&root),
+        _ => {}
     }
     let outcome = match chore.as_str() {
         "fuzz" => fuzz::run(&root, &arguments),

@@ -146,16 +146,28 @@ fn text_after(json: &str, key: &str) -> Option<String> {
 /// Mixed networks with real Besu and GoQuorum nodes; the rest of the arguments picks cases. The exit code is the suite's
 /// own, which tells "nothing to run against" (77) from both success and failure.
 pub fn interop(root: &Path) -> ExitCode {
-    let built = cargo(root, &["build", "--locked", "--quiet", "--workspace", "--bin", "ipe", "--bin", "interop"]);
-    if let Err(faults) = built {
-        eprintln!("interop: {}", faults.join("; "));
+    suite(root, "interop", false)
+}
+
+/// What one institution or a stranger can do to a network of release processes; the rest of the arguments picks attacks.
+pub fn attack(root: &Path) -> ExitCode {
+    suite(root, "attack", true)
+}
+
+/// Builds a program of ours beside `ipe` and runs it with the rest of the arguments; the exit code is its own.
+fn suite(root: &Path, program: &str, release: bool) -> ExitCode {
+    let mut arguments = vec!["build", "--locked", "--quiet", "--workspace", "--bin", "ipe", "--bin", program];
+    arguments.extend(release.then_some("--release"));
+    if let Err(faults) = cargo(root, &arguments) {
+        eprintln!("{program}: {}", faults.join("; "));
         return ExitCode::FAILURE;
     }
     let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root.join("target"), PathBuf::from);
-    match Command::new(target.join("debug/interop")).args(std::env::args().skip(2)).status() {
+    let program = target.join(if release { "release" } else { "debug" }).join(program);
+    match Command::new(&program).args(std::env::args().skip(2)).status() {
         Ok(status) => status.code().and_then(|code| u8::try_from(code).ok()).map_or(ExitCode::FAILURE, ExitCode::from),
         Err(error) => {
-            eprintln!("interop: {} did not start: {error}", target.join("debug/interop").display());
+            eprintln!("{} did not start: {error}", program.display());
             ExitCode::FAILURE
         }
     }
