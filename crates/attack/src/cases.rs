@@ -249,7 +249,7 @@ async fn doors(siege: Arc<Siege>) -> Result<(), String> {
         let sent = Arc::clone(&siege.sent);
         storm.spawn(async move {
             let key = ipe_types::NodeKey::from_bytes([index.max(1); 32]);
-            let secret = key.ok().and_then(|key| secp256k1::SecretKey::from_byte_array(key.secret_bytes()).ok());
+            let secret = key.ok().and_then(|key| secp256k1::SecretKey::from_byte_array(*key.secret_bytes()).ok());
             loop {
                 let Ok(mut stream) = crate::peer::connect(from, address).await else {
                     tokio::time::sleep(Duration::from_millis(20)).await;

@@ -127,7 +127,7 @@ async fn session(
 ) -> Result<(), String> {
     let failed = |error: &dyn std::fmt::Display| error.to_string();
     let mut stream = connect(target.from, target.address).await?;
-    let secret = SecretKey::from_byte_array(target.key.secret_bytes()).map_err(|error| failed(&error))?;
+    let secret = SecretKey::from_byte_array(*target.key.secret_bytes()).map_err(|error| failed(&error))?;
     let secrets =
         handshake::initiate(&mut stream, &secret, &target.node).await.map_err(|error| failed(&error))?;
     let (read, mut io) = stream.into_split();
