@@ -32,8 +32,8 @@ use crate::status::Refused;
 
 /// Heights above the next one that are still taken: Besu's `futuremessagesmaxdistance`.
 pub const MAX_DISTANCE: u64 = 10;
-/// Highest round taken: Besu's cap since 26.8.
-pub const MAX_ROUND: u32 = 1_000;
+/// Highest round taken.
+pub const MAX_ROUND: u32 = ipe_qbft::bounds::MAX_ROUND;
 /// Messages remembered as seen: some heights of the largest network, with round changes.
 const SEEN: usize = 16_384;
 /// Signatures whose author is remembered: a height of the largest network, with round changes. Each comes as a message and

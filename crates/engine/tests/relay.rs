@@ -154,7 +154,7 @@ fn strangers_past_heights_and_high_rounds_are_refused() {
     let mut scene = Scene::new();
     assert!(matches!(scene.intake(1, 0x13, &prepare(9, 101, 0)), Intake::Drop));
     assert!(matches!(scene.intake(1, 0x13, &prepare(1, 99, 0)), Intake::Drop));
-    assert!(matches!(scene.intake(1, 0x13, &prepare(1, 101, 1_001)), Intake::Drop));
+    assert!(matches!(scene.intake(1, 0x13, &prepare(1, 101, ipe_engine::relay::MAX_ROUND + 1)), Intake::Drop));
     let refused = scene.relay.refused;
     assert_eq!((refused.author, refused.window, refused.malformed), (1, 2, 0));
     assert!(matches!(scene.intake(1, 0x13, &Bytes::from_static(b"\xc0")), Intake::Drop));

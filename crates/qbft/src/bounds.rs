@@ -1,7 +1,12 @@
 //! Bounds of everything that a peer can make grow, each with its reason.
 
-/// Highest round of a RoundChange or Proposal, as Besu ≥ 26.8 has it (GHSA-23rh-rrqg-wq82).
-pub const MAX_ROUND: u32 = 1000;
+/// Highest round of any message. Nobody gets there by one failed round after the other; what is kept of an author is
+/// bounded whatever rounds it names. Besu takes an `int`, and from 26.8 no RoundChange above [`LEAP_ROUND`].
+pub const MAX_ROUND: u32 = 1_000_000;
+
+/// Highest round to which others can pull us: Besu's limit since 26.8 (GHSA-23rh-rrqg-wq82). Above it there is only one
+/// round after the other, so that whose turn it is still changes, whatever more than f liars once did.
+pub const LEAP_ROUND: u32 = 1000;
 
 /// How many heights above the one in hand are held: Besu's `futuremessagesmaxdistance`. A node further behind catches
 /// up by sync, where these messages would not help.

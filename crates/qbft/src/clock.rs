@@ -2,12 +2,9 @@
 
 use crate::event::{HeadInfo, Millis};
 
-/// Patience with a round that fails on and on is doubled at most this often: 64 request timeouts.
-pub(crate) const DOUBLINGS_MAX: u32 = 6;
-
-/// Rounds that a node climbs at the pace of [`quarter_ms`] to meet others who are above it, before it slows down: a
-/// Besu peer alone for 250 request timeouts is eight rounds up.
-pub(crate) const QUICK_CLIMBS: u32 = 8;
+/// Patience is doubled at most this often: a million request timeouts, weeks. It bounds the arithmetic, not the delay that
+/// can be borne in practice.
+const DOUBLINGS_MAX: u32 = 20;
 
 /// Shortest and longest time between two sendings of the same messages, in milliseconds. Shorter would look like a
 /// flood to a relay (four messages at most, twice a second); longer would keep a returning node waiting at a request
@@ -103,6 +100,11 @@ pub(crate) fn quarter_ms(parent: &HeadInfo) -> u64 {
     (timeout_ms(parent) / 4).max(1)
 }
 
+/// How long a round is borne whose proposer is taken for gone: a sixteenth of the request timeout, some ways of a message.
+pub(crate) fn gone_ms(parent: &HeadInfo) -> u64 {
+    (timeout_ms(parent) / 16).max(1)
+}
+
 /// How often our latest messages are sent again.
 pub(crate) fn resend_period_ms(parent: &HeadInfo) -> u64 {
     quarter_ms(parent).clamp(*RESEND_MS.start(), *RESEND_MS.end())
@@ -113,30 +115,38 @@ pub(crate) fn doubled(timeout_ms: u64, doublings: u32) -> u64 {
     timeout_ms.saturating_mul(1u64.checked_shl(doublings.min(63)).unwrap_or(u64::MAX))
 }
 
-/// What a height has taught us about patience.
+/// A leap over more rounds than this is the way back of a node that was away, and says nothing about delays.
+const LEAP_COUNTED: u32 = 16;
+
+/// What a height has taught us about patience. Never forgotten while the height lasts: what makes one round fail, a long
+/// delay or a slow check, is there in the next.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Pace {
-    /// Rounds that had their quorum of RoundChanges and failed all the same, since a quorum was last missing.
-    pub(crate) failed: u32,
-    /// Proposals that came after we had left their round.
-    pub(crate) late: u32,
-    /// Rounds left because part of the quorum was above them.
-    pub(crate) climbs: u32,
+    /// Rounds above which we went, whatever was the reason, so that all who began the height together count the same.
+    passed: u32,
 }
 
 impl Pace {
-    /// Patience with a round that can have a proposal.
-    ///
-    /// One request timeout, as long as it may be the proposers who fail: a whole turn of them. Beyond, and when
-    /// proposals come late, it is the timeout that is too short: it doubles, within what Besu would wait in `round`.
-    pub(crate) fn patience_ms(&self, parent: &HeadInfo, round: u32) -> u64 {
-        let turn = parent.validators.len() as u32;
-        let doublings = self.late.max(self.failed.saturating_sub(turn)).min(DOUBLINGS_MAX).min(round);
-        doubled(timeout_ms(parent), doublings)
+    /// A round was left for one that is `rounds` above it.
+    pub(crate) fn went_up(&mut self, rounds: u32) {
+        self.passed = self.passed.saturating_add(if rounds > LEAP_COUNTED { 1 } else { rounds });
     }
 
-    /// Patience with a round that waits for others who are above it.
+    /// Patience with a round that can have a proposal.
+    ///
+    /// One request timeout T, as long as f faulty proposers explain what failed. Then T · 2^(passed − f), so that after as
+    /// many rounds as the logarithm of what a decision takes every correct proposer has the time that it needs. With more
+    /// than three faulty ones it doubles more slowly: three times while f rounds fail, so that f liars in a row cost no
+    /// more than some eight times f of what is needed. Never more than Besu's T · 2^round.
+    pub(crate) fn patience_ms(&self, parent: &HeadInfo) -> u64 {
+        let faulty = parent.validators.f() as u32;
+        let doublings = self.passed.saturating_sub(faulty).saturating_mul(3) / faulty.max(3);
+        doubled(timeout_ms(parent), doublings.min(DOUBLINGS_MAX))
+    }
+
+    /// How long we wait for others at a round before we go up to those who are above it: a quarter of the patience, so
+    /// that it grows with it. A round that is left while RoundChanges for it are under way is lost.
     pub(crate) fn climb_ms(&self, parent: &HeadInfo) -> u64 {
-        doubled(quarter_ms(parent), self.climbs.saturating_sub(QUICK_CLIMBS))
+        (self.patience_ms(parent) / 4).max(1)
     }
 }

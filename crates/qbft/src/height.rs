@@ -9,6 +9,7 @@ use ipe_types::{Block, Kind, Message};
 use crate::certificate::PreparedCertificate;
 use crate::clock::Pace;
 use crate::event::{Effect, HeadInfo, Millis};
+use crate::heard::Heard;
 use crate::justify::{self, Digests, Rules};
 use crate::rejection::{Reason, Rejection};
 use crate::round_changes::RoundChanges;
@@ -56,12 +57,11 @@ pub(crate) struct Height {
     pub(crate) votes: Votes,
     pub(crate) own: Own,
     pub(crate) pace: Pace,
+    pub(crate) heard: Heard,
     /// Hashes of blocks found valid at this height.
     pub(crate) judged: Vec<B256>,
     /// The last prepared block whose body was found to be the one that its header names.
     pub(crate) whole: Option<Arc<Block>>,
-    /// Highest round of whose late proposal we know.
-    pub(crate) late_round: Option<u32>,
     /// How late heads come anyway by our clock, in milliseconds.
     pub(crate) usual_ms: u64,
     /// When round 0 began, by the wall clock.
@@ -99,6 +99,8 @@ pub(crate) struct Round {
     pub(crate) deadline: Option<Millis>,
     /// Patience that was given last; progress earns the same again.
     pub(crate) patience_ms: u64,
+    /// It has less than its full patience until its proposer is heard.
+    pub(crate) doubted: bool,
     /// Something new was said in this round since the deadline was last set.
     pub(crate) progress: bool,
     /// Part of the quorum was seen above this round.

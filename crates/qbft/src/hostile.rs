@@ -12,7 +12,7 @@ use ipe_types::{Block, Dialect, Header, Kind, Message, NodeKey, ValidatorSet};
 use proptest::prelude::*;
 
 use crate::bounds::{
-    EARLY_ROUNDS_PER_AUTHOR, FUTURE_BYTES, FUTURE_DISTANCE, FUTURE_MESSAGES, FUTURE_PER_AUTHOR, MAX_ROUND,
+    EARLY_ROUNDS_PER_AUTHOR, FUTURE_BYTES, FUTURE_DISTANCE, FUTURE_MESSAGES, FUTURE_PER_AUTHOR, LEAP_ROUND, MAX_ROUND,
     ROUND_CHANGES_PER_AUTHOR,
 };
 use crate::future::Future;
@@ -89,7 +89,7 @@ fn assert_bounded(state: &State) {
 #[test]
 fn every_round_of_one_author_costs_the_same_room() {
     let mut state = state();
-    for round in 0..=MAX_ROUND + 1 {
+    for round in (0..=LEAP_ROUND + 1).chain(MAX_ROUND - 1..=MAX_ROUND + 1).chain([u32::MAX]) {
         for message in [change(0, 1, round), prepare(0, 1, round, 1), prepare(0, 1, round, 2)] {
             step(&mut state, 1_700_000_001_000.into(), Event::Received(Arc::new(message)));
         }

@@ -47,27 +47,35 @@
 //!
 //! # Patience, and the way back after a lost quorum
 //!
-//! With T the request timeout (docs/adr/0002-recovery-after-lost-quorum.md argues and measures):
+//! With T the request timeout, f the faulty validators that a set bears, and P the patience
+//! (docs/adr/0002-recovery-after-lost-quorum.md and docs/adr/0007-liveness-under-any-delay.md argue and measure):
 //!
-//! 1. A round that can have a proposal (round 0, or a quorum asked for it) is borne for T; longer, up to Besu's T·2^r,
-//!    only while something new is said in it or a block is being built or checked. After a whole turn of proposers that
-//!    failed, and when proposals come too late, patience doubles.
-//! 2. A round above 0 without its quorum of RoundChanges is not left while less than a quorum is known to be at it or
+//! 1. P = T · 2^(passed − f), at least T, where `passed` is how many rounds of this height we went above, for whatever
+//!    reason; it is never forgotten while the height lasts. (With f > 3 it doubles three times in f rounds. A leap over more
+//!    than sixteen rounds is the way back of a node that was away, and counts as one.)
+//! 2. A round that can have a proposal (round 0, or a quorum asked for it) is borne for P; for up to 2P while something new
+//!    is said in it or a block is being built or checked. Round 0 has T, as with Besu. Once the proposed block was found
+//!    invalid, T/4 is left for a valid one.
+//! 3. A round above 0 without its quorum of RoundChanges is not left while less than a quorum is known to be at it or
 //!    above: we wait, and say again every T/4 (0.5 to 2.5 s) where we are. So rounds do not grow while a quorum is
 //!    missing.
-//! 3. f+1 others at a round or above it pull us there.
-//! 4. If a quorum is at our round or above but not all at it, we go up after T/4, step by step; after eight steps ever
-//!    slower, so that a single liar cannot drive everybody to the last round.
-//! 5. A round whose proposer asked for a later one is left at once.
-//! 6. Round 0 of a block that is overdue by T has T/4; what our clock is always ahead is taken off.
-//! 7. A proposer that must not propose, because it did before a restart, leaves its round at once.
-//! 8. An open round above 0 whose proposer has not said a word at this height has half the patience, and the rest when it
+//! 4. f+1 others at a round or above it pull us there, up to round 1000. Above 1000 there is only one round after the
+//!    other, so that no liar takes us to a last round.
+//! 5. If a quorum is at our round or above but not all at it, we go up by one after P/4.
+//! 6. A round whose proposer asked for a later one is left at once.
+//! 7. Round 0 of a block that is overdue by T has T/4; what our clock is always ahead is taken off.
+//! 8. A proposer that must not propose, because it did before a restart, leaves its round at once.
+//! 9. An open round above 0 whose proposer has not said a word at this height has half the patience, and the rest when it
 //!    does.
+//! 10. A proposer of whom nothing at all was heard in its last two turns, and since, is taken for gone: its rounds have
+//!     T/16, and all their patience when it says anything. Of every sixteen of its turns one has all its patience anyway.
 //!
 //! Among our own nodes every quorum that is connected decides within T/2 and T/2 for each proposer in a row that is
-//! missing, whatever rounds they were in: within 2T in every network of up to twelve validators. Beside Besu peers, who never send twice, never leap on f+1 and
-//! double their timeouts alone, a validator of ours behaves like one that asked for a later round early: nothing it
-//! says is new to them. They come back in their own time, but our rounds are low, so that this is soon.
+//! missing, whatever rounds they were in: within 2T in every network of up to twelve validators. Whatever the delay of
+//! messages and the time that building and checking take, a block is decided within a bounded multiple of them. Beside Besu
+//! peers, who never send twice, never leap on f+1 and double their timeouts alone, a validator of ours behaves like one
+//! that asked for a later round early: nothing it says is new to them, and P is never above their T · 2^round. They come
+//! back in their own time, but our rounds are low, so that this is soon.
 //!
 //! # Deviations
 //!
@@ -76,8 +84,8 @@
 //!
 //! | Topic | Formal specification | Besu | Here | Why |
 //! |---|---|---|---|---|
-//! | round timeout | 2^r | T·2^r from the start of the round | rules 1, 2, 4, 5, 6, 8 above | a returning quorum must not wait for what rounds had grown to |
-//! | leap on f+1 | to the lowest round above ours of f+1 messages | off since 26.4 | to the highest round that f+1 others have reached | with just f+1 the same; with more it spares rounds that their authors have left |
+//! | round timeout | 2^r | T·2^r from the start of the round | rules 1 to 3, 5 to 7, 9 and 10 above | a returning quorum must not wait for what rounds had grown to, nor anybody for who is gone |
+//! | leap on f+1 | to the lowest round above ours of f+1 messages | off since 26.4 | to the highest round that f+1 others have reached, up to 1000 | with just f+1 the same; with more it spares rounds that their authors have left; nobody is taken to a last round |
 //! | a RoundChange for f+1 | any | valid | proves what it claims | who lies about a certificate is no witness |
 //! | a proposal of a later round | only when one was accepted in ours | taken | taken | the paper takes it |
 //! | round of a justified proposal with an invalid block | not entered | entered | entered | a quorum has shown that it is reached |
@@ -94,7 +102,7 @@
 //! | invalid proposal | ignored | ignored | up to three per round are judged | a clock ahead makes a block valid a moment later; executing is dear |
 //! | form of a proposed or prepared block | none | none | no seals, and the round of the message or 0; no block access list | nobody signs that part of a RoundChange, and honest clients write nothing else |
 //! | body of a prepared block | part of the block | validated | compared with the roots in the header | the digest covers the header only |
-//! | round ceiling | none | 1000 since 26.8 | 1000, also for Proposal, Prepare and Commit | bounded state |
+//! | round ceiling | none | 1000 since 26.8 | a million, out of reach: above 1000 only one round after the other | at a last round the proposer is the same for ever; what is kept of an author is bounded whatever rounds it names |
 //! | future rounds | unbounded | unbounded per round | bounded per author, [`bounds`] | bounded state |
 //! | future heights | all | 1000 messages, 64 MB, ten heights | the same, with a share for each author; current validators only, and what they justify, whole and verified | one author cannot crowd out others, nor a spoiled copy the sound one; what the next set cannot verify its author says again |
 //! | timestamp | after the parent | rounded half up in round 0, down above | as Besu, never below parent + period | a clock behind must not make an invalid block |
@@ -119,6 +127,7 @@ mod clock;
 pub mod draft;
 pub mod event;
 mod future;
+mod heard;
 mod height;
 #[cfg(test)]
 mod hostile;

@@ -19,7 +19,7 @@ use crate::upon_new_block::{upon_new_block, upon_restored};
 use crate::upon_prepare::upon_prepare;
 use crate::upon_proposal::{upon_block_checked, upon_proposal};
 use crate::upon_round_change::upon_round_change;
-use crate::upon_timeout::{upon_resend, upon_sign_refused, upon_timeout};
+use crate::upon_timeout::{upon_resend, upon_sign_refused, upon_timeout, upon_word};
 
 /// What differs between nodes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -160,6 +160,9 @@ pub(crate) fn receive(state: &mut State, turn: &mut Turn, message: Arc<Message>)
             turn.report(author, message.kind(), number, message.round(), Reason::NotValidator);
         }
         return;
+    }
+    if let Some(inhand) = state.inhand.as_mut() {
+        upon_word(inhand, turn, author);
     }
     if number > current {
         // Whoever validates that height is most likely who validates the next, and what cannot be judged so is not held: who

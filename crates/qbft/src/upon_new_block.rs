@@ -6,6 +6,7 @@ use ipe_types::{Kind, Message};
 
 use crate::clock::{self, Pace};
 use crate::event::{Effect, HeadInfo, Restored, Timer};
+use crate::heard::Heard;
 use crate::height::{Height, Own, Turn};
 use crate::justify::{self, Rules};
 use crate::round_changes::RoundChanges;
@@ -35,7 +36,9 @@ pub(crate) fn upon_new_block(state: &mut State, turn: &mut Turn, head: HeadInfo)
         None => state.lateness.saw(&head, &head, turn.wall),
     }
     let usual_ms = state.lateness.usual_ms();
-    state.inhand = head.validators.contains(&state.settings.local).then(|| begin(&head, turn, anchor, usual_ms));
+    let heard = state.inhand.take().map(|height| height.heard).unwrap_or_default();
+    let heard = heard.next(&head.validators, &head.coinbase);
+    state.inhand = head.validators.contains(&state.settings.local).then(|| begin(&head, turn, anchor, usual_ms, heard));
     state.head = Some(head);
     resume(state, turn);
     for message in state.future.take(number) {
@@ -43,7 +46,7 @@ pub(crate) fn upon_new_block(state: &mut State, turn: &mut Turn, head: HeadInfo)
     }
 }
 
-fn begin(head: &HeadInfo, turn: &mut Turn, anchor: Option<u64>, usual_ms: u64) -> Height {
+fn begin(head: &HeadInfo, turn: &mut Turn, anchor: Option<u64>, usual_ms: u64, heard: Heard) -> Height {
     let due = clock::block_due(head, turn.wall, anchor);
     let number = head.number.saturating_add(1);
     set_block_timer(turn, head, due);
@@ -59,9 +62,9 @@ fn begin(head: &HeadInfo, turn: &mut Turn, anchor: Option<u64>, usual_ms: u64) -
         votes: Votes::default(),
         own: Own::default(),
         pace: Pace::default(),
+        heard,
         judged: Vec::new(),
         whole: None,
-        late_round: None,
         usual_ms,
         began: None,
         decided: false,

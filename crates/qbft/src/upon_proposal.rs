@@ -17,7 +17,7 @@ use crate::justify::{self, Digests};
 use crate::rejection::Reason;
 use crate::upon_commit::seals;
 use crate::upon_prepare::commit_if_prepared;
-use crate::upon_timeout::{enter_round, open_round};
+use crate::upon_timeout::{enter_round, open_round, soon_over};
 
 /// A Proposal of a validator of this height.
 pub(crate) fn upon_proposal(height: &mut Height, turn: &mut Turn, proposal: &Proposal, message: &Arc<Message>) {
@@ -27,11 +27,6 @@ pub(crate) fn upon_proposal(height: &mut Height, turn: &mut Turn, proposal: &Pro
     };
     let current = height.round_number();
     if current.is_some_and(|current| number < current) {
-        // We left too early for this proposer: be more patient with the next.
-        if author == height.rules.proposer(number) && height.late_round.is_none_or(|known| known < number) {
-            height.late_round = Some(number);
-            height.pace.late = height.pace.late.saturating_add(1);
-        }
         return;
     }
     if let Some(round) = height.round.as_ref().filter(|round| round.number == number) {
@@ -93,8 +88,6 @@ fn accept(height: &mut Height, turn: &mut Turn, accepted: Accepted, message: &Ar
         height.own.proposal = Some(message.clone());
     }
     round.accepted = Some(accepted);
-    // It came in time; a repetition after we left is no sign of haste.
-    height.late_round = height.late_round.max(Some(round.number));
 }
 
 /// Has the accepted block judged, unless we built it or know the answer.
@@ -138,6 +131,7 @@ pub(crate) fn upon_block_checked(
             let proposer = round.proposer;
             round.accepted = None;
             turn.report(proposer, Kind::Proposal, height.rules.height, number, Reason::InvalidBlock(why));
+            soon_over(height, turn);
         }
         Err(_) => {}
     }

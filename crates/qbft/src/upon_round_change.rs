@@ -5,6 +5,7 @@ use std::sync::Arc;
 use ipe_types::message::RoundChange;
 use ipe_types::{Kind, Message};
 
+use crate::bounds::LEAP_ROUND;
 use crate::height::{Height, Stage, Turn};
 use crate::justify;
 use crate::rejection::Reason;
@@ -31,10 +32,6 @@ pub(crate) fn upon_round_change(height: &mut Height, turn: &mut Turn, change: &R
             if own && height.own.round_change.as_ref().is_none_or(|held| held.round() < number) {
                 height.own.round_change = Some(message.clone());
             }
-            if let Some(round) = height.round.as_mut().filter(|round| round.proposer == author) {
-                // It is there after all, and worth the full patience.
-                round.progress = true;
-            }
             settle(height, turn);
         }
     }
@@ -47,7 +44,7 @@ pub(crate) fn settle(height: &mut Height, turn: &mut Turn) {
     }
     let local = turn.settings.local;
     // f+1 others are at this round or above: one of them is honest, and without them no round below can succeed.
-    let leap = height.round_changes.reached_by(height.rules.validators.f() + 1, &local);
+    let leap = height.round_changes.reached_by(height.rules.validators.f() + 1, &local).min(LEAP_ROUND);
     if leap > height.round_number().unwrap_or(0) {
         // What else follows will be seen when our own RoundChange is heard, or refused.
         return change_round(height, turn, leap);
@@ -62,9 +59,7 @@ pub(crate) fn settle(height: &mut Height, turn: &mut Turn) {
             // Enough of us to go on, but some are above and will not come down: soon up to them.
             round.climbing = true;
             let at = turn.now.saturating_add(height.pace.climb_ms(&height.parent));
-            if round.deadline.is_none_or(|deadline| at < deadline) {
-                set_deadline(height, turn, at);
-            }
+            set_deadline(height, turn, at);
         }
     }
     let Some(round) = height.round.as_ref() else { return };

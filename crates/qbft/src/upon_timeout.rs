@@ -1,5 +1,6 @@
 //! `UponRoundTimeout`: patience with a round is over; and how a round is entered and left.
 
+use alloy_primitives::Address;
 use ipe_types::Kind;
 use ipe_types::message::RoundChangePayload;
 use ipe_types::planted::{self, Bug};
@@ -14,7 +15,6 @@ use crate::upon_round_change::settle;
 
 /// The round timer fired.
 pub(crate) fn upon_timeout(height: &mut Height, turn: &mut Turn, number: u32) {
-    let quorum = height.rules.quorum();
     let Some(round) = height.round.as_mut().filter(|round| round.number == number) else { return };
     let Some(deadline) = round.deadline.filter(|_| !height.decided) else { return };
     if turn.now < deadline {
@@ -23,31 +23,25 @@ pub(crate) fn upon_timeout(height: &mut Height, turn: &mut Turn, number: u32) {
     }
     match round.stage {
         Stage::Open => {
-            // Besu would wait this long anyway, so going on while something happens costs nothing.
-            let besus = round.since.saturating_add(clock::doubled(clock::timeout_ms(&height.parent), number));
+            // Something may still come of it: up to twice the patience, in round 0 the request timeout as with Besu.
+            let most_ms = match number {
+                0 => clock::timeout_ms(&height.parent),
+                _ => height.pace.patience_ms(&height.parent).saturating_mul(2),
+            };
+            let last = round.since.saturating_add(most_ms);
             let busy = round.building.is_some() || round.accepted.as_ref().is_some_and(|accepted| !accepted.valid);
-            if (round.progress || busy) && deadline < besus {
+            if (round.progress || busy) && deadline < last {
                 round.progress = false;
-                let at = turn.now.saturating_add(round.patience_ms).min(besus.max(turn.now.saturating_add(1)));
+                let at = turn.now.saturating_add(round.patience_ms).min(last.max(turn.now.saturating_add(1)));
                 set_deadline(height, turn, at);
                 return;
             }
-            height.pace.failed = height.pace.failed.saturating_add(1);
             leave(height, turn);
         }
-        Stage::Gathering => {
-            if height.round_changes.present(number, &turn.settings.local) >= quorum {
-                height.pace.climbs = height.pace.climbs.saturating_add(1);
-                leave(height, turn);
-            } else if round.refused {
-                leave(height, turn);
-            } else {
-                // Less than a quorum is here. Going up alone would only make the way back longer: wait, and say again
-                // where we are.
-                round.deadline = None;
-                height.pace = clock::Pace::default();
-            }
-        }
+        Stage::Gathering if round.climbing || round.refused => leave(height, turn),
+        // Less than a quorum is here. Going up alone would only make the way back longer: wait, and say again where we
+        // are.
+        Stage::Gathering => round.deadline = None,
     }
 }
 
@@ -63,11 +57,11 @@ pub(crate) fn upon_resend(height: &mut Height, turn: &mut Turn) {
     set_resend(height, turn);
 }
 
-/// Goes to the next round, saying so. At the highest round there is none: it is borne on and on.
+/// Goes to the next round, saying so. Above the highest there is none, and nobody gets that far.
 pub(crate) fn leave(height: &mut Height, turn: &mut Turn) {
     let Some(number) = height.round_number() else { return };
     if number >= MAX_ROUND || (number > 0 && planted::is(Bug::LeavesFirstRoundOnly)) {
-        let at = turn.now.saturating_add(height.pace.patience_ms(&height.parent, number));
+        let at = turn.now.saturating_add(height.pace.patience_ms(&height.parent));
         set_deadline(height, turn, at);
         return;
     }
@@ -94,6 +88,12 @@ pub(crate) fn ask_round_change(height: &Height, turn: &mut Turn, number: u32) {
 /// Begins `number`; what was said in lower rounds is forgotten.
 pub(crate) fn enter_round(height: &mut Height, turn: &mut Turn, number: u32) {
     let (now, proposer) = (turn.now, height.rules.proposer(number));
+    if let Some(left) = &height.round {
+        height.pace.went_up(number.saturating_sub(left.number));
+        if left.stage == Stage::Open && left.proposer != turn.settings.local {
+            height.heard.had_its_turn(left.proposer);
+        }
+    }
     height.votes.discard_below(number);
     height.round_changes.discard_below(number);
     height.idle = false;
@@ -103,11 +103,7 @@ pub(crate) fn enter_round(height: &mut Height, turn: &mut Turn, number: u32) {
     if number == 0 {
         height.began = Some(turn.wall);
     }
-    let patience_ms = if number == 0 && clock::is_overdue(&height.parent, turn.wall, height.usual_ms) {
-        clock::quarter_ms(&height.parent)
-    } else {
-        clock::timeout_ms(&height.parent)
-    };
+    let (patience_ms, doubted) = if number == 0 { patience(height, turn, 0) } else { (clock::timeout_ms(&height.parent), false) };
     height.round = Some(Round {
         number,
         proposer,
@@ -115,6 +111,7 @@ pub(crate) fn enter_round(height: &mut Height, turn: &mut Turn, number: u32) {
         since: now,
         deadline: None,
         patience_ms,
+        doubted,
         progress: false,
         climbing: false,
         refused: false,
@@ -137,18 +134,64 @@ pub(crate) fn enter_round(height: &mut Height, turn: &mut Turn, number: u32) {
 
 /// The round in hand has its quorum: now it can have a proposal, and gets full patience.
 pub(crate) fn open_round(height: &mut Height, turn: &mut Turn) {
-    let Some(round) = height.round.as_mut().filter(|round| round.stage == Stage::Gathering) else { return };
+    let Some(number) = height.round.as_ref().filter(|round| round.stage == Stage::Gathering).map(|round| round.number)
+    else {
+        return;
+    };
+    let (patience_ms, doubted) = patience(height, turn, number);
+    let Some(round) = height.round.as_mut() else { return };
     round.stage = Stage::Open;
     round.since = turn.now;
-    round.patience_ms = height.pace.patience_ms(&height.parent, round.number);
-    if round.proposer != turn.settings.local && height.round_changes.latest(&round.proposer) == 0 {
-        // Not one word of the proposer at this height, while a quorum has left round 0: most likely it is not there.
-        round.patience_ms = (round.patience_ms / 2).max(1);
-    }
-    let at = turn.now.saturating_add(round.patience_ms);
-    height.pace.climbs = 0;
-    set_deadline(height, turn, at);
+    (round.patience_ms, round.doubted) = (patience_ms, doubted);
+    set_deadline(height, turn, turn.now.saturating_add(patience_ms));
     propose_if_ours(height, turn);
+}
+
+/// Patience with an open round in milliseconds, and whether it is less than the full because its proposer was not heard.
+fn patience(height: &Height, turn: &Turn, number: u32) -> (u64, bool) {
+    let full_ms = full_patience_ms(height, turn, number);
+    let proposer = height.rules.proposer(number);
+    if proposer == turn.settings.local || height.heard.spoke(&proposer) {
+        return (full_ms, false);
+    }
+    if height.heard.is_gone(&proposer, height.number(), height.rules.validators.len()) {
+        return (full_ms.min(clock::gone_ms(&height.parent)), true);
+    }
+    // Not one word of the proposer at this height, while a quorum has left round 0: most likely it is not there.
+    if number > 0 { ((full_ms / 2).max(1), true) } else { (full_ms, false) }
+}
+
+fn full_patience_ms(height: &Height, turn: &Turn, number: u32) -> u64 {
+    match number {
+        0 if clock::is_overdue(&height.parent, turn.wall, height.usual_ms) => clock::quarter_ms(&height.parent),
+        0 => clock::timeout_ms(&height.parent),
+        _ => height.pace.patience_ms(&height.parent),
+    }
+}
+
+/// `author` signed something: it is there, and its round worth the full patience.
+pub(crate) fn upon_word(height: &mut Height, turn: &mut Turn, author: Address) {
+    height.heard.saw(author);
+    let doubted = |round: &&Round| round.doubted && round.proposer == author && !height.decided;
+    let Some((number, since)) = height.round.as_ref().filter(doubted).map(|round| (round.number, round.since)) else {
+        return;
+    };
+    let full_ms = full_patience_ms(height, turn, number);
+    let Some(round) = height.round.as_mut() else { return };
+    (round.patience_ms, round.doubted) = (full_ms, false);
+    set_deadline(height, turn, since.saturating_add(full_ms));
+}
+
+/// The proposed block is invalid: a valid one may follow in a moment, if the proposer's clock is ahead, but hardly later.
+pub(crate) fn soon_over(height: &mut Height, turn: &mut Turn) {
+    let patience_ms = clock::quarter_ms(&height.parent);
+    let at = turn.now.saturating_add(patience_ms);
+    let Some(round) = height.round.as_mut() else { return };
+    round.progress = false;
+    round.patience_ms = round.patience_ms.min(patience_ms);
+    if round.deadline.is_some_and(|deadline| at < deadline) {
+        set_deadline(height, turn, at);
+    }
 }
 
 /// The gate did not sign. What others sign still counts, and a round that we cannot speak in is left in time; one in

@@ -98,6 +98,10 @@ pub enum Villain {
     Climber,
     /// Proposes only invalid blocks.
     Spoiler,
+    /// Asks for round 1000 at every height, and never proposes.
+    Ceiling,
+    /// Does everything but propose.
+    Mute,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -134,10 +138,16 @@ pub struct Node {
     pub disk: Disk,
     /// Wall clock minus true time.
     pub skew_ms: i64,
+    /// One way of what this node sends, in place of the model's.
+    pub delay_ms: Option<RangeInclusive<u64>>,
+    /// Time that this node takes to build a block, in place of the model's.
+    pub building_ms: Option<u64>,
     timers: [Option<(Timer, u64)>; Timer::SLOTS],
     life: u64,
     held: Vec<Happening>,
     built: u64,
+    /// Height at which it last asked for the highest round, as a villain.
+    asked: u64,
     pub refused: u64,
     pub reports: Vec<ipe_qbft::Rejection>,
 }
@@ -227,10 +237,13 @@ impl Network {
                 besu: None,
                 disk: Disk::default(),
                 skew_ms: 0,
+                delay_ms: None,
+                building_ms: None,
                 timers: Default::default(),
                 life: 0,
                 held: Vec::new(),
                 built: 0,
+                asked: 0,
                 refused: 0,
                 reports: Vec::new(),
             })
@@ -432,6 +445,8 @@ impl Network {
             Health::Down => return,
         }
         match happening {
+            // Relays pass on nothing about heights below the head.
+            Happening::Deliver { to, message } if message.height() < self.height_of(to) => {}
             Happening::Deliver { to, message } => self.apply(to, Event::Received(message)),
             Happening::Timer { node, timer, generation } => {
                 if self.nodes[node].timers[timer.slot()] == Some((timer, generation)) {
@@ -575,7 +590,7 @@ impl Network {
     fn decide(&mut self, node: usize, block: Arc<Block>) {
         for other in 0..self.nodes.len() {
             if self.reaches(node, other) {
-                let at = self.now + self.dice.within(self.model.delay_ms.clone());
+                let at = self.now + self.one_way_ms(node);
                 self.push(at, Happening::Announce { to: other, block: block.clone() });
             }
         }
@@ -601,7 +616,8 @@ impl Network {
                 let local = self.nodes[node].key.address();
                 let block = Arc::new(block(height, parent, local, timestamp_s, round, mark, &self.validators));
                 let event = Event::BlockBuilt { height, round, block, empty: !self.model.busy };
-                self.push(self.now + self.model.execution_ms, Happening::Answer { node, life, event });
+                let took_ms = self.nodes[node].building_ms.unwrap_or(self.model.execution_ms);
+                self.push(self.now + took_ms, Happening::Answer { node, life, event });
             }
             Effect::AskTransactions { height } => {
                 events.push_back(Event::TransactionsAnswered { height, waiting: self.model.busy });
@@ -701,9 +717,14 @@ impl Network {
         let copies =
             if self.dice.chance(self.model.loss) { 0 } else { 1 + u64::from(self.dice.chance(self.model.twice)) };
         for _ in 0..copies {
-            let at = self.now + self.dice.within(self.model.delay_ms.clone());
+            let at = self.now + self.one_way_ms(from);
             self.push(at, Happening::Deliver { to, message: message.clone() });
         }
+    }
+
+    fn one_way_ms(&mut self, from: usize) -> u64 {
+        let range = self.nodes[from].delay_ms.as_ref().unwrap_or(&self.model.delay_ms).clone();
+        self.dice.within(range)
     }
 
     // ---- villains ----
@@ -730,7 +751,7 @@ impl Network {
                 self.agree(node, &message);
                 self.agree(node, &twin);
             }
-            (Some(Villain::Climber), Draft::Proposal { .. }) => {}
+            (Some(Villain::Climber | Villain::Ceiling | Villain::Mute), Draft::Proposal { .. }) => {}
             _ => {
                 self.broadcast(node, &message);
                 events.push_back(Event::Received(message));
@@ -742,16 +763,23 @@ impl Network {
         match villain {
             Villain::Equivocator => self.agree(node, message),
             Villain::Climber if message.round() < 900 && message.author() != self.nodes[node].key.address() => {
-                let key = self.nodes[node].key.clone();
-                for round in [message.round() + 1, 1000] {
-                    let payload =
-                        ipe_types::message::RoundChangePayload { height: message.height(), round, prepared: None };
-                    let draft = Draft::RoundChange { payload, certificate: None, dialect: Dialect::Legacy };
-                    let change = Arc::new(draft.sign_with(|hash| key.sign(hash)).unwrap());
-                    self.broadcast(node, &change);
-                }
+                self.ask_for(node, message.height(), &[message.round() + 1, 1000]);
+            }
+            Villain::Ceiling if self.nodes[node].asked < message.height() => {
+                self.nodes[node].asked = message.height();
+                self.ask_for(node, message.height(), &[1000]);
             }
             _ => {}
+        }
+    }
+
+    fn ask_for(&mut self, node: usize, height: u64, rounds: &[u32]) {
+        let key = self.nodes[node].key.clone();
+        for round in rounds {
+            let payload = ipe_types::message::RoundChangePayload { height, round: *round, prepared: None };
+            let draft = Draft::RoundChange { payload, certificate: None, dialect: Dialect::Legacy };
+            let change = Arc::new(draft.sign_with(|hash| key.sign(hash)).unwrap());
+            self.broadcast(node, &change);
         }
     }
 
