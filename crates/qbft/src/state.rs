@@ -151,7 +151,7 @@ fn at(state: &mut State, height: u64, transition: impl FnOnce(&mut Height)) {
 pub(crate) fn receive(state: &mut State, turn: &mut Turn, message: Arc<Message>) {
     let Some(head) = &state.head else { return };
     let (author, number, current) = (message.author(), message.height(), head.number.saturating_add(1));
-    if number < current {
+    if number.saturating_add(1) < current {
         return;
     }
     if !head.validators.contains(&author) {
@@ -162,7 +162,11 @@ pub(crate) fn receive(state: &mut State, turn: &mut Turn, message: Arc<Message>)
         return;
     }
     if let Some(inhand) = state.inhand.as_mut() {
+        // What is about the head comes too late to count, but shows that its author is there.
         upon_word(inhand, turn, author);
+    }
+    if number < current {
+        return;
     }
     if number > current {
         // Whoever validates that height is most likely who validates the next, and what cannot be judged so is not held: who
