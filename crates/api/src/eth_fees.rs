@@ -5,10 +5,9 @@ use crate::error::RpcError;
 use crate::params::Params;
 use crate::wire::json;
 use alloy_consensus::Transaction as _;
-use alloy_eips::eip4844::BLOB_TX_MIN_BLOB_GASPRICE;
-use alloy_eips::eip7840::BlobParams;
 use alloy_primitives::{U64, U256};
 use ipe_types::Header;
+use ipe_types::fees::{blob_params, blob_price, next_excess_blob_gas};
 use ipe_types::fork::Fork;
 use ipe_types::genesis::BaseFeePolicy;
 use serde::Serialize;
@@ -115,14 +114,6 @@ pub(crate) fn max_priority_fee(api: &Api, _: &Params<'_>) -> Answer {
     json(&U256::from(median.min(MAX_PRICE)), 128)
 }
 
-fn blob_params(fork: Fork) -> BlobParams {
-    match fork {
-        f if f >= Fork::Osaka => BlobParams::osaka(),
-        f if f >= Fork::Prague => BlobParams::prague(),
-        _ => BlobParams::cancun(),
-    }
-}
-
 /// Blob base fee of a block; zero before Cancun.
 fn blob_fee(api: &Api, header: &Header) -> u128 {
     let spec = api.backend.ledger.spec();
@@ -130,7 +121,7 @@ fn blob_fee(api: &Api, header: &Header) -> u128 {
     match header.excess_blob_gas {
         // Where fees are switched off, blobs are free too.
         Some(_) if spec.base_fee_policy() == BaseFeePolicy::Zero => 0,
-        Some(excess) if fork >= Fork::Cancun => blob_params(fork).calc_blob_fee(excess).max(BLOB_TX_MIN_BLOB_GASPRICE),
+        Some(excess) if fork >= Fork::Cancun => blob_price(fork, excess),
         _ => 0,
     }
 }
@@ -208,13 +199,7 @@ pub(crate) fn fee_history(api: &Api, params: &Params<'_>) -> Answer {
 
 fn next_blob_fee(header: &Header, fork: Fork) -> u128 {
     match (header.excess_blob_gas, header.blob_gas_used) {
-        (Some(excess), Some(used)) if fork >= Fork::Cancun => {
-            let params = blob_params(fork);
-            let base = header.base_fee_per_gas.unwrap_or(0);
-            params
-                .calc_blob_fee(params.next_block_excess_blob_gas_osaka(excess, used, base))
-                .max(BLOB_TX_MIN_BLOB_GASPRICE)
-        }
+        (Some(_), Some(_)) if fork >= Fork::Cancun => blob_price(fork, next_excess_blob_gas(fork, header)),
         _ => 0,
     }
 }

@@ -283,7 +283,7 @@ impl<C: ContextTr> Inspector<C, EthInterpreter> for StructLogger {
                     && operands.len() >= 3
                     && !operands[operands.len() - 3].is_zero();
                 if with_value {
-                    cost += STIPEND;
+                    cost = cost.saturating_add(STIPEND);
                 }
             }
             Some(InterpreterAction::Return(end)) => {

@@ -4,12 +4,13 @@ use std::sync::Arc;
 
 use alloy_consensus::proofs::calculate_transaction_root;
 use alloy_eips::Encodable2718;
-use alloy_eips::eip7840::BlobParams;
 use alloy_primitives::{B64, B256, U256};
 use ipe_types::block::{Block, Body};
 use ipe_types::extra::ExtraData;
+use ipe_types::fees::next_excess_blob_gas;
 use ipe_types::fork::Fork;
 use ipe_types::header::{BFT_MIX_HASH, EMPTY_OMMERS_HASH, EMPTY_ROOT, Header, block_hash};
+use ipe_types::sizes::{BUILT_TRANSACTIONS_BYTES, VANITY_BYTES};
 use ipe_types::spec::ChainSpec;
 use ipe_types::transition::Selection;
 use revm::context::result::InvalidTransaction;
@@ -23,10 +24,6 @@ use crate::receipts;
 use crate::rules::{GAS_LIMIT_DIVISOR, MAX_GAS_LIMIT, MIN_GAS_LIMIT, gas_limit_base};
 use crate::state::StateChanges;
 use crate::validators::may_vote;
-
-/// Bytes of transactions in a built block. A proposal and, after a round change, its justification travel in one devp2p
-/// message of at most 10 MiB; from Osaka on a block has at most 8 MiB (EIP-7934).
-pub const MAX_BUILT_BYTES: usize = 8 * 1024 * 1024 - 64 * 1024;
 
 /// Gas of the cheapest transaction: with less left, nothing more fits.
 const LEAST_TX_GAS: u64 = 21_000;
@@ -63,7 +60,7 @@ impl Ledger {
                 break;
             };
             let length = candidate.tx.encode_2718_len() + 5;
-            feedback = if bytes + length > MAX_BUILT_BYTES {
+            feedback = if bytes + length > BUILT_TRANSACTIONS_BYTES {
                 Feedback::TooManyBytes
             } else {
                 match execution.transact(&candidate.tx, candidate.sender) {
@@ -120,8 +117,9 @@ impl Ledger {
             Selection::Contract(_) => Vec::new(),
         };
         let vote = order.vote.filter(|_| may_vote(&self.spec, selection));
-        let extra =
-            ExtraData { vanity: order.vanity.clone(), validators: listed, vote, round: order.round, seals: Vec::new() };
+        let mut vanity = order.vanity.to_vec();
+        vanity.resize(VANITY_BYTES, 0);
+        let extra = ExtraData { vanity: vanity.into(), validators: listed, vote, round: order.round, seals: Vec::new() };
         let mut header = next_header(&self.spec, &head.header, order.timestamp, order.min_gas_price);
         header.parent_hash = head.hash;
         header.beneficiary = order.coinbase;
@@ -143,7 +141,7 @@ impl Ledger {
     }
 }
 
-fn next_header(spec: &ChainSpec, parent: &Header, timestamp: u64, min_gas_price: u64) -> Header {
+pub(crate) fn next_header(spec: &ChainSpec, parent: &Header, timestamp: u64, min_gas_price: u64) -> Header {
     let number = parent.number.saturating_add(1);
     let fork = spec.fork_at(number, timestamp);
     Header {
@@ -160,24 +158,11 @@ fn next_header(spec: &ChainSpec, parent: &Header, timestamp: u64, min_gas_price:
         base_fee_per_gas: spec.next_base_fee(parent, timestamp, min_gas_price),
         withdrawals_root: (fork >= Fork::Shanghai).then_some(EMPTY_ROOT),
         blob_gas_used: (fork >= Fork::Cancun).then_some(0),
-        excess_blob_gas: (fork >= Fork::Cancun).then(|| excess_blob_gas(fork, parent)),
+        excess_blob_gas: (fork >= Fork::Cancun).then(|| next_excess_blob_gas(fork, parent)),
         parent_beacon_block_root: (fork >= Fork::Cancun).then_some(B256::ZERO),
         requests_hash: (fork >= Fork::Prague).then_some(NO_REQUESTS_HASH),
         ..Header::default()
     }
-}
-
-fn excess_blob_gas(fork: Fork, parent: &Header) -> u64 {
-    let params = match fork {
-        Fork::Osaka => BlobParams::osaka(),
-        Fork::Prague => BlobParams::prague(),
-        _ => BlobParams::cancun(),
-    };
-    params.next_block_excess_blob_gas_osaka(
-        parent.excess_blob_gas.unwrap_or(0),
-        parent.blob_gas_used.unwrap_or(0),
-        parent.base_fee_per_gas.unwrap_or(0),
-    )
 }
 
 /// One step of at most parent / 1024 − 1 towards the target.

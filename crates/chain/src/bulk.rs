@@ -13,8 +13,8 @@ use parking_lot::Mutex;
 
 use crate::invalid::InvalidBlock;
 use crate::ladder::{Imported, RawBlock};
-use crate::ledger::{Known, Ledger, LedgerError};
-use crate::rules::check_body;
+use crate::ledger::{Known, Ledger, LedgerError, Mode};
+use crate::rules::{Judging, check_body};
 
 /// Blocks that may be decoded ahead of the one in execution: enough that the recovering threads never wait for a slow
 /// block, few enough that a file of full blocks takes some tens of megabytes.
@@ -156,7 +156,7 @@ impl Ledger {
             return Ok(BulkStep::Skipped { number });
         }
         let senders = senders.map_err(invalid)?;
-        let checked = self.check(Arc::clone(&block), now_ms, Known::All(senders), true).map_err(invalid)?;
+        let checked = self.check(Arc::clone(&block), now_ms, Known::All(senders), Mode::Sealed).map_err(invalid)?;
         Ok(BulkStep::Imported(self.import(checked, block)?))
     }
 }
@@ -198,7 +198,7 @@ fn prepare(spec: &ChainSpec, head: u64, block: Block) -> Ready {
     if block.header.number <= head {
         return Ready { block: Arc::new(block), senders: Ok(Vec::new()) };
     }
-    let senders = check_body(spec, &block).and_then(|()| {
+    let senders = check_body(spec, &block, Judging::Sealed).and_then(|()| {
         let fork = spec.fork_at(block.header.number, block.header.timestamp);
         block
             .body

@@ -4,11 +4,13 @@ use alloy_consensus::{Transaction as _, Typed2718};
 use alloy_eips::eip7702::{RecoveredAuthority, RecoveredAuthorization, SignedAuthorization};
 use alloy_primitives::{Address, U256};
 use ipe_types::block::Transaction;
+use ipe_types::fees::blob_price;
 use ipe_types::fork::Fork;
 use ipe_types::header::Header;
 use ipe_types::spec::ChainSpec;
 use ipe_types::transition::TxGasCap;
 use revm::context::{BlockEnv, CfgEnv, TxEnv};
+use revm::context_interface::block::BlobExcessGasAndPrice;
 use revm::context_interface::either::Either;
 use revm::primitives::hardfork::SpecId;
 
@@ -72,8 +74,10 @@ impl Env {
             slot_num: 0,
         };
         if fork >= Fork::Cancun {
-            let fraction = cfg.blob_base_fee_update_fraction();
-            block.set_blob_excess_gas_and_price(header.excess_blob_gas.unwrap_or(0), fraction);
+            let excess_blob_gas = header.excess_blob_gas.unwrap_or(0);
+            // Not by the EVM's own function, which a large excess keeps busy for days.
+            let blob_gasprice = blob_price(fork, excess_blob_gas);
+            block.blob_excess_gas_and_price = Some(BlobExcessGasAndPrice { excess_blob_gas, blob_gasprice });
             cfg.set_max_blobs_per_tx(max_blobs(fork));
         }
         Self { fork, cfg, block }

@@ -1,7 +1,9 @@
 //! Why a block is not accepted: one variant per rule, with what was got and what was expected.
 
 use alloy_primitives::{Address, B256, U256};
+use ipe_types::block::BodyFault;
 use ipe_types::extra::ExtraDataError;
+use ipe_types::seals::SealFault;
 use thiserror::Error;
 
 /// A rule that a block breaks (spec/qbft.md 4.1), or the reason why it could not be judged.
@@ -32,9 +34,36 @@ pub enum InvalidBlock {
         /// In the extra data.
         got: u32,
     },
-    /// GoQuorum reads extra data in one form only.
-    #[error("extra data is not in its canonical form, which GoQuorum's chains require")]
+    /// Extra data in another form than the canonical one, or with seals: GoQuorum reads one form only, and no client proposes
+    /// another.
+    #[error("extra data is not in its canonical form without further items, or a proposal carries seals")]
     ExtraDataForm,
+    /// Extra data larger than with the most validators and seals.
+    #[error("extra data has {got} bytes, expected at most {max}")]
+    ExtraDataSize {
+        /// Bytes.
+        got: usize,
+        /// Bytes.
+        max: usize,
+    },
+    /// A vanity of another length.
+    #[error("vanity has {got} bytes, expected {expected} (in a proposal exactly, at import at most)")]
+    Vanity {
+        /// Bytes.
+        got: usize,
+        /// Bytes.
+        expected: usize,
+    },
+    /// A field of a proposal that our own builder would have written in another way (docs/spec/header-fields.md).
+    #[error("field {field} is {got}, expected {expected}: what every builder has to write here")]
+    Field {
+        /// JSON name of the header field.
+        field: &'static str,
+        /// In the header, or `no value`.
+        got: String,
+        /// What our builder writes, or `no value`.
+        expected: String,
+    },
     /// Gas used above the gas limit.
     #[error("gas used {used} is above the gas limit {limit}")]
     GasAboveLimit {
@@ -145,48 +174,14 @@ pub enum InvalidBlock {
         /// What failed.
         reason: String,
     },
-    /// One validator sealed twice.
-    #[error("commit seals: {who} sealed more than once")]
-    SealTwice {
-        /// Who.
-        who: Address,
-    },
-    /// A seal by somebody who is no validator, or over another hash.
-    #[error("commit seals: {who} is not a validator of this height (or sealed another hash)")]
-    SealByStranger {
-        /// The recovered address.
-        who: Address,
-    },
-    /// A seal from which no key can be recovered.
-    #[error("commit seals: seal {index} recovers to no key")]
-    SealUnrecoverable {
-        /// Position, from 0.
-        index: usize,
-    },
-    /// Fewer seals than a quorum.
-    #[error("commit seals: {got} seals, expected at least {expected} (a quorum)")]
-    TooFewSeals {
-        /// Seals found.
-        got: usize,
-        /// ceil(2n/3).
-        expected: usize,
-    },
-    /// The body is not the one the header names.
-    #[error("transactions root is {computed}, the header says {header}")]
-    TransactionsRoot {
-        /// In the header.
-        header: B256,
-        /// Of the body.
-        computed: B256,
-    },
-    /// The body has withdrawals, or none where the header names them.
-    #[error("withdrawals: {reason}")]
-    Withdrawals {
-        /// What does not fit.
-        reason: &'static str,
-    },
+    /// No quorum of commit seals.
+    #[error(transparent)]
+    Seals(#[from] SealFault),
+    /// The body is not the one that the header names.
+    #[error(transparent)]
+    Body(#[from] BodyFault),
     /// Larger than a block may be.
-    #[error("block has {got} bytes of RLP, expected at most {max}")]
+    #[error("block has {got} bytes of RLP without seals, expected at most {max}")]
     TooLarge {
         /// Bytes.
         got: usize,
@@ -271,6 +266,9 @@ impl InvalidBlock {
             Self::ExtraData(_) => "extra_data",
             Self::Round { .. } => "round",
             Self::ExtraDataForm => "extra_data_form",
+            Self::ExtraDataSize { .. } => "extra_data_size",
+            Self::Vanity { .. } => "vanity",
+            Self::Field { .. } => "field",
             Self::GasAboveLimit { .. } => "gas_above_limit",
             Self::GasLimitRange { .. } => "gas_limit_range",
             Self::GasLimitDelta { .. } => "gas_limit_delta",
@@ -285,12 +283,13 @@ impl InvalidBlock {
             Self::NotInContractMode { .. } => "not_in_contract_mode",
             Self::Coinbase { .. } => "coinbase",
             Self::ValidatorsUnknown { .. } => "validators_unknown",
-            Self::SealTwice { .. } => "seal_twice",
-            Self::SealByStranger { .. } => "seal_by_stranger",
-            Self::SealUnrecoverable { .. } => "seal_unrecoverable",
-            Self::TooFewSeals { .. } => "too_few_seals",
-            Self::TransactionsRoot { .. } => "transactions_root",
-            Self::Withdrawals { .. } => "withdrawals",
+            Self::Seals(SealFault::Twice { .. }) => "seal_twice",
+            Self::Seals(SealFault::Stranger { .. }) => "seal_by_stranger",
+            Self::Seals(SealFault::Unrecoverable { .. }) => "seal_unrecoverable",
+            Self::Seals(SealFault::TooFew { .. }) => "too_few_seals",
+            Self::Seals(SealFault::ExtraData(_)) => "extra_data",
+            Self::Body(BodyFault::TransactionsRoot { .. }) => "transactions_root",
+            Self::Body(BodyFault::Withdrawals { .. }) => "withdrawals",
             Self::TooLarge { .. } => "too_large",
             Self::Transaction { .. } => "transaction",
             Self::ReceiptsRoot { .. } => "receipts_root",
@@ -313,12 +312,12 @@ impl InvalidBlock {
     pub fn is_of_seals(&self) -> bool {
         matches!(
             self,
-            Self::SealTwice { .. } | Self::SealByStranger { .. } | Self::SealUnrecoverable { .. } | Self::TooFewSeals { .. }
+            Self::Seals(_)
         )
     }
 
     /// Whether the body is not the one that the header names: nothing is said against the header.
     pub fn is_of_body(&self) -> bool {
-        matches!(self, Self::TooLarge { .. } | Self::Withdrawals { .. } | Self::TransactionsRoot { .. })
+        matches!(self, Self::TooLarge { .. } | Self::Body(_))
     }
 }

@@ -22,7 +22,7 @@ impl RawBlock {
     /// More than [`MAX_BLOCK_BYTES`], not a block's RLP, or bytes behind it.
     pub fn decode(&self) -> Result<Block, alloy_rlp::Error> {
         if self.0.len() > MAX_BLOCK_BYTES {
-            return Err(alloy_rlp::Error::Custom("block has more than 10 MiB"));
+            return Err(alloy_rlp::Error::Custom("block has more bytes than are read"));
         }
         let mut bytes = self.0.as_ref();
         let block = Block::decode(&mut bytes)?;
@@ -62,7 +62,7 @@ pub struct BuildOrder {
     pub coinbase: Address,
     /// Written into the extra data (Besu ≥ 24.12 puts the message's round there).
     pub round: u32,
-    /// Free bytes in front of the extra data, 32 by custom.
+    /// Free bytes in front of the extra data; cut or filled with zeros to 32.
     pub vanity: Bytes,
     /// Vote to cast; dropped in contract mode.
     pub vote: Option<Vote>,

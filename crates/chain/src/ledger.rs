@@ -15,12 +15,13 @@ use parking_lot::{Mutex, RwLock};
 use revm::bytecode::Bytecode;
 
 use crate::execute::Executed;
+use crate::fields::{Proposed, check_proposed};
 use crate::invalid::InvalidBlock;
 use crate::kv::{Batch, Read, Store, StoreError, Table};
 use crate::ladder::CheckedBlock;
 use crate::overlay::ReadError;
 use crate::read::{RecentBlocks, StoredBlock};
-use crate::rules::{Parent, Sealers, check_body, check_header_light, check_seals};
+use crate::rules::{Judging, Parent, Sealers, check_body, check_header, check_seals, check_validators};
 use crate::state::{Account, AccountChange, State, StateAt, StateChanges, StateError, StateSettings};
 use crate::validators::{ContractError, Tally, ask_contract, selection};
 
@@ -29,7 +30,9 @@ use crate::validators::{ContractError, Tally, ask_contract, selection};
 const KEPT_RESULTS: usize = 4;
 
 /// Written into every data folder; another number means another layout.
-const LAYOUT: &[u8] = b"1";
+const LAYOUT: &[u8] = b"2";
+/// The layout before: the head's row also held the tally, whole, at every block. It is read, and taken over at the first opening.
+const LAYOUT_BEFORE: &[u8] = b"1";
 const META_LAYOUT: &[u8] = b"ledger_layout";
 const META_GENESIS: &[u8] = b"genesis";
 const META_HEAD: &[u8] = b"head";
@@ -194,10 +197,15 @@ impl Ledger {
             }
         }
         let layout = store.get(Table::Meta, META_LAYOUT)?.unwrap_or_default();
-        if layout != LAYOUT {
+        if layout == LAYOUT_BEFORE {
+            let mut batch = Batch::new();
+            batch.put(Table::Meta, META_LAYOUT, LAYOUT);
+            store.commit(batch)?;
+        } else if layout != LAYOUT {
             return Err(OpenError::Layout { found: String::from_utf8_lossy(&layout).into_owned() });
         }
-        let (number, tally) = read_head(&*store)?;
+        let number = read_head(&*store)?;
+        let tally = crate::read::tally_after(&*store, &spec, number)?;
         let header = crate::read::header(&*store, number)?
             .ok_or_else(|| StoreError::corrupt(Table::Headers, format!("no header of the head {number}")))?;
         let position = state.position();
@@ -238,8 +246,9 @@ impl Ledger {
         &self.store
     }
 
-    /// Checks a proposal: header rules without seals, body, execution (Besu's LIGHT mode). A block that was built or checked
-    /// before is not executed again. `now_ms` is unix time; `senders` answers for transactions whose sender is known.
+    /// Checks a proposal: header rules without seals (Besu's LIGHT mode), every field that our own builder would have written
+    /// ([`crate::fields`]), body, and execution last. A block that was built or checked before is not executed again. `now_ms` is
+    /// unix time; `min_gas_price` (wei) the base fee where it is fixed; `senders` answers for transactions whose sender is known.
     ///
     /// # Errors
     /// The rule that is broken, or [`InvalidBlock::NotJudged`].
@@ -247,12 +256,13 @@ impl Ledger {
         &self,
         block: Arc<Block>,
         now_ms: u64,
+        min_gas_price: u64,
         senders: &dyn Fn(&B256) -> Option<Address>,
     ) -> Result<CheckedBlock, InvalidBlock> {
-        self.check(block, now_ms, Known::Asked(senders), false)
+        self.check(block, now_ms, Known::Asked(senders), Mode::Proposal { min_gas_price })
     }
 
-    /// Checks a block that claims to be final: as [`Ledger::check_proposal`], and its seals (FULL mode).
+    /// Checks a block that claims to be final: Besu's rules in FULL mode, with its seals.
     ///
     /// # Errors
     /// As [`Ledger::check_proposal`].
@@ -262,7 +272,7 @@ impl Ledger {
         now_ms: u64,
         senders: &dyn Fn(&B256) -> Option<Address>,
     ) -> Result<CheckedBlock, InvalidBlock> {
-        self.check(block, now_ms, Known::Asked(senders), true)
+        self.check(block, now_ms, Known::Asked(senders), Mode::Sealed)
     }
 
     pub(crate) fn check(
@@ -270,15 +280,23 @@ impl Ledger {
         block: Arc<Block>,
         now_ms: u64,
         known: Known<'_>,
-        sealed: bool,
+        mode: Mode,
     ) -> Result<CheckedBlock, InvalidBlock> {
         let head = self.head();
         let header = &block.header;
         let extra = ExtraData::decode(&header.extra_data)?;
         let parent = Parent { header: &head.header, hash: head.hash };
+        check_header(&self.spec, header, &extra, parent, now_ms)?;
         let (selection, validators) = self.sealers(&head, header.timestamp)?;
-        check_header_light(&self.spec, header, &extra, parent, Sealers { selection, validators: &validators }, now_ms)?;
-        let sealers = if sealed { Some(check_seals(header, &extra, &validators)?.into()) } else { None };
+        check_validators(&self.spec, header, &extra, Sealers { selection, validators: &validators })?;
+        let sealers = match mode {
+            Mode::Sealed => Some(check_seals(header, &extra, &validators)?.into()),
+            Mode::Proposal { min_gas_price } => {
+                let (spec, block, extra) = (&*self.spec, &*block, &extra);
+                check_proposed(Proposed { spec, block, extra, parent, min_gas_price })?;
+                None
+            }
+        };
         let hash = block_hash(header)?;
         if let Some(executed) = self.kept(&hash)
             && (Arc::ptr_eq(&executed.block, &block) || executed.block.body == block.body)
@@ -286,7 +304,8 @@ impl Ledger {
             return Ok(CheckedBlock { block, hash, executed, sealers });
         }
         if !matches!(known, Known::All(_)) {
-            check_body(&self.spec, &block)?;
+            let judging = if mode == Mode::Sealed { Judging::Sealed } else { Judging::Proposal };
+            check_body(&self.spec, &block, judging)?;
         }
         let senders = match known {
             Known::All(senders) => senders,
@@ -332,6 +351,18 @@ impl Ledger {
         let head = head_of(&*self.store, &self.spec, &self.state, header, hash, tally);
         *self.head.write() = Arc::new(head);
     }
+}
+
+/// By which rules a block is checked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Mode {
+    /// Before a vote.
+    Proposal {
+        /// Wei; the base fee where it is fixed.
+        min_gas_price: u64,
+    },
+    /// At import.
+    Sealed,
 }
 
 /// What is known of a block's senders.
@@ -438,22 +469,79 @@ fn write_genesis(store: &dyn Store, spec: &ChainSpec, state: &State) -> Result<(
     Ok(())
 }
 
-/// The head's row: number, then the tally after it. Every [`TALLY_DISTANCE`] blocks the tally also stays.
+/// The head's row. The tally is no part of it: open votes may be many, and a block changes one of them. Every
+/// [`TALLY_DISTANCE`] blocks the tally is written whole; the one after any block is made from that and the headers since.
 pub(crate) fn put_head(batch: &mut Batch, number: u64, tally: &Tally) {
-    let encoded = tally.encode();
-    let mut row = number.to_be_bytes().to_vec();
-    row.extend_from_slice(&encoded);
-    batch.put(Table::Meta, META_HEAD, &row);
+    batch.put(Table::Meta, META_HEAD, &number.to_be_bytes());
     if number.is_multiple_of(TALLY_DISTANCE) {
-        batch.put(Table::Votes, &number.to_be_bytes(), &encoded);
+        batch.put(Table::Votes, &number.to_be_bytes(), &tally.encode());
     }
 }
 
-fn read_head(store: &dyn Read) -> Result<(u64, Tally), StoreError> {
+fn read_head(store: &dyn Read) -> Result<u64, StoreError> {
     let row = store.get(Table::Meta, META_HEAD)?.ok_or_else(|| StoreError::corrupt(Table::Meta, "no head"))?;
-    let (number, tally) =
-        row.split_first_chunk::<8>().ok_or_else(|| StoreError::corrupt(Table::Meta, "head has fewer than 8 bytes"))?;
-    let tally =
-        Tally::decode(tally).map_err(|error| StoreError::corrupt(Table::Meta, format!("head's votes: {error}")))?;
-    Ok((u64::from_be_bytes(*number), tally))
+    // In the layout before, the tally follows.
+    let number = row.first_chunk::<8>().ok_or_else(|| StoreError::corrupt(Table::Meta, "head has fewer than 8 bytes"))?;
+    Ok(u64::from_be_bytes(*number))
+}
+
+#[cfg(test)]
+mod tests {
+    use ipe_types::extra::Vote;
+    use ipe_types::genesis::GenesisBuilder;
+
+    use super::*;
+    use crate::kv::MemoryStore;
+
+    fn spec() -> Arc<ChainSpec> {
+        let genesis = GenesisBuilder { validators: vec![Address::with_last_byte(1), Address::with_last_byte(2)], ..GenesisBuilder::default() };
+        Arc::new(ChainSpec::parse(&genesis.to_json().expect("a genesis")).expect("parses"))
+    }
+
+    /// One validator votes about another address in each of its blocks: 340 kB were cloned and written at every block of anybody.
+    #[test]
+    fn a_block_writes_the_same_however_many_votes_are_open() {
+        let spec = spec();
+        let mut tally = Tally::genesis(&spec).expect("a tally");
+        let vote = |number: u64, recipient: u64| {
+            let vote = Some(Vote { recipient: Address::left_padding_from(&recipient.to_be_bytes()), add: true });
+            let extra = ExtraData { vote, ..ExtraData::genesis(tally_validators()) };
+            Header { number, beneficiary: Address::with_last_byte(1), extra_data: extra.encode(), ..Header::default() }
+        };
+        let mut written = Vec::new();
+        for number in 1..=5_000 {
+            tally = tally.after(&spec, &vote(number, 1_000 + number)).expect("decodes");
+            let mut batch = Batch::new();
+            put_head(&mut batch, number, &tally);
+            if !number.is_multiple_of(TALLY_DISTANCE) {
+                written.push(batch.bytes());
+            }
+        }
+        assert_eq!(tally.votes.len(), 5_000);
+        assert_eq!(written.iter().min(), written.iter().max());
+        assert!(written[0] < 64, "{}", written[0]);
+        // A block without a vote shares everything.
+        let extra_data = ExtraData::genesis(tally_validators()).encode();
+        let silent = Header { number: 5_001, beneficiary: Address::with_last_byte(2), extra_data, ..Header::default() };
+        assert!(tally.after(&spec, &silent).expect("decodes").votes.ptr_eq(&tally.votes));
+    }
+
+    fn tally_validators() -> Vec<Address> {
+        vec![Address::with_last_byte(1), Address::with_last_byte(2)]
+    }
+
+    /// The layout before held the tally in the head's row.
+    #[test]
+    fn a_folder_of_the_layout_before_is_taken_over() {
+        let (spec, store) = (spec(), Arc::new(MemoryStore::new()));
+        let votes = Ledger::open(store.clone(), spec.clone()).expect("opens").head().votes.clone();
+        let mut batch = Batch::new();
+        batch.put(Table::Meta, META_LAYOUT, LAYOUT_BEFORE);
+        batch.put(Table::Meta, META_HEAD, &[&0u64.to_be_bytes()[..], &votes.encode()].concat());
+        store.commit(batch).expect("written");
+        for _ in 0..2 {
+            assert_eq!(Ledger::open(store.clone(), spec.clone()).expect("opens").head().votes, votes);
+            assert_eq!(store.get(Table::Meta, META_LAYOUT).expect("reads").as_deref(), Some(LAYOUT));
+        }
+    }
 }

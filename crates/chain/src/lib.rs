@@ -7,6 +7,7 @@ pub mod build;
 pub mod bulk;
 pub mod env;
 pub mod execute;
+pub mod fields;
 pub mod import;
 pub mod invalid;
 pub mod kv;

@@ -8,6 +8,7 @@ use alloy_rlp::Decodable;
 use ipe_types::block::{Block, Body, Transaction};
 use ipe_types::extra::ExtraData;
 use ipe_types::header::{Header, block_hash};
+use ipe_types::spec::ChainSpec;
 use ipe_types::transition::Selection;
 use ipe_types::validators::ValidatorSet;
 use parking_lot::Mutex;
@@ -371,20 +372,22 @@ impl Ledger {
         if number >= head.number {
             return Ok((number == head.number).then(|| Arc::clone(&head.votes)));
         }
-        let start = number - number % TALLY_DISTANCE;
-        let row = self
-            .store
-            .get(Table::Votes, &start.to_be_bytes())?
-            .ok_or_else(|| StoreError::corrupt(Table::Votes, format!("no votes after block {start}")))?;
-        let mut tally = Tally::decode(&row).map_err(|error| StoreError::corrupt(Table::Votes, error.to_string()))?;
-        for at in start + 1..=number {
-            let header = header(&*self.store, at)?.ok_or_else(|| missing_header(at))?;
-            tally = tally
-                .after(&self.spec, &header)
-                .map_err(|error| StoreError::corrupt(Table::Headers, error.to_string()))?;
-        }
-        Ok(Some(Arc::new(tally)))
+        Ok(Some(Arc::new(tally_after(&*self.store, &self.spec, number)?)))
     }
+}
+
+/// The tally after a stored block: the nearest one that was written whole, and at most [`TALLY_DISTANCE`] headers.
+pub(crate) fn tally_after(store: &dyn Read, spec: &ChainSpec, number: u64) -> Result<Tally, StoreError> {
+    let start = number - number % TALLY_DISTANCE;
+    let row = store
+        .get(Table::Votes, &start.to_be_bytes())?
+        .ok_or_else(|| StoreError::corrupt(Table::Votes, format!("no votes after block {start}")))?;
+    let mut tally = Tally::decode(&row).map_err(|error| StoreError::corrupt(Table::Votes, error.to_string()))?;
+    for at in start + 1..=number {
+        let header = header(store, at)?.ok_or_else(|| missing_header(at))?;
+        tally = tally.after(spec, &header).map_err(|error| StoreError::corrupt(Table::Headers, error.to_string()))?;
+    }
+    Ok(tally)
 }
 
 /// Why the validators of a height are not known.

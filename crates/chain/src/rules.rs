@@ -1,18 +1,21 @@
 //! Header and body rules of QBFT blocks (spec/qbft.md 4.1), before anything is executed.
 
-use alloy_consensus::proofs::calculate_transaction_root;
 use alloy_primitives::{Address, B256, U256};
-use alloy_rlp::Encodable;
-use ipe_types::block::{Block, MAX_BLOCK_BYTES};
+use ipe_types::block::{Block, BodyFault};
 use ipe_types::planted::{self, Bug};
-use ipe_types::crypto::{HighS, recover_address};
 use ipe_types::extra::ExtraData;
 use ipe_types::fork::Fork;
-use ipe_types::header::{BFT_MIX_HASH, EMPTY_OMMERS_HASH, EMPTY_ROOT, Header, commit_hash};
+use ipe_types::header::{BFT_MIX_HASH, EMPTY_OMMERS_HASH, Header};
+use ipe_types::seals;
+use ipe_types::sizes::{
+    IMPORTED_EXTRA_BYTES, IMPORTED_VANITY_BYTES, MESSAGE_BYTES, OSAKA_BLOCK_BYTES, OSAKA_PROPOSED_BLOCK_BYTES,
+    PROPOSED_BLOCK_BYTES,
+};
 use ipe_types::spec::ChainSpec;
 use ipe_types::transition::Selection;
 use ipe_types::validators::ValidatorSet;
 
+use crate::fields::{FIELDS, items};
 use crate::invalid::InvalidBlock;
 use crate::validators::{is_goquorum, may_vote};
 
@@ -24,8 +27,6 @@ pub const MAX_GAS_LIMIT: u64 = i64::MAX as u64;
 pub const GAS_LIMIT_DIVISOR: u64 = 1024;
 /// Seconds by which a timestamp may be ahead of the clock.
 pub const FUTURE_SECONDS: u64 = 1;
-/// Bytes of a block's RLP from Osaka on (EIP-7934: 10 MiB less 2 MiB).
-pub const OSAKA_BLOCK_BYTES: usize = 8 * 1024 * 1024;
 
 /// The parent, as the rules need it.
 #[derive(Clone, Copy, Debug)]
@@ -45,16 +46,16 @@ pub struct Sealers<'a> {
     pub validators: &'a ValidatorSet,
 }
 
-/// Header rules without seals (Besu's LIGHT mode), for proposals. `now_ms` is our clock in unix milliseconds.
+/// Header rules that need neither the validators nor the seals (with [`check_validators`] Besu's LIGHT mode). `now_ms` is our
+/// clock in unix milliseconds. Executes nothing: what follows may ask a contract by the header's timestamp.
 ///
 /// # Errors
 /// The first rule that is broken.
-pub fn check_header_light(
+pub fn check_header(
     spec: &ChainSpec,
     header: &Header,
     extra: &ExtraData,
     parent: Parent<'_>,
-    sealers: Sealers<'_>,
     now_ms: u64,
 ) -> Result<(), InvalidBlock> {
     check_ancestry(header, parent)?;
@@ -62,8 +63,7 @@ pub fn check_header_light(
     check_gas(spec, header, parent.header)?;
     check_time(spec, header, parent.header, now_ms)?;
     check_constants(header)?;
-    check_fork_fields(spec, header)?;
-    check_validators(spec, header, extra, sealers)
+    check_fork_fields(spec, header)
 }
 
 /// The seals (Besu's FULL mode adds these to LIGHT): a quorum, nobody twice, validators only. Who sealed, in the order of
@@ -75,74 +75,40 @@ pub fn check_seals(header: &Header, extra: &ExtraData, validators: &ValidatorSet
     if planted::is(Bug::SealsUncheckedAtImport) {
         return Ok(Vec::new());
     }
-    let quorum = validators.quorum().max(1);
-    if extra.seals.len() < quorum {
-        return Err(InvalidBlock::TooFewSeals { got: extra.seals.len(), expected: quorum });
-    }
-    if extra.seals.len() > validators.len() {
-        // More seals than validators: one is a repetition or a stranger's. Bounds what is recovered below.
-        return Err(first_fault(header, extra, validators)?);
-    }
-    let hash = commit_hash(header, extra.round)?;
-    let mut seen: Vec<Address> = Vec::with_capacity(extra.seals.len());
-    for (index, seal) in extra.seals.iter().enumerate() {
-        let who = recover_address(hash, seal, HighS::Allowed).map_err(|_| InvalidBlock::SealUnrecoverable { index })?;
-        if seen.contains(&who) {
-            return Err(InvalidBlock::SealTwice { who });
-        }
-        if !validators.contains(&who) {
-            return Err(InvalidBlock::SealByStranger { who });
-        }
-        seen.push(who);
-    }
-    Ok(seen)
+    Ok(seals::sealers(header, extra, validators)?)
 }
 
-/// Names the fault among the first n + 1 seals; by counting there is one.
-fn first_fault(header: &Header, extra: &ExtraData, validators: &ValidatorSet) -> Result<InvalidBlock, InvalidBlock> {
-    let hash = commit_hash(header, extra.round)?;
-    let mut seen = Vec::new();
-    for (index, seal) in extra.seals.iter().take(validators.len() + 1).enumerate() {
-        match recover_address(hash, seal, HighS::Allowed) {
-            Err(_) => return Ok(InvalidBlock::SealUnrecoverable { index }),
-            Ok(who) if !validators.contains(&who) => return Ok(InvalidBlock::SealByStranger { who }),
-            Ok(who) if seen.contains(&who) => return Ok(InvalidBlock::SealTwice { who }),
-            Ok(who) => seen.push(who),
-        }
-    }
-    Ok(InvalidBlock::TooFewSeals { got: seen.len(), expected: validators.quorum() })
+/// Who judges a block's size.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Judging {
+    /// A validator before its vote: every path has to be able to carry the block with the most seals.
+    Proposal,
+    /// At import of what a quorum sealed.
+    Sealed,
 }
 
-/// The body is the one that the header names, and no larger than allowed.
+/// The body is the one that the header names, and the block no larger than allowed. Seals and the round do not count
+/// ([`Block::unsealed_length`]): what is valid without seals is valid with any.
 ///
 /// # Errors
 /// The first rule that is broken.
-pub fn check_body(spec: &ChainSpec, block: &Block) -> Result<(), InvalidBlock> {
+pub fn check_body(spec: &ChainSpec, block: &Block, judging: Judging) -> Result<(), InvalidBlock> {
     let header = &block.header;
-    let max =
-        if spec.fork_at(header.number, header.timestamp) >= Fork::Osaka { OSAKA_BLOCK_BYTES } else { MAX_BLOCK_BYTES };
-    let got = block.length();
+    let osaka = spec.fork_at(header.number, header.timestamp) >= Fork::Osaka;
+    let max = match (judging, osaka) {
+        (Judging::Proposal, false) => PROPOSED_BLOCK_BYTES,
+        (Judging::Proposal, true) => OSAKA_PROPOSED_BLOCK_BYTES,
+        (Judging::Sealed, false) => MESSAGE_BYTES,
+        (Judging::Sealed, true) => OSAKA_BLOCK_BYTES,
+    };
+    let got = block.unsealed_length()?;
     if got > max {
         return Err(InvalidBlock::TooLarge { got, max });
     }
-    match (&block.body.withdrawals, header.withdrawals_root) {
-        (None, None) => {}
-        (Some(list), Some(root)) if list.is_empty() && root == EMPTY_ROOT => {}
-        (Some(_), Some(_)) => {
-            return Err(InvalidBlock::Withdrawals { reason: "QBFT has none, the list must be empty" });
-        }
-        (None, Some(_)) => {
-            return Err(InvalidBlock::Withdrawals { reason: "the header names a list, the body has none" });
-        }
-        (Some(_), None) => {
-            return Err(InvalidBlock::Withdrawals { reason: "the body has a list, the header names none" });
-        }
+    match block.check_body() {
+        Err(BodyFault::TransactionsRoot { .. }) if planted::is(Bug::TransactionsRootUnchecked) => Ok(()),
+        judged => Ok(judged?),
     }
-    let computed = calculate_transaction_root(&block.body.transactions);
-    if computed != header.transactions_root && !planted::is(Bug::TransactionsRootUnchecked) {
-        return Err(InvalidBlock::TransactionsRoot { header: header.transactions_root, computed });
-    }
-    Ok(())
 }
 
 fn check_ancestry(header: &Header, parent: Parent<'_>) -> Result<(), InvalidBlock> {
@@ -156,8 +122,15 @@ fn check_ancestry(header: &Header, parent: Parent<'_>) -> Result<(), InvalidBloc
     Ok(())
 }
 
-/// What decoding tolerates and the clients do not: Besu's rounds are signed, and GoQuorum reads one form only.
+/// What decoding tolerates and the clients do not: Besu's rounds are signed, and GoQuorum reads one form only. And its size,
+/// which Besu does not bound: a header has to stay servable.
 fn check_extra(spec: &ChainSpec, header: &Header, extra: &ExtraData) -> Result<(), InvalidBlock> {
+    if extra.vanity.len() > IMPORTED_VANITY_BYTES {
+        return Err(InvalidBlock::Vanity { got: extra.vanity.len(), expected: IMPORTED_VANITY_BYTES });
+    }
+    if header.extra_data.len() > IMPORTED_EXTRA_BYTES {
+        return Err(InvalidBlock::ExtraDataSize { got: header.extra_data.len(), max: IMPORTED_EXTRA_BYTES });
+    }
     if i32::try_from(extra.round).is_err() {
         return Err(InvalidBlock::Round { got: extra.round });
     }
@@ -224,30 +197,32 @@ fn check_constants(header: &Header) -> Result<(), InvalidBlock> {
     Ok(())
 }
 
-/// Fields that forks added. Before its fork a field must be absent; after it the base fee must be there (its value is not
-/// checked), while the others may be missing as in blocks of Besu releases that left them out (spec/qbft.md 4.5, 13).
+/// Presence of the fields that forks added. Before its fork a field must be absent; after it the base fee must be there, while
+/// the others may be missing as in blocks of Besu releases that left them out (spec/qbft.md 4.5, 13).
 fn check_fork_fields(spec: &ChainSpec, header: &Header) -> Result<(), InvalidBlock> {
     let fork = spec.fork_at(header.number, header.timestamp);
-    let fields = [
-        ("baseFeePerGas", Fork::London, header.base_fee_per_gas.is_some()),
-        ("withdrawalsRoot", Fork::Shanghai, header.withdrawals_root.is_some()),
-        ("blobGasUsed", Fork::Cancun, header.blob_gas_used.is_some()),
-        ("excessBlobGas", Fork::Cancun, header.excess_blob_gas.is_some()),
-        ("parentBeaconBlockRoot", Fork::Cancun, header.parent_beacon_block_root.is_some()),
-        ("requestsHash", Fork::Prague, header.requests_hash.is_some()),
-    ];
-    for (field, from, present) in fields {
-        if present && fork < from {
+    for (field, item) in FIELDS.iter().zip(items(header)) {
+        let begun = field.since.is_some_and(|since| fork >= since);
+        let field = field.name;
+        if item.is_some() && !begun {
             return Err(InvalidBlock::FieldBeforeFork { field, fork: fork.to_string() });
         }
-        if !present && field == "baseFeePerGas" && fork >= from {
+        if item.is_none() && begun && field == "baseFeePerGas" {
             return Err(InvalidBlock::FieldMissing { field, fork: fork.to_string() });
         }
+    }
+    // Besu writes both or none, and hashes a header with one of them as if it had none.
+    if header.blob_gas_used.is_some() != header.excess_blob_gas.is_some() {
+        return Err(InvalidBlock::FieldMissing { field: "excessBlobGas", fork: fork.to_string() });
     }
     Ok(())
 }
 
-fn check_validators(
+/// The validators that the extra data lists, the vote, and the coinbase.
+///
+/// # Errors
+/// The first rule that is broken.
+pub fn check_validators(
     spec: &ChainSpec,
     header: &Header,
     extra: &ExtraData,

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use alloy_primitives::{Address, Bytes, TxKind, U256};
 use alloy_rlp::{Decodable, Encodable, Header as RlpHeader};
+use imbl::OrdMap;
 use ipe_types::extra::{ExtraData, ExtraDataError, MAX_VALIDATORS, Vote};
 use ipe_types::genesis::GenesisFormat;
 use ipe_types::header::Header;
@@ -25,8 +26,9 @@ use crate::state::StateAt;
 pub struct Tally {
     /// Those who seal the next block in header mode.
     pub validators: ValidatorSet,
-    /// By recipient; an entry without votes is not kept.
-    pub votes: BTreeMap<Address, Ballots>,
+    /// By recipient; an entry without votes is not kept. Besu bounds neither recipients nor votes within an epoch, so this may
+    /// hold one entry for each block of it; the tallies of successive blocks share all entries but those that changed.
+    pub votes: OrdMap<Address, Ballots>,
 }
 
 /// Open votes about one address.
@@ -63,10 +65,16 @@ pub enum ContractError {
     },
 }
 
+impl Ballots {
+    fn holds(&self, voter: &Address) -> bool {
+        self.add.contains(voter) || self.drop.contains(voter)
+    }
+}
+
 impl Tally {
     /// A set without votes: after an epoch block, or forced.
     pub fn of(validators: impl IntoIterator<Item = Address>) -> Self {
-        Self { validators: validators.into_iter().collect(), votes: BTreeMap::new() }
+        Self { validators: validators.into_iter().collect(), votes: OrdMap::new() }
     }
 
     /// The tally after block 0.
@@ -147,11 +155,16 @@ impl Tally {
         } else if dropped {
             self.votes.remove(&vote.recipient);
             self.validators = self.validators.iter().copied().filter(|v| *v != vote.recipient).collect();
-            for ballots in self.votes.values_mut() {
+            // A validator leaves by a majority's vote: rare, and the only block that looks at every open vote.
+            let cast: Vec<Address> = self.votes.iter().filter(|(_, ballots)| ballots.holds(&vote.recipient)).map(|(to, _)| *to).collect();
+            for recipient in cast {
+                let Some(ballots) = self.votes.get_mut(&recipient) else { continue };
                 ballots.add.remove(&vote.recipient);
                 ballots.drop.remove(&vote.recipient);
+                if ballots.add.is_empty() && ballots.drop.is_empty() {
+                    self.votes.remove(&recipient);
+                }
             }
-            self.votes.retain(|_, ballots| !ballots.add.is_empty() || !ballots.drop.is_empty());
         }
     }
 

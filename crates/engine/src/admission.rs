@@ -89,7 +89,7 @@ pub fn rules(ledger: &Ledger, spec: &ChainSpec, before: &Rules) -> Rules {
     let head = ledger.head();
     let number = head.number + 1;
     let params = spec.qbft_at(number, head.header.timestamp);
-    let timestamp = head.header.timestamp + params.period_ms / 1_000;
+    let timestamp = head.header.timestamp.saturating_add(params.period_ms / 1_000);
     let fork = spec.fork_at(number, timestamp);
     let min_gas_price = u64::try_from(before.min_gas_price).unwrap_or(u64::MAX);
     let tx_gas_cap = match params.tx_gas_cap {

@@ -9,6 +9,7 @@ use ipe_qbft::Event;
 use ipe_types::eth::{BlockHashNumber, EthMessage, EthVersion};
 use ipe_types::header::{EMPTY_ROOT, with_round_and_seals};
 use ipe_types::planted::{self, Bug};
+use ipe_types::seals::is_sealed;
 use ipe_types::{B256, Block, Checkpoint};
 
 use crate::pace::Height;
@@ -16,8 +17,8 @@ use crate::peer::PeerId;
 use crate::pool::MinedBlock;
 use crate::relay::shares_consensus;
 use crate::replica::{BREACH_OF_PROTOCOL, Clock, Level, Notification, Output, Put, Replica, Stages, is_leaf, rules_after};
-use crate::status::{RefusedBlock, SyncProgress};
-use crate::sync::{HeadView, MAX_BLOCKS_BEHIND, SyncFault, is_sealed};
+use crate::status::{RefusedBlock, SyncProgress, WorkKind};
+use crate::sync::{HeadView, MAX_BLOCKS_BEHIND, SyncFault};
 
 /// How long imports may keep the replica from its inputs in one go, µs.
 const IMPORT_SLICE_US: u64 = 40_000;
@@ -180,6 +181,8 @@ impl Replica {
     }
 
     fn check_sealed(&self, clock: Clock<'_>, block: Arc<Block>) -> Result<CheckedBlock, InvalidBlock> {
+        let hash = block.hash()?;
+        let _working = self.parts.status.works_on(WorkKind::Sealed, block.header.number, hash);
         let pool = self.parts.pool.clone();
         let senders = move |hash: &B256| pool.lock().sender_of(hash);
         // A quorum has judged its timestamp. That our own clock is behind must not keep us from what is final.

@@ -8,16 +8,14 @@ use ipe_chain::{BuildOrder, CheckedBlock, Feedback, vote_choice};
 use ipe_qbft::{Draft, Effect, Event, HeadInfo, Now};
 use ipe_types::message::{Kind, Message};
 use ipe_types::planted::{self, Bug};
+use ipe_types::sizes::BUILT_TRANSACTIONS_BYTES;
 use ipe_types::{B256, Block};
 
 use crate::pace;
 use crate::pool::PickLimits;
 use crate::signing::SignRefusal;
+use crate::status::WorkKind;
 use crate::replica::{Candidacy, Clock, Level, Output, Put, Replica};
-
-/// Bytes of transactions that a block we build may hold: with header and justification it stays inside the 10 MiB that a
-/// message may have.
-const MAX_BUILD_BYTES: usize = 8 * 1024 * 1024;
 
 impl Replica {
     /// Gives an event to the core and carries out its effects, and those of what they lead to.
@@ -138,11 +136,12 @@ impl Replica {
             target_gas_limit: self.settings.target_gas_limit,
             min_gas_price: self.settings.min_gas_price,
         };
+        let _working = self.parts.status.works_on(WorkKind::Build, height, B256::ZERO);
         let began = clock.now_us();
         let deadline = began + pace::build_us(params.period_ms, self.settings.build_percent);
         let budget = self.pace.budget();
         let count = usize::try_from(budget / pace::work(21_000, 1)).unwrap_or(usize::MAX).saturating_add(16);
-        let mut picks = self.parts.pool.lock().pick(&PickLimits { count, bytes: MAX_BUILD_BYTES });
+        let mut picks = self.parts.pool.lock().pick(&PickLimits { count, bytes: BUILT_TRANSACTIONS_BYTES });
         let mut used = 0;
         let mut next = |feedback: Feedback| {
             if let Feedback::Included { gas_used } = &feedback {
@@ -168,13 +167,21 @@ impl Replica {
     }
 
     fn check(&mut self, clock: Clock<'_>, block: Arc<Block>, hash: B256) -> Result<(), String> {
-        if self.candidacies.iter().any(|candidacy| candidacy.hash == hash) {
+        // The hash names the header alone: the same one with another body is another block, and judged.
+        if self.candidacies.iter().any(|known| known.hash == hash && known.checked.block().body == block.body) {
             return Ok(());
         }
+        if self.suspects.contains(&hash) {
+            return Err(format!("block {hash} kept this node busy without end before it was started again; it is not executed again for a vote"));
+        }
+        let _working = self.parts.status.works_on(WorkKind::Proposal, block.header.number, hash);
         let began = clock.now_us();
         let pool = self.parts.pool.clone();
         let senders = move |hash: &B256| pool.lock().sender_of(hash);
-        let checked = self.parts.ledger.check_proposal(block, clock.wall_ms(), &senders).map_err(|invalid| invalid.to_string())?;
+        let ledger = &self.parts.ledger;
+        let checked = ledger
+            .check_proposal(block, clock.wall_ms(), self.settings.min_gas_price, &senders)
+            .map_err(|invalid| format!("{invalid} ({})", invalid.rule()))?;
         let check = Duration::from_micros(clock.now_us().saturating_sub(began));
         self.remember(Candidacy { hash, checked, build: Duration::ZERO, check });
         Ok(())

@@ -7,9 +7,9 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use ipe_types::crypto::{HighS, recover_address};
 use ipe_types::header::{block_hash, commit_hash, digest};
 use ipe_types::message::{Kind, Message};
+use ipe_types::seals::is_seal_of;
 use ipe_types::{Address, B256, Block, Bytes, Signature65, ValidatorSet};
 
 /// Bytes held at most: the proposals of a height and its round changes, each with a full block, of a network of ten.
@@ -122,7 +122,7 @@ impl Held {
     /// seal is not its author's does not count: its author would have the block thrown away by everybody who looks on.
     pub fn quorum_at(&self, height: u64, validators: &ValidatorSet) -> Option<(Arc<Block>, u32, Vec<Signature65>)> {
         let quorum = validators.quorum();
-        if quorum == 0 || self.of(height, Kind::Commit).count() < quorum {
+        if self.of(height, Kind::Commit).count() < quorum {
             return None;
         }
         for proposal in self.of(height, Kind::Proposal) {
@@ -138,7 +138,7 @@ impl Held {
                     _ => None,
                 })
                 .filter(|commit| [own, stripped].contains(&commit.payload().digest))
-                .filter(|commit| recover_address(sealed, &commit.payload().seal, HighS::Allowed) == Ok(commit.author()))
+                .filter(|commit| is_seal_of(&commit.author(), &commit.payload().seal, sealed))
                 .map(|commit| commit.payload().seal)
                 .collect();
             if seals.len() >= quorum {

@@ -31,4 +31,4 @@ pub use ipe_qbft::Restored;
 pub use control::{Control, PeerControl, Reply, VoteControl, VoteError};
 pub use peer::{PeerId, PeerInfo, PeerStatus};
 pub use replica::{Clock, Input, Level, Notification, Output, Parts, Replica, Settings, Stages};
-pub use status::{RefusedBlock, Status, StatusCell, SyncProgress};
+pub use status::{RefusedBlock, Status, StatusCell, SyncProgress, Work, WorkKind};

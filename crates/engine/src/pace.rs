@@ -74,10 +74,10 @@ impl Pace {
             let fitting = u128::from(held) * u128::from(period_us * AIM / 100) / u128::from(height.took_us.max(1));
             let fitting = u64::try_from(fitting).unwrap_or(u64::MAX).max(held / 2);
             // A small block that was late says nothing about work.
-            if held * 2 > self.work {
+            if held.saturating_mul(2) > self.work {
                 self.work = self.work.min(fitting).max(LEAST);
             }
-        } else if height.took_us * 100 < period_us * AIM && held * 10 > self.work * 8 {
+        } else if height.took_us * 100 < period_us * AIM && held.saturating_mul(10) > self.work.saturating_mul(8) {
             // Halfway to what such a block could have held, at most half as much again: a hiccup that halved the budget is
             // made up for in some blocks, and close to the aim the steps become small.
             let fitting = u128::from(held) * u128::from(period_us * AIM / 100) / u128::from(height.took_us.max(1));
@@ -87,10 +87,11 @@ impl Pace {
         }
     }
 
-    /// A round ended without a block although a proposal with this work had been seen.
+    /// A round ended without a block although a proposal had been seen that claims this work. Nothing of a claim is known to be
+    /// true, so it can make the budget smaller, down to the least, and never larger.
     pub fn round_lost(&mut self, held: u64) {
-        if held * 2 > self.work {
-            self.work = (held / 2).max(LEAST);
+        if held.saturating_mul(2) > self.work {
+            self.work = self.work.min(held / 2).max(LEAST);
         }
     }
 }
@@ -98,6 +99,20 @@ impl Pace {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// A proposal whose header claims all the gas there is neither overflows nor lifts the budget to its half.
+    #[test]
+    fn a_claimed_gas_used_never_makes_the_budget_larger() {
+        for claimed in [0, LEAST, FIRST, u64::MAX / 2, u64::MAX] {
+            let mut pace = Pace::default();
+            pace.round_lost(work(claimed, u64::MAX));
+            pace.round_lost(work(claimed, 0));
+            assert!((LEAST..=FIRST).contains(&pace.budget()), "{claimed}: {}", pace.budget());
+            pace.observe(Height { period_ms: 1_000, gas_used: claimed, transactions: 1, took_us: 1_500_000 });
+            pace.observe(Height { period_ms: 1_000, gas_used: claimed, transactions: 1, took_us: 1 });
+            assert!(pace.budget() >= LEAST);
+        }
+    }
 
     /// A machine that needs 40 µs a transfer and 50 ms a block.
     fn run(pace: &mut Pace, offered: u64, period_ms: u64) -> (u64, u64) {

@@ -3,7 +3,7 @@
 //! Inputs come one at a time, outputs leave through a closure the moment they are decided, so that a proposal is on the
 //! wire before the block behind it is imported. Consensus effects are in `consensus.rs`, blocks in `blocks.rs`.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -189,7 +189,7 @@ pub struct Settings {
     pub vanity: Bytes,
     /// Gas limit towards which its blocks move; `None` keeps the parent's.
     pub target_gas_limit: Option<u64>,
-    /// Base fee of the blocks it builds where the genesis fixes it to the configured minimum, wei per gas.
+    /// Base fee of the blocks that it builds and votes for where the genesis fixes it to the configured minimum, wei per gas.
     pub min_gas_price: u64,
     /// Share of the block period that building may take, percent; see [`crate::pace::build_us`].
     pub build_percent: u32,
@@ -269,6 +269,8 @@ pub struct Replica {
     pub(crate) pace: Pace,
     pub(crate) candidacies: VecDeque<Candidacy>,
     pub(crate) bad_blocks: Recent,
+    /// Proposals that are not executed for a vote; see [`Replica::distrust`].
+    pub(crate) suspects: BTreeSet<B256>,
     pub(crate) unwritten: Option<Unwritten>,
     pub(crate) intents: BTreeMap<Address, bool>,
     /// By what consensus messages of the head's height and of the next are judged.
@@ -329,6 +331,7 @@ impl Replica {
             pace: Pace::default(),
             candidacies: VecDeque::new(),
             bad_blocks: Recent::new(BAD_BLOCKS),
+            suspects: BTreeSet::new(),
             unwritten: None,
             intents: BTreeMap::new(),
             rules,
@@ -353,6 +356,12 @@ impl Replica {
             settings,
             parts,
         }
+    }
+
+    /// Names proposals (by block hash) that made an earlier run of this node answer nothing any more. They are never executed for
+    /// a vote again; a quorum that seals one all the same has it imported.
+    pub fn distrust(&mut self, proposals: impl IntoIterator<Item = B256>) {
+        self.suspects.extend(proposals);
     }
 
     /// When [`Input::Tick`] is due, ms of the steady clock; `None` before the first input.
@@ -646,7 +655,7 @@ impl Replica {
                 reply(());
             }
             MinerControl::MinGasPrice(price, reply) => {
-                self.settings.min_gas_price = price;
+                // For the pool alone: a fixed base fee is the one of the start, as in Besu, or the others refuse our blocks.
                 self.parts.pool.lock().set_min_gas_price(now_ms, u128::from(price));
                 reply(());
             }

@@ -92,18 +92,77 @@ pub struct Refused {
     pub justification: u64,
 }
 
-/// The latest [`Status`], shared.
+/// What the replica does in one go for longer than anything else.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum WorkKind {
+    /// Executes a proposal to vote for it.
+    Proposal,
+    /// Executes a block that a quorum sealed, to import it.
+    Sealed,
+    /// Builds a block.
+    Build,
+}
+
+/// The work in hand.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Work {
+    /// What is done.
+    pub kind: WorkKind,
+    /// Height of the block.
+    pub height: u64,
+    /// Its hash; zero for a block that is being built.
+    pub hash: B256,
+}
+
+#[derive(Default)]
+struct Shared {
+    status: RwLock<Arc<Status>>,
+    work: RwLock<Option<Work>>,
+    stuck: RwLock<Option<Arc<str>>>,
+}
+
+/// The latest [`Status`], and what the replica works on, shared with everybody who tells of it.
 #[derive(Clone, Default)]
-pub struct StatusCell(Arc<RwLock<Arc<Status>>>);
+pub struct StatusCell(Arc<Shared>);
+
+/// While it lives the work stands in the cell.
+pub struct Working(StatusCell);
+
+impl Drop for Working {
+    fn drop(&mut self) {
+        *self.0.0.work.write() = None;
+    }
+}
 
 impl StatusCell {
     /// The latest snapshot; never blocks for longer than a pointer swap.
     pub fn get(&self) -> Arc<Status> {
-        self.0.read().clone()
+        self.0.status.read().clone()
     }
 
     /// Replaces the snapshot.
     pub fn set(&self, status: Status) {
-        *self.0.write() = Arc::new(status);
+        *self.0.status.write() = Arc::new(status);
+    }
+
+    /// What the replica executes or builds at this moment.
+    pub fn work(&self) -> Option<Work> {
+        *self.0.work.read()
+    }
+
+    /// Tells what is worked on from now on.
+    pub fn works_on(&self, kind: WorkKind, height: u64, hash: B256) -> Working {
+        *self.0.work.write() = Some(Work { kind, height, hash });
+        Working(self.clone())
+    }
+
+    /// Why the replica answers nothing any more, when somebody who watches it has found out. The snapshot is old then.
+    pub fn stuck(&self) -> Option<Arc<str>> {
+        self.0.stuck.read().clone()
+    }
+
+    /// Says that the replica answers nothing, or (`None`) that it does again.
+    pub fn set_stuck(&self, why: Option<String>) {
+        *self.0.stuck.write() = why.map(Arc::from);
     }
 }

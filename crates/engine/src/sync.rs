@@ -11,9 +11,10 @@ use std::sync::Arc;
 
 use alloy_rlp::Encodable;
 use ipe_types::block::{Block, Body};
-use ipe_types::crypto::{HighS, recover_address};
 use ipe_types::eth::{EthMessage, HeadersQuery, HeadersStart};
 use ipe_types::header::{EMPTY_ROOT, block_hash, commit_hash};
+use ipe_types::crypto::{HighS, recover_address};
+use ipe_types::seals::is_sealed;
 use ipe_types::{Address, B256, Checkpoint, ExtraData, Header, ValidatorSet};
 
 use crate::peer::{Peer, PeerId, Peers};
@@ -737,9 +738,4 @@ fn sealers(header: &Header, validators: &ValidatorSet) -> usize {
         .filter(|address| validators.contains(address))
         .collect();
     sealers.len()
-}
-
-/// Whether a quorum of `validators` has sealed this header.
-pub fn is_sealed(header: &Header, validators: &ValidatorSet) -> bool {
-    !validators.is_empty() && sealers(header, validators) >= validators.quorum()
 }

@@ -18,7 +18,7 @@ use crate::votes::Votes;
 
 /// Blocks of one height whose validity is remembered, so that a block prepared before is not executed again for every
 /// later round. More than rounds usually have different blocks.
-const JUDGED_MAX: usize = 8;
+const JUDGED_MAX: usize = 4;
 
 /// One call of [`crate::step`]: the time, who we are, and the effects so far.
 pub(crate) struct Turn {
@@ -58,8 +58,8 @@ pub(crate) struct Height {
     pub(crate) own: Own,
     pub(crate) pace: Pace,
     pub(crate) heard: Heard,
-    /// Hashes of blocks found valid at this height.
-    pub(crate) judged: Vec<B256>,
+    /// Blocks found valid at this height, by hash.
+    pub(crate) judged: Vec<(B256, Arc<Block>)>,
     /// The last prepared block whose body was found to be the one that its header names.
     pub(crate) whole: Option<Arc<Block>>,
     /// How late heads come anyway by our clock, in milliseconds.
@@ -166,13 +166,19 @@ impl Height {
     }
 
     /// Remembers that the block is valid.
-    pub(crate) fn judge_valid(&mut self, hash: B256) {
-        if !self.judged.contains(&hash) {
+    pub(crate) fn judge_valid(&mut self, hash: B256, block: &Arc<Block>) {
+        if !self.is_judged(hash, block) {
             if self.judged.len() == JUDGED_MAX {
                 self.judged.remove(0);
             }
-            self.judged.push(hash);
+            self.judged.push((hash, block.clone()));
         }
+    }
+
+    /// Whether this very block was found valid. The hash names the header only: with another body it is another block, which
+    /// nobody could import.
+    pub(crate) fn is_judged(&self, hash: B256, block: &Block) -> bool {
+        self.judged.iter().any(|(known, valid)| *known == hash && valid.body == block.body)
     }
 }
 

@@ -83,7 +83,103 @@ fn assert_bounded(state: &State) {
     assert!(count <= validators * ROUND_CHANGES_PER_AUTHOR, "{count} round changes");
     assert!(height.votes.held() <= validators * EARLY_ROUNDS_PER_AUTHOR, "{} votes", height.votes.held());
     assert!(height.round_number().is_none_or(|round| round <= MAX_ROUND));
-    assert!(height.judged.len() <= 8);
+    assert!(height.judged.len() <= 4);
+}
+
+fn hear(state: &mut State, message: Message) -> Vec<Effect> {
+    step(state, 1_700_000_001_000.into(), Event::Received(Arc::new(message)))
+}
+
+fn reasons(effects: &[Effect]) -> Vec<&Reason> {
+    effects.iter().filter_map(|effect| if let Effect::Report(rejection) = effect { Some(&rejection.reason) } else { None }).collect()
+}
+
+fn asks_for_a_check(effects: &[Effect]) -> bool {
+    effects.iter().any(|effect| matches!(effect, Effect::CheckBlock { .. }))
+}
+
+/// The block with the same header, and so the same hash and digests, and another body.
+fn with_another_body(block: &Block) -> Block {
+    let mut other = block.clone();
+    other.body.withdrawals = Some(Vec::new());
+    other
+}
+
+/// What no hash covers has one form: otherwise a valid block could be proposed in one that is too large for the RoundChanges
+/// that would have to carry it.
+#[test]
+fn a_proposal_has_one_form() {
+    let sound = block(1, 0, 0, 32);
+    let mut longer = (*sound).clone();
+    let mut items = longer.header.extra_data.to_vec();
+    items.extend_from_slice(&[0x01; 2]);
+    // A longer list with two more items: what decoding passes over.
+    items[0] += 2;
+    longer.header.extra_data = items.into();
+    let mut sealed = (*sound).clone();
+    sealed.header =
+        ipe_types::header::with_round_and_seals(&sound.header, 0, vec![key(0).sign(B256::ZERO)]).expect("decodes");
+    let cases = [
+        (sound.clone(), None, true),
+        (sound.clone(), Some(vec![0x80]), true),
+        (sound.clone(), Some(vec![0xc0]), false),
+        (sound.clone(), Some([vec![0xfa, 1, 0, 0], vec![0; 1 << 16]].concat()), false),
+        (Arc::new(longer), None, false),
+        (Arc::new(sealed), None, false),
+    ];
+    for (number, (block, access_list, taken)) in cases.into_iter().enumerate() {
+        assert_eq!(block.hash(), sound.hash(), "case {number}");
+        let payload = ProposalPayload { height: 1, round: 0, block, access_list: access_list.map(Bytes::from) };
+        let proposal = Proposal { signed: sign(0, payload), round_changes: vec![], prepares: vec![] };
+        let effects = hear(&mut state(), Message::Proposal(Box::new(proposal)));
+        assert_eq!(asks_for_a_check(&effects), taken, "case {number}: {:?}", reasons(&effects));
+    }
+}
+
+/// The proposer of a later round proposes a prepared block again with another body. All digests agree, and whoever took it for
+/// the judged one would help to decide a block that nobody can import.
+#[test]
+fn a_judged_block_with_another_body_is_judged_again() {
+    for another in [false, true] {
+        let mut state = state();
+        let first = block(1, 0, 0, 32);
+        let digest = first.hash().expect("decodes");
+        assert!(asks_for_a_check(&hear(&mut state, proposal(0, 1, 0, 32))));
+        step(&mut state, 1_700_000_001_000.into(), Event::BlockChecked { height: 1, round: 0, hash: digest, verdict: Ok(()) });
+        let header = ipe_types::header::with_round_and_seals(&first.header, 1, Vec::new()).expect("decodes");
+        let again = Block { header, body: first.body.clone() };
+        let again = if another { with_another_body(&again) } else { again };
+        assert_eq!(again.hash(), Ok(digest));
+        let change = |who| sign(who, RoundChangePayload { height: 1, round: 1, prepared: Some((0, digest)) });
+        let prepare = |who| sign(who, PreparePayload { height: 1, round: 0, digest });
+        let payload = ProposalPayload { height: 1, round: 1, block: Arc::new(again), access_list: None };
+        let proposal = Proposal {
+            signed: sign(1, payload),
+            round_changes: (0..3).map(change).collect(),
+            prepares: (0..3).map(prepare).collect(),
+        };
+        let effects = hear(&mut state, Message::Proposal(Box::new(proposal)));
+        assert_eq!(asks_for_a_check(&effects), another, "{:?}", reasons(&effects));
+    }
+}
+
+/// No signature covers the block of a RoundChange, and no digest its body. An honest proposer that took a changed one over
+/// would lose its round.
+#[test]
+fn a_prepared_block_with_another_body_is_not_taken_over() {
+    for another in [false, true] {
+        let mut state = state();
+        let prepared = block(1, 0, 0, 32);
+        let digest = prepared.hash().expect("decodes");
+        let block = if another { Arc::new(with_another_body(&prepared)) } else { prepared };
+        let signed = sign(0, RoundChangePayload { height: 1, round: 1, prepared: Some((0, digest)) });
+        let prepares = (0..3).map(|who| sign(who, PreparePayload { height: 1, round: 0, digest })).collect();
+        let change = RoundChange { signed, block: Some(block), access_list: None, prepares };
+        let effects = hear(&mut state, Message::RoundChange(Box::new(change)));
+        let refused = reasons(&effects).iter().any(|reason| matches!(reason, Reason::Body));
+        assert_eq!(refused, another, "{effects:?}");
+        assert_eq!(state.inhand.as_ref().map(|height| height.round_changes.held().0), Some(usize::from(!another)));
+    }
 }
 
 #[test]

@@ -58,8 +58,7 @@ impl Rules {
 
     /// Least number of validators that decides.
     pub fn quorum(&self) -> usize {
-        // An empty set has the quorum 0, by which nothing would decide everything.
-        self.validators.quorum().max(1)
+        self.validators.quorum()
     }
 }
 
@@ -140,6 +139,7 @@ fn proposal_payload(rules: &Rules, proposal: &Proposal) -> Result<(), Reason> {
         return Err(Reason::BlockNumber { got: header.number, expected: rules.height });
     }
     no_access_list(payload.access_list.as_ref())?;
+    proposed_form(header)?;
     // A block carries the round of its proposal, or 0 (spec/qbft.md 15).
     carries(header, payload.round)?;
     if payload.round == 0 { coinbase_is(header, proposal.signed.author()) } else { Ok(()) }
@@ -171,6 +171,13 @@ fn proposal_justification(rules: &Rules, proposal: &Proposal) -> Result<(), Reas
         }
     }
     prepared_by_quorum(rules, &digests, prepared_round, &proposal.prepares)
+}
+
+/// What no hash covers and every honest proposer writes in one way: extra data in its canonical form, without items behind.
+/// Otherwise a valid block could be proposed in a form that is too large for a RoundChange to carry.
+fn proposed_form(header: &Header) -> Result<(), Reason> {
+    let extra = ExtraData::decode(&header.extra_data)?;
+    if extra.encode() == header.extra_data { Ok(()) } else { Err(Reason::ExtraDataForm) }
 }
 
 /// A quorum of RoundChanges for `round`; answers with the latest prepared round among them.
@@ -208,6 +215,7 @@ fn prepared_part(rules: &Rules, change: &RoundChange) -> Result<(), Reason> {
             if block.header.number != rules.height {
                 return Err(Reason::BlockNumber { got: block.header.number, expected: rules.height });
             }
+            proposed_form(&block.header)?;
             carries(&block.header, round)?;
             prepared_block(rules, &block.header, round, digest, &change.prepares)
         }

@@ -92,6 +92,9 @@ pub enum Reason {
     /// Extra data of the block cannot be read.
     #[error("{0}")]
     ExtraData(#[from] ipe_types::extra::ExtraDataError),
+    /// Extra data in another form than every client proposes.
+    #[error("the block's extra data is not in its canonical form")]
+    ExtraDataForm,
     /// Round 0 needs no justification and takes none.
     #[error("a proposal of round 0 carries a justification")]
     JustificationInRoundZero,

@@ -3,9 +3,9 @@
 use std::sync::Arc;
 
 use alloy_primitives::B256;
-use ipe_types::crypto::{HighS, recover_address};
 use ipe_types::planted::{self, Bug};
 use ipe_types::message::{CommitPayload, Signed};
+use ipe_types::seals::is_seal_of;
 use ipe_types::{Block, Kind, Message, header};
 
 use crate::event::{Effect, Timer};
@@ -55,8 +55,7 @@ pub(crate) fn upon_commit(
 
 /// Whether the seal in `commit` is its author's over the block and round of `commit_hash`.
 pub(crate) fn seals(commit: &Signed<CommitPayload>, commit_hash: B256) -> bool {
-    planted::is(Bug::CommitSealUnchecked)
-        || recover_address(commit_hash, &commit.payload().seal, HighS::Allowed) == Ok(commit.author())
+    planted::is(Bug::CommitSealUnchecked) || is_seal_of(&commit.author(), &commit.payload().seal, commit_hash)
 }
 
 /// With a quorum of Commits for a valid proposal the block is sealed with all seals that came, and final.

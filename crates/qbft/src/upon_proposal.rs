@@ -92,19 +92,16 @@ fn accept(height: &mut Height, turn: &mut Turn, accepted: Accepted, message: &Ar
 
 /// Has the accepted block judged, unless we built it or know the answer.
 fn judge(height: &mut Height, turn: &mut Turn) {
+    let Some(accepted) = height.round.as_ref().and_then(|round| round.accepted.as_ref()) else { return };
+    let (hash, block) = (accepted.hash, accepted.block.clone());
+    let judged = height.is_judged(hash, &block);
     let Some(round) = height.round.as_mut() else { return };
-    let Some(accepted) = &round.accepted else { return };
-    if round.built == Some(accepted.hash) || height.judged.contains(&accepted.hash) {
+    if judged || round.built == Some(hash) {
         found_valid(height, turn);
         return;
     }
     round.checks += 1;
-    turn.push(Effect::CheckBlock {
-        height: height.rules.height,
-        round: round.number,
-        block: accepted.block.clone(),
-        hash: accepted.hash,
-    });
+    turn.push(Effect::CheckBlock { height: height.rules.height, round: round.number, block, hash });
 }
 
 /// The host judged the proposed block.
@@ -116,10 +113,6 @@ pub(crate) fn upon_block_checked(
     verdict: Result<(), String>,
 ) {
     let verdict = if planted::is(Bug::InvalidProposalAccepted) { Ok(()) } else { verdict };
-    if verdict.is_ok() {
-        // True whatever round we are in by now: validity does not depend on the round.
-        height.judge_valid(hash);
-    }
     let pending = |accepted: &Accepted| accepted.hash == hash && !accepted.valid;
     let Some(round) = height.round.as_mut().filter(|_| !height.decided) else { return };
     if !round.accepted.as_ref().is_some_and(pending) {
@@ -158,10 +151,11 @@ fn found_valid(height: &mut Height, turn: &mut Turn) {
         }
     }
     let (hash, digest, round_number) = (accepted.hash, accepted.digest, round.number);
+    let block = accepted.block.clone();
     if !round.prepare_asked {
         round.prepare_asked = true;
         turn.push(Effect::Sign(Draft::Prepare(PreparePayload { height: number, round: round_number, digest })));
     }
-    height.judge_valid(hash);
+    height.judge_valid(hash, &block);
     commit_if_prepared(height, turn);
 }

@@ -10,15 +10,15 @@ use alloy_eips::eip2718::{Decodable2718, Eip2718Error};
 use alloy_rlp::{BufMut, Decodable, Encodable, Error as RlpError, Header as RlpHeader, Result as RlpResult};
 
 use crate::extra::ExtraDataError;
-use crate::header::{EMPTY_ROOT, Header, block_hash};
+use crate::header::{EMPTY_ROOT, Header, block_hash, with_round_and_seals};
 
 pub use alloy_eips::eip4895::Withdrawal;
 
 /// A signed transaction of any type that a block may carry; blob transactions without their sidecar.
 pub type Transaction = EthereumTxEnvelope<TxEip4844>;
 
-/// Bytes of one block's RLP that are read from a peer or a file: the devp2p message bound of Besu (10 MiB).
-pub const MAX_BLOCK_BYTES: usize = 10 * 1024 * 1024;
+/// Bytes of one block's RLP that are read from a file or a message.
+pub const MAX_BLOCK_BYTES: usize = crate::sizes::READ_BLOCK_BYTES;
 
 /// Transactions and, from Shanghai on, the list of withdrawals (always empty in QBFT). Ommers do not exist in QBFT:
 /// an empty list is written and only an empty one is read.
@@ -39,6 +39,25 @@ pub struct Block {
     pub body: Body,
 }
 
+/// A body that is not the one that its header names.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum BodyFault {
+    /// Other transactions.
+    #[error("transactions root is {computed}, the header says {header}")]
+    TransactionsRoot {
+        /// In the header.
+        header: B256,
+        /// Of the body.
+        computed: B256,
+    },
+    /// The body has withdrawals, or none where the header names them.
+    #[error("withdrawals: {reason}")]
+    Withdrawals {
+        /// What does not fit.
+        reason: &'static str,
+    },
+}
+
 impl Block {
     /// Identity of the block (spec/qbft.md 3.4).
     ///
@@ -46,6 +65,25 @@ impl Block {
     /// The extra data does not decode.
     pub fn hash(&self) -> Result<B256, ExtraDataError> {
         block_hash(&self.header)
+    }
+
+    /// Bytes of the block's RLP at round 0 and without seals: what rules about size count, so that no verdict depends on who
+    /// sealed it when. Items that the extra data has beyond the known ones do not count, as they do not count in the hash.
+    ///
+    /// # Errors
+    /// The extra data does not decode.
+    pub fn unsealed_length(&self) -> Result<usize, ExtraDataError> {
+        let header = with_round_and_seals(&self.header, 0, Vec::new())?;
+        let items = header.length() + self.body.items_length();
+        Ok(items + alloy_rlp::length_of_length(items))
+    }
+
+    /// [`Body::named_by`] of this block's own header.
+    ///
+    /// # Errors
+    /// What does not fit.
+    pub fn check_body(&self) -> Result<(), BodyFault> {
+        self.body.named_by(&self.header)
     }
 
     /// RLP of the block in a buffer of its own.
@@ -58,16 +96,31 @@ impl Block {
 
 impl Body {
     /// Whether the header names this body: by the root of the transactions, and by the withdrawals, of which QBFT has none.
-    /// Ommers cannot differ: only an empty list is read.
+    /// Ommers cannot differ: only an empty list is read. The block hash and every digest cover the header only, so whoever takes
+    /// a body from anybody but the author of a signature over it has to ask this.
     ///
     /// Costs a hash tree over the transactions.
-    pub fn is_named_by(&self, header: &Header) -> bool {
-        let withdrawals = match (&self.withdrawals, header.withdrawals_root) {
-            (None, None) => true,
-            (Some(list), Some(root)) => list.is_empty() && root == EMPTY_ROOT,
-            _ => false,
+    ///
+    /// # Errors
+    /// What does not fit.
+    pub fn named_by(&self, header: &Header) -> Result<(), BodyFault> {
+        let reason = match (&self.withdrawals, header.withdrawals_root) {
+            (None, None) => None,
+            (Some(list), Some(root)) if list.is_empty() && root == EMPTY_ROOT => None,
+            (Some(_), Some(_)) => Some("QBFT has none, the list must be empty"),
+            (None, Some(_)) => Some("the header names a list, the body has none"),
+            (Some(_), None) => Some("the body has a list, the header names none"),
         };
-        withdrawals && calculate_transaction_root(&self.transactions) == header.transactions_root
+        if let Some(reason) = reason {
+            return Err(BodyFault::Withdrawals { reason });
+        }
+        let (header, computed) = (header.transactions_root, calculate_transaction_root(&self.transactions));
+        if header == computed { Ok(()) } else { Err(BodyFault::TransactionsRoot { header, computed }) }
+    }
+
+    /// [`Body::named_by`] without the reason.
+    pub fn is_named_by(&self, header: &Header) -> bool {
+        self.named_by(header).is_ok()
     }
 
     fn items_length(&self) -> usize {

@@ -43,7 +43,7 @@ pub const SOFT_ANSWER_BYTES: usize = 2 * 1024 * 1024;
 /// Largest Transactions message that is sent, bytes (Besu refuses more than 1 MiB).
 pub const MAX_TRANSACTIONS_BYTES: usize = 1024 * 1024;
 /// Largest payload accepted for any message, bytes, uncompressed (Besu's limit).
-pub const MAX_MESSAGE_BYTES: usize = 10 * 1024 * 1024;
+pub const MAX_MESSAGE_BYTES: usize = crate::sizes::MESSAGE_BYTES;
 /// Most items accepted in any list of hashes: the largest list that an honest client sends (announcements of 4096).
 pub const MAX_HASHES: usize = 4096;
 /// Most headers, bodies or receipt lists accepted in one answer: we never ask for more than a client serves (1024 in go-ethereum).

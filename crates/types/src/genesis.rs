@@ -135,6 +135,8 @@ pub struct Genesis {
     pub base_fee: BaseFeePolicy,
     /// Deployed code limit in bytes by first block number, ascending; first entry at block 0.
     pub code_size_limits: Vec<(u64, u64)>,
+    /// Gas limits that GoQuorum's builder jumps up to besides its default (`transitions[].miner.gaslimit`).
+    pub gas_floors: Vec<u64>,
     /// `config.discovery.bootnodes`, enode URLs as written.
     pub bootnodes: Vec<String>,
     /// Header fields.
@@ -217,6 +219,7 @@ impl Genesis {
             qbft: consensus.schedule,
             base_fee,
             code_size_limits: consensus.code_size_limits,
+            gas_floors: consensus.gas_floors,
             bootnodes,
             difficulty: root.need("difficulty", "a hex number", field::hex_quantity)?,
             gas_limit,

@@ -7,6 +7,7 @@ pub mod crypto;
 pub mod enode;
 pub mod eth;
 pub mod extra;
+pub mod fees;
 pub mod fork;
 pub mod fork_id;
 pub mod genesis;
@@ -17,6 +18,8 @@ pub mod message;
 #[doc(hidden)]
 pub mod planted;
 pub mod role;
+pub mod seals;
+pub mod sizes;
 pub mod spec;
 pub mod topology;
 pub mod transition;

@@ -18,8 +18,9 @@ use crate::crypto::{HighS, Signature65, SignatureError, recover_address};
 use crate::extra::MAX_VALIDATORS;
 use crate::work;
 
-/// Bytes of one consensus message: a block of 10 MiB, and the justification of 512 validators beside it.
-pub const MAX_MESSAGE_BYTES: usize = crate::block::MAX_BLOCK_BYTES + 2 * MAX_VALIDATORS * 256;
+/// Bytes of one consensus message: what a session carries. A block that is voted for leaves room for the justification of 512
+/// validators ([`crate::sizes`]).
+pub const MAX_MESSAGE_BYTES: usize = crate::sizes::MESSAGE_BYTES;
 
 /// Kinds of consensus message; the value is the code on the wire and inside what is signed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]

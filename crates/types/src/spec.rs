@@ -5,7 +5,6 @@ use crate::fork_id::{ForkId, ForkIds};
 use crate::genesis::{BaseFeePolicy, Genesis, GenesisAccount, GenesisError, INITIAL_BASE_FEE};
 use crate::transition::{QbftParams, QbftSchedule};
 use alloy_consensus::Header;
-use alloy_eips::eip1559::BaseFeeParams;
 use alloy_primitives::{Address, B256, keccak256};
 use std::collections::BTreeMap;
 
@@ -125,12 +124,9 @@ impl ChainSpec {
             BaseFeePolicy::Market => {
                 let parent_london = self.fork_at(parent.number, parent.timestamp) >= Fork::London;
                 match parent.base_fee_per_gas {
-                    Some(base_fee) if parent_london => alloy_eips::eip1559::calc_next_block_base_fee(
-                        parent.gas_used,
-                        parent.gas_limit.max(2),
-                        base_fee,
-                        BaseFeeParams::ethereum(),
-                    ),
+                    Some(base_fee) if parent_london => {
+                        crate::fees::next_market_base_fee(parent.gas_used, parent.gas_limit, base_fee)
+                    }
                     _ => INITIAL_BASE_FEE,
                 }
             }

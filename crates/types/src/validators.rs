@@ -43,10 +43,12 @@ impl ValidatorSet {
         self.0.binary_search(address).is_ok()
     }
 
-    /// ceil(2n/3): Prepares to be prepared, commit seals to be final, RoundChanges to change the round.
+    /// ceil(2n/3): Prepares to be prepared, commit seals to be final, RoundChanges to change the round. At least 1, so that
+    /// nothing is never a quorum: an empty set decides nothing.
     pub fn quorum(&self) -> usize {
         let quorum = (2 * self.len()).div_ceil(3);
-        if planted::is(Bug::QuorumOffByOne) { quorum - 1 } else { quorum }
+        let quorum = if planted::is(Bug::QuorumOffByOne) { quorum.saturating_sub(1) } else { quorum };
+        quorum.max(1)
     }
 
     /// floor((n−1)/3): how many may fail in any way.

@@ -423,6 +423,22 @@ impl World {
         (self.now_us - START_US) / 1_000
     }
 
+    /// A stranger connects to `name`, claims this height and says this.
+    pub fn stranger_says(&mut self, name: &str, height: u64, message: EthMessage) {
+        let target = self.index(name);
+        self.next_session += 1;
+        let session = PeerId(self.next_session);
+        let head = self.spec.genesis_hash();
+        let info = self.info(session, &key(7_778), None, head, height, true);
+        self.input(target, Input::PeerConnected(info));
+        self.input(target, Input::Eth(session, message));
+    }
+
+    pub fn distrust(&mut self, name: &str, proposal: B256) {
+        let index = self.index(name);
+        self.nodes[index].alive.as_mut().expect("alive").replica.distrust([proposal]);
+    }
+
     pub fn villain_was_cut(&self) -> bool {
         self.villain.is_some_and(|(_, _, cut)| cut)
     }

@@ -16,6 +16,7 @@ pub(super) struct Consensus {
     pub(super) format: GenesisFormat,
     pub(super) schedule: Option<QbftSchedule>,
     pub(super) code_size_limits: Vec<(u64, u64)>,
+    pub(super) gas_floors: Vec<u64>,
 }
 
 /// The file's values before they become milliseconds; transitions change some of them and inherit the rest.
@@ -163,9 +164,9 @@ pub(super) fn read(
             }
             section
         }
-        (None, None) => return Ok(Consensus { format, schedule: None, code_size_limits }),
+        (None, None) => return Ok(Consensus { format, schedule: None, code_size_limits, gas_floors: Vec::new() }),
     };
-    let mut consensus = Consensus { format, schedule: None, code_size_limits };
+    let mut consensus = Consensus { format, schedule: None, code_size_limits, gas_floors: Vec::new() };
     let raw = read_engine(section, format, gas_limit, warnings)?;
     let mut schedule = QbftSchedule::new(raw.params());
     match transitions {
@@ -362,7 +363,12 @@ fn read_flat(
                 consensus.code_size_limits.push((block, kilobytes * 1024));
             }
         }
-        section.ignore(&["miner.gaslimit", "transactionSizeLimit", "policy", "proposerPolicy"]);
+        if let Some(floor) = section.get("miner.gaslimit", "gas, an integer from 0 to 2^63-1", |value| {
+            field::quantity64(value).filter(|limit| *limit <= i64::MAX as u64)
+        })? {
+            consensus.gas_floors.push(floor);
+        }
+        section.ignore(&["transactionSizeLimit", "policy", "proposerPolicy"]);
         if section.get("gasPriceEnabled", "true or false", field::boolean)?.unwrap_or(false) {
             warnings.push(format!("{} has no effect here", section.path_of("gasPriceEnabled")));
         }

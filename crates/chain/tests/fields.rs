@@ -1,0 +1,453 @@
+//! A validator votes only for what its own builder would have written: proposals with each header field changed in each way,
+//! and what a quorum sealed nevertheless.
+#![allow(clippy::unwrap_used, clippy::panic)]
+
+mod support;
+
+use std::cell::Cell;
+use std::convert::Infallible;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use alloy_primitives::{Address, B64, B256, Bloom, Bytes, U256};
+use alloy_rlp::{Decodable, Encodable};
+use ipe_chain::fields::{FIELDS, Voting, items};
+use ipe_chain::kv::MemoryStore;
+use ipe_chain::rules::{Judging, check_body};
+use ipe_chain::{BuildOrder, BulkStep, InvalidBlock, Ledger, RawBlock};
+use ipe_types::block::{Block, Body, Transaction};
+use ipe_types::crypto::NodeKey;
+use ipe_types::extra::ExtraData;
+use ipe_types::fork::Fork;
+use ipe_types::header::{Header, commit_hash, with_round_and_seals};
+use ipe_types::sizes::{MESSAGE_BYTES, OSAKA_BLOCK_BYTES, OSAKA_PROPOSED_BLOCK_BYTES, PROPOSED_BLOCK_BYTES};
+use ipe_types::spec::ChainSpec;
+use support::chains;
+
+const NOW: u64 = 1_700_000_000;
+const FORKS: [Fork; 6] = [Fork::Berlin, Fork::London, Fork::Shanghai, Fork::Cancun, Fork::Prague, Fork::Osaka];
+
+fn key(byte: u8) -> NodeKey {
+    NodeKey::from_bytes([byte; 32]).unwrap()
+}
+
+fn ledger(fork: Fork, more: &str) -> Ledger {
+    let mut validators: Vec<Address> = (1..=4).map(|n| key(n).address()).collect();
+    validators.sort();
+    let extra = ExtraData::genesis(validators).encode();
+    let mut keys = String::from("\"berlinBlock\":0");
+    for (from, name) in [
+        (Fork::London, "londonBlock"),
+        (Fork::Shanghai, "shanghaiTime"),
+        (Fork::Cancun, "cancunTime"),
+        (Fork::Prague, "pragueTime"),
+        (Fork::Osaka, "osakaTime"),
+    ] {
+        if fork >= from {
+            keys.push_str(&format!(",\"{name}\":0"));
+        }
+    }
+    let genesis = format!(
+        r#"{{"config":{{"chainId":5,{keys}{more},"qbft":{{"blockperiodseconds":1}}}},"gasLimit":"0x1c9c380","difficulty":"0x1",
+        "timestamp":"{}","extraData":"{extra}","alloc":{{}}}}"#,
+        NOW - 1
+    );
+    Ledger::open(Arc::new(MemoryStore::new()), Arc::new(ChainSpec::parse(&genesis).unwrap())).unwrap()
+}
+
+/// The block that an honest proposer builds on the head.
+fn honest(ledger: &Ledger) -> Block {
+    let head = ledger.head();
+    let order = BuildOrder {
+        timestamp: head.header.timestamp + 1,
+        coinbase: head.validators_next.proposer(head.header.beneficiary, 0).unwrap(),
+        round: 0,
+        vanity: Bytes::from(vec![0; 32]),
+        vote: None,
+        min_gas_price: 0,
+        target_gas_limit: None,
+    };
+    (**ledger.build(&order, &mut |_| None, &mut || true).unwrap().block()).clone()
+}
+
+fn sealed(mut block: Block, round: u32) -> Block {
+    let hash = commit_hash(&block.header, round).unwrap();
+    let seals = (1..=3).map(|n| key(n).sign(hash)).collect();
+    block.header = with_round_and_seals(&block.header, round, seals).unwrap();
+    block
+}
+
+/// The header with one field as a villain may write it: absent, zero, one off, extreme, other. By the table's order, so that
+/// a field that is added there is missed here.
+fn spoiled(header: &Header, index: usize) -> Vec<(&'static str, Header)> {
+    let mut all = Vec::new();
+    macro_rules! set {
+        ($what:literal, $field:ident, $value:expr) => {
+            all.push(($what, Header { $field: $value, ..header.clone() }))
+        };
+    }
+    macro_rules! hash {
+        ($field:ident) => {{
+            set!("zero", $field, B256::ZERO);
+            set!("extreme", $field, B256::repeat_byte(0xff));
+            let mut off = header.$field;
+            off.0[31] ^= 1;
+            set!("one bit", $field, off);
+        }};
+    }
+    macro_rules! number {
+        ($field:ident) => {{
+            set!("zero", $field, 0);
+            set!("one more", $field, header.$field.wrapping_add(1));
+            set!("one less", $field, header.$field.wrapping_sub(1));
+            set!("half", $field, header.$field / 2);
+            set!("2^63", $field, 1 << 63);
+            set!("extreme", $field, u64::MAX);
+        }};
+    }
+    macro_rules! optional_number {
+        ($field:ident) => {{
+            set!("absent", $field, None);
+            set!("zero", $field, Some(0));
+            set!("one more", $field, Some(header.$field.unwrap_or(0).wrapping_add(1)));
+            set!("one less", $field, Some(header.$field.unwrap_or(0).wrapping_sub(1)));
+            set!("2^44", $field, Some(1 << 44));
+            set!("extreme", $field, Some(u64::MAX));
+        }};
+    }
+    macro_rules! optional_hash {
+        ($field:ident) => {{
+            set!("absent", $field, None);
+            set!("zero", $field, Some(B256::ZERO));
+            set!("extreme", $field, Some(B256::repeat_byte(0xff)));
+        }};
+    }
+    match FIELDS[index].name {
+        "parentHash" => hash!(parent_hash),
+        "sha3Uncles" => hash!(ommers_hash),
+        "miner" => {
+            set!("zero", beneficiary, Address::ZERO);
+            set!("extreme", beneficiary, Address::repeat_byte(0xff));
+        }
+        "stateRoot" => hash!(state_root),
+        "transactionsRoot" => hash!(transactions_root),
+        "receiptsRoot" => hash!(receipts_root),
+        "logsBloom" => set!("extreme", logs_bloom, Bloom::repeat_byte(0xff)),
+        "difficulty" => {
+            set!("zero", difficulty, U256::ZERO);
+            set!("one more", difficulty, U256::from(2));
+            set!("extreme", difficulty, U256::MAX);
+        }
+        "number" => number!(number),
+        "gasLimit" => number!(gas_limit),
+        "gasUsed" => number!(gas_used),
+        "timestamp" => number!(timestamp),
+        "extraData" => {
+            let extra = ExtraData::decode(&header.extra_data).unwrap();
+            let with = |change: &dyn Fn(&mut ExtraData)| {
+                let mut changed = extra.clone();
+                change(&mut changed);
+                changed.encode()
+            };
+            let behind = |item: &[u8]| {
+                let mut list = &header.extra_data[..];
+                let mut items = alloy_rlp::Header::decode_bytes(&mut list, true).unwrap().to_vec();
+                item.encode(&mut items);
+                let mut out = Vec::new();
+                alloy_rlp::Header { list: true, payload_length: items.len() }.encode(&mut out);
+                out.extend_from_slice(&items);
+                Bytes::from(out)
+            };
+            set!("absent", extra_data, Bytes::new());
+            set!("a vanity of 31 bytes", extra_data, with(&|extra| extra.vanity = vec![0; 31].into()));
+            set!("a vanity of 33 bytes", extra_data, with(&|extra| extra.vanity = vec![0; 33].into()));
+            set!("no vanity", extra_data, with(&|extra| extra.vanity = Bytes::new()));
+            set!("a vanity of 1 MiB", extra_data, with(&|extra| extra.vanity = vec![0; 1 << 20].into()));
+            set!("a sixth item", extra_data, behind(&[1]));
+            set!("a sixth item of 1 MiB", extra_data, behind(&vec![1; 1 << 20]));
+            set!("a seal", extra_data, with(&|extra| extra.seals = vec![key(1).sign(B256::ZERO)]));
+            set!("the extreme round", extra_data, with(&|extra| extra.round = u32::MAX));
+            set!("a validator less", extra_data, with(&|extra| extra.validators.truncate(3)));
+            set!("a validator more", extra_data, with(&|extra| extra.validators.push(Address::repeat_byte(0xff))));
+            set!("no validators", extra_data, with(&|extra| extra.validators.clear()));
+        }
+        "mixHash" => hash!(mix_hash),
+        "nonce" => {
+            set!("one", nonce, B64::with_last_byte(1));
+            set!("extreme", nonce, B64::repeat_byte(0xff));
+        }
+        "baseFeePerGas" => optional_number!(base_fee_per_gas),
+        "withdrawalsRoot" => optional_hash!(withdrawals_root),
+        "blobGasUsed" => optional_number!(blob_gas_used),
+        "excessBlobGas" => optional_number!(excess_blob_gas),
+        "parentBeaconBlockRoot" => optional_hash!(parent_beacon_block_root),
+        "requestsHash" => optional_hash!(requests_hash),
+        "blockAccessListHash" => optional_hash!(block_access_list_hash),
+        "slotNumber" => optional_number!(slot_number),
+        other => panic!("no villain for field {other}"),
+    }
+    all.retain(|(_, changed)| changed != header);
+    all
+}
+
+/// Only what is told here may differ from what our builder writes; everything else is refused, and what does not follow from
+/// execution is refused before any.
+#[test]
+fn a_proposal_with_any_other_header_field_is_refused_before_execution() {
+    let allowed = [
+        ("gasLimit", "one more"),
+        ("gasLimit", "one less"),
+        ("parentBeaconBlockRoot", "absent"),
+        ("requestsHash", "absent"),
+    ];
+    let mut tried = 0;
+    for fork in FORKS {
+        let ledger = ledger(fork, "");
+        let block = honest(&ledger);
+        let now_ms = block.header.timestamp * 1000 - 1;
+        ledger.check_proposal(Arc::new(block.clone()), now_ms, 0, &|_| None).unwrap();
+        for (index, field) in FIELDS.iter().enumerate() {
+            for (what, header) in spoiled(&block.header, index) {
+                let at = format!("{fork}: {} {what}", field.name);
+                // What no message can carry is no attack: an absent field with a later one behind it.
+                let mut bytes = Vec::new();
+                header.encode(&mut bytes);
+                if Header::decode(&mut &bytes[..]).as_ref() != Ok(&header) {
+                    continue;
+                }
+                tried += 1;
+                // A ledger that has executed nothing: senders are asked for before execution begins.
+                let fresh = self::ledger(fork, "");
+                let body = block.body.clone();
+                let verdict = fresh.check_proposal(Arc::new(Block { header, body }), now_ms, 0, &|_| None);
+                if allowed.contains(&(field.name, what)) {
+                    assert!(verdict.is_ok(), "{at}: {verdict:?}");
+                    continue;
+                }
+                let refused = verdict.err().unwrap_or_else(|| panic!("{at} was accepted"));
+                assert!(refused.is_verdict(), "{at}: {refused}");
+                let late = ["state_root", "receipts_root", "logs_bloom", "gas_used", "requests_hash"];
+                let executed = late.contains(&refused.rule());
+                assert_eq!(executed, executed && matches!(field.voting, Voting::Executed(_)), "{at}: {refused}");
+            }
+        }
+    }
+    assert!(tried > 350, "{tried}");
+}
+
+#[test]
+fn nothing_of_a_refused_proposal_is_recovered_or_executed() {
+    let ledger = ledger(Fork::Osaka, "");
+    let mut block = honest(&ledger);
+    let tx = alloy_consensus::TxLegacy { gas_limit: 21_000, ..Default::default() };
+    let tx: Transaction =
+        alloy_consensus::SignableTransaction::into_signed(tx, alloy_primitives::Signature::test_signature()).into();
+    block.body.transactions = vec![tx];
+    block.header.transactions_root = alloy_consensus::proofs::calculate_transaction_root(&block.body.transactions);
+    let asked = Cell::new(0);
+    let senders = |_: &B256| {
+        asked.set(asked.get() + 1);
+        None
+    };
+    let now_ms = block.header.timestamp * 1000 - 1;
+    let _ = ledger.check_proposal(Arc::new(block.clone()), now_ms, 0, &senders).unwrap_err();
+    assert_eq!(asked.get(), 1, "the honest header gets as far as the transactions");
+    for index in 0..FIELDS.len() {
+        if matches!(FIELDS[index].voting, Voting::Executed(_)) || FIELDS[index].name == "gasLimit" {
+            continue;
+        }
+        for (what, header) in spoiled(&block.header, index) {
+            asked.set(0);
+            let verdict = ledger.check_proposal(Arc::new(Block { header, body: block.body.clone() }), now_ms, 0, &senders);
+            // The absent fields of a block that cannot be encoded are no case.
+            if what != "absent" {
+                assert!(verdict.is_err() && asked.get() == 0, "{} {what}: {verdict:?}", FIELDS[index].name);
+            }
+        }
+    }
+}
+
+/// One header value hung every validator: 2^64 − 1 went into an exponential of 5·10^12 steps.
+#[test]
+fn the_largest_excess_blob_gas_is_refused_at_once_and_imported_at_once() {
+    let began = Instant::now();
+    for fork in [Fork::Cancun, Fork::Osaka] {
+        let ledger = ledger(fork, "");
+        for excess in [1 << 44, u64::MAX / 2, u64::MAX] {
+            let mut block = honest(&ledger);
+            block.header.excess_blob_gas = Some(excess);
+            let now_ms = block.header.timestamp * 1000;
+            let refused = ledger.check_proposal(Arc::new(block.clone()), now_ms, 0, &|_| None).unwrap_err();
+            assert!(matches!(refused, InvalidBlock::Field { field: "excessBlobGas", .. }), "{refused}");
+            // A quorum that checks less sealed it: it is followed, as Besu would.
+            let bytes = Bytes::from(sealed(block, 0).to_rlp());
+            ledger
+                .import_stream([Ok::<_, Infallible>(bytes)].into_iter(), now_ms, &mut |step| {
+                    matches!(step, BulkStep::Imported(_))
+                })
+                .unwrap();
+        }
+        assert_eq!(ledger.head().number, 3);
+        // And what comes after it can be built and voted for.
+        let next = honest(&ledger);
+        let now_ms = next.header.timestamp * 1000;
+        ledger.check_proposal(Arc::new(next), now_ms, 0, &|_| None).unwrap();
+    }
+    assert!(began.elapsed() < Duration::from_secs(60), "{:?}", began.elapsed());
+}
+
+/// Whatever numbers a quorum sealed, the next block can be built, judged and sealed.
+#[test]
+fn no_sealed_value_stops_the_chain() {
+    for fork in FORKS {
+        for index in 0..FIELDS.len() {
+            let sample = honest(&ledger(fork, "")).header;
+            for (what, header) in spoiled(&sample, index) {
+                let ledger = ledger(fork, "");
+                let block = Block { header, body: honest(&ledger).body };
+                if ExtraData::decode(&block.header.extra_data).is_err() {
+                    continue;
+                }
+                let at = format!("{fork}: {} {what}", FIELDS[index].name);
+                let block = Arc::new(sealed(block, 1));
+                let now_ms = block.header.timestamp.saturating_mul(1000);
+                let Ok(checked) = ledger.check_sealed(block.clone(), now_ms, &|_| None) else { continue };
+                ledger.import(checked, block).unwrap_or_else(|error| panic!("{at}: {error}"));
+                if ledger.head().header.timestamp > u64::MAX / 2 {
+                    continue;
+                }
+                let next = honest(&ledger);
+                let now_ms = next.header.timestamp.saturating_mul(1000);
+                let next = Arc::new(next);
+                ledger.check_proposal(next, now_ms, 0, &|_| None).unwrap_or_else(|error| panic!("{at}: {error}"));
+            }
+        }
+    }
+}
+
+/// One proposer must not be able to price everybody out, whatever the base fee rule of the chain.
+#[test]
+fn a_base_fee_is_the_one_that_everybody_computes() {
+    for (more, min_gas_price, expected) in
+        [("", 0, 875_000_000), (",\"zeroBaseFee\":true", 7, 0), (",\"fixedBaseFee\":true", 7, 7)]
+    {
+        let ledger = ledger(Fork::London, more);
+        let mut block = honest(&ledger);
+        let now_ms = block.header.timestamp * 1000;
+        for fee in [0, 1, 7, 875_000_000, 875_000_001, 1_000_000_000, u64::MAX] {
+            block.header.base_fee_per_gas = Some(fee);
+            let verdict = ledger.check_proposal(Arc::new(block.clone()), now_ms, min_gas_price, &|_| None);
+            assert_eq!(verdict.is_ok(), fee == expected, "{more} {fee}: {verdict:?}");
+        }
+    }
+}
+
+/// GoQuorum's builder may jump up to its least gas limit and moves in steps otherwise; nobody may set it to nothing.
+#[test]
+fn in_goquorums_chains_one_proposer_cannot_move_the_gas_limit_at_will() {
+    let ledger = ledger(Fork::Berlin, ",\"isQuorum\":true,\"transitions\":[{\"block\":9,\"miner.gaslimit\":900000000}]");
+    let mut block = honest(&ledger);
+    let now_ms = block.header.timestamp * 1000;
+    let step = 30_000_000 / 1024;
+    for (limit, taken) in [
+        (30_000_000, true),
+        (30_000_000 + step, true),
+        (30_000_000 - step, true),
+        (30_000_000 + step + 1, false),
+        (30_000_000 - step - 1, false),
+        (5_000, false),
+        (700_000_000, true),
+        (700_000_001, false),
+        (900_000_000, true),
+        (i64::MAX as u64, false),
+    ] {
+        block.header.gas_limit = limit;
+        let verdict = ledger.check_proposal(Arc::new(block.clone()), now_ms, 0, &|_| None);
+        assert_eq!(verdict.is_ok(), taken, "{limit}: {verdict:?}");
+        // Sealed by others it is followed, as before.
+        if limit >= 5_000 {
+            let sealed = Arc::new(sealed(block.clone(), 0));
+            ledger.check_sealed(sealed, now_ms, &|_| None).unwrap_or_else(|error| panic!("{limit}: {error}"));
+        }
+    }
+}
+
+/// What honest Besu and GoQuorum proposers wrote is voted for: every block of every recorded chain, without its seals, with the
+/// round that it was sealed in and with round 0.
+#[test]
+fn every_recorded_block_of_besu_and_goquorum_is_voted_for() {
+    let mut judged = 0;
+    for chain in chains() {
+        let (_, ledger) = chain.ledger();
+        for raw in &chain.blocks {
+            let block = Arc::new(RawBlock(raw.clone()).decode().unwrap());
+            let round = ExtraData::decode(&block.header.extra_data).unwrap().round;
+            let now_ms = block.header.timestamp * 1000;
+            for round in [round, 0] {
+                let header = with_round_and_seals(&block.header, round, Vec::new()).unwrap();
+                let proposal = Arc::new(Block { header, body: block.body.clone() });
+                ledger
+                    .check_proposal(proposal, now_ms, 0, &|_| None)
+                    .unwrap_or_else(|error| panic!("{} block {}: {error}", chain.name, block.header.number));
+                judged += 1;
+            }
+            let checked = ledger.check_sealed(Arc::clone(&block), now_ms, &|_| None).unwrap();
+            ledger.import(checked, block).unwrap();
+        }
+    }
+    assert!(judged > 400, "{judged}");
+}
+
+/// A proposal just under a limit became a sealed block over it, which nobody could import.
+#[test]
+fn a_verdict_about_size_never_depends_on_round_or_seals() {
+    for (fork, voting, import) in [
+        (Fork::Berlin, PROPOSED_BLOCK_BYTES, MESSAGE_BYTES),
+        (Fork::Osaka, OSAKA_PROPOSED_BLOCK_BYTES, OSAKA_BLOCK_BYTES),
+    ] {
+        let ledger = ledger(fork, "");
+        let empty = honest(&ledger);
+        for (judging, most) in [(Judging::Proposal, voting), (Judging::Sealed, import)] {
+            for (bytes, fits) in [(most, true), (most + 1, false)] {
+                let block = filled(&empty, bytes);
+                for (round, seals) in [(0, 0), (1, 3), (u32::MAX >> 1, 4), (7, 512)] {
+                    let seal = key(1).sign(B256::ZERO);
+                    let header = with_round_and_seals(&block.header, round, vec![seal; seals]).unwrap();
+                    let block = Block { header, body: block.body.clone() };
+                    let verdict = check_body(ledger.spec(), &block, judging);
+                    assert_eq!(verdict.is_ok(), fits, "{fork} {judging:?} {bytes} {seals}: {verdict:?}");
+                }
+            }
+        }
+    }
+}
+
+/// The block with one transaction that makes it exactly this long.
+fn filled(block: &Block, bytes: usize) -> Block {
+    let mut fill = bytes - block.unsealed_length().unwrap() - 100;
+    loop {
+        let tx = alloy_consensus::TxLegacy { input: Bytes::from(vec![1; fill]), ..Default::default() };
+        let signature = alloy_primitives::Signature::test_signature();
+        let tx: Transaction = alloy_consensus::SignableTransaction::into_signed(tx, signature).into();
+        let transactions = vec![tx];
+        let transactions_root = alloy_consensus::proofs::calculate_transaction_root(&transactions);
+        let header = Header { transactions_root, ..block.header.clone() };
+        let block = Block { header, body: Body { transactions, withdrawals: block.body.withdrawals.clone() } };
+        match block.unsealed_length().unwrap() {
+            length if length == bytes => return block,
+            length => fill = fill + bytes - length,
+        }
+    }
+}
+
+#[test]
+fn the_table_names_every_field_of_a_header_once() {
+    let mut names: Vec<&str> = FIELDS.iter().map(|field| field.name).collect();
+    names.sort_unstable();
+    names.dedup();
+    assert_eq!(names.len(), FIELDS.len());
+    let block = honest(&ledger(Fork::Osaka, ""));
+    for (field, item) in FIELDS.iter().zip(items(&block.header)) {
+        assert_eq!(item.is_some(), field.since.is_some(), "{}", field.name);
+    }
+}
