@@ -63,7 +63,8 @@ fn readiness(api: &Api, query: &str) -> Response {
 }
 
 fn ready(api: &Api, min_peers: usize, max_behind: u64) -> bool {
-    reason(&api.backend.status.get(), api.backend.ledger.head().number, min_peers, max_behind).is_none()
+    api.backend.status.stuck().is_none()
+        && reason(&api.backend.status.get(), api.backend.ledger.head().number, min_peers, max_behind).is_none()
 }
 
 /// Why the node is not ready; `None` when it is.
@@ -103,7 +104,12 @@ fn health(api: &Api) -> Response {
     }
     let status = api.backend.status.get();
     let head = api.backend.ledger.head();
-    let reason = reason(&status, head.number, MIN_PEERS, MAX_BEHIND);
+    // While the replica is stuck the snapshot is of before, and says nothing about now.
+    let stuck = api.backend.status.stuck();
+    let reason = match &stuck {
+        Some(why) => Some(why.to_string()),
+        None => reason(&status, head.number, MIN_PEERS, MAX_BEHIND),
+    };
     let up = reason.is_none();
     let body = Health {
         status: word(up),
@@ -116,8 +122,12 @@ fn health(api: &Api) -> Response {
         fault_margin: status.fault_margin,
         abstains: status.abstains.map(|doubt| doubt.to_string()),
         peers: status.peers.iter().map(|(_, n)| n).sum(),
-        pending_transactions: api.backend.pool.lock().statistics().count,
-        last_error: status.last_error.as_deref(),
+        // Whatever the replica is stuck in, it may hold the pool.
+        pending_transactions: match stuck {
+            None => api.backend.pool.lock().statistics().count,
+            Some(_) => api.backend.pool.try_lock().map_or(0, |pool| pool.statistics().count),
+        },
+        last_error: stuck.as_deref().or(status.last_error.as_deref()),
     };
     match serde_json::to_string(&body) {
         Ok(text) => reply(up, text),

@@ -1,6 +1,7 @@
 //! `ipe`: a node, a lab network, and the tools around them.
 //!
-//! Exit codes: 0 done, 1 tried and failed, 2 wrong use.
+//! Exit codes: 0 done, 1 tried and failed, 2 wrong use; of `ipe node run` also 75, when its replica did not return from an input and
+//! the process ended itself to be started again, and 134 (aborted), when it met a bug.
 
 /// In place of the standard one, which panics when the reader has gone away (`ipe key new | head -1`).
 macro_rules! println {

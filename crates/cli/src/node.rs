@@ -45,10 +45,24 @@ pub fn runtime() -> Result<tokio::runtime::Runtime, Failure> {
 fn run_node(flags: NodeFlags) -> Outcome {
     let config = flags.resolve()?;
     let log_level = logging::start(&config.log_level, config.log_format)?;
+    end_on_panic();
     runtime()?.block_on(async {
         let shutdown = interrupted()?;
         ipe_node::run(config, shutdown, log_level).await.map_err(|error| Failure::Failed(error.to_string()))
     })
+}
+
+/// A panic anywhere is a bug, and a node without one of its threads is half dead: it says so in its log and ends, for a
+/// supervisor to start it again. What is written is durable, and what is signed is in the journal. A release build aborts on
+/// panics anyway; this makes every build the same.
+fn end_on_panic() {
+    std::panic::set_hook(Box::new(|panic| {
+        let thread = std::thread::current();
+        let thread = thread.name().unwrap_or("unnamed").to_owned();
+        tracing::error!(thread, "bug: {panic}; the process ends and is to be started again");
+        eprintln!("ipe: bug in thread {thread}: {panic}");
+        std::process::abort();
+    }));
 }
 
 /// Ends when the process is told to end: Ctrl-C or SIGTERM.

@@ -1,8 +1,8 @@
 //! The replica's thread: one input after the other, and the clock when there is none.
 
 use std::io;
+use std::sync::{Arc, OnceLock};
 use std::thread::JoinHandle;
-use std::sync::OnceLock;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use ipe_engine::{Clock, Input, Replica};
@@ -10,6 +10,7 @@ use tokio::sync::oneshot;
 
 use crate::inbox::{Next, Outlet};
 use crate::outbound::Outbound;
+use crate::watchdog::Pulse;
 
 /// Longest sleep without an input: the replica refreshes its status by itself within this time.
 const LONGEST_SLEEP: Duration = Duration::from_secs(1);
@@ -33,7 +34,8 @@ fn micros(span: Duration) -> u64 {
 /// Both clocks, as the replica asks for them.
 const CLOCK: Clock<'static> = Clock { steady: &steady_us, wall: &wall_us };
 
-/// Starts the thread. The receiver is told when the thread ends, also by a panic.
+/// Starts the thread. The receiver is told when the thread ends; a panic ends the process instead, in a release build and
+/// wherever `ipe node run` runs. `pulse` tells the watchdog that it works.
 ///
 /// # Errors
 /// The system has no thread to give.
@@ -41,19 +43,25 @@ pub(crate) fn start(
     mut replica: Replica,
     mut outlet: Outlet,
     mut outbound: Outbound,
+    pulse: Arc<Pulse>,
 ) -> io::Result<(JoinHandle<()>, oneshot::Receiver<()>)> {
     let (ended, end) = oneshot::channel();
     let thread = std::thread::Builder::new().name("replica".to_owned()).spawn(move || {
-        // Dropped when the thread ends in whatever way.
+        // Dropped when the thread ends.
         let _ended: oneshot::Sender<()> = ended;
-        replica.handle(CLOCK, Input::Tick, &mut |output| outbound.put(output));
+        let mut handle = |replica: &mut Replica, input| {
+            pulse.begin();
+            replica.handle(CLOCK, input, &mut |output| outbound.put(output));
+            pulse.end();
+        };
+        handle(&mut replica, Input::Tick);
         loop {
             let wake_us = replica.wake_at().map_or(u64::MAX, |at| at.saturating_mul(1_000));
             let patience = Duration::from_micros(wake_us.saturating_sub(steady_us())).min(LONGEST_SLEEP);
             match outlet.next(patience) {
                 Next::Handle(item) => {
                     let began_us = steady_us();
-                    replica.handle(CLOCK, item.into_input(), &mut |output| outbound.put(output));
+                    handle(&mut replica, item.into_input());
                     outlet.handled(steady_us().saturating_sub(began_us));
                 }
                 Next::Stop => break,

@@ -23,8 +23,10 @@ mod permissions;
 mod run;
 pub mod signing_journal;
 mod telemetry;
+mod watchdog;
 
 pub use config::NodeConfig;
 pub use endpoints::Endpoints;
 pub use run::{LogLevel, RunError, run};
 pub use signing_journal::SIGNING_JOURNAL;
+pub use watchdog::{EXIT_STUCK, SUSPECTS};

@@ -35,6 +35,7 @@ use crate::outbound::Outbound;
 use crate::peers::{Neighbours, dial_list};
 use crate::permissions::{NodeList, Permissions, keep as keep_permissions};
 use crate::signing_journal::{self, lock_folder, lock_key};
+use crate::watchdog::{self, EXIT_STUCK, Pulse, Watch};
 use crate::{driver, key_file, telemetry};
 
 /// Notifications that a slow subscriber may lag behind before it misses some: two minutes of blocks and a burst of
@@ -170,8 +171,8 @@ pub enum RunError {
     /// The system has no more threads.
     #[error("a thread could not be started: {0}")]
     Thread(std::io::Error),
-    /// A bug: the core of the node ended by itself.
-    #[error("the replica ended unexpectedly; the log tells why. The data folder is sound: start the node again")]
+    /// A bug: the replica's thread ended without being told to. (A panic in it ends the process.)
+    #[error("the replica's thread ended without being told to, which is a bug. The data folder is sound: start the node again")]
     Replica,
 }
 
@@ -331,13 +332,21 @@ impl Node {
         let versions = Arc::new(RwLock::new(HashMap::new()));
         let outbound = Outbound { network: network.clone(), versions: versions.clone(), notifications, head };
         let settings = replica_settings(&config, &key, network.carries(), dials);
+        let pulse = Arc::new(Pulse::default());
+        let watch = Watch { pulse: pulse.clone(), status: status.clone(), data_dir: config.data_dir.clone(), limits: watchdog::Limits::default() };
         let parts = Parts { ledger: ledger.clone(), spec, pool: pool.clone(), gate, status };
-        let replica = Replica::new(settings, parts, restored);
+        let mut replica = Replica::new(settings, parts, restored);
+        for (height, hash) in watchdog::suspects(&config.data_dir, ledger.head().number) {
+            tracing::warn!(height, %hash, "this proposal kept an earlier run busy without end; it is not executed for a vote");
+            replica.distrust([hash]);
+        }
         let dialect = (config.role == Role::Validator).then_some(config.dialect);
         let shared =
             Arc::new(Shared { network: network.clone(), ledger: ledger.clone(), pool, inbox: inbox.clone(), versions, dialect });
         let workers = Workers::start(shared.clone()).map_err(RunError::Thread)?;
-        let (thread, mut replica_end) = driver::start(replica, outlet, outbound).map_err(RunError::Thread)?;
+        let (thread, mut replica_end) = driver::start(replica, outlet, outbound, pulse).map_err(RunError::Thread)?;
+        // What is written is durable already, and nothing in this process can be trusted to end.
+        watchdog::start(watch, || std::process::exit(EXIT_STUCK)).map_err(RunError::Thread)?;
         let pump = tokio::spawn(workers.pump(shared, events, stopped.clone()));
         let controller = Controller { network: network.clone(), inbox: inbox.clone(), role: config.role, permissions: permissions.clone() };
         let controls = tokio::spawn(controller.serve(control_out));
