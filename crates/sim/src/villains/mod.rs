@@ -173,6 +173,8 @@ pub(crate) struct Villain {
     pub(crate) allies: Vec<NodeKey>,
     /// Whether its allies' keys are in its hands.
     shares_keys: bool,
+    /// What it does as fast as it goes, until when, µs, and to whom.
+    siege: (u64, u64, Option<PeerId>),
     /// Messages near the limit of size that it has sent.
     large: u32,
     rng: Rng,
@@ -184,7 +186,7 @@ pub(crate) struct Villain {
 impl Villain {
     pub(crate) fn new(kind: Kind, key: NodeKey, allies: Vec<NodeKey>, rng: Rng) -> Self {
         let shares_keys = kind == Kind::Derived;
-        Self { kind, key, allies, shares_keys, large: 0, rng, heard: VecDeque::new(), late: VecDeque::new() }
+        Self { kind, key, allies, shares_keys, siege: (0, 0, None), large: 0, rng, heard: VecDeque::new(), late: VecDeque::new() }
     }
 
     /// Remembers what a peer said.

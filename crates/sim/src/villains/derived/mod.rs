@@ -15,8 +15,15 @@ use super::{Said, Scene, Villain, Wire};
 use crate::tree::{Item, Place};
 use crate::mutation::{Mutation, apply};
 
-/// Copies of one honest message in a burst, each with another remainder: more than an author may have relayed in a second.
-const BURST: usize = 120;
+/// Length of a siege, in which one thing is done as fast as it goes, µs.
+const SIEGE_US: u64 = 6_000_000;
+/// Copies of honest messages in one act of a siege, each with another remainder: three times as many in a second as an author
+/// may have relayed.
+const COPIES: usize = 30;
+/// Large messages in one act of a siege: with what hashing them takes, half of somebody's time.
+const LARGE: usize = 15;
+/// Their size, bytes.
+const LARGE_BYTES: usize = 1 << 20;
 /// Messages of the largest size that one villain sends in a run: they cost the machine that simulates as much as others.
 const LARGEST: u32 = 6;
 /// Attempts at a change that still decodes.
@@ -68,13 +75,53 @@ pub(super) fn act(villain: &mut Villain, scene: &Scene<'_>) -> Vec<Said> {
     }
     let Some(message) = villain.any_heard() else { return said };
     let code = message.kind().code();
-    let copies = if villain.rng.chance(25) { BURST } else { villain.rng.below(3) as usize };
-    // One message in many copies is the honest one with other remainders; otherwise anything.
-    let own = copies < BURST && villain.rng.chance(500);
-    for _ in 0..copies {
+    if scene.now_us < villain.siege.1 {
+        said.extend(besiege(villain, scene));
+    } else if villain.rng.chance(20) {
+        let target = villain.rng.pick(&scene.peers).copied();
+        villain.siege = (villain.rng.below(3), scene.now_us + SIEGE_US, target);
+    }
+    for _ in 0..villain.rng.below(3) {
+        let own = villain.rng.chance(500);
         let to: Vec<PeerId> = scene.peers.iter().copied().filter(|_| villain.rng.chance(700)).collect();
         let bytes = if villain.rng.chance(50) { Some(message.encode()) } else { changed(villain, &message, own) };
         said.extend(bytes.map(|bytes| Said::raw(to, code, bytes)));
+    }
+    said
+}
+
+/// One thing, as fast as it goes: copies of what honest validators say with more and more behind it, to everybody; large
+/// messages of heights that are past, and of heights to come, to one peer.
+fn besiege(villain: &mut Villain, scene: &Scene<'_>) -> Vec<Said> {
+    let height = scene.height();
+    let (kind, _, target) = villain.siege;
+    let mut said = Vec::new();
+    if kind == 0 {
+        let justified = |message: &&std::sync::Arc<Message>| matches!(message.kind(), Code::Proposal | Code::RoundChange);
+        let latest: Vec<_> = villain.heard.iter().rev().filter(justified).take(4).cloned().collect();
+        for _ in 0..COPIES {
+            let Some(message) = villain.rng.pick(&latest).cloned() else { break };
+            let Some(mut tree) = Item::read(&message.encode()) else { continue };
+            for _ in 0..villain.rng.between(1, 3) {
+                appended(villain, &mut tree);
+            }
+            said.push(Said::raw(scene.peers.clone(), message.kind().code(), tree.write().into()));
+        }
+        return said;
+    }
+    let past: Vec<_> = villain.heard.iter().filter(|message| message.height() + 1 < height).cloned().collect();
+    for number in 0..LARGE {
+        let Some(message) = villain.rng.pick(&past).cloned() else { break };
+        let Some(Item::List(mut items)) = Item::read(&message.encode()) else { continue };
+        items.push(Item::Word(vec![0; LARGE_BYTES + number]));
+        let mut tree = Item::List(items);
+        if kind == 2 {
+            let payload = payload_place(message.kind());
+            far(villain, &mut tree, &payload, &message);
+            let key = villain.signing_key();
+            sign_again(&mut tree, message.kind(), &key);
+        }
+        said.push(Said::raw(target.into_iter().collect(), message.kind().code(), tree.write().into()));
     }
     said
 }
