@@ -109,7 +109,7 @@ fn besiege(villain: &mut Villain, scene: &Scene<'_>) -> Vec<Said> {
         }
         return said;
     }
-    let past: Vec<_> = villain.heard.iter().filter(|message| message.height() + 1 < height).cloned().collect();
+    let past: Vec<_> = villain.heard.iter().filter(|message| message.height().saturating_add(1) < height).cloned().collect();
     for number in 0..LARGE {
         let Some(message) = villain.rng.pick(&past).cloned() else { break };
         let Some(Item::List(mut items)) = Item::read(&message.encode()) else { continue };
