@@ -42,7 +42,8 @@ pub struct Faults {
     /// Signing journals that rot while their process does not run, per mille of strikes; of one validator in a run: one bit
     /// flipped, zeros behind the end, lost, halved, or an older copy.
     pub rot: u32,
-    /// Nodes that lose their tables and keep everything else, per mille of strikes; validators only where journals rot.
+    /// Nodes that lose their tables and keep everything else, per mille of strikes; of the validators only the one whose
+    /// journal rots.
     pub wipe: u32,
 }
 

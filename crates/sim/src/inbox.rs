@@ -1,5 +1,6 @@
-//! What waits for a node's processor: as in the node itself, consensus apart from everything else, and of each connection no
-//! more than its allowance; what exceeds it waits in the connection, which is not read meanwhile.
+//! What waits for a node's processor: as in the node itself, consensus and everything else share its time by weight and cost,
+//! and of each connection no more than its allowance waits here; what exceeds it waits in the connection, which is not read
+//! meanwhile.
 
 use std::collections::{BTreeMap, VecDeque};
 
@@ -11,6 +12,9 @@ use crate::network::{HELD_MAX, Packet};
 const ALLOWANCES: [usize; 2] = [12 << 20, 24 << 20];
 /// What a message takes of it at least, bytes.
 const LEAST: usize = 16 << 10;
+
+/// Weights of consensus and of everything else (`WEIGHTS` in `ipe_node::inbox`).
+const WEIGHTS: [u64; 2] = [3, 1];
 
 /// One message.
 type Waiting = (PeerId, Packet);
@@ -27,6 +31,9 @@ struct Share {
 pub(crate) struct Inbox {
     queues: [VecDeque<Waiting>; 2],
     shares: BTreeMap<PeerId, Share>,
+    /// Time that each class has used, µs by weight, and the class of what is in hand.
+    used: [u64; 2],
+    in_hand: Option<usize>,
     /// Whether the world knows that there is work.
     pub(crate) scheduled: bool,
 }
@@ -56,9 +63,15 @@ impl Inbox {
         true
     }
 
-    /// The next message: consensus first.
+    /// The next message: of the class that has used less of what it may.
     pub(crate) fn pop(&mut self) -> Option<Waiting> {
-        let class = (0..2).find(|class| !self.queues[*class].is_empty())?;
+        let first = usize::from(self.used[0] > self.used[1]);
+        let class = [first, 1 - first].into_iter().find(|class| !self.queues[*class].is_empty())?;
+        if self.queues[1 - class].is_empty() {
+            // What a class leaves unused while nothing of it waits is not owed to it.
+            self.used[1 - class] = self.used[1 - class].max(self.used[class]);
+        }
+        self.in_hand = Some(class);
         let (session, packet) = self.queues[class].pop_front()?;
         if let Some(share) = self.shares.get_mut(&session) {
             share.taken[class] = share.taken[class].saturating_sub(charge(&packet));
@@ -74,6 +87,13 @@ impl Inbox {
             }
         }
         Some((session, packet))
+    }
+
+    /// What was in hand took so long.
+    pub(crate) fn charge(&mut self, took_us: u64) {
+        if let Some(class) = self.in_hand.take() {
+            self.used[class] = self.used[class].saturating_add(took_us.max(1) * WEIGHTS[1 - class]);
+        }
     }
 
     /// Whether nothing waits.
@@ -94,7 +114,7 @@ mod tests {
     use alloy_primitives::Bytes;
 
     #[test]
-    fn a_flood_fills_its_own_connection_and_consensus_goes_first() {
+    fn a_flood_fills_its_own_connection_and_nothing_starves() {
         let mut inbox = Inbox::default();
         let large = Packet::Istanbul(0x12, Bytes::from(vec![0; 5 << 20]));
         for _ in 0..5 {
@@ -102,8 +122,13 @@ mod tests {
         }
         inbox.push(PeerId(2), Packet::Eth(1, Bytes::new()));
         inbox.push(PeerId(2), Packet::Istanbul(0x13, Bytes::new()));
-        let order: Vec<(u64, usize)> = std::iter::from_fn(|| inbox.pop()).map(|(session, packet)| (session.0, class(&packet))).collect();
-        assert_eq!(order, [(1, 0), (1, 0), (2, 0), (1, 0), (1, 0), (1, 0), (2, 1)]);
+        let next = || {
+            let next = inbox.pop();
+            inbox.charge(1_000);
+            next
+        };
+        let order: Vec<(u64, usize)> = std::iter::from_fn(next).map(|(session, packet)| (session.0, class(&packet))).collect();
+        assert_eq!(order, [(1, 0), (2, 1), (1, 0), (2, 0), (1, 0), (1, 0), (1, 0)]);
         assert!(inbox.is_empty() && inbox.shares.is_empty());
         let session = PeerId(3);
         let taken = (0..2 * HELD_MAX).take_while(|_| inbox.push(session, large.clone())).count();

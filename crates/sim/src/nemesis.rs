@@ -122,9 +122,7 @@ impl World {
 
     /// The process of one validator, the same throughout a run, dies, and its signing journal rots before it starts again.
     fn rot(&mut self) {
-        let validators: Vec<usize> =
-            (0..self.nodes.len()).filter(|index| self.nodes[*index].role == Role::Validator && self.nodes[*index].is_honest()).collect();
-        let Some(&victim) = validators.get(self.rotten as usize % validators.len().max(1)) else { return };
+        let Some(victim) = self.victim() else { return };
         if self.nodes[victim].alive.is_none() {
             return;
         }
@@ -142,9 +140,17 @@ impl World {
         self.note(23, || format!("the journal of node {victim} rots: {rot:?}"));
     }
 
+    /// The one validator of a run whose disk rots: whoever abstains is missing for the quorum, and one may.
+    fn victim(&self) -> Option<usize> {
+        let honest = |index: &usize| self.nodes[*index].role == Role::Validator && self.nodes[*index].is_honest();
+        let validators: Vec<usize> = (0..self.nodes.len()).filter(honest).collect();
+        validators.get((self.rotten % validators.len().max(1) as u64) as usize).copied()
+    }
+
     fn wipe(&mut self) {
         let node = self.any_node();
-        let may = self.nodes[node].role != Role::Validator || self.scenario.faults.rot > 0;
+        let rots = self.scenario.faults.rot > 0 && self.victim() == Some(node);
+        let may = self.nodes[node].role != Role::Validator || rots;
         if self.nodes[node].alive.is_none() || !may {
             return;
         }

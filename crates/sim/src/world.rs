@@ -805,6 +805,9 @@ impl World {
         node.jump = jump.take();
         node.skew_us += leap.get();
         node.busy_us = node.busy_us.max(now_us) + took;
+        if let Some(alive) = &mut node.alive {
+            alive.inbox.charge(took);
+        }
         self.attribute(index, from, consensus, took);
         let node = &mut self.nodes[index];
         let (refused, slowed) = disk.take_counts();

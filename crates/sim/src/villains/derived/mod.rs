@@ -116,8 +116,7 @@ fn besiege(villain: &mut Villain, scene: &Scene<'_>) -> Vec<Said> {
         items.push(Item::Word(vec![0; LARGE_BYTES + number]));
         let mut tree = Item::List(items);
         if kind == 2 {
-            let payload = payload_place(message.kind());
-            far(villain, &mut tree, &payload, &message);
+            far(villain, &mut tree, &payload_place(message.kind()), &message);
             let key = villain.signing_key();
             sign_again(&mut tree, message.kind(), &key);
         }
