@@ -6,7 +6,14 @@ use std::fs;
 use std::path::Path;
 
 /// Pages that have a twin in `docs/pt/` of the same name.
-const TWINS: [&str; 4] = ["moving-from-besu.md", "carried-sessions.md", "local-permissioning.md", "signing-journal.md"];
+const TWINS: [&str; 6] = [
+    "moving-from-besu.md",
+    "carried-sessions.md",
+    "local-permissioning.md",
+    "signing-journal.md",
+    "checkpoint.md",
+    "threat-model.md",
+];
 
 /// Every page and its twin say the same as far as it can be seen, and lead to each other.
 pub fn check(root: &Path, faults: &mut Vec<String>) {
