@@ -218,7 +218,7 @@ mod tests {
         let (pulse, status, dir) = (Arc::new(Pulse::default()), StatusCell::default(), tempfile::tempdir().expect("a folder"));
         let (tell, ended) = channel();
         let watch = Watch { pulse: pulse.clone(), status: status.clone(), data_dir: dir.path().to_owned(), limits };
-        start(watch, move || drop(tell.send(()))).expect("a thread");
+        start(watch, move || tell.send(()).expect("somebody waits")).expect("a thread");
         Watched { pulse, status, dir, ended }
     }
 
