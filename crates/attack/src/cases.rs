@@ -5,17 +5,26 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use ipe_types::eth::{Announced, BlockHashNumber, EthMessage, HeadersQuery, HeadersStart};
-use ipe_types::message::Kind;
-use ipe_types::{B256, Role, keccak256};
+use alloy_primitives::U256;
+use ipe_types::header::{commit_hash, digest, with_round_and_seals};
+use ipe_types::message::{CommitPayload, Kind, Message, Payload as _, PreparePayload, Proposal, RoundChange, RoundChangePayload, Signed};
+use ipe_types::{B256, Block, ExtraData, Role, keccak256};
+use serde_json::json;
 
 use crate::forge;
 use crate::lab::Wanted;
-use crate::peer::{Claim, Peer};
+use crate::peer::{Claim, Manner, Peer};
 use crate::rlp::{self, Item};
 use crate::siege::{Attack, Siege};
 
 /// Bytes that pad a message to the largest that is read.
 const PADDING: usize = 10 * 1024 * 1024 - 4096;
+
+/// Longest time from an honest client's transfer to its receipt.
+const SOON: Duration = Duration::from_secs(3);
+
+/// Whole seconds between blocks, where timestamps count.
+const SECONDS: Wanted = Wanted { period_ms: 1_000, ..Wanted::USUAL };
 
 /// One attack.
 pub struct Case {
@@ -23,14 +32,22 @@ pub struct Case {
     /// What the attacker does, and with which keys.
     pub what: &'static str,
     pub wanted: Wanted,
+    /// It is heard of and lets its turns pass: each costs the others a request timeout, which is its own to lose.
+    pub loses_turns: bool,
     pub attack: Attack,
 }
 
-/// All of them; the first is the measure of the others.
+/// What the others are measured by.
+pub fn gone() -> Case {
+    let attack: Attack = |_| Box::pin(std::future::pending());
+    Case { name: "gone", what: "its institution is simply not there", wanted: Wanted::USUAL, loses_turns: false, attack }
+}
+
+/// All of them.
 pub fn all() -> Vec<Case> {
-    let case = |name, what, attack: Attack| Case { name, what, wanted: Wanted::USUAL, attack };
+    let case = |name, what, attack: Attack| Case { name, what, wanted: Wanted::USUAL, loses_turns: false, attack };
+    let losing = |name, what, attack: Attack| Case { loses_turns: true, ..case(name, what, attack) };
     vec![
-        case("gone", "its institution is simply not there", |siege| Box::pin(gone(siege))),
         case("proposals", "proposals in its turns, each with one item of block or header wrong, soundly signed", |siege| Box::pin(proposals(siege))),
         case("votes", "votes of every kind, each with one item wrong, soundly signed", |siege| Box::pin(votes(siege))),
         case("spoiled copies", "no validator key: copies of others' messages with a spoiled remainder", |siege| Box::pin(spoiled(siege))),
@@ -41,12 +58,306 @@ pub fn all() -> Vec<Case> {
         case("claims", "no validator key: claims far heights and answers nothing", |siege| Box::pin(claims(siege))),
         case("announcements", "no validator key: announces transactions that do not exist", |siege| Box::pin(announcements(siege))),
         case("questions", "no validator key: asks for headers and bodies as fast as it can", |siege| Box::pin(questions(siege))),
+        losing("mute", "a word at each height and nothing else: its turns are waited for in full", |siege| Box::pin(turns(siege, Turn::Mute))),
+        case("late", "sound blocks in its turns, shortly before the others' patience is over", |siege| Box::pin(turns(siege, Turn::Late))),
+        losing("equivocation", "in its turns another sound block for each boot", |siege| Box::pin(turns(siege, Turn::Double))),
+        losing("withheld", "its sound blocks, and its votes, to one boot alone, late", |siege| Box::pin(turns(siege, Turn::OneBoot))),
+        Case { wanted: SECONDS, ..case("ahead", "its blocks as far ahead of the clock as they may be, a block every second", |siege| Box::pin(turns(siege, Turn::Ahead))) },
+        losing("half votes", "votes in the rounds that matter, for another block at each boot, with seals of nothing", |siege| Box::pin(half_votes(siege))),
+        losing("true certificates", "RoundChanges with what was truly prepared, for many rounds, at every height", |siege| Box::pin(certificates(siege))),
+        case("old words", "no validator key: what others said at earlier heights, again and again", |siege| Box::pin(old_words(siege))),
+        case("new blocks", "no validator key: the newest block with other seals, round or body, and blocks to come", |siege| Box::pin(new_blocks(siege))),
+        case("strange transactions", "no validator key: transactions of senders that have nothing, small and of 128 KiB, while an honest client sends transfers", |siege| Box::pin(strange_transactions(siege))),
+        case("deaf", "no validator key: asks for all it can and reads nothing", |siege| Box::pin(deaf(siege))),
+        case("crumbs", "no validator key: each byte by itself", |siege| Box::pin(crumbs(siege))),
+        case("in and out", "all its keys: is let in, leaves, and comes again at once", |siege| Box::pin(in_and_out(siege))),
+        losing("split", "in its turns one block for the first boot and another for all others, and votes for the other to one alone", |siege| Box::pin(split(siege))),
         case("doors", "no key of the network: connections that stop at every step of a handshake", |siege| Box::pin(doors(siege))),
     ]
 }
 
-async fn gone(_: Arc<Siege>) -> Result<(), String> {
-    std::future::pending().await
+/// What is done with a turn.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Turn {
+    Mute,
+    Late,
+    Double,
+    OneBoot,
+    Ahead,
+}
+
+async fn turns(siege: Arc<Siege>, how: Turn) -> Result<(), String> {
+    let peers = siege.connect_core()?;
+    let keys = siege.keys(Role::Validator)?;
+    let wanted = siege.lab.wanted;
+    let mut heads = siege.head.clone();
+    loop {
+        heads.changed().await.map_err(|_| "nobody tells the head")?;
+        let Some(head) = siege.head() else { continue };
+        let height = head.header.number + 1;
+        for key in &keys {
+            let word = forge::payload_tree(Kind::Prepare, height, 0, B256::ZERO, key);
+            tell(&siege, &peers, Kind::Prepare, &forge::message(Kind::Prepare, &word, key)).await;
+        }
+        let Some(key) = keys.iter().find(|key| key.address() == head.proposer(0)) else { continue };
+        let wait_ms = match how {
+            Turn::Mute => continue,
+            Turn::Late | Turn::OneBoot => wanted.period_ms + wanted.timeout_s * 900,
+            Turn::Double | Turn::Ahead => wanted.period_ms,
+        };
+        tokio::time::sleep(Duration::from_millis(wait_ms)).await;
+        let Some(mut block) = head.next_block(key.address(), 0, wanted.period_ms / 1_000) else { continue };
+        if how == Turn::Ahead {
+            block.header.timestamp += 1;
+        }
+        for (index, peer) in peers.iter().enumerate() {
+            if how == Turn::Double {
+                block.header.timestamp = head.header.timestamp + index as u64;
+            }
+            if how != Turn::OneBoot || index == 0 {
+                let tree = Item::parse(&block.to_rlp());
+                tell(&siege, std::slice::from_ref(peer), Kind::Proposal, &forge::proposal(height, 0, tree, key)).await;
+            }
+        }
+    }
+}
+
+/// Most validators decide what the others have never heard of.
+async fn split(siege: Arc<Siege>) -> Result<(), String> {
+    let peers = siege.connect_core()?;
+    let keys = siege.keys(Role::Validator)?;
+    let wanted = siege.lab.wanted;
+    let mut heads = siege.head.clone();
+    loop {
+        heads.changed().await.map_err(|_| "nobody tells the head")?;
+        let Some(head) = siege.head() else { continue };
+        let height = head.header.number + 1;
+        let Some(key) = keys.iter().find(|key| key.address() == head.proposer(0)) else { continue };
+        tokio::time::sleep(Duration::from_millis(wanted.period_ms)).await;
+        let Some(mut block) = head.next_block(key.address(), 0, wanted.period_ms / 1_000) else { continue };
+        for (index, peer) in peers.iter().enumerate() {
+            block.header.timestamp = head.header.timestamp + u64::from(index > 0);
+            let peer = std::slice::from_ref(peer);
+            tell(&siege, peer, Kind::Proposal, &forge::proposal(height, 0, Item::parse(&block.to_rlp()), key)).await;
+        }
+        let Some(last) = peers.last().map(std::slice::from_ref) else { continue };
+        let (Ok(digest), Ok(sealed)) = (digest(&block.header), commit_hash(&block.header, 0)) else { continue };
+        let commit = CommitPayload { height, round: 0, digest, seal: key.sign(sealed) };
+        for (kind, payload) in [
+            (Kind::Prepare, forge::payload_tree(Kind::Prepare, height, 0, digest, key)),
+            (Kind::Commit, Item::parse(&commit.encode_payload())),
+        ] {
+            tell(&siege, last, kind, &forge::message(kind, &payload, key)).await;
+        }
+    }
+}
+
+async fn half_votes(siege: Arc<Siege>) -> Result<(), String> {
+    let peers = siege.connect_core()?;
+    let keys = siege.keys(Role::Validator)?;
+    let mut heads = siege.head.clone();
+    loop {
+        heads.changed().await.map_err(|_| "nobody tells the head")?;
+        let Some(head) = siege.head() else { continue };
+        let height = head.header.number + 1;
+        for key in &keys {
+            for round in 0..4 {
+                for (index, peer) in peers.iter().enumerate() {
+                    let digest = keccak256([height.to_be_bytes(), (index as u64).to_be_bytes()].concat());
+                    for kind in [Kind::Prepare, Kind::Commit, Kind::RoundChange] {
+                        let payload = forge::payload_tree(kind, height, round, digest, key);
+                        tell(&siege, std::slice::from_ref(peer), kind, &forge::message(kind, &payload, key)).await;
+                    }
+                }
+            }
+        }
+    }
+}
+
+async fn certificates(siege: Arc<Siege>) -> Result<(), String> {
+    let peers = siege.connect_core()?;
+    let keys = siege.keys(Role::Validator)?;
+    let mut proposed: Option<Proposal> = None;
+    let mut prepares = Vec::new();
+    loop {
+        for heard in peers.iter().flat_map(Peer::take_heard) {
+            match Message::decode(heard.code, &heard.bytes) {
+                Ok(Message::Proposal(proposal)) => {
+                    if proposed.as_ref().is_none_or(|known| known.signed.height() < proposal.signed.height()) {
+                        prepares.clear();
+                        proposed = Some(*proposal);
+                    }
+                }
+                Ok(Message::Prepare(prepare)) => prepares.push(prepare),
+                _ => {}
+            }
+            let Some(signed) = proposed.as_ref().map(|proposal| &proposal.signed) else { continue };
+            let at = (signed.height(), signed.round());
+            prepares.retain(|prepare: &Signed<PreparePayload>| (prepare.height(), prepare.round()) == at);
+            prepares.sort_by_key(Signed::author);
+            prepares.dedup_by_key(|prepare| prepare.author());
+            let Some(digest) = prepares.first().map(|prepare| prepare.payload().digest).filter(|_| prepares.len() == 3) else { continue };
+            for key in &keys {
+                for round in 1..64 {
+                    let payload = RoundChangePayload { height: at.0, round, prepared: Some((at.1, digest)) };
+                    let Ok(wish) = Signed::sign_with(payload, |hash| key.sign(hash)) else { continue };
+                    let block = Some(signed.payload().block.clone());
+                    let change = RoundChange { signed: wish, block, access_list: None, prepares: prepares.clone() };
+                    tell(&siege, &peers, Kind::RoundChange, &Message::RoundChange(Box::new(change)).encode()).await;
+                }
+            }
+            proposed = None;
+        }
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+}
+
+async fn old_words(siege: Arc<Siege>) -> Result<(), String> {
+    let peers = siege.connect_core()?;
+    let mut words = Vec::new();
+    let mut next = 0usize;
+    loop {
+        for heard in peers.iter().flat_map(Peer::take_heard) {
+            if words.len() < 2_000 {
+                words.push(heard);
+            }
+        }
+        for _ in 0..16 {
+            next += 1;
+            let Some(word) = words.get(next % words.len().max(1)) else { break };
+            for peer in &peers {
+                peer.consensus(word.code, &word.bytes).await;
+                siege.sent.fetch_add(1, Ordering::Relaxed);
+            }
+        }
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+}
+
+async fn new_blocks(siege: Arc<Siege>) -> Result<(), String> {
+    let mut peers = siege.connect(Role::Boot, Claim::Same)?;
+    peers.extend(siege.connect(Role::Writer, Claim::Same)?);
+    let stranger = siege.keys(Role::Boot)?.into_iter().next().ok_or("no boot")?;
+    let mut heads = siege.head.clone();
+    loop {
+        heads.changed().await.map_err(|_| "nobody tells the head")?;
+        let Some(head) = siege.head() else { continue };
+        let Ok(extra) = ExtraData::decode(&head.header.extra_data) else { continue };
+        let Some(block) = head.next_block(head.proposer(0), 0, 0) else { continue };
+        let mut blocks = Vec::new();
+        for (round, seals) in [
+            (extra.round, vec![stranger.sign(B256::ZERO); 3]),
+            (extra.round + 1, extra.seals.clone()),
+            (extra.round, [extra.seals.clone(), extra.seals.clone()].concat()),
+        ] {
+            if let Ok(header) = with_round_and_seals(&head.header, round, seals.clone()) {
+                blocks.push(Block { header, body: block.body.clone() });
+            }
+            for above in 0..8 {
+                let mut header = block.header.clone();
+                header.number += above;
+                if let Ok(header) = with_round_and_seals(&header, round, seals.clone()) {
+                    blocks.push(Block { header, body: block.body.clone() });
+                }
+            }
+        }
+        for block in blocks {
+            for peer in &peers {
+                let total_difficulty = U256::from(block.header.number + 1);
+                peer.eth(&EthMessage::NewBlock { block: Box::new(block.clone()), total_difficulty }).await;
+                siege.sent.fetch_add(1, Ordering::Relaxed);
+            }
+        }
+    }
+}
+
+/// Payload of Transactions: the same signature under any other nonce is somebody else's.
+fn of_strangers(salt: u64, count: u64, input: usize) -> Vec<u8> {
+    let field = |byte: u8| Item::Bytes(vec![byte; 32]);
+    let one = |nonce: u64| {
+        let to = Item::Bytes(vec![1; 20]);
+        let price = Item::number(0);
+        Item::List(vec![Item::number(nonce), price, Item::number(8_000_000), to, Item::number(0), Item::Bytes(vec![7; input]), Item::number(27), field(0x11), field(0x22)])
+    };
+    Item::List((0..count).map(|index| one(salt * 100_000 + index)).collect()).encode()
+}
+
+/// An honest client's transfers, one after the other: each has to be in a block soon.
+async fn transfers(siege: Arc<Siege>) -> Result<(), String> {
+    let rpc = siege.lab.honest_of(Role::Writer).next().ok_or("no writer")?.rpc;
+    let key = siege.lab.account()?;
+    let chain_id = crate::rpc::quantity(&crate::rpc::ask(rpc, "eth_chainId", json!([]))?).ok_or("no chain id")?;
+    let mut nonce = 0;
+    loop {
+        let raw = format!("0x{}", hex::encode(forge::transfer(nonce, chain_id, &key)));
+        let lab = Arc::clone(&siege.lab);
+        crate::siege::blocking(move || {
+            let hash = crate::rpc::ask(rpc, "eth_sendRawTransaction", json!([raw]))?;
+            lab.until("an honest transfer is in a block", SOON, || {
+                crate::rpc::ask(rpc, "eth_getTransactionReceipt", json!([hash])).is_ok_and(|receipt| !receipt.is_null())
+            })
+        })
+        .await?;
+        nonce += 1;
+    }
+}
+
+async fn strange_transactions(siege: Arc<Siege>) -> Result<(), String> {
+    tokio::select! {
+        ended = transfers(Arc::clone(&siege)) => ended,
+        ended = flood_of_transactions(siege) => ended,
+    }
+}
+
+async fn flood_of_transactions(siege: Arc<Siege>) -> Result<(), String> {
+    let mut peers = siege.connect(Role::Boot, Claim::Same)?;
+    peers.extend(siege.connect(Role::Writer, Claim::Same)?);
+    let mut salt = 0;
+    loop {
+        salt += 1;
+        let payload = if salt % 2 == 0 { of_strangers(salt, 4_000, 0) } else { of_strangers(salt, 7, 128 * 1024) };
+        for peer in &peers {
+            peer.eth_bytes(0x02, &payload).await;
+            siege.sent.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+}
+
+async fn deaf(siege: Arc<Siege>) -> Result<(), String> {
+    let mut peers = siege.connect_as(Role::Boot, Claim::Same, Manner::Deaf)?;
+    peers.extend(siege.connect_as(Role::Writer, Claim::Same, Manner::Deaf)?);
+    let mut request_id = 0;
+    loop {
+        request_id += 1;
+        for peer in &peers {
+            let query = HeadersQuery { start: HeadersStart::Number(0), limit: 512, skip: request_id % 3, reverse: false };
+            peer.try_eth(&EthMessage::GetBlockHeaders { request_id, query });
+            siege.sent.fetch_add(1, Ordering::Relaxed);
+        }
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}
+
+async fn crumbs(siege: Arc<Siege>) -> Result<(), String> {
+    let mut peers = siege.connect_as(Role::Boot, Claim::Same, Manner::Crumbs)?;
+    peers.extend(siege.connect_as(Role::Writer, Claim::Same, Manner::Crumbs)?);
+    loop {
+        for peer in &peers {
+            peer.eth(&EthMessage::NewPooledTransactionHashes(Vec::new())).await;
+            siege.sent.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+}
+
+async fn in_and_out(siege: Arc<Siege>) -> Result<(), String> {
+    let mut peers = Vec::new();
+    for role in [Role::Validator, Role::Boot, Role::Writer] {
+        peers.extend(siege.connect_as(role, Claim::Same, Manner::Brief)?);
+    }
+    loop {
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        siege.sent.store(peers.iter().map(Peer::left).sum(), Ordering::Relaxed);
+    }
 }
 
 /// Sends to everybody and counts.

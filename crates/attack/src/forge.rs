@@ -113,6 +113,18 @@ pub fn proposal(height: u64, round: u32, block: Item, key: &NodeKey) -> Vec<u8> 
     Item::List(vec![signed(Kind::Proposal, &payload, key), nothing]).encode()
 }
 
+/// An honest transfer without a price.
+pub fn transfer(nonce: u64, chain_id: u64, key: &NodeKey) -> Vec<u8> {
+    let [none, gas, to] = [Item::number(0), Item::number(21_000), Item::Bytes(vec![1; 20])];
+    let body = vec![Item::number(nonce), none.clone(), gas, to, none.clone(), none.clone()];
+    let with = |more: [Item; 3]| Item::List([body.as_slice(), more.as_slice()].concat()).encode();
+    let hash = alloy_primitives::keccak256(with([Item::number(chain_id), none.clone(), none]));
+    let signature = key.sign(hash);
+    let short = |bytes: &[u8]| Item::Bytes(bytes.iter().copied().skip_while(|byte| *byte == 0).collect());
+    let [r, s] = [&signature.as_slice()[..32], &signature.as_slice()[32..64]].map(short);
+    with([Item::number(35 + 2 * chain_id + u64::from(signature.as_slice()[64] % 27)), r, s])
+}
+
 /// The message of another kind, in the legacy dialect.
 pub fn message(kind: Kind, payload: &Item, key: &NodeKey) -> Vec<u8> {
     let signed = signed(kind, payload, key);

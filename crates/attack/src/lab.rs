@@ -128,6 +128,16 @@ impl Lab {
         NodeKey::from_bytes(bytes).map_err(|error| format!("{}: {error}", path.display()))
     }
 
+    /// Key of the first account that has money.
+    pub fn account(&self) -> Result<NodeKey, String> {
+        let path = self.dir.join("accounts.json");
+        let text = std::fs::read_to_string(&path).map_err(|error| format!("{}: {error}", path.display()))?;
+        let accounts: Value = serde_json::from_str(&text).map_err(|error| format!("{}: {error}", path.display()))?;
+        let secret = accounts.as_object().and_then(|all| all.values().next()?["privateKey"].as_str());
+        let secret = secret.and_then(|text| hex::decode(text.trim_start_matches("0x")).ok()?.try_into().ok());
+        NodeKey::from_bytes(secret.ok_or("no account")?).map_err(|error| error.to_string())
+    }
+
     /// Waits until `holds`.
     pub fn until(&self, what: &str, patience: Duration, mut holds: impl FnMut() -> bool) -> Result<Duration, String> {
         let began = Instant::now();

@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -45,6 +45,19 @@ pub enum Claim {
     Height(u64),
 }
 
+/// How it uses its connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Manner {
+    /// Reads and writes as others do.
+    Usual,
+    /// Reads nothing once it is let in.
+    Deaf,
+    /// Sends each byte by itself.
+    Crumbs,
+    /// Leaves as soon as it is let in.
+    Brief,
+}
+
 /// Where to and as whom.
 #[derive(Clone, Debug)]
 pub struct Target {
@@ -58,6 +71,7 @@ pub struct Target {
     pub from: std::net::Ipv4Addr,
     /// What its Status says.
     pub claim: Claim,
+    pub manner: Manner,
 }
 
 /// A connection that comes back whenever it is cut, until it is dropped.
@@ -65,6 +79,8 @@ pub struct Peer {
     out: mpsc::Sender<(u8, Bytes)>,
     heard: Arc<Mutex<VecDeque<Heard>>>,
     connected: Arc<AtomicBool>,
+    /// Sessions that it ended itself.
+    left: Arc<AtomicU64>,
     task: tokio::task::JoinHandle<()>,
 }
 
@@ -81,21 +97,28 @@ impl Peer {
         let (out, mut wishes) = mpsc::channel::<(u8, Bytes)>(OUTBOX);
         let heard = Arc::new(Mutex::new(VecDeque::new()));
         let connected = Arc::new(AtomicBool::new(false));
-        let (memory, open) = (Arc::clone(&heard), Arc::clone(&connected));
+        let left = Arc::new(AtomicU64::new(0));
+        let (memory, open, count) = (Arc::clone(&heard), Arc::clone(&connected), Arc::clone(&left));
         let task = tokio::spawn(async move {
             loop {
-                let _ = session(&target, &mut wishes, &memory, &open).await;
+                let ended = session(&target, &mut wishes, &memory, &open).await;
                 open.store(false, Ordering::Relaxed);
-                tokio::time::sleep(AGAIN).await;
+                count.fetch_add(u64::from(ended.is_ok()), Ordering::Relaxed);
+                tokio::time::sleep(if target.manner == Manner::Brief { Duration::from_millis(1) } else { AGAIN }).await;
                 while wishes.try_recv().is_ok() {}
             }
         });
-        Peer { out, heard, connected, task }
+        Peer { out, heard, connected, left, task }
     }
 
     /// Whether a session is open.
     pub fn is_connected(&self) -> bool {
         self.connected.load(Ordering::Relaxed)
+    }
+
+    /// How often it was let in and left.
+    pub fn left(&self) -> u64 {
+        self.left.load(Ordering::Relaxed)
     }
 
     /// Says a consensus message; waits while the socket is full.
@@ -110,6 +133,21 @@ impl Peer {
         let (code, payload) = message.encode(EthVersion::V69);
         if self.is_connected() {
             let _ = self.out.send((ETH + code, snappy::compress(&payload))).await;
+        }
+    }
+
+    /// Says a message of eth/69 whose payload may be anything.
+    pub async fn eth_bytes(&self, code: u8, payload: &[u8]) {
+        if self.is_connected() {
+            let _ = self.out.send((ETH + code, snappy::compress(payload))).await;
+        }
+    }
+
+    /// Says a message of eth/69, unless the socket is full.
+    pub fn try_eth(&self, message: &EthMessage) {
+        let (code, payload) = message.encode(EthVersion::V69);
+        if self.is_connected() {
+            let _ = self.out.try_send((ETH + code, snappy::compress(&payload)));
         }
     }
 
@@ -164,9 +202,15 @@ async fn session(
             _ => {}
         }
     }
+    if target.manner == Manner::Brief {
+        return Ok(());
+    }
     connected.store(true, Ordering::Relaxed);
     let (pongs, mut pings) = mpsc::channel::<()>(4);
     let hear = async {
+        if target.manner == Manner::Deaf {
+            std::future::pending::<()>().await;
+        }
         loop {
             let (id, body) = reader.read(16 << 20).await.map_err(|error| failed(&error))?;
             match u8::try_from(id).unwrap_or(u8::MAX) {
@@ -195,7 +239,10 @@ async fn session(
             };
             let mut out = Vec::new();
             writer.append(id, &payload, &mut out);
-            io.write_all(&out).await.map_err(|error| failed(&error))?;
+            let size = if target.manner == Manner::Crumbs { 1 } else { out.len() };
+            for piece in out.chunks(size) {
+                io.write_all(piece).await.map_err(|error| failed(&error))?;
+            }
         }
     };
     tokio::select! {
@@ -209,6 +256,7 @@ pub async fn connect(from: std::net::Ipv4Addr, to: SocketAddr) -> Result<TcpStre
     let connecting = async {
         let socket = TcpSocket::new_v4()?;
         socket.bind((from, 0).into())?;
+        socket.set_nodelay(true)?;
         socket.connect(to).await
     };
     connecting.await.map_err(|error| format!("{to}: {error}"))

@@ -11,7 +11,7 @@ use tokio::sync::watch;
 
 use crate::forge::Head;
 use crate::lab::{Lab, Node, Wanted};
-use crate::peer::{Claim, Peer, Target};
+use crate::peer::{Claim, Manner, Peer, Target};
 use crate::rpc;
 
 /// How often heights and readiness are asked for.
@@ -53,12 +53,17 @@ impl Siege {
 
     /// A connection with each key to every honest node that listens to it.
     pub fn connect(&self, role: Role, claim: Claim) -> Result<Vec<Peer>, String> {
+        self.connect_as(role, claim, Manner::Usual)
+    }
+
+    /// The same, in another manner.
+    pub fn connect_as(&self, role: Role, claim: Claim, manner: Manner) -> Result<Vec<Peer>, String> {
         let mut peers = Vec::new();
         for key in self.keys(role)? {
             for target in self.targets(role) {
                 let (address, node) = self.listener(target)?;
                 let from = std::net::Ipv4Addr::LOCALHOST;
-                peers.push(Peer::start(Target { address, node, key: key.clone(), from, claim }));
+                peers.push(Peer::start(Target { address, node, key: key.clone(), from, claim, manner }));
             }
         }
         Ok(peers)
