@@ -1,5 +1,7 @@
 //! When things happen: pure arithmetic on the parameters of a height. `now` is the wall clock here. The reasons are in the crate's first page.
 
+use ipe_types::planted::{self, Bug};
+
 use crate::event::{HeadInfo, Millis};
 
 /// Patience is doubled at most this often: a million request timeouts, weeks. It bounds the arithmetic, not the delay that
@@ -129,6 +131,9 @@ pub(crate) struct Pace {
 impl Pace {
     /// A round was left for one that is `rounds` above it.
     pub(crate) fn went_up(&mut self, rounds: u32) {
+        if planted::is(Bug::PaceForgotten) {
+            return;
+        }
         self.passed = self.passed.saturating_add(if rounds > LEAP_COUNTED { 1 } else { rounds });
     }
 

@@ -36,7 +36,7 @@ mod world;
 pub use faults::{Fault, FaultCounts, Faults};
 pub use log::{Entry, Teller, Window};
 pub use report::{Report, Violation};
-pub use scenario::{OPEN, SCENARIOS, Scenario, by_name};
+pub use scenario::{SCENARIOS, SLOW, Scenario, by_name};
 
 /// Recoveries of signatures that a thread remembers, of some 200 bytes each: those of hundreds of heights. Every node recovers
 /// the authors of every message and seal, which is most of what a simulation would do.

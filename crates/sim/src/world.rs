@@ -1018,26 +1018,24 @@ impl World {
         self.checkers.at((self.now_us - START_US) / 1_000, self.log.steps());
         let validators = self.scenario.validators + self.scenario.standby;
         let slowed = self.scenario.faults.slow_disk > 0 || self.scenario.faults.slow_execution > 0;
+        // Whom only villains tell of the network can be kept in the dark.
+        let joined = if self.storm { Vec::new() } else { self.joined() };
         for (index, node) in self.nodes.iter_mut().enumerate().filter(|(_, node)| node.is_honest()) {
             let spent_us = std::mem::take(&mut node.spent_us);
             let Some(alive) = &node.alive else { continue };
             self.checkers.holds(&node.name, &alive.replica.holdings(), validators);
             let (head, status) = (alive.ledger.head().number, alive.status.get());
             let spent_us = if slowed { BTreeMap::new() } else { spent_us };
-            self.checkers.looked_at(index, &node.name, INSPECT_US, &spent_us, &status, head, self.storm);
+            self.checkers.looked_at(index, &node.name, INSPECT_US, &spent_us, &status, head, joined.contains(&index));
         }
     }
 
     fn settle(&mut self) {
-        // An institution whose boot is a villain may be kept from the others.
-        let cut_off: Vec<usize> = self.nodes.iter().filter(|node| !node.is_honest()).map(|node| node.institution).collect();
-        let boots = self.scenario.boots;
-        let heads: Vec<(String, u64)> = self
-            .nodes
-            .iter()
-            .filter(|node| node.is_honest() && !node.gone && (boots != 1 || !cut_off.contains(&node.institution)))
-            .map(|node| (node.name.clone(), node.head().unwrap_or(0)))
-            .collect();
+        // Who knows the network only through villains may be kept from it: an institution all of whose boots are hostile is
+        // faulty itself.
+        let joined = self.joined();
+        let heads: Vec<(String, u64)> =
+            joined.into_iter().map(|index| &self.nodes[index]).map(|node| (node.name.clone(), node.head().unwrap_or(0))).collect();
         self.checkers.at((self.now_us - START_US) / 1_000, self.log.steps());
         // Where messages take longer than blocks, somebody is always behind.
         if self.scenario.delay_ms == 0 {
@@ -1085,6 +1083,34 @@ impl World {
             let other = if link.from == index { link.to } else { link.from };
             (link.from == index || link.to == index) && self.nodes[other].is_honest() && !self.nodes[other].gone
         })
+    }
+
+    /// The largest set of honest nodes that hear each other over links between honest nodes.
+    fn joined(&self) -> Vec<usize> {
+        let owes = |index: usize| self.nodes[index].is_honest() && !self.nodes[index].gone;
+        let mut left: Vec<usize> = (0..self.nodes.len()).filter(|index| owes(*index)).collect();
+        let mut largest = Vec::new();
+        while let Some(first) = left.pop() {
+            let mut reached = vec![first];
+            let mut at = 0;
+            while let Some(&node) = reached.get(at) {
+                let beside = |link: &Link| if link.from == node { Some(link.to) } else { (link.to == node).then_some(link.from) };
+                let others: Vec<usize> = self.links.iter().filter(|link| !link.gone).filter_map(beside).collect();
+                left.retain(|index| {
+                    let is_new = others.contains(index);
+                    if is_new {
+                        reached.push(*index);
+                    }
+                    !is_new
+                });
+                at += 1;
+            }
+            if reached.len() > largest.len() {
+                largest = reached;
+            }
+        }
+        largest.sort_unstable();
+        largest
     }
 
     pub(crate) fn address_of(&self, index: usize) -> Address {

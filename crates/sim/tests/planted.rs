@@ -24,6 +24,9 @@ fn hunted_in(bug: Bug) -> &'static str {
         | Bug::CommitsNotJournalled
         | Bug::CertificateNotJournalled => "mesh",
         Bug::CertificateForgotten | Bug::PreparedBlockIgnored | Bug::HeldNotTold => "network",
+        Bug::PaceForgotten => "slow-links",
+        Bug::GoneWaitedFor => "one-gone",
+        Bug::ClaimBelieved => "claimant",
         Bug::LeavesFirstRoundOnly => "two-silent",
         Bug::CommitSealUnchecked => "equivocating-voter",
         Bug::FutureUnbounded | Bug::VotesUnbounded | Bug::RoundChangesUnbounded => "wrong-round",

@@ -42,6 +42,9 @@ pub enum Bug {
     EpochVotesKept,
     MajorityOffByOne,
     LeavesFirstRoundOnly,
+    ClaimBelieved,
+    PaceForgotten,
+    GoneWaitedFor,
 }
 
 #[cfg(debug_assertions)]
@@ -104,6 +107,9 @@ mod planting {
                 (EpochVotesKept, "epoch-votes-kept", "chain::validators", "an epoch block does not forget the votes before it"),
                 (MajorityOffByOne, "majority-off-by-one", "chain::validators", "half of the validators are enough to change the set"),
                 (LeavesFirstRoundOnly, "leaves-first-round-only", "qbft::upon_timeout", "rounds above 0 are never left on a timeout"),
+                (ClaimBelieved, "claim-believed", "engine::sync", "a claimed height counts as proven"),
+                (PaceForgotten, "pace-forgotten", "qbft::clock", "rounds that failed teach no patience"),
+                (GoneWaitedFor, "gone-waited-for", "qbft::heard", "a proposer of whom nothing is heard gets its full patience for ever"),
             ]
         }
     }

@@ -4,6 +4,10 @@
 use ipe_engine::replica::Holdings;
 
 const MIB: usize = 1 << 20;
+/// Kinds of messages, RoundChanges in two forms: one of each is held of an author.
+const HELD_KINDS: usize = 5;
+/// Heights of which messages are held: those near the head and, while the network is far ahead, those near to it.
+const HELD_HEIGHTS: usize = 12 + 21;
 
 pub(super) fn check(who: &str, holdings: &Holdings, validators: usize) -> Result<(), String> {
     let rows = [
@@ -11,7 +15,7 @@ pub(super) fn check(who: &str, holdings: &Holdings, validators: usize) -> Result
         ("bytes of messages of later heights", holdings.future_bytes, 64 * MIB),
         ("rounds of votes", holdings.vote_rounds, 4 * validators),
         ("round changes", holdings.round_changes, 3 * validators),
-        ("messages of undecided heights", holdings.held_messages, 4 * validators * 12),
+        ("messages of undecided heights", holdings.held_messages, HELD_KINDS * validators * HELD_HEIGHTS),
         ("bytes of messages of undecided heights", holdings.held_bytes, 64 * MIB),
         ("checked blocks", holdings.candidacies, 6),
         ("blocks ahead", holdings.blocks_ahead, 30),

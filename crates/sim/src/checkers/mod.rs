@@ -189,13 +189,13 @@ impl Checkers {
         self.verdict("cuts", outcome);
     }
 
-    /// What an honest node's time went into, and what it says of itself.
-    pub(crate) fn looked_at(&mut self, index: usize, name: &str, window_us: u64, spent_us: &BTreeMap<Address, u64>, status: &Status, head: u64, storm: bool) {
+    /// What an honest node's time went into, and what it says of itself; `hears` tells whether others can have told it how far
+    /// they are.
+    pub(crate) fn looked_at(&mut self, index: usize, name: &str, window_us: u64, spent_us: &BTreeMap<Address, u64>, status: &Status, head: u64, hears: bool) {
         let outcome = share::check(name, window_us, spent_us, &self.villains);
         self.verdict("share", outcome);
         let height = self.chain.height();
-        // In a storm it may have heard of nothing.
-        let far = !storm && truth::is_far_behind(head, height);
+        let far = hears && truth::is_far_behind(head, height);
         let long = far && self.behind.contains(&index);
         if far { self.behind.insert(index) } else { self.behind.remove(&index) };
         let outcome = truth::check(name, status, head, height, long);

@@ -26,6 +26,8 @@ const LARGE: usize = 15;
 const LARGE_BYTES: usize = 1 << 20;
 /// Messages of the largest size that one villain sends in a run: they cost the machine that simulates as much as others.
 const LARGEST: u32 = 6;
+/// Where the extra data of the proposed block is in a Proposal: payload, block, header.
+const EXTRA_DATA: [usize; 5] = [0, 0, 2, 0, 12];
 /// Attempts at a change that still decodes.
 const ATTEMPTS: usize = 6;
 
@@ -109,17 +111,22 @@ fn besiege(villain: &mut Villain, scene: &Scene<'_>) -> Vec<Said> {
         }
         return said;
     }
-    let past: Vec<_> = villain.heard.iter().filter(|message| message.height().saturating_add(1) < height).cloned().collect();
+    let is_past = |message: &&std::sync::Arc<Message>| message.kind() == Code::Proposal && message.height().saturating_add(1) < height;
+    let past: Vec<_> = villain.heard.iter().filter(is_past).cloned().collect();
     for number in 0..LARGE {
         let Some(message) = villain.rng.pick(&past).cloned() else { break };
-        let Some(Item::List(mut items)) = Item::read(&message.encode()) else { continue };
-        items.push(Item::Word(vec![0; LARGE_BYTES + number]));
-        let mut tree = Item::List(items);
+        let Message::Proposal(proposal) = &*message else { break };
+        let Some(mut tree) = Item::read(&message.encode()) else { continue };
+        // Large where it is well formed: in the free bytes of the extra data, inside what is signed.
+        let Ok(mut extra) = ExtraData::decode(&proposal.signed.payload().block.header.extra_data) else { continue };
+        extra.vanity = vec![0; LARGE_BYTES + number].into();
+        let Some((items, index)) = tree.holder(&EXTRA_DATA) else { continue };
+        items[index] = Item::Word(extra.encode().to_vec());
         if kind == 2 {
             far(villain, &mut tree, &payload_place(message.kind()), &message);
-            let key = villain.signing_key();
-            sign_again(&mut tree, message.kind(), &key);
         }
+        let key = villain.signing_key();
+        sign_again(&mut tree, message.kind(), &key);
         said.push(Said::raw(target.into_iter().collect(), message.kind().code(), tree.write().into()));
     }
     said
