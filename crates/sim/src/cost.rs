@@ -1,8 +1,8 @@
 //! What work costs: virtual time for what a replica did, so that a simulated network slows down where a real one would.
 //!
-//! The counts come from [`ipe_types::work`], the times from one of the two processors that `docs/measurements.md` tells of,
-//! as `ipe sim costs` measures them in a release build. One processor of a simulated node does everything, network and
-//! recovery of senders included: a real one has at least two, so what holds here holds there.
+//! The counts come from [`ipe_types::work`]. The times are estimates for a processor of a server, not measurements: `ipe sim
+//! costs` measures each on the machine at hand and shows it beside the estimate. One processor of a simulated node does
+//! everything, network and recovery of senders included: a real one has at least two, so what holds here holds there.
 
 use ipe_types::work::Done;
 
@@ -14,7 +14,7 @@ pub const SIGNATURE_NS: u64 = 30_000;
 pub const HASHED_KIB_NS: u64 = 2_500;
 /// Decompressing, decoding and copying 1 KiB of a message, ns.
 pub const DECODED_KIB_NS: u64 = 1_000;
-/// Execution of 1,000 gas, with the roots that follow from it, ns; of the kinds that `ipe load` has the worst.
+/// Execution of 1,000 gas, with the roots that follow from it, ns; hashing in a contract costs more.
 pub const KILOGAS_NS: u64 = 6_000;
 /// A durable write, µs.
 pub const WRITE_US: u64 = 400;
