@@ -237,9 +237,7 @@ impl Replica {
                     let stages = Stages { check, round, synced: true, ..Stages::default() };
                     let number = fetched.block.header.number;
                     if !self.import(clock, checked, fetched.block, stages, put) {
-                        if !planted::is(Bug::UnwrittenForgotten) {
-                            self.sync.unwritten(clock.now_ms());
-                        }
+                        self.sync.unwritten(clock.now_ms());
                         break;
                     }
                     for peer in fetched.from {

@@ -33,7 +33,6 @@ fn hunted_in(bug: Bug) -> &'static str {
         Bug::ConflictUnchecked | Bug::JournalForgottenAtStart | Bug::TornTailKept => "crashes",
         Bug::RelayWithoutAuthorCheck => "impersonating",
         Bug::DecidedForgotten | Bug::CommitErrorIgnored => "disks",
-        Bug::UnwrittenForgotten => "everything",
         Bug::SealsUncheckedAtImport => "lying-sync",
         Bug::EpochVotesKept | Bug::MajorityOffByOne => "members",
         Bug::InvalidProposalAccepted
