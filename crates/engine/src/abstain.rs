@@ -12,6 +12,22 @@
 //!   validator; or
 //! - by an operator's word; always so where another process signs with the key, and where the others lack a quorum without
 //!   this validator.
+//!
+//! # Whose words count
+//!
+//! What a validator signs does not name its chain (spec/qbft.md 7), so whoever recorded another chain on which the key was used
+//! can say all of it again here. A message signed with our key that the journal does not know counts only
+//!
+//! - for the height after the head: no other is undecided;
+//! - once consensus runs, when it names a block that builds on our head: a Proposal or a prepared certificate by itself, a
+//!   Prepare or Commit by the proposal that it is about. No other chain has such a block;
+//! - before, whatever it names: a RoundChange without a certificate may be all that the key has said. On another chain's
+//!   word a start then waits for one block of the others, never longer.
+
+use std::collections::BTreeSet;
+
+use ipe_chain::Head;
+use ipe_types::{Address, Message};
 
 use crate::doubt::{Cause, Doubt};
 use crate::replica::{Clock, Level, Output, Put, Replica, new_core};
@@ -20,20 +36,35 @@ use crate::replica::{Clock, Level, Output, Put, Replica, new_core};
 const TOLD_MS: u64 = 60_000;
 /// Pause before the end of a doubt that could not be written to the journal is tried again, ms.
 const AGAIN_MS: u64 = 1_000;
+/// Heights remembered of words of our own that came too early to be kept. The lowest are reached first.
+const MAX_EARLY: usize = 32;
 
 /// What is remembered about a doubt while it lasts.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Waiting {
+    /// Heights far above the head for which something signed with our key was heard.
+    early: BTreeSet<u64>,
     /// When this node was connected first, ms.
     connected_at: Option<u64>,
     /// The head, and since when no older block came, ms.
     head: (u64, u64),
-    /// The wait is over; only the journal has still to be told.
-    over: bool,
+    /// A block was made since this node was connected.
+    decided: bool,
     /// When the log says it again, ms.
     told_at: u64,
     /// Not before this time is the journal written, ms.
     again_at: u64,
+}
+
+impl Waiting {
+    /// Looks at the head. Once it is a block that was made after this node was connected, everything that the key can have
+    /// signed before is decided, and what is heard of it from then on is another chain's.
+    fn look(&mut self, head: &Head, now_ms: u64, wall_ms: u64) {
+        let Some(connected_at) = self.connected_at.filter(|_| head.number > self.head.0) else { return };
+        self.head = (head.number, now_ms);
+        let age_ms = wall_ms.saturating_sub(head.header.timestamp.saturating_mul(1_000));
+        self.decided |= age_ms < now_ms.saturating_sub(connected_at);
+    }
 }
 
 impl Replica {
@@ -47,6 +78,15 @@ impl Replica {
     pub(crate) fn is_beyond_doubt(&mut self, clock: Clock<'_>, connected: bool, put: Put<'_>) -> bool {
         let head = self.parts.ledger.head();
         let now_ms = clock.now_ms();
+        self.waiting.look(&head, now_ms, clock.wall_ms());
+        if !self.waiting.decided {
+            self.look_at_own_votes();
+            let early = self.waiting.early.contains(&(head.number + 1));
+            if let Some(gate) = self.parts.gate.as_mut().filter(|gate| early && gate.floor() <= head.number) {
+                // In this life it holds even when it cannot be written.
+                let _ = gate.abstain(Doubt { cause: Cause::Older, through: head.number + 1 });
+            }
+        }
         let Some(gate) = &mut self.parts.gate else { return true };
         // The journal of a validator that stopped knows of the height that was undecided then, or of the one before it.
         if gate.doubt().is_none() && gate.floor() < head.number {
@@ -66,22 +106,15 @@ impl Replica {
             return false;
         }
         let waiting = &mut self.waiting;
-        let connected_at = *waiting.connected_at.get_or_insert_with(|| {
-            waiting.head = (head.number, now_ms);
-            now_ms
-        });
-        let mut decided = false;
-        if head.number > waiting.head.0 {
-            let age_ms = clock.wall_ms().saturating_sub(head.header.timestamp.saturating_mul(1_000));
-            decided = doubt.ends_by_itself() && age_ms < now_ms.saturating_sub(connected_at);
+        if waiting.connected_at.is_none() {
+            waiting.connected_at = Some(now_ms);
             waiting.head = (head.number, now_ms);
         }
         let patient_at = waiting.head.1 + patience_ms;
         let bounded = doubt.is_bounded(head.number, alone);
-        waiting.over |= decided || (bounded && now_ms >= patient_at);
         // What was heard meanwhile may say that there is more to wait for.
-        waiting.over &= doubt.ends_by_itself() && doubt.through <= head.number;
-        if !waiting.over {
+        let patient = bounded && now_ms >= patient_at && doubt.through <= head.number;
+        if !(doubt.ends_by_itself() && (waiting.decided || patient)) {
             self.start_at = bounded.then_some(patient_at);
             return false;
         }
@@ -126,6 +159,55 @@ impl Replica {
         };
         let level = if bounded { Level::Info } else { Level::Error };
         put(Output::Log(level, format!("this validator abstains, it signs nothing: {doubt}; {until}")));
+    }
+
+    /// Takes a message with a sound signature of our own key; `false` when nothing is to be made of it here.
+    pub(crate) fn heard_own(&mut self, message: &Message) -> bool {
+        let head = self.parts.ledger.head();
+        if message.height() != head.number + 1 {
+            // Decided, or looked at again when that height is the next.
+            return self.told_head.is_none();
+        }
+        let counts = self.told_head.is_none() || self.is_of_this_chain(message);
+        if counts && let Some(gate) = &mut self.parts.gate {
+            gate.heard_own(message);
+        }
+        counts
+    }
+
+    /// Something with a sound signature of `author` came for a height too far above the head to be kept.
+    pub(crate) fn heard_ahead(&mut self, author: Address, height: u64) {
+        if author == self.settings.local && self.told_head.is_none() {
+            self.waiting.early.insert(height);
+            if self.waiting.early.len() > MAX_EARLY {
+                self.waiting.early.pop_last();
+            }
+        }
+    }
+
+    /// Looks again at what is held of our own key for the next height: what it is about may have become known.
+    pub(crate) fn look_at_own_votes(&mut self) {
+        if self.parts.gate.is_none() {
+            return;
+        }
+        let height = self.parts.ledger.head().number + 1;
+        let own: Vec<_> = self.held.by(self.settings.local, height).cloned().collect();
+        for message in own {
+            self.heard_own(&message);
+        }
+    }
+
+    /// Whether only this chain can have had use for the message, which is about the height after the head.
+    fn is_of_this_chain(&self, message: &Message) -> bool {
+        let head = self.parts.ledger.head();
+        let builds_on_it = |block: &ipe_types::Block| block.header.parent_hash == head.hash;
+        let named = |digest| self.held.names_a_block_on(&head.hash, head.number + 1, digest);
+        match message {
+            Message::Proposal(proposal) => builds_on_it(&proposal.signed.payload().block),
+            Message::Prepare(prepare) => named(&prepare.payload().digest),
+            Message::Commit(commit) => named(&commit.payload().digest),
+            Message::RoundChange(change) => change.block.as_deref().is_some_and(builds_on_it),
+        }
     }
 
     /// A doubt came up while consensus runs: the core, and what it waits for, is given up. When the doubt is over it starts

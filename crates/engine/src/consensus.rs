@@ -227,7 +227,11 @@ impl Replica {
         let head = info.number;
         self.told_head = Some(head);
         self.drive(clock, Event::HeadAdvanced(info), put);
-        let waiting: Vec<_> = self.held.iter().map(|held| held.message.clone()).filter(|message| message.height() > head).collect();
+        // Of our own words only those that the journal has: others may be of another chain on which the key was used.
+        let ours = |message: &Message| message.author() == self.settings.local;
+        let ours_to_say = |message: &Message| self.parts.gate.as_ref().is_some_and(|gate| gate.knows(message));
+        let held = self.held.iter().map(|held| held.message.clone()).filter(|message| message.height() > head);
+        let waiting: Vec<_> = held.filter(|message| !ours(message) || ours_to_say(message)).collect();
         for message in waiting {
             self.drive(clock, Event::Received(message), put);
         }

@@ -108,6 +108,19 @@ impl Held {
         (self.messages.len(), self.bytes)
     }
 
+    /// Whether a proposal that is held for `height` and builds on `parent` is what this digest, in either of its forms, names.
+    pub fn names_a_block_on(&self, parent: &B256, height: u64, named: &B256) -> bool {
+        self.of(height, Kind::Proposal).filter_map(HeldMessage::block).any(|block| {
+            block.header.parent_hash == *parent && [digest(&block.header), block_hash(&block.header)].contains(&Ok(*named))
+        })
+    }
+
+    /// What is held of one author for `height`.
+    pub fn by(&self, author: Address, height: u64) -> impl Iterator<Item = &Arc<Message>> {
+        let kinds = [Kind::Proposal, Kind::Prepare, Kind::Commit, Kind::RoundChange];
+        kinds.into_iter().flat_map(move |kind| self.of(height, kind)).filter(move |held| held.author == author).map(|held| &held.message)
+    }
+
     fn of(&self, height: u64, kind: Kind) -> impl Iterator<Item = &HeldMessage> {
         let places = (height, kind, Address::ZERO, false)..=(height, kind, Address::repeat_byte(0xff), true);
         self.messages.range(places).map(|(_, held)| held)

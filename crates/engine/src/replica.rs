@@ -12,7 +12,7 @@ use ipe_qbft::justify::Rules;
 use ipe_qbft::{Event, State as Core, Timer};
 use ipe_types::eth::{BlockHashNumber, EthMessage};
 use ipe_types::spec::ChainSpec;
-use ipe_types::{Address, B256, Block, Bytes, Checkpoint, Dialect, Role, Topology, U256};
+use ipe_types::{Address, B256, Block, Bytes, Checkpoint, Dialect, Kind, Role, Topology, U256};
 use ipe_types::planted::{self, Bug};
 use parking_lot::Mutex;
 
@@ -557,28 +557,27 @@ impl Replica {
             Intake::Drop => {}
             // The relay has noted it: f+1 of them prove that we are behind. One may be a liar's, and whoever passed it on has
             // claimed nothing.
-            Intake::Ahead(author, height) => {
-                if author == self.settings.local
-                    && let Some(gate) = &mut self.parts.gate
-                {
-                    gate.heard_ahead(height);
-                }
-            }
+            Intake::Ahead(author, height) => self.heard_ahead(author, height),
             Intake::Cut(reason) => put(Output::Disconnect(id, BREACH_OF_PROTOCOL, reason)),
             Intake::Take(message, key) => {
                 let (author, height) = (message.author(), message.height());
-                if author == self.settings.local
-                    && let Some(gate) = &mut self.parts.gate
-                {
-                    gate.heard_own(&message);
-                }
                 if peer.info.address == author {
                     peer.claims(height.saturating_sub(1));
+                }
+                if author == self.settings.local && !self.heard_own(&message) {
+                    // The proposal that it is about may come yet.
+                    if height > head.number {
+                        self.held.keep(message, &bytes, key);
+                    }
+                    return;
                 }
                 *self.heard.entry(author, || now_ms) = now_ms;
                 self.pass_on(id, author, key, code, &bytes, put);
                 if height > head.number {
                     self.held.keep(message.clone(), &bytes, key);
+                    if message.kind() == Kind::Proposal {
+                        self.look_at_own_votes();
+                    }
                     if self.told_head.is_some() {
                         self.drive(clock, Event::Received(message), put);
                     } else {

@@ -170,22 +170,16 @@ impl Gate {
 
     /// Takes note of a message that came from the network, with a verified author, in case it is signed with our key: one
     /// that the journal does not know shows that the journal lacks something, or that another process has the key. Only a
-    /// holder of the key can make such a message.
+    /// holder of the key can make such a message; that it was made for this chain is for the caller to see, since nothing in
+    /// it says so (spec/qbft.md 7).
     pub fn heard_own(&mut self, message: &Message) -> Heard {
         if message.author() != self.address {
             return Heard::Foreign;
         }
-        let (height, round, kind) = (message.height(), message.round(), message.kind());
-        let known = self.journal.spoken.get(&(round, kind)).is_some_and(|spoken| spoken.identity == identity_of(message));
-        if height < self.journal.height || (height == self.journal.height && known) {
+        if self.knows(message) {
             return Heard::Known;
         }
-        self.heard_ahead(height)
-    }
-
-    /// As [`Gate::heard_own`], of a message with our verified signature for a height that is too far ahead for the journal
-    /// to know anything of it.
-    pub fn heard_ahead(&mut self, height: u64) -> Heard {
+        let height = message.height();
         let before = self.journal.doubt;
         let cause = match before {
             Some(Doubt { cause: Cause::Behind, .. }) => Cause::Older,
@@ -198,6 +192,14 @@ impl Gate {
             let _ = self.journal.doubt(Doubt { cause, through: height });
         }
         if cause == Cause::Twin { Heard::Twin } else { Heard::Earlier }
+    }
+
+    /// Whether a message with our signature is in the journal, or below all that matters to it.
+    pub fn knows(&self, message: &Message) -> bool {
+        let (height, round, kind) = (message.height(), message.round(), message.kind());
+        let spoken = self.journal.spoken.get(&(round, kind));
+        height < self.journal.height
+            || (height == self.journal.height && spoken.is_some_and(|spoken| spoken.identity == identity_of(message)))
     }
 
     /// Signs nothing from now on, for this reason. All but [`Cause::Behind`], which a start finds out again, is kept in the

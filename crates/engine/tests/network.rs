@@ -358,6 +358,40 @@ fn a_lost_journal_keeps_the_validator_silent_as_long_as_the_height_is_undecided(
     assert_eq!(other_faults(&world), Vec::<String>::new());
 }
 
+/// Nothing that a validator signs names its chain, so whoever recorded another chain with the same keys can say it again here.
+#[test]
+fn what_was_signed_on_another_chain_silences_nobody() {
+    for mut world in [world::mesh(4), sentry(4)] {
+        world.run_for(5_000);
+        let names = ["v0", "v1", "v2", "v3"];
+        for _ in 0..20 {
+            for name in names {
+                let next = world.height_of(name) + 1;
+                (next..next + 14).for_each(|height| world.hears_its_words_of_another_chain(name, height));
+            }
+            world.run_for(500);
+            assert!(names.iter().all(|name| world.status_of(name).abstains.is_none()), "{:?}", world.heights());
+        }
+        let before = world.height_of("v0");
+        world.run_for(5_000);
+        assert!(world.height_of("v0") >= before + 4, "{:?}", world.heights());
+        assert!(world.agree());
+        // One that starts meanwhile waits for a block of the others, and no longer.
+        world.kill("v1");
+        world.revive("v1");
+        world.run_for(300);
+        let next = world.height_of("v1") + 1;
+        (next..next + 100).for_each(|height| world.hears_its_words_of_another_chain("v1", height));
+        world.run_for(20_000);
+        assert_eq!(world.status_of("v1").abstains, None, "{:?}", world.heights());
+        world.kill("v3");
+        let before = world.height_of("v0");
+        world.run_for(20_000);
+        assert!(world.height_of("v0") >= before + 5, "v1 votes again: {:?}", world.heights());
+        assert_eq!(other_faults(&world), Vec::<String>::new());
+    }
+}
+
 /// The whole folder is an older copy, so nothing in it shows what is missing: peers tell what the key has said.
 #[test]
 fn what_peers_hold_of_its_own_messages_keeps_a_restored_validator_from_contradicting_them() {

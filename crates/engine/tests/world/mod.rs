@@ -381,6 +381,42 @@ impl World {
         }
     }
 
+    /// A new peer of `name` brings what the key of `name` signed for `height` on another chain: a proposal on a block that nobody
+    /// here has, the votes for it, and a wish for the next round.
+    pub fn hears_its_words_of_another_chain(&mut self, name: &str, height: u64) {
+        use ipe_types::message::{CommitPayload, PreparePayload, Proposal, ProposalPayload, RoundChange, RoundChangePayload, Signed};
+        let index = self.index(name);
+        let key = self.nodes[index].key.clone();
+        let known = self.nodes[index].alive.as_ref().and_then(|alive| alive.ledger.header(self.height_of(name)).ok()).flatten();
+        let mut header = known.expect("a header of its own head").as_ref().clone();
+        (header.parent_hash, header.number, header.beneficiary) = (B256::repeat_byte(0xaa), height, key.address());
+        header.extra_data = ipe_types::header::with_round_and_seals(&header, 0, Vec::new()).expect("sound").extra_data;
+        let digest = ipe_types::header::block_hash(&header).expect("sound");
+        let block = Arc::new(ipe_types::Block { header, ..Default::default() });
+        let sign = |hash| key.sign(hash);
+        let signed = Signed::sign_with(ProposalPayload { height, round: 0, block, access_list: None }, sign).expect("signs");
+        let change = RoundChangePayload { height, round: 1, prepared: None };
+        let words = [
+            ipe_types::Message::Proposal(Box::new(Proposal { signed, round_changes: Vec::new(), prepares: Vec::new() })),
+            ipe_types::Message::Prepare(Signed::sign_with(PreparePayload { height, round: 0, digest }, sign).expect("signs")),
+            ipe_types::Message::Commit(
+                Signed::sign_with(CommitPayload { height, round: 0, digest, seal: key.sign(digest) }, sign).expect("signs"),
+            ),
+            ipe_types::Message::RoundChange(Box::new(RoundChange {
+                signed: Signed::sign_with(change, sign).expect("signs"),
+                block: None,
+                access_list: None,
+                prepares: Vec::new(),
+            })),
+        ];
+        let role = if self.topology == Topology::Mesh { Role::Validator } else { Role::Boot };
+        let number = usize::try_from(self.next_session).expect("few sessions");
+        let session = self.add_claimant(name, number, Some(role), 0);
+        for word in words {
+            self.input(index, Input::Istanbul(session, word.kind().code(), word.encode()));
+        }
+    }
+
     /// A peer of that role that claims to have block `height`, and answers nothing.
     pub fn add_claimant(&mut self, name: &str, number: usize, role: Option<Role>, height: u64) -> PeerId {
         let target = self.index(name);
