@@ -67,7 +67,7 @@ pub fn all() -> Vec<Case> {
         losing("true certificates", "RoundChanges with what was truly prepared, for many rounds, at every height", |siege| Box::pin(certificates(siege))),
         case("old words", "no validator key: what others said at earlier heights, again and again", |siege| Box::pin(old_words(siege))),
         case("new blocks", "no validator key: the newest block with other seals, round or body, and blocks to come", |siege| Box::pin(new_blocks(siege))),
-        case("strange transactions", "no validator key: transactions of senders that have nothing, small and of 128 KiB, while an honest client sends transfers", |siege| Box::pin(strange_transactions(siege))),
+        case("strange transactions", "no validator key: transactions of senders that do not exist, small and of 128 KiB, while an honest client sends transfers", |siege| Box::pin(strange_transactions(siege))),
         case("deaf", "no validator key: asks for all it can and reads nothing", |siege| Box::pin(deaf(siege))),
         case("crumbs", "no validator key: each byte by itself", |siege| Box::pin(crumbs(siege))),
         case("in and out", "all its keys: is let in, leaves, and comes again at once", |siege| Box::pin(in_and_out(siege))),

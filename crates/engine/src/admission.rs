@@ -35,6 +35,17 @@ pub fn offer(pool: &Mutex<Pool>, ledger: &Ledger, now_ms: u64, candidate: Arc<Ca
 #[derive(Debug)]
 pub struct Judged(Mutex<Recent>);
 
+/// What became of transactions of a peer.
+#[derive(Debug)]
+pub struct Heard {
+    /// Hashes of all.
+    pub hashes: Vec<B256>,
+    /// How many were not judged before.
+    pub judged: usize,
+    /// How many of these no honest node would have passed on ([`Refusal::is_honest`]).
+    pub vain: usize,
+}
+
 impl Default for Judged {
     fn default() -> Self {
         Self(Mutex::new(Recent::new(JUDGED)))
@@ -42,33 +53,38 @@ impl Default for Judged {
 }
 
 impl Judged {
-    /// Takes the transactions of one message of a peer: recovers the senders of those not judged before and offers them to
-    /// the pool. What it does not take is dropped silently, as in Besu; what it may take later, unchanged, is judged again
-    /// when it comes again. Returns the hashes of all.
-    pub fn hear(&self, pool: &Mutex<Pool>, ledger: &Ledger, now_ms: u64, transactions: Vec<Transaction>) -> Vec<B256> {
+    /// Takes transactions of a peer: recovers the senders of those not judged before and offers them to the pool. What it
+    /// does not take is dropped silently, as in Besu; what it may take later, unchanged, is judged again when it comes again.
+    pub fn hear(&self, pool: &Mutex<Pool>, ledger: &Ledger, now_ms: u64, transactions: Vec<Transaction>) -> Heard {
         let hashes: Vec<B256> = transactions.iter().map(|tx| *tx.tx_hash()).collect();
         let fresh: Vec<bool> = {
             let mut judged = self.0.lock();
             hashes.iter().map(|hash| judged.insert(hash)).collect()
         };
-        let fresh = transactions.into_iter().zip(fresh).filter(|(_, fresh)| *fresh);
-        for candidate in fresh.filter_map(|(tx, _)| Candidate::recover(tx).ok().map(Arc::new)) {
+        let mut vain = 0;
+        let judged = fresh.iter().filter(|fresh| **fresh).count();
+        for (tx, _) in transactions.into_iter().zip(fresh).filter(|(_, fresh)| *fresh) {
+            let Ok(candidate) = Candidate::recover(tx).map(Arc::new) else {
+                vain += 1;
+                continue;
+            };
             let hash = candidate.hash;
             if let Err(refusal) = offer(pool, ledger, now_ms, candidate, Origin::Remote) {
                 pool.lock().refused_of_peer(&refusal);
+                vain += usize::from(!refusal.is_honest());
                 if refusal.is_passing() {
                     self.0.lock().remove(&hash);
                 }
             }
         }
-        hashes
+        Heard { hashes, judged, vain }
     }
 
     /// What the replica is handed for an eth message where one thread does everything: transactions are judged here.
     pub fn input(&self, pool: &Mutex<Pool>, ledger: &Ledger, now_ms: u64, peer: PeerId, message: EthMessage) -> Input {
         match message {
             EthMessage::Transactions(transactions) | EthMessage::PooledTransactions { transactions, .. } => {
-                Input::Heard(peer, self.hear(pool, ledger, now_ms, transactions))
+                Input::Heard(peer, self.hear(pool, ledger, now_ms, transactions).hashes)
             }
             message => Input::Eth(peer, message),
         }

@@ -26,6 +26,7 @@ pub mod serve;
 pub mod signing;
 pub mod status;
 pub mod sync;
+pub mod turns;
 
 pub use ipe_qbft::Restored;
 pub use control::{Control, PeerControl, Reply, VoteControl, VoteError};

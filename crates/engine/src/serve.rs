@@ -18,6 +18,8 @@ use ipe_types::eth::{
 };
 use ipe_types::header::Header;
 
+use crate::turns::Payer;
+
 /// Bytes a second that a node whose role is known is served, and at most at once: several times what it can import.
 const KNOWN: Rate = Rate { per_second: 64 * MIB, burst: 256 * MIB };
 /// The same for a stranger: 30,000 transfers a second have 4 MiB.
@@ -71,19 +73,10 @@ impl Purse {
     }
 }
 
-/// Who asks.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Asker {
-    /// Its key: reconnecting restores no budget.
-    pub node: NodeId,
-    /// Whether its role is known.
-    pub known: bool,
-}
-
 /// Questions that wait to be answered, by asker.
 #[derive(Debug)]
 pub struct Desk<Q> {
-    waiting: BTreeMap<NodeId, (Asker, VecDeque<Q>)>,
+    waiting: BTreeMap<NodeId, (Payer, VecDeque<Q>)>,
     purses: HashMap<NodeId, Purse>,
     strangers: Purse,
     /// Answers so far.
@@ -97,12 +90,12 @@ impl<Q> Desk<Q> {
     }
 
     /// Takes a question. How many wait is the caller's to bound: each holds a share of its connection's allowance.
-    pub fn put(&mut self, asker: Asker, question: Q) {
+    pub fn put(&mut self, asker: Payer, question: Q) {
         self.waiting.entry(asker.node).or_insert_with(|| (asker, VecDeque::new())).1.push_back(question);
     }
 
     /// The next question to answer: of whoever was served longest ago. `None` while all who wait have spent their budgets.
-    pub fn next(&mut self, now_ms: u64) -> Option<(Asker, Q)> {
+    pub fn next(&mut self, now_ms: u64) -> Option<(Payer, Q)> {
         let strangers = self.strangers.level(now_ms) > 0;
         let ready = self.waiting.values().map(|(asker, _)| *asker).filter(|asker| asker.known || strangers);
         let ready = ready.map(|asker| (self.purse(now_ms, asker), asker)).filter(|(purse, _)| purse.level(now_ms) > 0);
@@ -117,7 +110,7 @@ impl<Q> Desk<Q> {
 
     /// When [`Desk::next`] has something, ms; `None` when nothing waits.
     pub fn ready_at(&self, now_ms: u64) -> Option<u64> {
-        let ready = |asker: &Asker| {
+        let ready = |asker: &Payer| {
             let own = self.purse(now_ms, *asker).ready_at(now_ms);
             if asker.known { own } else { own.max(self.strangers.ready_at(now_ms)) }
         };
@@ -125,7 +118,7 @@ impl<Q> Desk<Q> {
     }
 
     /// Charges an answer: its payload in bytes, for so many items asked for.
-    pub fn charge(&mut self, now_ms: u64, asker: Asker, bytes: usize, items: usize) {
+    pub fn charge(&mut self, now_ms: u64, asker: Payer, bytes: usize, items: usize) {
         let cost = |count: usize| i64::try_from(count).unwrap_or(i64::MAX);
         let cost = cost(bytes).saturating_add(cost(items).saturating_mul(ITEM_BYTES)).saturating_add(QUESTION_BYTES);
         self.served += 1;
@@ -144,7 +137,7 @@ impl<Q> Desk<Q> {
         }
     }
 
-    fn purse(&self, now_ms: u64, asker: Asker) -> Purse {
+    fn purse(&self, now_ms: u64, asker: Payer) -> Purse {
         let fresh = || Purse::new(now_ms, if asker.known { KNOWN } else { STRANGER });
         self.purses.get(&asker.node).copied().unwrap_or_else(fresh)
     }

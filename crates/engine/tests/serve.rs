@@ -5,7 +5,8 @@ use std::sync::Arc;
 
 use ipe_chain::Ledger;
 use ipe_chain::kv::{Batch, MemoryStore, Store as _, Table};
-use ipe_engine::serve::{Asker, Desk, answer};
+use ipe_engine::serve::{Desk, answer};
+use ipe_engine::turns::Payer;
 use ipe_types::eth::{
     EthMessage, HeadersQuery, HeadersStart, MAX_BODIES_SERVED, MAX_HASHES, MAX_HEADERS_SERVED, MAX_POOLED_SERVED,
     MAX_RECEIPTS_SERVED,
@@ -80,12 +81,12 @@ fn lists_of_hashes_are_answered_up_to_a_bound() {
 
 const MIB: usize = 1024 * 1024;
 
-fn asker(byte: u8, known: bool) -> Asker {
-    Asker { node: NodeKey::from_bytes([byte; 32]).expect("a key").node_id(), known }
+fn asker(byte: u8, known: bool) -> Payer {
+    Payer { node: NodeKey::from_bytes([byte; 32]).expect("a key").node_id(), known }
 }
 
 /// Bytes that each of `askers` is served in `seconds` when all ask for answers of 2 MiB without end.
-fn served(askers: &[Asker], seconds: u64) -> Vec<usize> {
+fn served(askers: &[Payer], seconds: u64) -> Vec<usize> {
     let mut desk = Desk::new(0);
     let mut bytes = vec![0; askers.len()];
     askers.iter().enumerate().for_each(|(index, asker)| desk.put(*asker, index));
@@ -108,7 +109,7 @@ fn served(askers: &[Asker], seconds: u64) -> Vec<usize> {
 fn a_stranger_is_served_at_a_bounded_rate_and_takes_nothing_from_whom_we_know() {
     let alone = served(&[asker(1, false)], 20);
     assert!(alone[0] >= 8 * 20 * MIB && alone[0] <= (8 * 20 + 32 + 4) * MIB, "{alone:?}");
-    let many: Vec<Asker> = (1..=25).map(|byte| asker(byte, false)).chain([asker(99, true)]).collect();
+    let many: Vec<Payer> = (1..=25).map(|byte| asker(byte, false)).chain([asker(99, true)]).collect();
     let got = served(&many, 20);
     let strangers: usize = got[..25].iter().sum();
     assert!(strangers <= (32 * 20 + 64 + 25 * 2) * MIB, "{strangers}");

@@ -11,13 +11,14 @@ use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, unbounded};
 use ipe_chain::Ledger;
 use ipe_engine::admission::Judged;
 use ipe_engine::pool::Pool;
-use ipe_engine::serve::{self, Asker, Desk};
+use ipe_engine::serve::{self, Desk};
+use ipe_engine::turns::{Payer, Turns};
 use ipe_engine::{Input, PeerId, PeerInfo, PeerStatus};
 use ipe_p2p::event::Credit;
 use ipe_p2p::{Inbound, NetEvent, NetworkHandle, Protocol};
 use ipe_types::eth::{EthMessage, EthVersion, Status, code};
-use ipe_types::{B256, Bytes, Dialect};
-use parking_lot::Mutex;
+use ipe_types::{B256, Bytes, Dialect, Transaction};
+use parking_lot::{Condvar, Mutex};
 use tokio::sync::{mpsc, watch};
 
 use crate::dialect::misunderstanding;
@@ -31,15 +32,85 @@ const UNDECODABLE: u32 = 100;
 const BATCH: usize = 32;
 /// Longest wait for a message while nothing waits to be answered.
 const IDLE: Duration = Duration::from_secs(60);
+/// Transactions judged before others have their turn: 10 ms.
+const SLICE: usize = 256;
 
 /// An eth message as it came.
 struct Raw {
     peer: PeerId,
-    asker: Asker,
+    payer: Payer,
     version: EthVersion,
     code: u8,
     payload: Bytes,
     credit: Credit,
+}
+
+/// Transactions of one message, as they came or what is left of them to be judged.
+enum Transactions {
+    Raw(Raw),
+    Rest(Vec<Transaction>, Credit),
+}
+
+/// Transactions that wait for the threads that recover senders.
+struct Queue {
+    turns: Mutex<(Turns<Transactions>, Open)>,
+    came: Condvar,
+}
+
+/// Whether more may come.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Open {
+    Yes,
+    No,
+}
+
+impl Queue {
+    fn new() -> Self {
+        Self { turns: Mutex::new((Turns::new(now_ms()), Open::Yes)), came: Condvar::new() }
+    }
+
+    fn put(&self, payer: Payer, peer: PeerId, work: Transactions) {
+        self.turns.lock().0.put(payer, peer, work);
+        self.came.notify_one();
+    }
+
+    /// What is left of a piece in hand goes before everything else of its node.
+    fn put_back(&self, payer: Payer, peer: PeerId, work: Transactions) {
+        self.turns.lock().0.put_back(payer, peer, work);
+        self.came.notify_one();
+    }
+
+    /// Waits for the next piece; `None` when nothing comes any more.
+    fn next(&self) -> Option<(Payer, PeerId, Transactions)> {
+        let mut turns = self.turns.lock();
+        loop {
+            if turns.1 == Open::No {
+                return None;
+            }
+            if let Some(next) = turns.0.next(now_ms()) {
+                return Some(next);
+            }
+            let patience = turns.0.again_at(now_ms()).map_or(IDLE, |at| Duration::from_millis(at.saturating_sub(now_ms())));
+            self.came.wait_for(&mut turns, patience);
+        }
+    }
+
+    fn done(&self, payer: Payer, took_us: u64, vain_us: u64) {
+        self.turns.lock().0.done(now_ms(), payer, took_us, vain_us);
+    }
+
+    fn gone(&self, payer: Payer, peer: PeerId) {
+        self.turns.lock().0.gone(&payer.node, peer);
+    }
+
+    fn close(&self) {
+        self.turns.lock().1 = Open::No;
+        self.came.notify_all();
+    }
+}
+
+fn now_ms() -> u64 {
+    crate::driver::steady_us() / 1_000
 }
 
 /// What the workers share.
@@ -55,7 +126,7 @@ pub(crate) struct Shared {
 
 /// The workers; they end when the network's events do.
 pub(crate) struct Workers {
-    transactions: Sender<Raw>,
+    transactions: Arc<Queue>,
     requests: Sender<Raw>,
     threads: Vec<JoinHandle<()>>,
 }
@@ -67,13 +138,13 @@ impl Workers {
     /// # Errors
     /// The system has no thread to give.
     pub(crate) fn start(shared: Arc<Shared>) -> io::Result<Self> {
-        let (transactions, transactions_out) = unbounded::<Raw>();
+        let transactions = Arc::new(Queue::new());
         let (requests, requests_out) = unbounded::<Raw>();
         let judged = Arc::new(Judged::default());
         let mut threads = Vec::new();
         let parallel = (std::thread::available_parallelism().map_or(1, usize::from) / 2).clamp(1, 4);
         for index in 0..parallel {
-            let (queue, shared, judged) = (transactions_out.clone(), shared.clone(), judged.clone());
+            let (queue, shared, judged) = (transactions.clone(), shared.clone(), judged.clone());
             let work = move || recover(&shared, &judged, &queue);
             threads.push(std::thread::Builder::new().name(format!("recover-{index}")).spawn(work)?);
         }
@@ -90,7 +161,7 @@ impl Workers {
         mut events: mpsc::Receiver<NetEvent>,
         mut stopped: watch::Receiver<bool>,
     ) {
-        let mut askers: HashMap<PeerId, Asker> = HashMap::new();
+        let mut payers: HashMap<PeerId, Payer> = HashMap::new();
         loop {
             let event = tokio::select! {
                 event = events.recv() => event,
@@ -101,7 +172,7 @@ impl Workers {
                 NetEvent::Connected(info) => {
                     let id = PeerId(info.id.0);
                     shared.versions.write().insert(id, info.eth);
-                    askers.insert(id, Asker { node: info.node, known: info.role.is_some() });
+                    payers.insert(id, Payer { node: info.node, known: info.role.is_some() });
                     let peer = peer_info(&info);
                     warn_of_dialect(&shared, &peer, &info.client);
                     shared.inbox.control(Input::PeerConnected(peer));
@@ -109,19 +180,22 @@ impl Workers {
                 NetEvent::Disconnected { peer, .. } => {
                     let id = PeerId(peer.0);
                     shared.versions.write().remove(&id);
-                    askers.remove(&id);
+                    if let Some(payer) = payers.remove(&id) {
+                        self.transactions.gone(payer, id);
+                    }
                     shared.inbox.consensus(Input::PeerGone(id), None);
                 }
-                NetEvent::Message(message) => self.message(&shared, &askers, message),
+                NetEvent::Message(message) => self.message(&shared, &payers, message),
             }
         }
         let Self { transactions, requests, threads } = self;
-        drop((transactions, requests));
+        transactions.close();
+        drop(requests);
         let join = move || threads.into_iter().for_each(|thread| drop(thread.join()));
         let _ = tokio::task::spawn_blocking(join).await;
     }
 
-    fn message(&self, shared: &Shared, askers: &HashMap<PeerId, Asker>, message: Inbound) {
+    fn message(&self, shared: &Shared, payers: &HashMap<PeerId, Payer>, message: Inbound) {
         let Inbound { peer, protocol, code, payload, credit } = message;
         let peer = PeerId(peer.0);
         let payload = Bytes::from(payload);
@@ -129,13 +203,13 @@ impl Workers {
             Protocol::Istanbul => shared.inbox.consensus(Input::Istanbul(peer, code, payload), Some(credit)),
             Protocol::Eth => {
                 let Some(version) = shared.versions.read().get(&peer).copied() else { return };
-                let Some(asker) = askers.get(&peer).copied() else { return };
-                let raw = Raw { peer, asker, version, code, payload, credit };
-                let queue = match code {
-                    code::TRANSACTIONS | code::POOLED_TRANSACTIONS => &self.transactions,
-                    _ => &self.requests,
-                };
-                let _ = queue.send(raw);
+                let Some(payer) = payers.get(&peer).copied() else { return };
+                let raw = Raw { peer, payer, version, code, payload, credit };
+                match code {
+                    code::TRANSACTIONS | code::POOLED_TRANSACTIONS => self.transactions.put(payer, peer, Transactions::Raw(raw)),
+                    // It fails only when the thread is gone, and then the process ends.
+                    _ => drop(self.requests.send(raw)),
+                }
             }
             Protocol::Ipe => {}
         }
@@ -180,24 +254,44 @@ fn decode(shared: &Shared, raw: &Raw) -> Option<EthMessage> {
     }
 }
 
-/// Decodes transactions, recovers the senders of those not judged before, and offers them to the pool.
-fn recover(shared: &Shared, judged: &Judged, queue: &Receiver<Raw>) {
-    for raw in queue {
-        let Some(EthMessage::Transactions(transactions) | EthMessage::PooledTransactions { transactions, .. }) =
-            decode(shared, &raw)
-        else {
-            continue;
-        };
-        let now_ms = crate::driver::steady_us() / 1_000;
-        let hashes = judged.hear(&shared.pool, &shared.ledger, now_ms, transactions);
-        shared.inbox.bulk(Input::Heard(raw.peer, hashes), Some(raw.credit));
+/// Decodes transactions, recovers the senders of those not judged before, and offers them to the pool; some at a time, so
+/// that nobody waits for the whole message of another.
+fn recover(shared: &Shared, judged: &Judged, queue: &Queue) {
+    while let Some((payer, peer, work)) = queue.next() {
+        let began_us = crate::driver::steady_us();
+        let vain_us = judge_some(shared, judged, queue, (payer, peer), work);
+        queue.done(payer, crate::driver::steady_us().saturating_sub(began_us), vain_us);
     }
 }
 
-/// Decodes everything else; hands it to the replica, and answers requests here, each when its asker's turn has come.
+/// Answers with how long it took to judge what no honest node would have passed on, µs.
+fn judge_some(shared: &Shared, judged: &Judged, queue: &Queue, (payer, peer): (Payer, PeerId), work: Transactions) -> u64 {
+    let (mut transactions, credit) = match work {
+        Transactions::Rest(transactions, credit) => (transactions, credit),
+        Transactions::Raw(raw) => match decode(shared, &raw) {
+            Some(EthMessage::Transactions(transactions) | EthMessage::PooledTransactions { transactions, .. }) => {
+                (transactions, raw.credit)
+            }
+            _ => return 0,
+        },
+    };
+    let rest = transactions.split_off(transactions.len().min(SLICE));
+    let began_us = crate::driver::steady_us();
+    let heard = judged.hear(&shared.pool, &shared.ledger, began_us / 1_000, transactions);
+    let took_us = crate::driver::steady_us().saturating_sub(began_us);
+    let last = if rest.is_empty() {
+        Some(credit)
+    } else {
+        queue.put_back(payer, peer, Transactions::Rest(rest, credit));
+        None
+    };
+    shared.inbox.bulk(Input::Heard(peer, heard.hashes), last);
+    took_us * heard.vain as u64 / heard.judged.max(1) as u64
+}
+
+/// Decodes everything else; hands it to the replica, and answers requests here, each when the turn of who asks has come.
 fn answer(shared: &Shared, queue: &Receiver<Raw>) {
     let pooled = |hash: &B256| shared.pool.lock().get(hash);
-    let now_ms = || crate::driver::steady_us() / 1_000;
     let mut desk: Desk<(Raw, EthMessage)> = Desk::new(now_ms());
     loop {
         let patience = desk.ready_at(now_ms()).map_or(IDLE, |at| Duration::from_millis(at.saturating_sub(now_ms())));
@@ -210,11 +304,11 @@ fn answer(shared: &Shared, queue: &Receiver<Raw>) {
         for raw in first.into_iter().chain(queue.try_iter().take(BATCH)) {
             let Some(message) = decode(shared, &raw) else { continue };
             match serve::items(&message) {
-                Some(_) => desk.put(raw.asker, (raw, message)),
+                Some(_) => desk.put(raw.payer, (raw, message)),
                 None => shared.inbox.bulk(Input::Eth(raw.peer, message), Some(raw.credit)),
             }
         }
-        let Some((asker, (raw, request))) = desk.next(now_ms()) else { continue };
+        let Some((payer, (raw, request))) = desk.next(now_ms()) else { continue };
         // Nobody waits for it any more.
         if !shared.versions.read().contains_key(&raw.peer) {
             continue;
@@ -222,7 +316,7 @@ fn answer(shared: &Shared, queue: &Receiver<Raw>) {
         let items = serve::items(&request).unwrap_or_default();
         let Some(answer) = serve::answer(&shared.ledger, &pooled, &request) else { continue };
         let (code, bytes) = answer.encode(raw.version);
-        desk.charge(now_ms(), asker, bytes.len(), items);
+        desk.charge(now_ms(), payer, bytes.len(), items);
         shared.network.send(ipe_p2p::PeerId(raw.peer.0), Protocol::Eth, code, bytes.0);
     }
 }

@@ -254,6 +254,23 @@ impl Refusal {
         }
     }
 
+    /// Whether a peer that follows the chain and keeps the rules may have passed the transaction on: the reason lies in what
+    /// this node holds or chose, or in what the peer could not know.
+    pub fn is_honest(&self) -> bool {
+        matches!(
+            self,
+            Refusal::Known
+                | Refusal::ReplacementUnderpriced
+                | Refusal::Syncing
+                | Refusal::BelowMinimumPrice { .. }
+                | Refusal::BelowBaseFee { .. }
+                | Refusal::SenderFull { .. }
+                | Refusal::Overloaded { .. }
+                | Refusal::Full { .. }
+                | Refusal::NotPermitted { .. }
+        )
+    }
+
     /// Whether the same transaction may be taken later without any change.
     pub fn is_passing(&self) -> bool {
         matches!(
