@@ -32,33 +32,45 @@ pub struct Case {
     /// What the attacker does, and with which keys.
     pub what: &'static str,
     pub wanted: Wanted,
-    /// It is heard of and lets its turns pass: each costs the others a request timeout, which is its own to lose.
-    pub loses_turns: bool,
+    pub beside: Beside,
     pub attack: Attack,
 }
 
+/// What the pace is compared with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Beside {
+    /// The attacker's institution is not there: its turns are left soon.
+    Gone,
+    /// It is heard of and lets its turns pass: each costs the others a request timeout, which is its own to lose.
+    Mute,
+}
+
 /// What the others are measured by.
-pub fn gone() -> Case {
-    let attack: Attack = |_| Box::pin(std::future::pending());
-    Case { name: "gone", what: "its institution is simply not there", wanted: Wanted::USUAL, loses_turns: false, attack }
+pub fn measure(beside: Beside) -> Case {
+    let case = |name, what, attack: Attack| Case { name, what, wanted: Wanted::USUAL, beside: Beside::Gone, attack };
+    match beside {
+        Beside::Gone => case("gone", "its institution is simply not there", |_| Box::pin(std::future::pending())),
+        Beside::Mute => {
+            case("mute", "a word at each height and nothing else: its turns are waited for in full", |siege| Box::pin(turns(siege, Turn::Mute)))
+        }
+    }
 }
 
 /// All of them.
 pub fn all() -> Vec<Case> {
-    let case = |name, what, attack: Attack| Case { name, what, wanted: Wanted::USUAL, loses_turns: false, attack };
-    let losing = |name, what, attack: Attack| Case { loses_turns: true, ..case(name, what, attack) };
+    let case = |name, what, attack: Attack| Case { name, what, wanted: Wanted::USUAL, beside: Beside::Gone, attack };
+    let losing = |name, what, attack: Attack| Case { beside: Beside::Mute, ..case(name, what, attack) };
     vec![
         case("proposals", "proposals in its turns, each with one item of block or header wrong, soundly signed", |siege| Box::pin(proposals(siege))),
         case("votes", "votes of every kind, each with one item wrong, soundly signed", |siege| Box::pin(votes(siege))),
         case("spoiled copies", "no validator key: copies of others' messages with a spoiled remainder", |siege| Box::pin(spoiled(siege))),
-        case("padded future", "proposals of 10 MiB of zeros for heights to come, whoever's turn it is", |siege| Box::pin(padded(siege, true))),
+        losing("padded future", "proposals of 10 MiB of zeros for heights to come, whoever's turn it is", |siege| Box::pin(padded(siege, true))),
         case("padded past", "proposals of 10 MiB of zeros for heights long decided", |siege| Box::pin(padded(siege, false))),
-        case("future votes", "votes for the next ten heights and a thousand rounds", |siege| Box::pin(future(siege))),
-        case("ceiling", "asks for round 1000, proposes nothing, votes for nothing", |siege| Box::pin(ceiling(siege))),
+        losing("future votes", "votes for the next ten heights and a thousand rounds", |siege| Box::pin(future(siege))),
+        losing("ceiling", "asks for round 1000, proposes nothing, votes for nothing", |siege| Box::pin(ceiling(siege))),
         case("claims", "no validator key: claims far heights and answers nothing", |siege| Box::pin(claims(siege))),
         case("announcements", "no validator key: announces transactions that do not exist", |siege| Box::pin(announcements(siege))),
         case("questions", "no validator key: asks for headers and bodies as fast as it can", |siege| Box::pin(questions(siege))),
-        losing("mute", "a word at each height and nothing else: its turns are waited for in full", |siege| Box::pin(turns(siege, Turn::Mute))),
         case("late", "sound blocks in its turns, shortly before the others' patience is over", |siege| Box::pin(turns(siege, Turn::Late))),
         losing("equivocation", "in its turns another sound block for each boot", |siege| Box::pin(turns(siege, Turn::Double))),
         losing("withheld", "its sound blocks, and its votes, to one boot alone, late", |siege| Box::pin(turns(siege, Turn::OneBoot))),
@@ -226,8 +238,8 @@ async fn old_words(siege: Arc<Siege>) -> Result<(), String> {
             next += 1;
             let Some(word) = words.get(next % words.len().max(1)) else { break };
             for peer in &peers {
-                peer.consensus(word.code, &word.bytes).await;
-                siege.sent.fetch_add(1, Ordering::Relaxed);
+                let said = peer.consensus(word.code, &word.bytes).await;
+                siege.sent.fetch_add(u64::from(said), Ordering::Relaxed);
             }
         }
         tokio::time::sleep(Duration::from_millis(1)).await;
@@ -264,8 +276,8 @@ async fn new_blocks(siege: Arc<Siege>) -> Result<(), String> {
         for block in blocks {
             for peer in &peers {
                 let total_difficulty = U256::from(block.header.number + 1);
-                peer.eth(&EthMessage::NewBlock { block: Box::new(block.clone()), total_difficulty }).await;
-                siege.sent.fetch_add(1, Ordering::Relaxed);
+                let said = peer.eth(&EthMessage::NewBlock { block: Box::new(block.clone()), total_difficulty }).await;
+                siege.sent.fetch_add(u64::from(said), Ordering::Relaxed);
             }
         }
     }
@@ -317,8 +329,8 @@ async fn flood_of_transactions(siege: Arc<Siege>) -> Result<(), String> {
         salt += 1;
         let payload = if salt % 2 == 0 { of_strangers(salt, 4_000, 0) } else { of_strangers(salt, 7, 128 * 1024) };
         for peer in &peers {
-            peer.eth_bytes(0x02, &payload).await;
-            siege.sent.fetch_add(1, Ordering::Relaxed);
+            let said = peer.eth_bytes(0x02, &payload).await;
+            siege.sent.fetch_add(u64::from(said), Ordering::Relaxed);
         }
     }
 }
@@ -343,8 +355,8 @@ async fn crumbs(siege: Arc<Siege>) -> Result<(), String> {
     peers.extend(siege.connect_as(Role::Writer, Claim::Same, Manner::Crumbs)?);
     loop {
         for peer in &peers {
-            peer.eth(&EthMessage::NewPooledTransactionHashes(Vec::new())).await;
-            siege.sent.fetch_add(1, Ordering::Relaxed);
+            let said = peer.eth(&EthMessage::NewPooledTransactionHashes(Vec::new())).await;
+            siege.sent.fetch_add(u64::from(said), Ordering::Relaxed);
         }
     }
 }
@@ -363,8 +375,8 @@ async fn in_and_out(siege: Arc<Siege>) -> Result<(), String> {
 /// Sends to everybody and counts.
 async fn tell(siege: &Siege, peers: &[Peer], kind: Kind, payload: &[u8]) {
     for peer in peers {
-        peer.consensus(kind.code(), payload).await;
-        siege.sent.fetch_add(1, Ordering::Relaxed);
+        let said = peer.consensus(kind.code(), payload).await;
+        siege.sent.fetch_add(u64::from(said), Ordering::Relaxed);
     }
 }
 
@@ -525,8 +537,8 @@ async fn announcements(siege: Arc<Siege>) -> Result<(), String> {
             .collect();
         salt += 1;
         for peer in &peers {
-            peer.eth(&EthMessage::NewPooledTransactionHashes(announced.clone())).await;
-            siege.sent.fetch_add(1, Ordering::Relaxed);
+            let said = peer.eth(&EthMessage::NewPooledTransactionHashes(announced.clone())).await;
+            siege.sent.fetch_add(u64::from(said), Ordering::Relaxed);
         }
         tokio::time::sleep(Duration::from_millis(50)).await;
     }

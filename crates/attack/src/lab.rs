@@ -119,6 +119,13 @@ impl Lab {
         lab(&self.ipe, &self.dir, arguments).map(|_| ())
     }
 
+    /// Process id of a node, while it runs.
+    pub fn process(&self, node: &Node) -> Option<String> {
+        let text = std::fs::read_to_string(self.dir.join(&node.name).join("node.pid")).ok()?;
+        let file: Value = serde_json::from_str(&text).ok()?;
+        file["pid"].as_u64().map(|pid| pid.to_string())
+    }
+
     /// Private key of a node.
     pub fn key(&self, name: &str) -> Result<NodeKey, String> {
         let path = self.dir.join(name).join("key");

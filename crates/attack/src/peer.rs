@@ -27,6 +27,9 @@ const OUTBOX: usize = 256;
 /// Pause before the next attempt after a connection ended.
 const AGAIN: Duration = Duration::from_millis(250);
 
+/// Pause of whoever wants to say something without a session.
+const NOT_CONNECTED: Duration = Duration::from_millis(5);
+
 /// A consensus message as it was heard.
 #[derive(Clone, Debug)]
 pub struct Heard {
@@ -121,26 +124,29 @@ impl Peer {
         self.left.load(Ordering::Relaxed)
     }
 
-    /// Says a consensus message; waits while the socket is full.
-    pub async fn consensus(&self, code: u8, payload: &[u8]) {
-        if self.is_connected() {
-            let _ = self.out.send((ISTANBUL.wrapping_add(code), snappy::compress(payload))).await;
-        }
+    /// Says a consensus message; waits while the socket is full. `false`: there is no session.
+    pub async fn consensus(&self, code: u8, payload: &[u8]) -> bool {
+        self.say(ISTANBUL.wrapping_add(code), payload).await
     }
 
-    /// Says a message of eth/69.
-    pub async fn eth(&self, message: &EthMessage) {
+    /// Says a message of eth/69; as [`Peer::consensus`].
+    pub async fn eth(&self, message: &EthMessage) -> bool {
         let (code, payload) = message.encode(EthVersion::V69);
-        if self.is_connected() {
-            let _ = self.out.send((ETH + code, snappy::compress(&payload))).await;
-        }
+        self.say(ETH + code, &payload).await
     }
 
-    /// Says a message of eth/69 whose payload may be anything.
-    pub async fn eth_bytes(&self, code: u8, payload: &[u8]) {
-        if self.is_connected() {
-            let _ = self.out.send((ETH + code, snappy::compress(payload))).await;
+    /// Says a message of eth/69 whose payload may be anything; as [`Peer::consensus`].
+    pub async fn eth_bytes(&self, code: u8, payload: &[u8]) -> bool {
+        self.say(ETH + code, payload).await
+    }
+
+    async fn say(&self, id: u8, payload: &[u8]) -> bool {
+        if !self.is_connected() {
+            // Whoever goes on at once would take the processor that the nodes share with it, and other tasks' turns.
+            tokio::time::sleep(NOT_CONNECTED).await;
+            return false;
         }
+        self.out.send((id, snappy::compress(payload))).await.is_ok()
     }
 
     /// Says a message of eth/69, unless the socket is full.

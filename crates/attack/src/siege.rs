@@ -13,6 +13,7 @@ use crate::forge::Head;
 use crate::lab::{Lab, Node, Wanted};
 use crate::peer::{Claim, Manner, Peer, Target};
 use crate::rpc;
+use crate::work::{Cores, Look};
 
 /// How often heights and readiness are asked for.
 const LOOK: Duration = Duration::from_millis(100);
@@ -40,6 +41,8 @@ pub struct Measured {
     pub together: Duration,
     /// Messages that the attacker got rid of.
     pub sent: u64,
+    /// Processor time while it lasted.
+    pub cores: Cores,
 }
 
 /// An attack: runs until it is dropped.
@@ -103,6 +106,12 @@ impl Siege {
 pub async fn measure(ipe: &Path, dir: &Path, wanted: Wanted, attack: Attack, lasting: Duration) -> Result<Measured, String> {
     let (ipe, dir) = (ipe.to_owned(), dir.to_owned());
     let lab = Arc::new(blocking(move || Lab::up(&ipe, &dir, wanted)).await?);
+    let outcome = besiege(Arc::clone(&lab), attack, lasting).await;
+    blocking(move || end(lab)).await?;
+    outcome
+}
+
+async fn besiege(lab: Arc<Lab>, attack: Attack, lasting: Duration) -> Result<Measured, String> {
     let seized = Arc::clone(&lab);
     blocking(move || seized.seize()).await?;
     let (told, head) = watch::channel(None);
@@ -117,7 +126,9 @@ pub async fn measure(ipe: &Path, dir: &Path, wanted: Wanted, attack: Attack, las
         let (lab, stop) = (Arc::clone(&lab), Arc::clone(&stop));
         move || look(&lab, &stop)
     });
+    let before = Look::now(&lab);
     tokio::time::sleep(lasting).await;
+    let cores = before.since(&lab);
     stop.store(true, Ordering::Relaxed);
     let failed = |error: tokio::task::JoinError| format!("the measurement broke off: {error}");
     let (pace, false_answers) = looking.await.map_err(failed)?;
@@ -132,7 +143,23 @@ pub async fn measure(ipe: &Path, dir: &Path, wanted: Wanted, attack: Attack, las
     let (next_block, together) = blocking(move || aftermath(&after)).await?;
     drop(lab);
     watcher.await.map_err(failed)?;
-    Ok(Measured { pace, false_answers, next_block, together, sent })
+    Ok(Measured { pace, false_answers, next_block, together, sent, cores })
+}
+
+/// Takes the network down once nobody uses it any more: the next one is brought up in the same folder.
+fn end(mut lab: Arc<Lab>) -> Result<(), String> {
+    let began = Instant::now();
+    loop {
+        match Arc::try_unwrap(lab) {
+            Ok(last) => break drop(last),
+            Err(shared) => lab = shared,
+        }
+        if began.elapsed() > TOGETHER {
+            return Err("the attack does not let go of the network".to_owned());
+        }
+        std::thread::sleep(LOOK);
+    }
+    Ok(())
 }
 
 /// Runs what blocks away from the runtime's threads.
