@@ -537,7 +537,6 @@ fn network_config(
         core,
         known_hosts,
         admit,
-        weigh: ipe_p2p::Weigh::default(),
         limits: Limits { strangers: config.max_peers, ..Limits::default() },
     }
 }

@@ -125,7 +125,6 @@ impl Peer {
             admit: Admit::everybody(),
             core: ipe_p2p::Core::default(),
             known_hosts: Vec::new(),
-            weigh: ipe_p2p::Weigh::default(),
             limits: Limits::default(),
         };
         let (handle, mut events) = Network::start(network).await.expect("a network");

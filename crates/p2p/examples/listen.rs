@@ -36,7 +36,6 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
         admit: Admit::everybody(),
         core: ipe_p2p::Core::default(),
         known_hosts: Vec::new(),
-        weigh: ipe_p2p::Weigh::default(),
         limits: Limits::default(),
     })
     .await?;

@@ -55,8 +55,6 @@ pub struct NetworkConfig {
     pub known_hosts: Vec<String>,
     /// Asked for every connection in both directions, before dialling and after the other's Hello.
     pub admit: Admit,
-    /// Asked for every message before it is decompressed.
-    pub weigh: Weigh,
     /// Bounds on connections.
     pub limits: Limits,
 }
@@ -236,57 +234,6 @@ impl Core {
 impl fmt::Debug for Core {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(out, "Core({})", if self.0.is_some() { "some" } else { "nobody" })
-    }
-}
-
-/// A message whose frame has come whole and whose payload is still compressed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Sealed {
-    /// By which connection.
-    pub peer: PeerId,
-    /// Whether its sender is a known node: static, of the directory, or of the core.
-    pub known: bool,
-    /// Its protocol: eth or istanbul.
-    pub protocol: Protocol,
-    /// Code relative to the protocol.
-    pub code: u8,
-    /// Bytes as they came.
-    pub wire: usize,
-    /// Bytes that it says it has when decompressed; within the limit of its code.
-    pub declared: usize,
-}
-
-/// What is to be done with a message before it is decompressed.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Verdict {
-    /// Decompress it and hand it over.
-    Take,
-    /// Forget it: it is worth less than it would cost now.
-    Drop,
-    /// Its sender broke the rules by it: cut and banned for a while, for this reason.
-    Breach(&'static str),
-}
-
-/// Weighs messages before they are decompressed, beside the bytes a second that every peer has. Called from network
-/// tasks for each message of eth and istanbul: must not block. None: every message is taken.
-#[derive(Clone, Default)]
-pub struct Weigh(Option<Arc<dyn Fn(&Sealed) -> Verdict + Send + Sync>>);
-
-impl Weigh {
-    /// Wraps a judge.
-    pub fn new(judge: impl Fn(&Sealed) -> Verdict + Send + Sync + 'static) -> Self {
-        Weigh(Some(Arc::new(judge)))
-    }
-
-    /// The verdict on a message.
-    pub(crate) fn judge(&self, sealed: &Sealed) -> Verdict {
-        self.0.as_ref().map_or(Verdict::Take, |judge| judge(sealed))
-    }
-}
-
-impl fmt::Debug for Weigh {
-    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(out, "Weigh({})", if self.0.is_some() { "by its owner" } else { "everything" })
     }
 }
 

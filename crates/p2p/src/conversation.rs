@@ -10,7 +10,6 @@ use tokio::sync::OwnedSemaphorePermit;
 
 use crate::capability::{BASE, Shared as SharedCapabilities};
 use crate::carry;
-use crate::config::{Sealed, Verdict};
 use crate::disconnect::Reason;
 use crate::event::{Inbound, NetEvent, Protocol};
 use crate::frame::{FRAME_SLACK, FrameError, FrameReader, FrameWriter};
@@ -39,12 +38,15 @@ pub(crate) async fn converse(shared: &Arc<Shared>, session: Session) -> String {
     let Session { wire, entered, info } = session;
     let link = Arc::clone(&entered.link);
     let (node, id) = (info.node, info.id);
-    // Strangers come and go as they like: their lines are rationed.
-    let told = link.known || !info.inbound || shared.log.allow().is_some();
-    if told {
+    // They come and go as they like: lines are rationed, of strangers together.
+    let told = match link.known || !info.inbound {
+        true => shared.rations.allow(&node, Instant::now()),
+        false => shared.log.allow(),
+    };
+    if let Some(suppressed) = told {
         tracing::info!(
             peer = %short(node), remote = %info.remote, inbound = info.inbound, client = %info.client, protocols = %join(info.shared.iter()),
-            role = info.role.map_or("unknown", |role| role.name()), "connected"
+            role = info.role.map_or("unknown", |role| role.name()), suppressed, "connected"
         );
     }
     link.hear();
@@ -67,7 +69,7 @@ pub(crate) async fn converse(shared: &Arc<Shared>, session: Session) -> String {
         (Some(reason), true) => format!("we ended it: {reason}"),
         (Some(reason), false) => format!("it ended it: {reason}"),
     };
-    if told {
+    if told.is_some() {
         tracing::info!(peer = %short(node), after_s = link.age().as_secs(), "disconnected: {why}");
     } else {
         tracing::debug!(peer = %short(node), after_s = link.age().as_secs(), "disconnected: {why}");
@@ -153,12 +155,7 @@ async fn read(shared: &Arc<Shared>, link: &Link, mut reader: FrameReader<OwnedRe
             Protocol::Ipe => {}
             Protocol::Eth if code == ipe_types::eth::code::STATUS => return shared.ban(link, "a second Status"),
             Protocol::Eth | Protocol::Istanbul => {
-                let sealed = Sealed { peer: link.id, known: link.known, protocol, code, wire, declared };
-                match shared.weigh.judge(&sealed) {
-                    Verdict::Take => credit = link.credit(protocol, code, declared).await,
-                    Verdict::Drop => {}
-                    Verdict::Breach(why) => return shared.ban(link, why),
-                }
+                credit = link.credit(protocol, code, declared).await;
                 if credit.is_none() {
                     shared.counters.shed();
                     continue;

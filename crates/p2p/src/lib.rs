@@ -32,6 +32,7 @@ mod link;
 mod listen;
 mod net;
 mod network;
+mod rations;
 mod registry;
 mod session;
 pub mod snappy;
@@ -39,7 +40,7 @@ mod turn;
 
 pub use carry::{CarrierConfig, CarryLimits, CarryRefusal};
 pub use config::{
-    Admit, Candidate, ChainIdentity, Core, DiscoveryConfig, Limits, LocalHead, NetworkConfig, Path, Permit, Sealed, Verdict, Weigh,
+    Admit, Candidate, ChainIdentity, Core, DiscoveryConfig, Limits, LocalHead, NetworkConfig, Path, Permit,
 };
 pub use counters::Snapshot;
 pub use disconnect::Reason;

@@ -18,7 +18,7 @@ use crate::addresses::{self, Addresses};
 use crate::capability::Offer;
 use crate::carry::boot::Carrier;
 use crate::carry::validator::MAX_TAKING;
-use crate::config::{ChainIdentity, DiscoveryConfig, Limits, LocalHead, NetworkConfig, Weigh};
+use crate::config::{ChainIdentity, DiscoveryConfig, Limits, LocalHead, NetworkConfig};
 use crate::counters::Counters;
 use crate::door::Door;
 use crate::event::NetEvent;
@@ -26,6 +26,7 @@ use crate::handle::{LocalNode, NetworkHandle};
 use crate::hello::{self, Hello};
 use crate::ipe::IpeStatus;
 use crate::link::{Link, short};
+use crate::rations::Rations;
 use crate::registry::Registry;
 use crate::turn::Turns;
 use crate::{Reason, dial, discv4, listen};
@@ -88,7 +89,6 @@ impl Network {
             core,
             known_hosts,
             admit,
-            weigh,
             limits,
         } = config;
         if eth_versions.is_empty() {
@@ -135,7 +135,6 @@ impl Network {
             head,
             registry: Registry::new(id, limits.clone(), admit, directory, core, kept_for_dialled),
             limits,
-            weigh,
             counters: Counters::default(),
             events,
             ipe,
@@ -151,6 +150,7 @@ impl Network {
             large: Arc::new(Semaphore::new(LARGE_FRAMES)),
             log: LogGate::default(),
             own_log: LogGate::default(),
+            rations: Rations::default(),
         });
         let hosts = static_nodes.iter().chain(&carried_nodes).flat_map(|enode| enode.hosts.iter().cloned());
         addresses::keep(&shared, hosts.chain(known_hosts).collect());
@@ -223,7 +223,6 @@ pub(crate) struct Shared {
     pub(crate) chain: ChainIdentity,
     pub(crate) head: watch::Receiver<LocalHead>,
     pub(crate) limits: Limits,
-    pub(crate) weigh: Weigh,
     pub(crate) registry: Registry,
     pub(crate) counters: Counters,
     pub(crate) events: mpsc::Sender<NetEvent>,
@@ -248,6 +247,8 @@ pub(crate) struct Shared {
     pub(crate) log: LogGate,
     /// Lines about known nodes and those that we dialled, which strangers' lines do not crowd out.
     pub(crate) own_log: LogGate,
+    /// Lines about sessions of known nodes and of those that we dial.
+    pub(crate) rations: Rations,
 }
 
 impl Shared {

@@ -70,7 +70,6 @@ pub fn config(n: u64) -> NetworkConfig {
         admit: Admit::everybody(),
         core: ipe_p2p::Core::default(),
         known_hosts: Vec::new(),
-        weigh: ipe_p2p::Weigh::default(),
         limits: Limits::default(),
     }
 }
