@@ -273,6 +273,9 @@ impl Replica {
         let witnessed = self.relay.proven_head(&head.validators_next);
         let asks = self.sync.poll(clock.now_ms(), view(&head), &mut self.peers, witnessed, grace);
         asks.into_iter().for_each(&mut *put);
+        for (peer, fault) in self.sync.take_forgers() {
+            self.judge_sync(clock, peer, Err(fault), put);
+        }
         if self.told_head.is_some_and(|told| told != head.number) && !self.is_behind() && !self.more_blocks {
             self.tell_head(clock, put);
         }

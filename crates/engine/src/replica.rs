@@ -511,7 +511,7 @@ impl Replica {
         }
     }
 
-    fn judge_sync(&mut self, clock: Clock<'_>, id: PeerId, verdict: Result<(), SyncFault>, put: Put<'_>) {
+    pub(crate) fn judge_sync(&mut self, clock: Clock<'_>, id: PeerId, verdict: Result<(), SyncFault>, put: Put<'_>) {
         let Err(fault) = verdict else { return };
         match &fault {
             SyncFault::OtherChain { number, got, ours, sealed: true } => {

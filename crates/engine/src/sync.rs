@@ -4,7 +4,8 @@
 //! from several peers at once; blocks leave in order. A claim is worth nothing until sealed headers back it: a height that
 //! a peer claims only decides whom to ask, who is slow is overtaken by the next, who stays silent is asked later each time.
 //! What is *proven* is what validators that we know have sealed, or what f+1 of them say in signed messages; only that
-//! makes this node say that it is behind. Every block is fully checked by the ledger before it is imported.
+//! makes this node say that it is behind, and only for that are bodies asked: nobody has the body of a block that never was,
+//! and whoever has not would be blamed. Every block is fully checked by the ledger before it is imported.
 
 use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use std::sync::Arc;
@@ -190,6 +191,10 @@ pub struct Sync {
     wake: Option<u64>,
     /// Nothing is asked for before, ms.
     rest_until: Option<u64>,
+    /// The validators by whose seals the links that are not proved were looked at last.
+    judges: Option<ValidatorSet>,
+    /// Who sent a header that no quorum has sealed behind a sound one, and its number.
+    forgers: Vec<(PeerId, u64)>,
 }
 
 impl Sync {
@@ -201,6 +206,11 @@ impl Sync {
     /// Whether the block after the head is known to be final: building or voting on that height is pointless.
     pub fn is_behind(&self) -> bool {
         self.links.front().is_some_and(|front| front.proved)
+    }
+
+    /// Peers whose headers were found forged when their turn came, with the fault; to be told once.
+    pub fn take_forgers(&mut self) -> Vec<(PeerId, SyncFault)> {
+        self.forgers.drain(..).map(|(peer, number)| (peer, SyncFault::Unsealed { number })).collect()
     }
 
     /// Highest block that exists unless more than f validators that we know have lied; 0 before anything was proven.
@@ -309,7 +319,8 @@ impl Sync {
             self.proven = peers.iter().map(|peer| peer.claimed).fold(self.proven, u64::max);
         }
         // Consensus rests for the front: nobody has the body of a block that never was.
-        self.prove(now_ms, head, peers);
+        self.prove(head);
+        self.prove_more(head);
         self.expire(now_ms, peers);
         self.wake = None;
         if self.proven > head.number + 2 {
@@ -381,22 +392,29 @@ impl Sync {
         Some(now_ms + OVERTAKE_MS)
     }
 
-    /// Asks for bodies, the lowest first. When to look again, ms.
+    /// Asks for bodies of proved links, the lowest first. When to look again, ms.
     fn ask_bodies(&mut self, now_ms: u64, peers: &Peers, outputs: &mut Vec<Output>) -> Option<u64> {
+        // Import waits for the lowest: whoever is slow with it is overtaken, before anything else is asked for.
+        let waiting = self.front_asked();
+        let overtaken = waiting.is_some_and(|asked_ms| now_ms >= asked_ms + OVERTAKE_MS)
+            && self.ask_bodies_from(now_ms, 0, |link| link.proved && !link.body.is_here(), peers, outputs);
         while self.body_requests.len() < MAX_BODY_REQUESTS && self.body_bytes < MAX_BODY_BYTES {
-            let missing = |link: &Link| matches!(link.body, BodyState::Missing);
+            let missing = |link: &Link| link.proved && matches!(link.body, BodyState::Missing);
             let Some(first) = self.links.iter().position(missing) else { break };
             if !self.ask_bodies_from(now_ms, first, missing, peers, outputs) {
                 break;
             }
         }
-        // Import waits for the lowest: whoever is slow with it is overtaken.
-        let front = self.links.front().filter(|front| matches!(front.body, BodyState::Asked))?.header.number;
-        let asked = self.body_requests.values().filter(|request| request.covers(front)).map(|request| request.asked_ms).max()?;
-        if now_ms >= asked + OVERTAKE_MS && self.ask_bodies_from(now_ms, 0, |link| !link.body.is_here(), peers, outputs) {
+        if overtaken {
             return Some(now_ms + OVERTAKE_MS);
         }
-        Some((asked + OVERTAKE_MS).max(now_ms + OVERTAKE_MS / 3))
+        self.front_asked().map(|asked_ms| (asked_ms + OVERTAKE_MS).max(now_ms + OVERTAKE_MS / 3))
+    }
+
+    /// When the body of the lowest link was asked for last, ms, when it is not here.
+    fn front_asked(&self) -> Option<u64> {
+        let front = self.links.front().filter(|front| matches!(front.body, BodyState::Asked))?.header.number;
+        self.body_requests.values().filter(|request| request.covers(front)).map(|request| request.asked_ms).max()
     }
 
     /// Asks one peer for the bodies of the links from `first` on that are `wanted`; false when there is nobody to ask.
@@ -463,8 +481,9 @@ impl Sync {
             return Ok(());
         }
         let stingy = (headers.len() as u64) < request.count && headers.iter().map(Encodable::length).sum::<usize>() < STINGY_BYTES;
+        let late = now_ms >= request.asked_ms + OVERTAKE_MS;
         self.advance(head);
-        self.prove(now_ms, head, peers);
+        self.prove(head);
         if self.links.back().map_or(head.number, |link| link.header.number) + 1 < request.first {
             // What it was to follow is gone.
             return Ok(());
@@ -473,13 +492,14 @@ impl Sync {
         let proved = fresh.iter().rposition(|link| link.proved).map(|index| fresh[index].header.number);
         let here = fresh.last().map(|link| link.header.number);
         self.links.extend(fresh);
+        self.judges = Some(head.next.clone());
         if let Some(number) = proved {
             self.proven = self.proven.max(number);
             self.links.iter_mut().take_while(|link| link.header.number <= number).for_each(|link| link.proved = true);
         }
         if let Some(known) = peers.get_mut(peer) {
             // It may have told all that there is.
-            known.stingy = stingy && here.is_some_and(|here| known.claimed > here);
+            known.stingy = late || (stingy && here.is_some_and(|here| known.claimed > here));
             if let Some(number) = proved {
                 known.delivered(number);
             }
@@ -575,42 +595,54 @@ impl Sync {
         if bodies.len() > request.hashes.len() {
             return Err(SyncFault::TooMany);
         }
-        let sizes: Vec<usize> = bodies.iter().map(Encodable::length).collect();
+        let bytes: usize = bodies.iter().map(Encodable::length).sum();
+        let late = now_ms >= request.asked_ms + OVERTAKE_MS;
+        let stingy = bodies.len() < request.hashes.len() && bytes < STINGY_BYTES;
+        let mut failed = bodies.is_empty();
+        // What is held may have been dropped meanwhile, and imported: then nothing is missing, and nobody to blame.
+        let all_here = (0..request.hashes.len()).all(|offset| self.named(&request, offset).is_some());
+        // Whoever lacks one leaves it out, so a body belongs to the next header that names it.
+        let mut next = 0;
+        for body in bodies {
+            let root = body.transactions_root();
+            let offset = (next..request.hashes.len())
+                .find(|offset| self.named(&request, *offset).is_some_and(|link| body.fits(&link.header, root).is_ok()));
+            let Some(link) = offset.and_then(|offset| self.link_mut(request.first + offset as u64)) else {
+                failed |= all_here;
+                continue;
+            };
+            next = offset.map_or(next, |offset| offset + 1);
+            if matches!(link.body, BodyState::Asked) {
+                let bytes = body.length();
+                link.body = BodyState::Here { body, from: peer, bytes };
+                self.body_bytes += bytes;
+            }
+        }
+        // The rest is asked for again.
+        for (offset, hash) in request.hashes.iter().enumerate() {
+            let number = request.first + offset as u64;
+            let elsewhere = self.body_requests.values().any(|other| other.covers(number));
+            if let Some(link) = self.link_mut(number)
+                && link.hash == *hash
+                && matches!(link.body, BodyState::Asked)
+                && !elsewhere
+            {
+                link.body = BodyState::Missing;
+            }
+        }
         if let Some(known) = peers.get_mut(peer) {
-            known.stingy = bodies.len() < request.hashes.len() && sizes.iter().sum::<usize>() < STINGY_BYTES;
-            if bodies.is_empty() {
+            known.stingy = stingy || late;
+            if failed {
                 known.failed(now_ms);
             }
         }
-        let mut bodies = bodies.into_iter().zip(sizes);
-        let (mut arrived, mut foreign) = (0, false);
-        for (offset, hash) in request.hashes.iter().enumerate() {
-            let body = bodies.next();
-            let number = request.first + offset as u64;
-            let elsewhere = self.body_requests.values().any(|other| other.covers(number));
-            let Some(link) = self.link_mut(number) else { continue };
-            if link.hash != *hash || !matches!(link.body, BodyState::Asked) {
-                continue;
-            }
-            // The rest of a shortened answer, and whatever cannot belong to its header, is asked for again.
-            match body {
-                Some((body, bytes)) if !body.transactions.is_empty() || link.header.transactions_root == EMPTY_ROOT => {
-                    arrived += bytes;
-                    link.body = BodyState::Here { body, from: peer, bytes };
-                }
-                other => {
-                    foreign |= other.is_some();
-                    if !elsewhere {
-                        link.body = BodyState::Missing;
-                    }
-                }
-            }
-        }
-        self.body_bytes += arrived;
-        if foreign && let Some(known) = peers.get_mut(peer) {
-            known.failed(now_ms);
-        }
         Ok(())
+    }
+
+    /// The link whose body was asked for there, while it is held.
+    fn named(&mut self, request: &BodyRequest, offset: usize) -> Option<&Link> {
+        let hash = request.hashes.get(offset)?;
+        self.link_mut(request.first + offset as u64).filter(|link| link.hash == *hash).map(|link| &*link)
     }
 
     fn link_mut(&mut self, number: u64) -> Option<&mut Link> {
@@ -638,18 +670,28 @@ impl Sync {
 
     /// Holds the block after the head against its seals. When no quorum has sealed it, all that is held rested on its
     /// sender's word and is dropped.
-    fn prove(&mut self, now_ms: u64, head: HeadView<'_>, peers: &mut Peers) {
+    fn prove(&mut self, head: HeadView<'_>) {
         let Some(front) = self.links.front_mut().filter(|front| !front.proved) else { return };
         front.proved = is_sealed(&front.header, head.next);
         if front.proved {
             self.proven = self.proven.max(front.header.number);
             return;
         }
-        let liar = front.from;
+        // Nobody who checks what he imports has it.
+        self.forgers.push((front.from, front.header.number));
         self.clear_links();
-        if let Some(liar) = peers.get_mut(liar) {
-            liar.failed(now_ms);
+    }
+
+    /// Validators change along the chain: what the last ones did not vouch for the next ones may.
+    fn prove_more(&mut self, head: HeadView<'_>) {
+        let Some(first) = self.links.iter().position(|link| !link.proved) else { return };
+        if self.judges.as_ref() == Some(head.next) {
+            return;
         }
+        self.judges = Some(head.next.clone());
+        let Some(last) = last_proved(&self.links.make_contiguous()[first..], head.next) else { return };
+        self.links.iter_mut().take(first + last + 1).for_each(|link| link.proved = true);
+        self.proven = self.proven.max(self.links[first + last].header.number);
     }
 
     /// Drops what is held on the word of its sender alone. It is asked for again, first of others: that shows who lied.

@@ -2,13 +2,14 @@
 
 use std::sync::Arc;
 
+use alloy_consensus::{SignableTransaction, TxLegacy};
 use alloy_primitives::{B256, Bytes};
 use ipe_engine::peer::Peers;
 use ipe_engine::sync::{HeadView, Sync, SyncFault};
 use ipe_engine::{Output, PeerId, PeerInfo, PeerStatus};
 use ipe_types::eth::{EthMessage, EthVersion, HeadersStart};
 use ipe_types::header::{EMPTY_ROOT, Header, block_hash, commit_hash, with_round_and_seals};
-use ipe_types::{Block, Body, Checkpoint, ExtraData, NodeKey, Role, ValidatorSet};
+use ipe_types::{Block, Body, Checkpoint, ExtraData, NodeKey, Role, Transaction, ValidatorSet};
 
 fn key(byte: u8) -> NodeKey {
     NodeKey::from_bytes([byte; 32]).expect("in range")
@@ -24,10 +25,17 @@ fn header(number: u64, parent: B256, sealers: u8, empty: bool) -> Header {
         validators: validators().as_slice().to_vec(),
         ..ExtraData::default()
     };
-    let transactions_root = if empty { EMPTY_ROOT } else { B256::repeat_byte(7) };
+    let transactions_root = if empty { EMPTY_ROOT } else { body(number).transactions_root() };
     let header = Header { number, parent_hash: parent, extra_data: extra.encode(), transactions_root, ..Header::default() };
     let hash = commit_hash(&header, 0).expect("sound");
     with_round_and_seals(&header, 0, (1..=sealers).map(|byte| key(byte).sign(hash)).collect()).expect("sound")
+}
+
+/// What is in block `number` when it is not empty.
+fn body(number: u64) -> Body {
+    let tx = TxLegacy { nonce: number, ..TxLegacy::default() };
+    let tx = Transaction::from(tx.into_signed(alloy_primitives::Signature::test_signature()));
+    Body { transactions: vec![tx], withdrawals: None }
 }
 
 fn chain(length: u64, empty: bool) -> Vec<Header> {
@@ -240,6 +248,57 @@ fn nobody_waits_for_the_body_of_a_forged_block() {
     assert!(!scene.sync.is_behind());
     // Headers from 2 on, of the other, and no body.
     assert_eq!(again.iter().map(|(peer, _, first)| (*peer, *first)).collect::<Vec<_>>(), [(3 - request.0, 2)]);
+}
+
+/// One institution's boots held a node that was catching up at a block every few seconds: a sound header, forged ones behind it,
+/// and whoever had not the bodies of these was taken for silent.
+#[test]
+fn what_is_forged_behind_a_sound_header_costs_nobody_but_its_sender() {
+    let good = chain(50, false);
+    let mut forged = vec![good[0].clone()];
+    for number in 2..=50 {
+        let parent = block_hash(&forged[number - 2]).expect("sound");
+        forged.push(header(number as u64, parent, 0, false));
+    }
+    let mut scene = Scene::new(&[50, 50]);
+    let request = scene.poll()[0];
+    let (forger, honest) = (request.0, 3 - request.0);
+    scene.headers(request, forged).expect("nobody can tell yet");
+    let asks = scene.poll();
+    assert_eq!(asks.iter().map(|(.., count)| *count).collect::<Vec<_>>(), [1], "only the body of what is sealed");
+    // The forger is slow with it: it is overtaken.
+    scene.now += 750;
+    let second = scene.poll();
+    let other = if asks[0].0 == honest { asks[0] } else { second[0] };
+    scene.bodies(other, vec![body(1)]).expect("sound");
+    assert!(scene.next(0, B256::ZERO).is_some());
+    let head = HeadView { number: 1, hash: block_hash(&good[0]).expect("sound"), next: &scene.set };
+    let again = asked(&scene.sync.poll(scene.now, head, &mut scene.peers, 0, 250));
+    assert_eq!(scene.sync.take_forgers(), [(PeerId(forger), SyncFault::Unsealed { number: 2 })]);
+    assert!(scene.sync.take_forgers().is_empty(), "told once");
+    assert!(scene.peers.get(PeerId(honest)).is_some_and(|peer| peer.standing.failures == 0));
+    assert!(again.iter().all(|(.., first)| *first == 2), "{again:?}");
+}
+
+/// Whoever lacks a body leaves it out of its answer: the others are where they belong all the same.
+#[test]
+fn a_body_belongs_to_the_header_that_names_it() {
+    let mut scene = Scene::new(&[4]);
+    let chain = chain(4, false);
+    let request = scene.poll()[0];
+    scene.headers(request, chain.clone()).expect("sound");
+    let ask = scene.poll()[0];
+    scene.bodies(ask, vec![body(1), body(3), body(4)]).expect("sound");
+    assert!(scene.peers.get(PeerId(1)).is_some_and(|peer| peer.standing.failures == 0));
+    assert!(scene.next(0, B256::ZERO).is_some_and(|block| block.body == body(1)));
+    let hash = block_hash(&chain[0]).expect("sound");
+    assert!(scene.next(1, hash).is_none());
+    let head = HeadView { number: 1, hash, next: &scene.set };
+    let again = asked(&scene.sync.poll(scene.now, head, &mut scene.peers, 0, 250));
+    assert_eq!(again.iter().map(|(.., count)| *count).collect::<Vec<_>>(), [1], "only what is missing");
+    scene.bodies(again[0], vec![body(2)]).expect("sound");
+    assert!(scene.next(1, hash).is_some_and(|block| block.body == body(2)));
+    assert!(scene.next(2, block_hash(&chain[1]).expect("sound")).is_some_and(|block| block.body == body(3)));
 }
 
 #[test]

@@ -104,6 +104,21 @@ impl Body {
     /// # Errors
     /// What does not fit.
     pub fn named_by(&self, header: &Header) -> Result<(), BodyFault> {
+        // The withdrawals first, which cost nothing.
+        self.fits(header, header.transactions_root)?;
+        self.fits(header, self.transactions_root())
+    }
+
+    /// Root of the hash tree over the transactions.
+    pub fn transactions_root(&self) -> B256 {
+        calculate_transaction_root(&self.transactions)
+    }
+
+    /// [`Body::named_by`] for whoever has computed the root already.
+    ///
+    /// # Errors
+    /// What does not fit.
+    pub fn fits(&self, header: &Header, transactions_root: B256) -> Result<(), BodyFault> {
         let reason = match (&self.withdrawals, header.withdrawals_root) {
             (None, None) => None,
             (Some(list), Some(root)) if list.is_empty() && root == EMPTY_ROOT => None,
@@ -114,7 +129,7 @@ impl Body {
         if let Some(reason) = reason {
             return Err(BodyFault::Withdrawals { reason });
         }
-        let (header, computed) = (header.transactions_root, calculate_transaction_root(&self.transactions));
+        let (header, computed) = (header.transactions_root, transactions_root);
         if header == computed { Ok(()) } else { Err(BodyFault::TransactionsRoot { header, computed }) }
     }
 
