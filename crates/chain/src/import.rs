@@ -104,14 +104,16 @@ impl Ledger {
         if hash != checked.hash || (!same && sealed.body != checked.block.body) {
             return Err(InvalidBlock::OtherBlock { got: hash, expected: checked.hash });
         }
+        let extra = ExtraData::decode(&sealed.header.extra_data)?;
         let sealers = match checked.sealers {
             Some(sealers) if sealed.header.extra_data == checked.block.header.extra_data => sealers,
             _ => {
                 let (_, validators) = self.sealers(&head, sealed.header.timestamp)?;
-                check_seals(&sealed.header, &ExtraData::decode(&sealed.header.extra_data)?, &validators)?.into()
+                check_seals(&sealed.header, &extra, &validators)?.into()
             }
         };
-        Ok(FinalBlock { block: sealed, hash, executed: checked.executed, sealers })
+        let block = in_canonical_form(sealed, &extra);
+        Ok(FinalBlock { block, hash, executed: checked.executed, sealers })
     }
 
     fn write(&self, last: FinalBlock) -> Result<Arc<Imported>, LedgerError> {
@@ -199,4 +201,16 @@ fn trimmed(bytes: &[u8; 8]) -> &[u8] {
 /// True for a header without transactions.
 pub(crate) fn is_empty(header: &Header) -> bool {
     header.transactions_root == EMPTY_ROOT
+}
+
+/// The block with its extra data as we write it. Decoding tolerates what neither hash nor seals cover, such as items after the
+/// seals: whoever passes a block on could add as much as fits, and everybody would store and serve it for good.
+fn in_canonical_form(block: Arc<Block>, extra: &ExtraData) -> Arc<Block> {
+    let canonical = extra.encode();
+    if canonical == block.header.extra_data {
+        return block;
+    }
+    let mut block = Arc::unwrap_or_clone(block);
+    block.header.extra_data = canonical;
+    Arc::new(block)
 }

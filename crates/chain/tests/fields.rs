@@ -398,6 +398,33 @@ fn every_recorded_block_of_besu_and_goquorum_is_voted_for() {
     assert!(judged > 400, "{judged}");
 }
 
+/// Nothing that comes behind the seals is under the hash or the seals, so anybody who passes a block on could add it: a wiped node
+/// stored 45 KB for each header that has 0.9.
+#[test]
+fn what_somebody_added_behind_the_seals_is_not_kept() {
+    let chain = &chains()[0];
+    let (_, ledger) = chain.ledger();
+    let block = RawBlock(chain.blocks[0].clone()).decode().unwrap();
+    let mut items = Vec::new();
+    let mut rest = &block.header.extra_data[..];
+    let list = alloy_rlp::Header::decode(&mut rest).unwrap();
+    assert!(list.list && list.payload_length == rest.len());
+    items.extend_from_slice(rest);
+    vec![b'J'; 40_000].as_slice().encode(&mut items);
+    let mut padded = Vec::new();
+    alloy_rlp::Header { list: true, payload_length: items.len() }.encode(&mut padded);
+    padded.extend_from_slice(&items);
+    let honest = block.header.extra_data.clone();
+    let mut spoiled = block.clone();
+    spoiled.header.extra_data = padded.into();
+    assert_eq!(spoiled.hash().unwrap(), block.hash().unwrap());
+    let (spoiled, now_ms) = (Arc::new(spoiled), block.header.timestamp * 1_000);
+    let checked = ledger.check_sealed(Arc::clone(&spoiled), now_ms, &|_| None).expect("Besu takes it, too");
+    let imported = ledger.import(checked, spoiled).unwrap();
+    assert_eq!(imported.block.header.extra_data, honest);
+    assert_eq!(ledger.header(1).unwrap().unwrap().extra_data, honest);
+}
+
 /// A proposal just under a limit became a sealed block over it, which nobody could import.
 #[test]
 fn a_verdict_about_size_never_depends_on_round_or_seals() {
