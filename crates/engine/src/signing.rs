@@ -165,7 +165,7 @@ impl Gate {
 
     /// Why nothing is signed now; `None` when all is well.
     pub fn doubt(&self) -> Option<Doubt> {
-        self.journal.doubt
+        self.journal.doubt.filter(|_| !planted::is(Bug::DoubtIgnored))
     }
 
     /// Takes note of a message that came from the network, with a verified author, in case it is signed with our key: one
@@ -252,7 +252,7 @@ impl Gate {
     /// # Errors
     /// [`SignRefusal`]; nothing was signed then.
     pub fn sign(&mut self, draft: &Draft) -> Result<Message, SignRefusal> {
-        if let Some(doubt) = self.journal.doubt {
+        if let Some(doubt) = self.doubt() {
             return Err(SignRefusal::Abstains(doubt));
         }
         if !self.judge(draft)? {

@@ -41,6 +41,8 @@ pub struct Scenario {
     pub timeout_s: u64,
     /// Time over every line at all times, ms; 0 = up to 30, drawn for each.
     pub delay_ms: u64,
+    /// Lines of villains are faster than all others: what they spoil arrives before the honest copy.
+    pub near: bool,
     /// Request timeouts within which a block must follow the one before, whatever the delays; 0 = the usual promise.
     pub bound: u64,
     /// Least number of blocks, percent of what the period allows; 0 = not looked at.
@@ -149,6 +151,7 @@ const BASE: Scenario = Scenario {
     empty_period_s: 0,
     timeout_s: 4,
     delay_ms: 0,
+    near: false,
     bound: 0,
     least_pace: 0,
     epoch: 30_000,
@@ -192,6 +195,14 @@ pub const SCENARIOS: &[Scenario] = &[
     Scenario { name: "crashes-mesh", about: "the same in a mesh", faults: CRASHES, ..MESH },
     Scenario { name: "disks", about: "full and slow disks, slow processors, torn writes", faults: DISKS, ..BASE },
     Scenario { name: "rot", about: "sentry: the signing journal of one validator rots at restarts, in every way; nodes are wiped", faults: ROT, ..BASE },
+    Scenario {
+        name: "rot-undecided",
+        about: "the same beside a silent validator, so that a height is undecided while one starts without its journal; it may end there",
+        villains: &[Kind::Silent],
+        faults: Faults { rot: 350, flap: 100, ..QUIET },
+        unseen: &["liveness", "transactions"],
+        ..BASE
+    },
     Scenario { name: "clocks", about: "clocks that are off by up to 20 s and jump", faults: CLOCKS, ..BASE },
     Scenario {
         name: "members",
@@ -246,7 +257,7 @@ pub const SCENARIOS: &[Scenario] = &[
     Scenario { name: "flooding-peer", about: "sentry of four, one of them a villain of this kind, flapping links", villains: &[Kind::FloodingPeer], ..ONE_VILLAIN },
     Scenario { name: "lying-sync", about: "sentry of four, one of them a villain of this kind, flapping links", villains: &[Kind::LyingSync], ..ONE_VILLAIN },
     Scenario { name: "derived", about: "sentry of four, one institution changes every item of every message; others are wiped", villains: &[Kind::Derived], observers: true, faults: WIPES, ..BASE },
-    Scenario { name: "derived-boot", about: "the same by a boot without any validator's key", villains: &[Kind::DerivedBoot], ..BASE },
+    Scenario { name: "derived-boot", about: "the same by a boot without any validator's key, on the fastest lines", villains: &[Kind::DerivedBoot], near: true, ..BASE },
     Scenario { name: "derived-leaf", about: "the same by writers and observers", villains: &[Kind::DerivedLeaf], writers: 4, observers: true, ..BASE },
     Scenario { name: "derived-mesh", about: "the same by a validator of a mesh", villains: &[Kind::Derived], ..MESH },
     Scenario {

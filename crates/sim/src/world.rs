@@ -43,6 +43,8 @@ const RECHECK_US: u64 = 3_000_000;
 const NOTED_US: u64 = 500;
 /// How long a connection may not be dialled again after a breach of protocol, µs.
 const PENALTY_US: u64 = 30_000_000;
+/// Time over a line of a villain where these are the fastest, µs.
+const NEAR_US: u64 = 200;
 
 /// What will happen.
 pub(crate) enum Happening {
@@ -268,7 +270,9 @@ impl World {
             } else {
                 continue;
             };
-            let latency_us = self.scenario.delay_ms * 1_000 + self.network.between(500, 30_000);
+            let near = self.scenario.near && !(self.nodes[from].is_honest() && self.nodes[to].is_honest());
+            let drawn_us = self.network.between(500, 30_000);
+            let latency_us = self.scenario.delay_ms * 1_000 + if near { NEAR_US } else { drawn_us };
             self.links.push(Link::new(from, to, latency_us));
             self.dial_in(self.links.len() - 1, 0);
         }

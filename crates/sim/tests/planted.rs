@@ -28,6 +28,9 @@ fn hunted_in(bug: Bug) -> &'static str {
         Bug::GoneWaitedFor => "one-gone",
         Bug::ClaimBelieved => "claimant",
         Bug::LeavesFirstRoundOnly => "two-silent",
+        Bug::JustificationUnverified => "derived-boot",
+        Bug::LateForFree => "derived-mesh",
+        Bug::DoubtIgnored => "rot-undecided",
         Bug::CommitSealUnchecked => "equivocating-voter",
         Bug::FutureUnbounded | Bug::VotesUnbounded | Bug::RoundChangesUnbounded => "wrong-round",
         Bug::ConflictUnchecked | Bug::JournalForgottenAtStart | Bug::TornTailKept => "crashes",
@@ -45,7 +48,8 @@ fn hunted_in(bug: Bug) -> &'static str {
         | Bug::TransactionsRootUnchecked
         | Bug::StateRootUnchecked
         | Bug::ReceiptsRootUnchecked
-        | Bug::GasUsedUnchecked => "invalid-blocks",
+        | Bug::GasUsedUnchecked
+        | Bug::VotingFieldsUnchecked => "invalid-blocks",
     }
 }
 
@@ -81,8 +85,11 @@ fn every_planted_bug_is_found_and_is_on_the_page() {
          is that in the last seed.\n\n\
          | Bug | Where | What is wrong | Scenario | Found by | Seeds | After |\n|---|---|---|---|---|---|---|\n",
     );
-    let catalogue = Bug::catalogue();
+    let mut catalogue = Bug::catalogue();
     assert!(catalogue.len() >= 25);
+    // Some of them, without looking at the page: for whoever plants a new one.
+    let some = std::env::var("IPE_PLANTED").ok();
+    catalogue.retain(|(_, name, ..)| some.as_ref().is_none_or(|some| some.split(',').any(|wanted| wanted == *name)));
     let mut missed = Vec::new();
     // A bug is planted in a thread, so each thread may have its own.
     let next = AtomicUsize::new(0);
@@ -113,6 +120,9 @@ fn every_planted_bug_is_found_and_is_on_the_page() {
         }
     }
     assert!(missed.is_empty(), "not found within {BUDGET} seeds: {missed:?}");
+    if some.is_some() {
+        return;
+    }
     let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/planted-bugs.md");
     if std::env::var_os("IPE_BLESS").is_some() {
         std::fs::write(path, &page).expect("the page is writable");

@@ -44,6 +44,10 @@ pub enum Bug {
     ClaimBelieved,
     PaceForgotten,
     GoneWaitedFor,
+    VotingFieldsUnchecked,
+    JustificationUnverified,
+    LateForFree,
+    DoubtIgnored,
 }
 
 #[cfg(debug_assertions)]
@@ -108,6 +112,10 @@ mod planting {
                 (ClaimBelieved, "claim-believed", "engine::sync", "a claimed height counts as proven"),
                 (PaceForgotten, "pace-forgotten", "qbft::clock", "rounds that failed teach no patience"),
                 (GoneWaitedFor, "gone-waited-for", "qbft::heard", "a proposer of whom nothing is heard gets its full patience for ever"),
+                (VotingFieldsUnchecked, "voting-fields-unchecked", "chain::fields", "a validator votes for whatever it would import"),
+                (JustificationUnverified, "justification-unverified", "engine::relay", "what justifies a message is not verified before it goes on"),
+                (LateForFree, "late-for-free", "engine::relay", "messages of past heights cost nobody anything"),
+                (DoubtIgnored, "doubt-ignored", "engine::signing", "a validator signs although its journal may lack something"),
             ]
         }
     }

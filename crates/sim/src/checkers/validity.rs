@@ -47,5 +47,25 @@ pub(super) fn check(block: &Block, parent: Option<&Header>, validators: &[Addres
     if header.gas_used > header.gas_limit {
         return wrong(format!("used {} gas of {}", header.gas_used, header.gas_limit));
     }
-    Ok(())
+    is_as_built(header, parent, &extra).map_or(Ok(()), |what| wrong(format!("has {what}, which no honest validator builds")))
+}
+
+/// What no validator would have built, though every node imports it.
+fn is_as_built(header: &Header, parent: &Header, extra: &ExtraData) -> Option<String> {
+    if extra.vanity.len() != 32 {
+        return Some(format!("{} bytes before its extra data", extra.vanity.len()));
+    }
+    if !header.nonce.is_zero() {
+        return Some(format!("nonce {}", header.nonce));
+    }
+    // No base fee of these chains moves away from the least: hardly any gas is used.
+    if header.base_fee_per_gas.zip(parent.base_fee_per_gas).is_some_and(|(fee, before)| fee > before) {
+        return Some(format!("base fee {:?} after {:?}", header.base_fee_per_gas, parent.base_fee_per_gas));
+    }
+    // No transaction of these chains has a blob.
+    let blobs = [("blob gas", header.blob_gas_used), ("excess blob gas", header.excess_blob_gas)];
+    if let Some((name, some)) = blobs.iter().find(|(_, gas)| gas.is_some_and(|gas| gas > 0)) {
+        return Some(format!("{name} {some:?}"));
+    }
+    header.parent_beacon_block_root.filter(|root| !root.is_zero()).map(|root| format!("beacon root {root}"))
 }

@@ -11,7 +11,7 @@ use super::{Said, Scene, Villain, proposal_again};
 pub(super) fn speak(villain: &mut Villain, scene: &Scene<'_>, to: Vec<PeerId>, message: &Message) -> Vec<Said> {
     let Message::Proposal(proposal) = message else { return vec![Said::plain(to, message)] };
     let payload = proposal.signed.payload();
-    let rule = villain.rng.below(13);
+    let rule = villain.rng.below(15);
     let Some(block) = spoilt(&payload.block, rule, scene) else { return vec![Said::plain(to, message)] };
     let round = payload.round;
     proposal_again(&villain.key, proposal, round, Arc::new(block)).map(|message| Said::foul(to, &message)).into_iter().collect()
@@ -39,6 +39,13 @@ fn spoilt(block: &Block, rule: u64, scene: &Scene<'_>) -> Option<Block> {
         11 => {
             let mut extra = ExtraData::decode(&header.extra_data).ok()?;
             extra.validators.pop();
+            header.extra_data = extra.encode();
+        }
+        // What every node imports, and no validator builds.
+        12 => header.nonce = 1u64.to_be_bytes().into(),
+        13 => {
+            let mut extra = ExtraData::decode(&header.extra_data).ok()?;
+            extra.vanity = [extra.vanity.as_ref(), &[0]].concat().into();
             header.extra_data = extra.encode();
         }
         _ => {

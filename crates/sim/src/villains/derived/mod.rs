@@ -22,6 +22,8 @@ const SIEGE_US: u64 = 6_000_000;
 const COPIES: usize = 30;
 /// Large messages in one act of a siege: with what hashing them takes, half of somebody's time.
 const LARGE: usize = 15;
+/// Copies of each where its height is past: it is only decompressed, and that again half of somebody's time.
+const LATE_COPIES: usize = 3;
 /// Their size, bytes.
 const LARGE_BYTES: usize = 1 << 20;
 /// Messages of the largest size that one villain sends in a run: they cost the machine that simulates as much as others.
@@ -54,7 +56,9 @@ pub(super) fn pass(villain: &mut Villain, to: Vec<PeerId>, message: &Message) ->
     if !villain.rng.chance(300) {
         return vec![honest];
     }
-    let spoiled = changed(villain, message, false).map(|bytes| Said::raw(to, code, bytes));
+    // Half of the copies are sound but for something foreign behind what justifies them.
+    let spoiled = if villain.rng.chance(500) { with_more(villain, message) } else { changed(villain, message, false) };
+    let spoiled = spoiled.map(|bytes| Said::raw(to, code, bytes));
     let instead = villain.rng.chance(300);
     spoiled.into_iter().chain((!instead).then_some(honest)).collect()
 }
@@ -113,6 +117,7 @@ fn besiege(villain: &mut Villain, scene: &Scene<'_>) -> Vec<Said> {
     }
     let is_past = |message: &&std::sync::Arc<Message>| message.kind() == Code::Proposal && message.height().saturating_add(1) < height;
     let past: Vec<_> = villain.heard.iter().filter(is_past).cloned().collect();
+    let copies = if kind == 1 { LATE_COPIES } else { 1 };
     for number in 0..LARGE {
         let Some(message) = villain.rng.pick(&past).cloned() else { break };
         let Message::Proposal(proposal) = &*message else { break };
@@ -127,7 +132,8 @@ fn besiege(villain: &mut Villain, scene: &Scene<'_>) -> Vec<Said> {
         }
         let key = villain.signing_key();
         sign_again(&mut tree, message.kind(), &key);
-        said.push(Said::raw(target.into_iter().collect(), message.kind().code(), tree.write().into()));
+        let large = Said::raw(target.into_iter().collect(), message.kind().code(), tree.write().into());
+        said.extend(std::iter::repeat_n(large, copies));
     }
     said
 }
@@ -279,6 +285,12 @@ fn appended(villain: &mut Villain, tree: &mut Item) -> bool {
         },
         None => false,
     }
+}
+
+/// A copy with something appended.
+fn with_more(villain: &mut Villain, message: &Message) -> Option<Bytes> {
+    let mut tree = Item::read(&message.encode())?;
+    appended(villain, &mut tree).then(|| tree.write().into())
 }
 
 /// Puts the signature of `key` over whatever the payload is now.
