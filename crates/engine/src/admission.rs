@@ -3,6 +3,7 @@
 
 use std::sync::Arc;
 
+use alloy_eips::eip2718::Encodable2718;
 use alloy_primitives::{Address, B256, KECCAK256_EMPTY};
 use ipe_chain::{Candidate, Ledger};
 use ipe_types::Transaction;
@@ -11,6 +12,7 @@ use ipe_types::spec::ChainSpec;
 use ipe_types::transition::TxGasCap;
 use parking_lot::Mutex;
 
+use crate::accounts::reading_us;
 use crate::pool::{Added, Offer, Origin, Pool, Refusal, Rules, SenderState};
 use crate::recent::Recent;
 use crate::{Input, PeerId};
@@ -40,10 +42,9 @@ pub struct Judged(Mutex<Recent>);
 pub struct Heard {
     /// Hashes of all.
     pub hashes: Vec<B256>,
-    /// How many were not judged before.
-    pub judged: usize,
-    /// How many of these no honest node would have passed on ([`Refusal::is_honest`]).
-    pub vain: usize,
+    /// Work for those that no honest node would have passed on ([`Refusal::is_honest`]), µs: an estimate
+    /// ([`reading_us`]), so that a busy machine makes nobody poorer.
+    pub vain_us: u64,
 }
 
 impl Default for Judged {
@@ -61,23 +62,25 @@ impl Judged {
             let mut judged = self.0.lock();
             hashes.iter().map(|hash| judged.insert(hash)).collect()
         };
-        let mut vain = 0;
-        let judged = fresh.iter().filter(|fresh| **fresh).count();
+        let mut vain_us = 0;
         for (tx, _) in transactions.into_iter().zip(fresh).filter(|(_, fresh)| *fresh) {
+            let us = reading_us(tx.encode_2718_len(), 0);
             let Ok(candidate) = Candidate::recover(tx).map(Arc::new) else {
-                vain += 1;
+                vain_us += us;
                 continue;
             };
             let hash = candidate.hash;
             if let Err(refusal) = offer(pool, ledger, now_ms, candidate, Origin::Remote) {
                 pool.lock().refused_of_peer(&refusal);
-                vain += usize::from(!refusal.is_honest());
+                if !refusal.is_honest() {
+                    vain_us += us;
+                }
                 if refusal.is_passing() {
                     self.0.lock().remove(&hash);
                 }
             }
         }
-        Heard { hashes, judged, vain }
+        Heard { hashes, vain_us }
     }
 
     /// What the replica is handed for an eth message where one thread does everything: transactions are judged here.

@@ -13,6 +13,7 @@ mod blocks;
 mod consensus;
 pub mod control;
 pub mod doubt;
+pub mod fair_queue;
 pub mod gossip;
 pub mod held;
 pub mod journal;
@@ -26,7 +27,6 @@ pub mod serve;
 pub mod signing;
 pub mod status;
 pub mod sync;
-pub mod turns;
 
 pub use ipe_qbft::Restored;
 pub use control::{Control, PeerControl, Reply, VoteControl, VoteError};

@@ -18,7 +18,7 @@ use ipe_types::eth::{
 };
 use ipe_types::header::Header;
 
-use crate::turns::Payer;
+use crate::fair_queue::Payer;
 
 /// Bytes a second that a node whose role is known is served, and at most at once: several times what it can import.
 const KNOWN: Rate = Rate { per_second: 64 * MIB, burst: 256 * MIB };

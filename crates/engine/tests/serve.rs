@@ -6,7 +6,7 @@ use std::sync::Arc;
 use ipe_chain::Ledger;
 use ipe_chain::kv::{Batch, MemoryStore, Store as _, Table};
 use ipe_engine::serve::{Desk, answer};
-use ipe_engine::turns::Payer;
+use ipe_engine::fair_queue::Payer;
 use ipe_types::eth::{
     EthMessage, HeadersQuery, HeadersStart, MAX_BODIES_SERVED, MAX_HASHES, MAX_HEADERS_SERVED, MAX_POOLED_SERVED,
     MAX_RECEIPTS_SERVED,

@@ -10,9 +10,9 @@ use std::time::Duration;
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, unbounded};
 use ipe_chain::Ledger;
 use ipe_engine::admission::Judged;
+use ipe_engine::fair_queue::{FairQueue, Payer};
 use ipe_engine::pool::Pool;
 use ipe_engine::serve::{self, Desk};
-use ipe_engine::turns::{Payer, Turns};
 use ipe_engine::{Input, PeerId, PeerInfo, PeerStatus};
 use ipe_p2p::event::Credit;
 use ipe_p2p::{Inbound, NetEvent, NetworkHandle, Protocol};
@@ -53,7 +53,7 @@ enum Transactions {
 
 /// Transactions that wait for the threads that recover senders.
 struct Queue {
-    turns: Mutex<(Turns<Transactions>, Open)>,
+    pieces: Mutex<(FairQueue<Transactions>, Open)>,
     came: Condvar,
 }
 
@@ -66,45 +66,45 @@ enum Open {
 
 impl Queue {
     fn new() -> Self {
-        Self { turns: Mutex::new((Turns::new(now_ms()), Open::Yes)), came: Condvar::new() }
+        Self { pieces: Mutex::new((FairQueue::new(now_ms()), Open::Yes)), came: Condvar::new() }
     }
 
     fn put(&self, payer: Payer, peer: PeerId, work: Transactions) {
-        self.turns.lock().0.put(payer, peer, work);
+        self.pieces.lock().0.put(payer, peer, work);
         self.came.notify_one();
     }
 
     /// What is left of a piece in hand goes before everything else of its node.
     fn put_back(&self, payer: Payer, peer: PeerId, work: Transactions) {
-        self.turns.lock().0.put_back(payer, peer, work);
+        self.pieces.lock().0.put_back(payer, peer, work);
         self.came.notify_one();
     }
 
     /// Waits for the next piece; `None` when nothing comes any more.
     fn next(&self) -> Option<(Payer, PeerId, Transactions)> {
-        let mut turns = self.turns.lock();
+        let mut pieces = self.pieces.lock();
         loop {
-            if turns.1 == Open::No {
+            if pieces.1 == Open::No {
                 return None;
             }
-            if let Some(next) = turns.0.next(now_ms()) {
+            if let Some(next) = pieces.0.next(now_ms()) {
                 return Some(next);
             }
-            let patience = turns.0.again_at(now_ms()).map_or(IDLE, |at| Duration::from_millis(at.saturating_sub(now_ms())));
-            self.came.wait_for(&mut turns, patience);
+            let patience = pieces.0.again_at(now_ms()).map_or(IDLE, |at| Duration::from_millis(at.saturating_sub(now_ms())));
+            self.came.wait_for(&mut pieces, patience);
         }
     }
 
     fn done(&self, payer: Payer, took_us: u64, vain_us: u64) {
-        self.turns.lock().0.done(now_ms(), payer, took_us, vain_us);
+        self.pieces.lock().0.done(now_ms(), payer, took_us, vain_us);
     }
 
     fn gone(&self, payer: Payer, peer: PeerId) {
-        self.turns.lock().0.gone(&payer.node, peer);
+        self.pieces.lock().0.gone(&payer.node, peer);
     }
 
     fn close(&self) {
-        self.turns.lock().1 = Open::No;
+        self.pieces.lock().1 = Open::No;
         self.came.notify_all();
     }
 }
@@ -264,7 +264,7 @@ fn recover(shared: &Shared, judged: &Judged, queue: &Queue) {
     }
 }
 
-/// Answers with how long it took to judge what no honest node would have passed on, µs.
+/// Answers with the work for what no honest node would have passed on, µs.
 fn judge_some(shared: &Shared, judged: &Judged, queue: &Queue, (payer, peer): (Payer, PeerId), work: Transactions) -> u64 {
     let (mut transactions, credit) = match work {
         Transactions::Rest(transactions, credit) => (transactions, credit),
@@ -276,9 +276,7 @@ fn judge_some(shared: &Shared, judged: &Judged, queue: &Queue, (payer, peer): (P
         },
     };
     let rest = transactions.split_off(transactions.len().min(SLICE));
-    let began_us = crate::driver::steady_us();
-    let heard = judged.hear(&shared.pool, &shared.ledger, began_us / 1_000, transactions);
-    let took_us = crate::driver::steady_us().saturating_sub(began_us);
+    let heard = judged.hear(&shared.pool, &shared.ledger, now_ms(), transactions);
     let last = if rest.is_empty() {
         Some(credit)
     } else {
@@ -286,7 +284,7 @@ fn judge_some(shared: &Shared, judged: &Judged, queue: &Queue, (payer, peer): (P
         None
     };
     shared.inbox.bulk(Input::Heard(peer, heard.hashes), last);
-    took_us * heard.vain as u64 / heard.judged.max(1) as u64
+    heard.vain_us
 }
 
 /// Decodes everything else; hands it to the replica, and answers requests here, each when the turn of who asks has come.

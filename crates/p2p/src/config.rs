@@ -12,7 +12,6 @@ use ipe_types::{B256, Enode, NodeId, NodeKey, Role, U256};
 use tokio::sync::watch;
 
 use crate::carry::CarrierConfig;
-use crate::event::{PeerId, Protocol};
 use crate::ipe::IpeStatus;
 
 /// Everything that a network needs; nothing is read from files or the environment.

@@ -12,7 +12,7 @@ use ipe_types::NodeId;
 use crate::PeerId;
 use crate::recent::{BoundedMap, Budget};
 
-/// Time for transactions in vain, µs: in a burst, and each second. Some 25,000 and 2,500 transactions, which is more than
+/// Time for transactions in vain, µs: in a burst, and each second. Some 16,000 and 1,600 transactions, which is more than
 /// an honest node brings of those that can no longer, or not yet, be taken here.
 const VAIN_US: u64 = 1_000_000;
 const VAIN_US_A_SECOND: u64 = 100_000;
@@ -46,7 +46,7 @@ struct Line<W> {
 /// Pieces of work that wait, by node. How many there are is the caller's to bound: each holds a share of its
 /// connection's allowance.
 #[derive(Debug)]
-pub struct Turns<W> {
+pub struct FairQueue<W> {
     lines: BTreeMap<NodeId, Line<W>>,
     /// What the line given out last had used: time that a node left unused is not owed to it.
     clock_us: u64,
@@ -54,7 +54,7 @@ pub struct Turns<W> {
     vain_of_strangers: Budget,
 }
 
-impl<W> Turns<W> {
+impl<W> FairQueue<W> {
     /// Nothing waits.
     pub fn new(now_ms: u64) -> Self {
         Self {
@@ -81,7 +81,7 @@ impl<W> Turns<W> {
     }
 
     /// The next piece: of the node that has had least time among those whose budget is not spent. To be answered with
-    /// [`Turns::done`].
+    /// [`FairQueue::done`].
     pub fn next(&mut self, now_ms: u64) -> Option<(Payer, PeerId, W)> {
         let (vain, of_strangers) = (&mut self.vain, self.vain_of_strangers.has(now_ms, PIECE_US));
         let mut can_pay = |payer: &Payer| match payer.known {
@@ -152,78 +152,78 @@ mod tests {
     }
 
     /// Works `pieces` of 10 ms each off; answers with how many each of the payers had.
-    fn work(turns: &mut Turns<u64>, payers: &[Payer], pieces: usize) -> Vec<usize> {
+    fn work(queue: &mut FairQueue<u64>, payers: &[Payer], pieces: usize) -> Vec<usize> {
         let mut had = vec![0; payers.len()];
         for now_ms in (0..).step_by(10).take(pieces) {
-            let Some((payer, _, _)) = turns.next(now_ms) else { continue };
+            let Some((payer, _, _)) = queue.next(now_ms) else { continue };
             had[payers.iter().position(|known| *known == payer).expect("one of them")] += 1;
-            turns.done(now_ms, payer, 10_000, 0);
+            queue.done(now_ms, payer, 10_000, 0);
         }
         had
     }
 
     #[test]
     fn a_flood_waits_in_its_own_line() {
-        let mut turns = Turns::new(0);
+        let mut queue = FairQueue::new(0);
         let payers = [payer(1, true), payer(2, true)];
-        (0..10_000).for_each(|piece| turns.put(payers[0], PeerId(1), piece));
-        assert_eq!(work(&mut turns, &payers, 100), [100, 0], "alone it has everything");
-        turns.put(payers[1], PeerId(2), 0);
-        assert_eq!(turns.next(0).expect("a piece").0, payers[1], "whoever comes does not wait behind it");
-        turns.done(0, payers[1], 10_000, 0);
-        (0..10_000).for_each(|piece| turns.put(payers[1], PeerId(2), piece));
-        let had = work(&mut turns, &payers, 100);
+        (0..10_000).for_each(|piece| queue.put(payers[0], PeerId(1), piece));
+        assert_eq!(work(&mut queue, &payers, 100), [100, 0], "alone it has everything");
+        queue.put(payers[1], PeerId(2), 0);
+        assert_eq!(queue.next(0).expect("a piece").0, payers[1], "whoever comes does not wait behind it");
+        queue.done(0, payers[1], 10_000, 0);
+        (0..10_000).for_each(|piece| queue.put(payers[1], PeerId(2), piece));
+        let had = work(&mut queue, &payers, 100);
         assert!(had.iter().all(|had| (49..=51).contains(had)), "and then half of it, not what it left unused: {had:?}");
     }
 
     #[test]
     fn many_strangers_are_one() {
-        let mut turns = Turns::new(0);
+        let mut queue = FairQueue::new(0);
         let payers: Vec<Payer> = (1..=25).map(|byte| payer(byte, false)).chain([payer(99, true)]).collect();
         for (peer, payer) in (0..).zip(&payers) {
-            (0..1_000).for_each(|piece| turns.put(*payer, PeerId(peer), piece));
+            (0..1_000).for_each(|piece| queue.put(*payer, PeerId(peer), piece));
         }
-        let had = work(&mut turns, &payers, 1_000);
+        let had = work(&mut queue, &payers, 1_000);
         assert!((450..=550).contains(had.last().expect("the one")), "{had:?}");
     }
 
     #[test]
     fn what_no_honest_node_brings_is_paid_for() {
-        let mut turns = Turns::new(0);
+        let mut queue = FairQueue::new(0);
         let (liar, honest) = (payer(1, true), payer(2, true));
-        (0..10_000).for_each(|piece| turns.put(liar, PeerId(1), piece));
+        (0..10_000).for_each(|piece| queue.put(liar, PeerId(1), piece));
         let mut spent_ms = 0;
         for now_ms in 0..10_000 {
-            if turns.next(now_ms).is_some() {
-                turns.done(now_ms, liar, 1_000, 1_000);
+            if queue.next(now_ms).is_some() {
+                queue.done(now_ms, liar, 1_000, 1_000);
                 spent_ms += 1;
             }
         }
         assert!((1_900..=2_100).contains(&spent_ms), "a second, and a tenth of ten: {spent_ms}");
-        while turns.next(10_000).is_some() {
-            turns.done(10_000, liar, 1_000, 1_000);
+        while queue.next(10_000).is_some() {
+            queue.done(10_000, liar, 1_000, 1_000);
         }
-        turns.gone(&liar.node, PeerId(1));
-        assert!(turns.is_empty());
-        turns.put(liar, PeerId(3), 0);
-        assert!(turns.next(10_000).is_none(), "it comes again no richer");
-        turns.put(honest, PeerId(2), 0);
-        assert_eq!(turns.next(10_000).expect("a piece").0, honest);
-        turns.done(10_000, honest, 1_000, 0);
-        assert_eq!(turns.next(11_000).map(|(payer, ..)| payer), Some(liar), "and is heard again later");
+        queue.gone(&liar.node, PeerId(1));
+        assert!(queue.is_empty());
+        queue.put(liar, PeerId(3), 0);
+        assert!(queue.next(10_000).is_none(), "it comes again no richer");
+        queue.put(honest, PeerId(2), 0);
+        assert_eq!(queue.next(10_000).expect("a piece").0, honest);
+        queue.done(10_000, honest, 1_000, 0);
+        assert_eq!(queue.next(11_000).map(|(payer, ..)| payer), Some(liar), "and is heard again later");
     }
 
     #[test]
     fn the_rest_of_a_piece_comes_before_what_came_after_it() {
-        let mut turns = Turns::new(0);
+        let mut queue = FairQueue::new(0);
         let payer = payer(1, true);
-        turns.put(payer, PeerId(1), 1);
-        turns.put(payer, PeerId(1), 3);
-        let (_, peer, first) = turns.next(0).expect("a piece");
-        turns.put_back(payer, peer, first + 1);
-        turns.done(0, payer, 1, 0);
-        assert_eq!(turns.next(0).map(|(_, _, piece)| piece), Some(2));
-        assert_eq!(turns.next(0).map(|(_, _, piece)| piece), Some(3));
-        assert_eq!((turns.len(), turns.again_at(0)), (0, None));
+        queue.put(payer, PeerId(1), 1);
+        queue.put(payer, PeerId(1), 3);
+        let (_, peer, first) = queue.next(0).expect("a piece");
+        queue.put_back(payer, peer, first + 1);
+        queue.done(0, payer, 1, 0);
+        assert_eq!(queue.next(0).map(|(_, _, piece)| piece), Some(2));
+        assert_eq!(queue.next(0).map(|(_, _, piece)| piece), Some(3));
+        assert_eq!((queue.len(), queue.again_at(0)), (0, None));
     }
 }
