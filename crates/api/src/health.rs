@@ -26,6 +26,9 @@ fn reply(up: bool, body: String) -> Response {
     (status, [(CONTENT_TYPE, "application/json")], body).into_response()
 }
 
+/// What [`answer`] knows. These are answered also when all connections of a listener are taken.
+pub const PATHS: [&str; 4] = ["/liveness", "/live", "/readiness", "/health"];
+
 /// The answer to a GET of this path; `None` when it is no health endpoint.
 pub fn answer(api: &Api, path: &str, query: &str) -> Option<Response> {
     match path {

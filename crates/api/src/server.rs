@@ -1,7 +1,8 @@
-//! Sockets: HTTP and WebSocket listeners with their limits.
+//! JSON-RPC over HTTP and WebSocket, with its limits.
 
 use crate::backend::Api;
 use crate::error::RpcError;
+use crate::listener::{self, Doors};
 use crate::table::Groups;
 use crate::{health, hosts, subscribe, wire};
 use axum::Router;
@@ -10,23 +11,15 @@ use axum::extract::{FromRequestParts, Request, State, WebSocketUpgrade};
 use axum::http::header::{ALLOW, CONTENT_TYPE, UPGRADE};
 use axum::http::{HeaderValue, Method, StatusCode};
 use axum::response::{IntoResponse, Response};
-use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
-use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
 use std::time::Duration;
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+use tokio::net::TcpListener;
+use tokio::sync::watch;
 use tokio::task::JoinHandle;
-use tokio::time::{Instant, Sleep};
 use tower_http::cors::{AllowOrigin, Any, CorsLayer};
 
-/// A connection on which nothing was sent to the client for this long is closed: what a client dribbles in does not count,
-/// so a slow loris holds its slot no longer than an idle keep-alive connection.
-const QUIET: Duration = Duration::from_secs(90);
 /// A body that has not arrived completely after this is given up; the largest allowed one passes at 350 kB/s.
 const BODY_TIME: Duration = Duration::from_secs(15);
 
@@ -53,7 +46,8 @@ pub struct HttpConfig {
     pub host_allowlist: Vec<String>,
     /// Allowed CORS origins; `*` or `all` = any; empty = none.
     pub cors_origins: Vec<String>,
-    /// Connections open at once; more are closed on arrival.
+    /// Connections open at once. Whoever comes beyond gets the place of an address that holds at least two more than its
+    /// own, or may ask for the node's health only.
     pub max_connections: usize,
     /// Calls in one batch.
     pub max_batch: usize,
@@ -165,20 +159,24 @@ async fn listen(
     let bind = |source| ServeError::Bind { address: config.address, source };
     let listener = TcpListener::bind(config.address).await.map_err(bind)?;
     let address = listener.local_addr().map_err(bind)?;
-    let slots = Arc::new(Semaphore::new(config.max_connections.max(1)));
+    let doors = Doors {
+        name: if http { "JSON-RPC over HTTP" } else { "JSON-RPC over WebSocket" },
+        places: config.max_connections,
+        always: |request| request.method() == Method::GET && health::PATHS.contains(&request.uri().path()),
+        gauge: http.then_some("besu_rpc_active_http_connection_count"),
+    };
     let cors = cors(&config.cors_origins);
     let shared = Shared { api, config: Arc::new(config), http, stopped: stopped.clone() };
     let mut router = Router::new().fallback(handle).with_state(shared);
     if let Some(cors) = cors {
         router = router.layer(cors);
     }
-    let accepting = Accepting { listener, slots, http };
     let task = tokio::spawn(async move {
         let until = async move {
             // An error means that the sender is gone, which is a stop too.
             let _ = stopped.wait_for(|stop| *stop).await;
         };
-        if let Err(error) = axum::serve(accepting, router).with_graceful_shutdown(until).await {
+        if let Err(error) = listener::run(listener, router, doors, until).await {
             tracing::error!(%address, %error, "the JSON-RPC listener ended");
         }
     });
@@ -351,137 +349,5 @@ fn busy(body: &[u8], max_batch: usize) -> Vec<u8> {
             out
         }
         Err(body) => body,
-    }
-}
-
-/// A listener that closes connections beyond its number of slots.
-struct Accepting {
-    listener: TcpListener,
-    slots: Arc<Semaphore>,
-    /// See [`Shared::http`].
-    http: bool,
-}
-
-impl axum::serve::Listener for Accepting {
-    type Io = Connection;
-    type Addr = SocketAddr;
-
-    async fn accept(&mut self) -> (Self::Io, Self::Addr) {
-        loop {
-            match self.listener.accept().await {
-                Ok((stream, address)) => {
-                    let Ok(slot) = self.slots.clone().try_acquire_owned() else {
-                        tracing::debug!(%address, "JSON-RPC connection refused: all slots are taken");
-                        continue;
-                    };
-                    // Answers are small; waiting to fill a packet would only add latency.
-                    if let Err(error) = stream.set_nodelay(true) {
-                        tracing::debug!(%address, %error, "could not set TCP_NODELAY");
-                    }
-                    return (Connection::new(stream, slot, self.http.then(OpenHttp::new)), address);
-                }
-                Err(error) => {
-                    tracing::warn!(%error, "accepting a JSON-RPC connection failed");
-                    tokio::time::sleep(Duration::from_millis(100)).await;
-                }
-            }
-        }
-    }
-
-    fn local_addr(&self) -> io::Result<Self::Addr> {
-        self.listener.local_addr()
-    }
-}
-
-/// A TCP stream that gives its slot back when dropped and ends after [`QUIET`] without anything sent to the client.
-struct Connection {
-    stream: TcpStream,
-    spoke: Instant,
-    alarm: Pin<Box<Sleep>>,
-    _slot: OwnedSemaphorePermit,
-    _open: Option<OpenHttp>,
-}
-
-/// A connection of the HTTP listener, counted as long as it lives.
-struct OpenHttp;
-
-impl OpenHttp {
-    fn new() -> Self {
-        metrics::gauge!("besu_rpc_active_http_connection_count").increment(1.0);
-        Self
-    }
-}
-
-impl Drop for OpenHttp {
-    fn drop(&mut self) {
-        metrics::gauge!("besu_rpc_active_http_connection_count").decrement(1.0);
-    }
-}
-
-impl Connection {
-    fn new(stream: TcpStream, slot: OwnedSemaphorePermit, open: Option<OpenHttp>) -> Self {
-        let spoke = Instant::now();
-        Self { stream, spoke, alarm: Box::pin(tokio::time::sleep_until(spoke + QUIET)), _slot: slot, _open: open }
-    }
-}
-
-impl Connection {
-    /// Ready with an error once nothing could be sent for [`QUIET`].
-    fn poll_quiet(&mut self, cx: &mut Context<'_>) -> Poll<io::Error> {
-        while self.alarm.as_mut().poll(cx).is_ready() {
-            let until = self.spoke + QUIET;
-            if until <= Instant::now() {
-                return Poll::Ready(io::ErrorKind::TimedOut.into());
-            }
-            self.alarm.as_mut().reset(until);
-        }
-        Poll::Pending
-    }
-
-    fn poll_sent(&mut self, cx: &mut Context<'_>, sent: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
-        match sent {
-            Poll::Ready(done) => {
-                self.spoke = Instant::now();
-                Poll::Ready(done)
-            }
-            Poll::Pending => self.poll_quiet(cx).map(Err),
-        }
-    }
-}
-
-impl AsyncRead for Connection {
-    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        if let Poll::Ready(done) = Pin::new(&mut self.stream).poll_read(cx, buf) {
-            return Poll::Ready(done);
-        }
-        self.poll_quiet(cx).map(Err)
-    }
-}
-
-impl AsyncWrite for Connection {
-    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        let sent = Pin::new(&mut self.stream).poll_write(cx, buf);
-        self.poll_sent(cx, sent)
-    }
-
-    fn poll_write_vectored(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        bufs: &[io::IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        let sent = Pin::new(&mut self.stream).poll_write_vectored(cx, bufs);
-        self.poll_sent(cx, sent)
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        true
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(cx)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_shutdown(cx)
     }
 }

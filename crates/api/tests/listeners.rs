@@ -88,9 +88,9 @@ async fn calls_batches_and_their_errors() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn hosts_origins_health_and_slots() {
+async fn hosts_origins_and_health() {
     let api = api();
-    let http = HttpConfig { cors_origins: vec!["http://app.example".into()], max_connections: 2, ..config() };
+    let http = HttpConfig { cors_origins: vec!["http://app.example".into()], ..config() };
     let server = start(&api, http).await;
     let address = server.http.unwrap();
     let (head, body) = ask(address, "POST / HTTP/1.1\r\nHost: evil.example", "{}").await;
@@ -114,16 +114,59 @@ async fn hosts_origins_health_and_slots() {
         let (head, body) = ask(address, &format!("GET {path} HTTP/1.1\r\nHost: localhost"), "").await;
         assert!(head.starts_with(&format!("HTTP/1.1 {status}")) && body.contains(word), "{path}: {head} {body}");
     }
-    // Two silent connections take both slots; the third is closed on arrival and gets in when one goes.
-    let held = [TcpStream::connect(address).await.unwrap(), TcpStream::connect(address).await.unwrap()];
-    tokio::time::sleep(Duration::from_millis(200)).await;
-    let mut third = TcpStream::connect(address).await.unwrap();
-    let mut nothing = [0; 1];
-    let closed = tokio::time::timeout(Duration::from_secs(5), third.read(&mut nothing)).await.unwrap();
-    assert!(matches!(closed, Ok(0) | Err(_)));
+}
+
+/// Who holds all places keeps out neither questions about health nor, where its address is another, anybody.
+#[tokio::test(flavor = "multi_thread")]
+async fn held_places_keep_nobody_out() {
+    let api = api();
+    let server = start(&api, HttpConfig { max_connections: 4, ..config() }).await;
+    let address = server.http.unwrap();
+    let from = async |last: u8| {
+        let socket = tokio::net::TcpSocket::new_v4().unwrap();
+        socket.bind(SocketAddr::from(([127, 0, 0, last], 0))).unwrap();
+        socket.connect(address).await.unwrap()
+    };
+    let mut held = Vec::new();
+    for _ in 0..40 {
+        held.push(from(1).await);
+    }
+    // From the same address: health is answered, and all else with the reason, however many wait without a question.
+    let version = r#"{"jsonrpc":"2.0","id":1,"method":"net_version"}"#;
+    for _ in 0..10 {
+        let (head, body) = ask(address, "GET /health HTTP/1.1\r\nHost: localhost", "").await;
+        assert!(head.starts_with("HTTP/1.1 503") && body.contains("\"height\":63"), "{head} {body}");
+        let (head, body) = ask(address, "GET /readiness?minPeers=0 HTTP/1.1\r\nHost: localhost", "").await;
+        assert!(head.starts_with("HTTP/1.1 200") && body.contains("UP"), "{head} {body}");
+        let (head, body) = ask(address, POST, version).await;
+        assert!(head.starts_with("HTTP/1.1 503") && body.contains("all 4 connections"), "{head} {body}");
+        assert!(head.to_lowercase().contains("connection: close"), "{head}");
+    }
+    // A guest that asks nothing is cut, and so is one that goes on after its answer.
+    let mut silent = from(1).await;
+    let mut nothing = Vec::new();
+    let closed = tokio::time::timeout(Duration::from_secs(20), silent.read_to_end(&mut nothing)).await.unwrap();
+    assert!(matches!(closed, Ok(0) | Err(_)), "{closed:?}");
+    // From others: a place each, until each has its share.
+    let mut others = Vec::new();
+    for last in [2, 3, 3] {
+        let mut stream = from(last).await;
+        let text = format!("{POST}\r\nContent-Length: {}\r\n\r\n{version}", version.len());
+        stream.write_all(text.as_bytes()).await.unwrap();
+        let mut answer = [0; 12];
+        stream.read_exact(&mut answer).await.unwrap();
+        assert_eq!(&answer, if others.len() < 2 { b"HTTP/1.1 200" } else { b"HTTP/1.1 503" });
+        others.push(stream);
+    }
     drop(held);
-    tokio::time::sleep(Duration::from_millis(200)).await;
-    post(address, r#"{"jsonrpc":"2.0","id":1,"method":"net_version"}"#).await;
+    let mut last = (String::new(), String::new());
+    for _ in 0..200 {
+        last = ask(address, POST, version).await;
+        if last.0.starts_with("HTTP/1.1 200") {
+            break;
+        }
+    }
+    assert!(last.0.starts_with("HTTP/1.1 200"), "{last:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -184,6 +184,7 @@ pub async fn run(config: NodeConfig, shutdown: impl Future<Output = ()>, log_lev
     for warning in &config.warnings {
         tracing::warn!("{warning}");
     }
+    raise_file_limit();
     let _lock = lock_folder(&config.data_dir)?;
     let (genesis_path, text) = config.load_genesis()?;
     let spec = ChainSpec::parse(&text)
@@ -206,6 +207,17 @@ pub async fn run(config: NodeConfig, shutdown: impl Future<Output = ()>, log_lev
     }
     let node = Node::open(&config, &spec, &key)?;
     node.run(config, spec, key, shutdown, log_level).await
+}
+
+/// Takes all the file descriptors that the system allows to a process that asks: the usual soft limit of 1,024 is meant for
+/// programs that cannot have more, and sockets of clients must not be what the ledger lacks to open its files.
+fn raise_file_limit() {
+    use rustix::process::{Resource, getrlimit, setrlimit};
+    let mut limit = getrlimit(Resource::Nofile);
+    limit.current = limit.maximum;
+    if let Err(error) = setrlimit(Resource::Nofile, limit) {
+        tracing::warn!(%error, "could not raise the limit of open files; ulimit -n tells what it is");
+    }
 }
 
 /// The parts of a node that live on disk and in memory, before anything listens.

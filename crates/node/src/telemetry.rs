@@ -12,6 +12,7 @@ use axum::http::{StatusCode, Uri};
 use axum::response::IntoResponse;
 use axum::routing::get;
 use ipe_api::Api;
+use ipe_api::listener::{self, Doors};
 use ipe_chain::{Imported, Ledger};
 use ipe_engine::pool::{Departure, Pool, Turnover};
 use ipe_engine::{Stages, StatusCell};
@@ -35,6 +36,9 @@ const SECONDS: [f64; 16] =
 const QUANTILES: [f64; 6] = [0.2, 0.5, 0.8, 0.95, 0.99, 1.0];
 /// How often the recorder folds what histograms have collected; without it they would grow between two scrapes.
 const UPKEEP: Duration = Duration::from_secs(5);
+/// Scrapers and probes at once, each of which needs one connection. Every question that can be asked here is answered also
+/// to whoever finds all taken.
+const DOORS: Doors = Doors { name: "metrics", places: 32, always: |_| true, gauge: None };
 /// Kernel ticks a second in /proc/self/stat on Linux.
 const TICKS_A_SECOND: f64 = 100.0;
 /// Bytes of a memory page in /proc/self/statm.
@@ -370,7 +374,7 @@ pub(crate) fn serve(
             let until = async move {
                 let _ = stopping.wait_for(|stop| *stop).await;
             };
-            if let Err(error) = axum::serve(listener, router).with_graceful_shutdown(until).await {
+            if let Err(error) = listener::run(listener, router, DOORS, until).await {
                 tracing::error!("the metrics listener ended: {error}");
             }
         };
