@@ -8,6 +8,7 @@
 //! | budget | paid from it | when it is spent |
 //! |---|---|---|
 //! | `faults` of a node | what an honest node never sends, by the piece | it is cut, and stays out for a while |
+//! | `read` of a node | every byte that it brings, whoever pays for the rest | it is cut, and stays out for a while |
 //! | `waste` of a node | the work for all that its author does not pay | it is cut; a validator that also passes on spoiled copies, as Besu does, is heard with its own words only |
 //! | `excess` of a node | what authors signed beyond their own budgets | as `waste` |
 //! | `work`, `bytes` of an author | sound messages; a first proposal in the author's own turn is free | the message is dropped, and new when it comes again |
@@ -36,6 +37,10 @@ const FAULTS: u64 = 256;
 /// Faults a node regains each second: an honest peer that is a little out of step is never cut, nor a validator that
 /// says its four latest messages again twice a second while a quorum is missing.
 const FAULTS_A_SECOND: u64 = 16;
+/// Reading what a node brings, in a burst, µs: 200 MB, which is more than an honest node keeps for who reconnects.
+const READ_US: u64 = 100_000;
+/// The same each second: 100 MB/s are ten of the largest messages, and whoever reads them has time left for the others.
+const READ_US_A_SECOND: u64 = 50_000;
 /// Work a node may waste in a burst, µs: it delays nothing that a block period would notice.
 const WASTE_US: u64 = 100_000;
 /// The same each second: a validator that says a proposal and a prepared block of 10 MiB each again twice a second is not cut.
@@ -102,6 +107,7 @@ pub struct Bringer {
 #[derive(Debug)]
 pub struct Accounts {
     faults: BoundedMap<NodeId, Budget>,
+    read: BoundedMap<NodeId, Budget>,
     /// Of those with which consensus is shared: a stranger cannot have one of them forgotten.
     nodes: BoundedMap<NodeId, Node>,
     strangers: Option<Node>,
@@ -112,6 +118,7 @@ impl Default for Accounts {
     fn default() -> Self {
         Self {
             faults: BoundedMap::new(REMEMBERED_NODES),
+            read: BoundedMap::new(REMEMBERED_NODES),
             nodes: BoundedMap::new(REMEMBERED_NODES),
             strangers: None,
             authors: BoundedMap::new(MAX_VALIDATORS),
@@ -149,6 +156,7 @@ impl Accounts {
     /// Whether this node may connect: not while its budgets are spent.
     pub fn welcomes(&mut self, now_ms: u64, node: &NodeId) -> bool {
         self.faults.get_mut(node).is_none_or(|faults| faults.has(now_ms, FAULTS / 4))
+            && self.read.get_mut(node).is_none_or(|read| read.has(now_ms, READ_US / 4))
             && self.nodes.get_mut(node).is_none_or(|node| node.waste.has(now_ms, WASTE_US / 4))
     }
 
@@ -156,6 +164,12 @@ impl Accounts {
     pub fn fault(&mut self, now_ms: u64, node: NodeId, faults: u64) -> bool {
         let budget = self.faults.entry(node, || Budget::new(now_ms, FAULTS, FAULTS_A_SECOND));
         budget.drain(now_ms, faults)
+    }
+
+    /// Charges a node for bytes that were read, whatever they turn out to be; `false` when that was the last.
+    pub fn read(&mut self, now_ms: u64, node: NodeId, bytes: usize) -> bool {
+        let budget = self.read.entry(node, || Budget::new(now_ms, READ_US, READ_US_A_SECOND));
+        budget.drain(now_ms, glance_us(bytes))
     }
 
     /// Charges all faults that a node may have.

@@ -166,6 +166,10 @@ impl Relay {
         window: Window<'_>,
     ) -> Intake {
         let bringer = Bringer { node: peer.info.node, shares };
+        if !self.accounts.read(now_ms, bringer.node, bytes.len()) {
+            self.refused.budget += 1;
+            return self.cut("it sent more bytes of consensus messages than there is time to read");
+        }
         let Some(kind) = Kind::from_code(code) else {
             self.refused.malformed += 1;
             return self.fault(now_ms, bringer.node, 8, "it sent an unknown consensus message");

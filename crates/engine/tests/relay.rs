@@ -454,6 +454,26 @@ fn a_validator_that_gossips_spoiled_copies_is_heard_with_its_own_words() {
     assert!(scene.takes(1, ROUND_CHANGE, &wire(honest)));
 }
 
+/// Consensus is not shared with a stranger, so it has no budget of its own to waste; what it brings is read all the same.
+#[test]
+fn nobody_brings_more_bytes_than_there_is_time_to_read() {
+    let mut scene = Scene::new();
+    scene.shares = false;
+    scene.peers.connect(info(4, 0x31, None));
+    let padded = |number: u64| proposal(1, 3, (1 << 20) + number as usize);
+    let at = scene.cut_after(4, PROPOSAL, (0..400).map(padded)).expect("it is cut");
+    assert!((100..=200).contains(&at), "{at}: a burst of 200 MB at most");
+    assert!(!scene.relay.welcomes(scene.now_ms, &key(0x31).node_id()), "it comes again at once");
+    assert!(matches!(scene.intake(3, PREPARE, &prepare(3, 101, 0)), Intake::Take(..) | Intake::Drop), "others do not pay for it");
+    // A block of 10 MiB each second, and as much again in a RoundChange, is read from whoever brings it.
+    scene.shares = true;
+    for number in 0..15 {
+        assert!(!matches!(scene.intake(2, PROPOSAL, &proposal(1, 99, MAX_MESSAGE_BYTES - 2_000 - number)), Intake::Cut(_)), "{number}");
+        assert!(!matches!(scene.intake(2, PROPOSAL, &proposal(2, 99, MAX_MESSAGE_BYTES - 2_000 - number)), Intake::Cut(_)), "{number}");
+        scene.now_ms += 1_000;
+    }
+}
+
 #[test]
 fn any_number_of_strangers_have_one_budget() {
     let mut scene = Scene::new();
