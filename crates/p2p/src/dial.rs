@@ -17,10 +17,13 @@ use crate::session::{self, Ended, Origin};
 
 /// First pause, short so that a network that starts together is connected within a second.
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
-/// Longest pause, short enough for a node that comes back to be found soon.
-const LONGEST_PAUSE: Duration = Duration::from_secs(10);
+/// Longest pause while nobody answers at the address: an attempt costs a packet, and where this is a validator's only boot, or
+/// the validator is needed for a quorum, the chain waits for as long as the node that comes back is not found.
+const LONGEST_UNANSWERED: Duration = Duration::from_secs(1);
+/// Longest pause after the node answered and there was no session: each attempt costs both sides a handshake.
+const LONGEST_REFUSED: Duration = Duration::from_secs(10);
 /// A session that lasted this long ended for no fault of the handshake: the next pause is the first again.
-const GOOD_SESSION: Duration = Duration::from_secs(30);
+const GOOD_SESSION: Duration = Duration::from_secs(3);
 /// Time for a name server to answer.
 const LOOKUP: Duration = Duration::from_secs(5);
 /// Time for a host to accept.
@@ -41,6 +44,7 @@ async fn dial_for_ever(shared: &Arc<Shared>, enode: &Enode, carried: bool) {
     let mut pause = FIRST_PAUSE;
     let mut failures = 0u64;
     loop {
+        let mut outcome = Outcome::Connected;
         if let Some(link) = shared.registry.link_of(&enode.id) {
             link.finished().await;
             if link.age() >= GOOD_SESSION {
@@ -51,6 +55,7 @@ async fn dial_for_ever(shared: &Arc<Shared>, enode: &Enode, carried: bool) {
             continue;
         } else {
             let ended = if carried { carry::validator::dial(shared, enode).await } else { dial(shared, enode).await };
+            outcome = ended.outcome;
             if ended.lasted.is_some_and(|lasted| lasted >= GOOD_SESSION) {
                 (pause, failures) = (FIRST_PAUSE, 0);
             } else if ended.outcome != Outcome::Connected && ended.outcome != Outcome::Refused {
@@ -61,8 +66,23 @@ async fn dial_for_ever(shared: &Arc<Shared>, enode: &Enode, carried: bool) {
                 }
             }
         }
-        tokio::time::sleep(jitter(pause)).await;
-        pause = (pause * 2).min(LONGEST_PAUSE);
+        let longest = longest_pause(outcome);
+        tokio::time::sleep(jitter(pause.min(longest))).await;
+        pause = (pause * 2).min(longest);
+    }
+}
+
+/// Longest pause after a dial that ended so.
+const fn longest_pause(outcome: Outcome) -> Duration {
+    match outcome {
+        Outcome::Unreachable | Outcome::TimedOut => LONGEST_UNANSWERED,
+        Outcome::Connected
+        | Outcome::Incompatible
+        | Outcome::RefusedByPeer
+        | Outcome::Malformed
+        | Outcome::Refused
+        | Outcome::Evicted
+        | Outcome::Throttled => LONGEST_REFUSED,
     }
 }
 

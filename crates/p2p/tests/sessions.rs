@@ -185,6 +185,20 @@ async fn silence_is_pinged_and_a_dead_peer_is_cut() {
     assert_eq!(peers.iter().map(|peer| peer.node).collect::<Vec<_>>(), [key(2).node_id()], "who answers Ping stays");
 }
 
+/// A validator's only boot that comes back after an hour is found as soon as one that comes back after a second.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_that_is_away_is_looked_for_every_second() {
+    let boot = Node::start(config(1)).await;
+    let enode = boot.enode();
+    boot.handle.shutdown().await;
+    let began = Instant::now();
+    let validator = dialler(2, &[enode]).await;
+    // The ninth attempt after 0.1 + 0.2 + 0.4 + 0.8 + 4 s, and not after as many pauses of twice the length of the last.
+    eventually("nine attempts", || validator.handle.counters().dials >= 9).await;
+    assert!(began.elapsed() < Duration::from_secs(12), "{:?}", began.elapsed());
+    assert!(began.elapsed() > Duration::from_secs(4), "a host that is away is not flooded either");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn static_nodes_come_and_go_by_command() {
     let mut boot = Node::start(config(1)).await;
