@@ -11,7 +11,7 @@ use ipe_types::message::{CommitPayload, Kind, Message, Payload as _, PreparePayl
 use ipe_types::{B256, Block, ExtraData, Role, keccak256};
 use serde_json::json;
 
-use crate::forge;
+use crate::{forge, history};
 use crate::lab::Wanted;
 use crate::peer::{Claim, Manner, Peer};
 use crate::rlp::{self, Item};
@@ -25,6 +25,9 @@ const SOON: Duration = Duration::from_secs(3);
 
 /// Whole seconds between blocks, where timestamps count.
 const SECONDS: Wanted = Wanted { period_ms: 1_000, ..Wanted::USUAL };
+
+/// Ten blocks a second, where there has to be something to catch up with.
+const FAST: Wanted = Wanted { period_ms: 100, ..Wanted::USUAL };
 
 /// One attack.
 pub struct Case {
@@ -43,6 +46,8 @@ pub enum Beside {
     Gone,
     /// It is heard of and lets its turns pass: each costs the others a request timeout, which is its own to lose.
     Mute,
+    /// It is not there, and another's boot loses its disk and comes back, again and again: its validator is needed.
+    Returning,
 }
 
 /// What the others are measured by.
@@ -50,6 +55,9 @@ pub fn measure(beside: Beside) -> Case {
     let case = |name, what, attack: Attack| Case { name, what, wanted: Wanted::USUAL, beside: Beside::Gone, attack };
     match beside {
         Beside::Gone => case("gone", "its institution is simply not there", |_| Box::pin(std::future::pending())),
+        Beside::Returning => {
+            case("returning", "its institution is not there; another's boot loses its disk every few seconds", |siege| Box::pin(history::returning(siege)))
+        }
         Beside::Mute => {
             case("mute", "a word at each height and nothing else: its turns are waited for in full", |siege| Box::pin(turns(siege, Turn::Mute)))
         }
@@ -85,6 +93,16 @@ pub fn all() -> Vec<Case> {
         case("in and out", "all its keys: is let in, leaves, and comes again at once", |siege| Box::pin(in_and_out(siege))),
         losing("split", "in its turns one block for the first boot and another for all others, and votes for the other to one alone", |siege| Box::pin(split(siege))),
         case("doors", "no key of the network: connections that stop at every step of a handshake", |siege| Box::pin(doors(siege))),
+        Case {
+            beside: Beside::Returning,
+            wanted: FAST,
+            ..case("false history", "no validator key: another's boot loses its disk every few seconds, and is answered with a true header, false ones that continue it, and bodies late or of other blocks", |siege| Box::pin(history::untrue(siege)))
+        },
+        Case {
+            beside: Beside::Returning,
+            wanted: FAST,
+            ..case("slow history", "the same with true headers and bodies, each as late as it may be", |siege| Box::pin(history::slow(siege)))
+        },
     ]
 }
 
@@ -595,7 +613,7 @@ async fn doors(siege: Arc<Siege>) -> Result<(), String> {
         crate::siege::blocking(move || {
             lab.until("the killed validator is back at its boot", Duration::from_secs(10), || {
                 crate::rpc::height(rpc).is_some_and(|height| height + 2 >= lab.highest())
-                    && crate::rpc::ask(rpc, "net_peerCount", serde_json::json!([])).is_ok_and(|count| count != "0x0")
+                    && crate::rpc::ask(rpc, "net_peerCount", json!([])).is_ok_and(|count| count != "0x0")
             })
         })
         .await?;

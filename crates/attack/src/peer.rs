@@ -22,6 +22,8 @@ const ETH: u8 = 0x10;
 const ISTANBUL: u8 = 0x22;
 /// Consensus messages kept of what it hears.
 const HEARD: usize = 512;
+/// Questions about blocks kept of what it is asked.
+const ASKED: usize = 64;
 /// Messages that wait to be written; what comes beyond is dropped, as is what comes while there is no connection.
 const OUTBOX: usize = 256;
 /// Pause before the next attempt after a connection ended.
@@ -81,6 +83,7 @@ pub struct Target {
 pub struct Peer {
     out: mpsc::Sender<(u8, Bytes)>,
     heard: Arc<Mutex<VecDeque<Heard>>>,
+    asked: Arc<Mutex<VecDeque<EthMessage>>>,
     connected: Arc<AtomicBool>,
     /// Sessions that it ended itself.
     left: Arc<AtomicU64>,
@@ -99,19 +102,21 @@ impl Peer {
     pub fn start(target: Target) -> Peer {
         let (out, mut wishes) = mpsc::channel::<(u8, Bytes)>(OUTBOX);
         let heard = Arc::new(Mutex::new(VecDeque::new()));
+        let asked = Arc::new(Mutex::new(VecDeque::new()));
         let connected = Arc::new(AtomicBool::new(false));
         let left = Arc::new(AtomicU64::new(0));
-        let (memory, open, count) = (Arc::clone(&heard), Arc::clone(&connected), Arc::clone(&left));
+        let (memory, questions) = (Arc::clone(&heard), Arc::clone(&asked));
+        let (open, count) = (Arc::clone(&connected), Arc::clone(&left));
         let task = tokio::spawn(async move {
             loop {
-                let ended = session(&target, &mut wishes, &memory, &open).await;
+                let ended = session(&target, &mut wishes, &memory, &questions, &open).await;
                 open.store(false, Ordering::Relaxed);
                 count.fetch_add(u64::from(ended.is_ok()), Ordering::Relaxed);
                 tokio::time::sleep(if target.manner == Manner::Brief { Duration::from_millis(1) } else { AGAIN }).await;
                 while wishes.try_recv().is_ok() {}
             }
         });
-        Peer { out, heard, connected, left, task }
+        Peer { out, heard, asked, connected, left, task }
     }
 
     /// Whether a session is open.
@@ -161,12 +166,18 @@ impl Peer {
     pub fn take_heard(&self) -> Vec<Heard> {
         self.heard.lock().unwrap_or_else(PoisonError::into_inner).drain(..).collect()
     }
+
+    /// Takes what it has been asked about headers and bodies since the last call.
+    pub fn take_asked(&self) -> Vec<EthMessage> {
+        self.asked.lock().unwrap_or_else(PoisonError::into_inner).drain(..).collect()
+    }
 }
 
 async fn session(
     target: &Target,
     wishes: &mut mpsc::Receiver<(u8, Bytes)>,
     heard: &Mutex<VecDeque<Heard>>,
+    asked: &Mutex<VecDeque<EthMessage>>,
     connected: &AtomicBool,
 ) -> Result<(), String> {
     let failed = |error: &dyn std::fmt::Display| error.to_string();
@@ -231,6 +242,15 @@ async fn session(
                             heard.pop_front();
                         }
                         heard.push_back(Heard { code: id - ISTANBUL, bytes: payload.into() });
+                    }
+                }
+                id if id >= ETH => {
+                    let message = snappy::decompress(body, 16 << 20).ok().map(|payload| EthMessage::decode(EthVersion::V69, id - ETH, &payload));
+                    if let Some(Ok(message @ (EthMessage::GetBlockHeaders { .. } | EthMessage::GetBlockBodies { .. }))) = message {
+                        let mut asked = asked.lock().unwrap_or_else(PoisonError::into_inner);
+                        if asked.len() < ASKED {
+                            asked.push_back(message);
+                        }
                     }
                 }
                 _ => {}

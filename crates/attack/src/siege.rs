@@ -191,13 +191,17 @@ fn look(lab: &Lab, stop: &AtomicBool) -> (f64, (u64, u64)) {
         for node in lab.honest() {
             all += 1;
             let said = rpc::get(node.rpc, "/readiness").map(|(code, _)| code);
-            let behind = rpc::height(node.rpc).is_none_or(|height| height + 2 < highest);
-            wrong += u64::from(said != Ok(200) && !behind);
+            // A node that nobody is connected to is not ready, and says so.
+            wrong += u64::from(said != Ok(200) && rpc::height(node.rpc).is_some_and(|height| height + 2 >= highest) && has_peers(node));
         }
         std::thread::sleep(LOOK);
     }
     let pace = lab.highest().saturating_sub(first) as f64 / began.elapsed().as_secs_f64();
     (pace, (wrong, all))
+}
+
+fn has_peers(node: &Node) -> bool {
+    rpc::ask(node.rpc, "net_peerCount", json!([])).is_ok_and(|count| count != "0x0")
 }
 
 /// How long the next block takes, and until all honest nodes are together.
