@@ -254,10 +254,16 @@ impl Replica {
                 }
                 Err(invalid) if invalid.is_verdict() => {
                     let number = fetched.block.header.number;
-                    put(Output::Log(Level::Warn, format!("block {number} of a peer is not valid ({}): {invalid}", invalid.rule())));
                     // Seals are judged before the body, so that only one of the two can be at fault then.
-                    let [_, body] = fetched.from;
-                    let from = if invalid.is_of_body() { [body, body] } else { fetched.from };
+                    let [header, body] = fetched.from;
+                    let from = match (invalid.is_of_seals(), invalid.is_of_body()) {
+                        (true, _) => [header, header],
+                        (_, true) => [body, body],
+                        _ => fetched.from,
+                    };
+                    let name = |id| self.peers.get(id).map_or("one that is gone".to_owned(), |peer| format!("{:.16}", peer.info.node.to_string()));
+                    let of = if from[0] == from[1] { name(from[0]) } else { format!("{} and {}", name(from[0]), name(from[1])) };
+                    put(Output::Log(Level::Warn, format!("block {number} of peer {of} is not valid ({}): {invalid}", invalid.rule())));
                     self.blame(now_ms, &fetched.block, from, fetched.pushed, put);
                 }
                 Err(failure) => {

@@ -94,6 +94,8 @@ pub struct Peer {
     pub proven: u64,
     /// Its last answer was much shorter than what was asked for: others are asked first.
     pub stingy: bool,
+    /// When it was asked for headers last, by their count; 0 before the first. See [`Peer::rank`].
+    pub asked: u64,
     /// How it has answered.
     pub standing: Standing,
     /// Transactions that it has announced and that may yet be asked of it. One that does not come is lost to it for a while.
@@ -158,11 +160,12 @@ impl Peer {
 
     /// Who is asked first, the greatest: who has not failed (whom we know is forgiven twice) nor been stingy, whom we know, who
     /// has given us something, whom we chose ourselves, and the older connection, so that nobody gets to the front by coming
-    /// again. What is claimed counts for nothing.
+    /// again. The stingy are asked in turn. What is claimed counts for nothing.
     pub fn rank(&self) -> impl Ord + use<> {
         let failures = self.standing.failures.saturating_sub(if self.is_known() { 2 } else { 0 });
         let direct = !self.info.carried;
-        (Reverse(failures), !self.stingy, self.is_known(), self.proven > 0, direct, !self.info.inbound, Reverse(self.info.id))
+        let turn = if self.stingy { self.asked } else { 0 };
+        (Reverse(failures), !self.stingy, Reverse(turn), self.is_known(), self.proven > 0, direct, !self.info.inbound, Reverse(self.info.id))
     }
 }
 
@@ -195,6 +198,7 @@ impl Peers {
             claimed: height,
             proven: 0,
             stingy: false,
+            asked: 0,
             standing,
             share,
             fetching: 0,

@@ -181,6 +181,8 @@ pub struct Sync {
     header_requests: Vec<HeaderRequest>,
     body_requests: HashMap<u64, BodyRequest>,
     next_request: u64,
+    /// Header requests so far.
+    turns: u64,
     ahead: BTreeMap<u64, (Arc<Block>, PeerId, usize)>,
     ahead_bytes: usize,
     /// Highest block that is known to exist.
@@ -363,7 +365,7 @@ impl Sync {
 
     /// Asks for the headers after those that are here: one peer, and one more each time that the last one is slow. When to
     /// look again, ms.
-    fn ask_headers(&mut self, now_ms: u64, head: HeadView<'_>, target: u64, peers: &Peers, outputs: &mut Vec<Output>) -> Option<u64> {
+    fn ask_headers(&mut self, now_ms: u64, head: HeadView<'_>, target: u64, peers: &mut Peers, outputs: &mut Vec<Output>) -> Option<u64> {
         let last = self.links.back().map_or(head.number, |link| link.header.number);
         if last >= target || self.links.len() >= MAX_HEADERS {
             return None;
@@ -383,9 +385,15 @@ impl Sync {
             Some(peer) => (peer, true),
             None => (anybody()?, false),
         };
-        let count = HEADERS_A_REQUEST.min(if claimed { peer.claimed } else { self.proven } - last);
+        // Whatever it claims: who claims one more each time would be asked for one header each time.
+        let count = HEADERS_A_REQUEST;
         self.next_request += 1;
         let (id, peer) = (self.next_request, peer.info.id);
+        self.turns += 1;
+        let turn = self.turns;
+        if let Some(peer) = peers.get_mut(peer) {
+            peer.asked = turn;
+        }
         self.header_requests.push(HeaderRequest { id, peer, first: last + 1, count, claimed, asked_ms: now_ms });
         let query = HeadersQuery { start: HeadersStart::Number(last + 1), limit: count, skip: 0, reverse: false };
         outputs.push(Output::Eth(vec![peer], Arc::new(EthMessage::GetBlockHeaders { request_id: id, query })));
@@ -481,6 +489,7 @@ impl Sync {
             return Ok(());
         }
         let stingy = (headers.len() as u64) < request.count && headers.iter().map(Encodable::length).sum::<usize>() < STINGY_BYTES;
+        let claimed = peers.iter().filter(|peer| !peer.rests(now_ms)).map(|peer| peer.claimed).max().unwrap_or(0);
         let late = now_ms >= request.asked_ms + OVERTAKE_MS;
         self.advance(head);
         self.prove(head);
@@ -498,8 +507,8 @@ impl Sync {
             self.links.iter_mut().take_while(|link| link.header.number <= number).for_each(|link| link.proved = true);
         }
         if let Some(known) = peers.get_mut(peer) {
-            // It may have told all that there is.
-            known.stingy = late || (stingy && here.is_some_and(|here| known.claimed > here));
+            // It may have told all that there is; whether there is more, others may know better.
+            known.stingy = late || (stingy && here.is_some_and(|here| claimed.max(self.proven) > here));
             if let Some(number) = proved {
                 known.delivered(number);
             }

@@ -519,6 +519,43 @@ fn whoever_gives_little_is_asked_after_the_others() {
     assert_eq!(request.0, 2);
 }
 
+/// It claims the next block only, gives it just before the next peer would be asked, and claims one more: never late, never
+/// short of its own claim, and first for being the oldest connection.
+#[test]
+fn whoever_claims_one_more_each_time_does_not_set_the_pace() {
+    let mut scene = Scene::new(&[1, 2_000, 2_000]);
+    let chain = chain(2_000, true);
+    let began = scene.now;
+    let (mut number, mut hash) = (0u64, B256::ZERO);
+    let mut answers: Vec<(u64, (u64, u64, u64))> = Vec::new();
+    while number < 2_000 {
+        let head = HeadView { number, hash, next: &scene.set };
+        for ask in asked(&scene.sync.poll(scene.now, head, &mut scene.peers, 0, 250)) {
+            answers.push((scene.now + if ask.0 == 1 { 690 } else { 100 }, ask));
+        }
+        let wake = scene.sync.wake_at().unwrap_or(u64::MAX);
+        answers.sort_unstable();
+        match answers.first().copied().filter(|(at, _)| *at <= wake) {
+            Some((at, (peer, id, first))) => {
+                answers.remove(0);
+                scene.now = scene.now.max(at);
+                if peer == 1 {
+                    scene.peers.get_mut(PeerId(1)).expect("connected").claimed = first + 1;
+                }
+                let most = if peer == 1 { 1 } else { 192 };
+                let from = (first - 1) as usize;
+                let headers = chain.get(from..chain.len().min(from + most)).unwrap_or_default().to_vec();
+                scene.sync.on_headers(scene.now, PeerId(peer), id, headers, head, &mut scene.peers).expect("sound");
+            }
+            None => scene.now = wake.max(scene.now + 1),
+        }
+        while let Some(block) = scene.next(number, hash) {
+            (number, hash) = (block.header.number, block.hash().expect("sound"));
+        }
+        assert!(scene.now < began + 10_000, "block {number} after 10 s");
+    }
+}
+
 #[test]
 fn whoever_is_slow_with_the_next_body_is_overtaken() {
     let mut scene = Scene::new(&[30, 30]);
