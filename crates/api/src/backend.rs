@@ -1,5 +1,6 @@
 //! What the API may touch of the node, and what it asks the node to do.
 
+use crate::answers::Answers;
 use crate::eth_fees::Prices;
 use crate::eth_logs::Filters;
 use alloy_primitives::{Address, U256};
@@ -79,7 +80,7 @@ pub struct Settings {
     pub revert_reason: bool,
     /// Longest a heavy request may run.
     pub time_limit: Duration,
-    /// How many heavy requests run at once; some more wait, the rest is refused.
+    /// How many heavy requests run at once, and as many that read whole blocks; some more wait, the rest is refused.
     pub heavy: usize,
     /// Largest response in bytes.
     pub response_limit: usize,
@@ -102,7 +103,7 @@ impl Default for Settings {
             revert_reason: false,
             time_limit: Duration::from_secs(30),
             heavy: 4,
-            response_limit: 256 << 20,
+            response_limit: 64 << 20,
             services: Services::default(),
         }
     }
@@ -118,6 +119,11 @@ pub struct Api {
     pub(crate) gate: Arc<LoadGate>,
     pub(crate) prices: Mutex<Prices>,
     pub(crate) heavy: Arc<Semaphore>,
+    /// As many requests as read whole blocks at once.
+    pub(crate) reading: Arc<Semaphore>,
+    pub(crate) answers: Answers,
+    /// What may still be subscribed to, see [`crate::subscribe`].
+    pub(crate) attention: Arc<Semaphore>,
     pub(crate) waiting: Arc<Semaphore>,
 }
 
@@ -131,8 +137,11 @@ impl Api {
             gate,
             filters: Filters::default(),
             heavy: Arc::new(Semaphore::new(heavy)),
+            reading: Arc::new(Semaphore::new(heavy)),
+            answers: Answers::new(),
+            attention: Arc::new(Semaphore::new(crate::subscribe::ATTENTION)),
             // Waiting costs a task and the request's bytes: as many wait as the connections of two listeners can ask.
-            waiting: Arc::new(Semaphore::new(heavy + 160)),
+            waiting: Arc::new(Semaphore::new(2 * heavy + 160)),
             prices: Mutex::new(Prices::default()),
             settings,
         })

@@ -8,13 +8,13 @@ use crate::error::RpcError;
 use crate::params::{BlockTag, Params, address};
 use crate::shapes::{Place, RpcLog};
 use crate::wire::json;
-use alloy_primitives::{Address, B256, Log};
+use alloy_primitives::{Address, B256, Bloom, Log};
 use ipe_chain::logs::{LogLimits, LogsError};
 use ipe_engine::Notification;
 use parking_lot::Mutex;
 use serde::Deserialize;
 use serde_json::value::RawValue;
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::hash::{BuildHasher, RandomState};
 use std::time::{Duration, Instant};
 use tokio::sync::broadcast::Receiver;
@@ -96,7 +96,7 @@ impl LogFilter {
             out.block_hash = Some(crate::params::hash(hash.get().trim_matches('"')).ok_or(RpcError::FILTER)?);
         }
         if let Some(addresses) = raw.address {
-            out.filter.addresses = alternatives::<Address>(addresses, address).ok_or(RpcError::FILTER)?;
+            out.filter.addresses = alternatives::<Address>(addresses, address).ok_or(RpcError::FILTER)?.into_iter().collect();
         }
         let topics = raw.topics.unwrap_or_default();
         if topics.len() > out.filter.topics.len() {
@@ -104,9 +104,19 @@ impl LogFilter {
         }
         out.positions = topics.len();
         for (slot, raw) in out.filter.topics.iter_mut().zip(topics) {
-            *slot = alternatives(raw, crate::params::hash).ok_or(RpcError::FILTER)?;
+            *slot = alternatives(raw, crate::params::hash).ok_or(RpcError::FILTER)?.into_iter().collect();
         }
         Ok(out)
+    }
+
+    /// Addresses and topics that a log is held against.
+    pub(crate) fn alternatives(&self) -> usize {
+        self.filter.addresses.len() + self.filter.topics.iter().map(BTreeSet::len).sum::<usize>()
+    }
+
+    /// Whether a block with this bloom can hold a log that is wanted.
+    pub(crate) fn may_want(&self, bloom: &Bloom) -> bool {
+        self.filter.may_match(bloom)
     }
 
     /// Whether a log is wanted, whatever block it is in.

@@ -27,6 +27,7 @@ pub mod table;
 pub mod wire;
 
 mod admin;
+mod answers;
 mod debug;
 mod eth_blocks;
 mod eth_call;
@@ -47,6 +48,7 @@ mod qbft;
 mod shapes;
 mod struct_log;
 mod subscribe;
+mod threads;
 mod trace;
 mod txpool;
 

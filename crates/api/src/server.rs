@@ -1,12 +1,14 @@
 //! JSON-RPC over HTTP and WebSocket, with its limits.
 
+use crate::answers::{Room, Sent};
 use crate::backend::Api;
 use crate::error::RpcError;
 use crate::listener::{self, Doors};
-use crate::table::Groups;
+use crate::table::{Cost, Groups};
+use crate::threads::Threads;
 use crate::{health, hosts, subscribe, wire};
 use axum::Router;
-use axum::body::Body;
+use axum::body::{Body, Bytes};
 use axum::extract::{FromRequestParts, Request, State, WebSocketUpgrade};
 use axum::http::header::{ALLOW, CONTENT_TYPE, UPGRADE};
 use axum::http::{HeaderValue, Method, StatusCode};
@@ -87,6 +89,9 @@ pub enum ServeError {
         /// What the system said.
         source: io::Error,
     },
+    /// The system gives no threads.
+    #[error("could not start the threads of JSON-RPC: {0}")]
+    Threads(#[source] io::Error),
 }
 
 /// Running listeners. Dropping it stops them.
@@ -98,6 +103,7 @@ pub struct RunningServer {
     pub ws: Option<SocketAddr>,
     stop: watch::Sender<bool>,
     tasks: Vec<JoinHandle<()>>,
+    threads: Option<Threads>,
 }
 
 impl RunningServer {
@@ -108,6 +114,9 @@ impl RunningServer {
             if tokio::time::timeout(grace, &mut task).await.is_err() {
                 task.abort();
             }
+        }
+        if let Some(threads) = self.threads.take() {
+            threads.stop(grace).await;
         }
     }
 }
@@ -127,17 +136,20 @@ impl Drop for RunningServer {
 /// [`ServeError::Bind`] when an address cannot be bound; nothing runs then.
 pub async fn serve(api: Arc<Api>, config: ServerConfig) -> Result<RunningServer, ServeError> {
     let (stop, stopped) = watch::channel(false);
-    let mut running = RunningServer { http: None, ws: None, stop, tasks: Vec::new() };
+    // Requests that run, and those that wait for the node: see [`Api::answer`].
+    let threads = Threads::start(2 * api.settings.heavy.max(1)).map_err(ServeError::Threads)?;
+    let mut running = RunningServer { http: None, ws: None, stop, tasks: Vec::new(), threads: None };
     if let Some(config) = config.http {
-        let (address, task) = listen(api.clone(), config, true, stopped.clone()).await?;
+        let (address, task) = threads.run(listen(api.clone(), config, true, stopped.clone())).await.map_err(ServeError::Threads)??;
         running.http = Some(address);
         running.tasks.push(task);
     }
     if let Some(config) = config.ws {
-        let (address, task) = listen(api, config, false, stopped).await?;
+        let (address, task) = threads.run(listen(api, config, false, stopped)).await.map_err(ServeError::Threads)??;
         running.ws = Some(address);
         running.tasks.push(task);
     }
+    running.threads = Some(threads);
     Ok(running)
 }
 
@@ -233,7 +245,8 @@ async fn post(shared: &Shared, body: Body) -> Response {
     };
     let answer = shared.api.answer(body, shared.config.groups, shared.config.max_batch).await;
     let status = if answer.malformed { StatusCode::BAD_REQUEST } else { StatusCode::OK };
-    (status, [(CONTENT_TYPE, "application/json")], answer.body).into_response()
+    let body = Sent { bytes: answer.body.into(), _room: answer.room };
+    (status, [(CONTENT_TYPE, "application/json")], Body::new(body)).into_response()
 }
 
 /// What to send back.
@@ -242,71 +255,66 @@ pub struct Answer {
     pub body: Vec<u8>,
     /// Besu answers HTTP 400 when the body was no request.
     pub malformed: bool,
+    /// Held until it is sent.
+    pub(crate) room: Room,
 }
 
 impl Api {
     /// Answers one request body. Never fails: whatever goes wrong is inside the answer.
-    pub async fn answer(self: &Arc<Self>, body: axum::body::Bytes, groups: Groups, max_batch: usize) -> Answer {
-        match wire::split(&body, max_batch) {
-            Err(body) => return Answer { body, malformed: true },
+    pub async fn answer(self: &Arc<Self>, body: Bytes, groups: Groups, max_batch: usize) -> Answer {
+        let cost = match wire::split(&body, max_batch) {
+            Err(body) => return Answer { body, malformed: true, room: None },
             Ok(wire::Frame::One(call)) => {
-                let Some(id) = call.id else { return Answer { body: Vec::new(), malformed: false } };
-                if self.is_light(&call) {
+                let Some(id) = call.id else { return Answer { body: Vec::new(), malformed: false, room: None } };
+                let cost = self.cost(&call);
+                if cost == Cost::Light {
                     let answer = self.call(&call.method, call.params, groups);
                     let mut out = Vec::with_capacity(128);
                     wire::respond(&mut out, Some(id), &answer);
-                    return Answer { body: out, malformed: false };
+                    return Answer { body: out, malformed: false, room: None };
                 }
+                cost
             }
             Ok(wire::Frame::Batch(calls)) => {
-                if calls.iter().flatten().all(|call| self.is_light(call)) {
-                    if calls.len() <= INLINE_BATCH {
-                        return self.answer_here(&body, groups, max_batch);
-                    }
-                    return self.aside(body, groups, max_batch, ()).await;
+                let cost = calls.iter().flatten().map(|call| self.cost(call)).max().unwrap_or(Cost::Light);
+                if cost == Cost::Light && calls.len() <= INLINE_BATCH {
+                    return self.answer_here(&body, groups, max_batch);
                 }
+                cost
             }
-        }
-        // What may execute contracts, search logs or wait for the node runs on a blocking thread, a bounded number at once.
-        let Ok(place) = self.waiting.clone().try_acquire_owned() else {
-            return Answer { body: busy(&body, max_batch), malformed: false };
         };
-        let Ok(turn) = self.heavy.clone().acquire_owned().await else {
-            return Answer { body: wire::failure(None, &RpcError::NODE_BUSY), malformed: false };
+        // What may execute contracts, search logs, read blocks or wait for the node runs on a blocking thread, a bounded number
+        // at once: what only reads does not wait for what executes.
+        let busy_body = body.clone();
+        let Ok(_place) = self.waiting.clone().try_acquire_owned() else {
+            return Answer { body: busy(&busy_body, max_batch), malformed: false, room: None };
         };
-        self.aside(body, groups, max_batch, (turn, place)).await
-    }
-
-    /// Answers on a blocking thread, holding `permits` meanwhile.
-    async fn aside<P: Send + 'static>(
-        self: &Arc<Self>,
-        body: axum::body::Bytes,
-        groups: Groups,
-        max_batch: usize,
-        permits: P,
-    ) -> Answer {
+        let turns = if cost <= Cost::Block { &self.reading } else { &self.heavy };
+        let Ok(turn) = turns.clone().acquire_owned().await else {
+            return Answer { body: wire::failure(None, &RpcError::NODE_BUSY), malformed: false, room: None };
+        };
         let api = self.clone();
-        let work = tokio::task::spawn_blocking(move || {
-            let answer = api.answer_here(&body, groups, max_batch);
-            drop(permits);
-            answer
-        });
+        let work = tokio::task::spawn_blocking(move || (api.answer_here(&body, groups, max_batch), turn));
         match work.await {
-            Ok(answer) => answer,
-            Err(error) => Answer { body: wire::failure(None, &RpcError::internal(error)), malformed: false },
+            // The turn is kept until there is room, so that no more answers are made than can be sent.
+            Ok((answer, _turn)) => match self.answers.room(answer.body.len()).await {
+                Ok(room) => Answer { room, ..answer },
+                Err(()) => Answer { body: busy(&busy_body, max_batch), malformed: false, room: None },
+            },
+            Err(error) => Answer { body: wire::failure(None, &RpcError::internal(error)), malformed: false, room: None },
         }
     }
 
     /// Answers one request body on the calling thread, whatever it costs. Not for async threads.
     pub fn answer_here(&self, body: &[u8], groups: Groups, max_batch: usize) -> Answer {
         match wire::split(body, max_batch) {
-            Err(body) => Answer { body, malformed: true },
+            Err(body) => Answer { body, malformed: true, room: None },
             Ok(wire::Frame::One(call)) => {
                 let mut out = Vec::new();
                 if call.id.is_some() {
                     wire::respond(&mut out, call.id, &self.call(&call.method, call.params, groups));
                 }
-                Answer { body: out, malformed: false }
+                Answer { body: out, malformed: false, room: None }
             }
             Ok(wire::Frame::Batch(calls)) => {
                 let mut out = vec![b'['];
@@ -324,10 +332,10 @@ impl Api {
                     wire::respond(&mut out, id, &answer);
                 }
                 if out.len() == 1 {
-                    return Answer { body: Vec::new(), malformed: false };
+                    return Answer { body: Vec::new(), malformed: false, room: None };
                 }
                 out.push(b']');
-                Answer { body: out, malformed: false }
+                Answer { body: out, malformed: false, room: None }
             }
         }
     }

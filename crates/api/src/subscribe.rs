@@ -8,7 +8,7 @@ use crate::backend::{Api, Release};
 use crate::error::RpcError;
 use crate::eth_logs::LogFilter;
 use crate::params::Params;
-use crate::server::HttpConfig;
+use crate::server::{Answer, HttpConfig};
 use crate::shapes::{Place, RpcBlock, RpcLog, RpcTransaction};
 use crate::table::Group;
 use crate::wire;
@@ -21,7 +21,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::broadcast::error::RecvError;
-use tokio::sync::watch;
+use tokio::sync::{OwnedSemaphorePermit, watch};
 
 /// Longest one message may wait for the client to read.
 const SEND_TIME: Duration = Duration::from_secs(20);
@@ -32,6 +32,11 @@ const CLOSE_SLOW: u16 = 1008;
 /// "Going away": the node stops.
 const CLOSE_AWAY: u16 = 1001;
 
+/// What all subscriptions of a node together may want, see [`Topic::weight`]: what each new block costs at most.
+pub(crate) const ATTENTION: usize = 16_384;
+/// The share of it that one connection may have: eight connections.
+const OF_ONE: usize = ATTENTION / 8;
+
 /// What a subscription wants to hear.
 enum Topic {
     NewHeads { full: bool },
@@ -40,11 +45,29 @@ enum Topic {
     Syncing,
 }
 
+impl Topic {
+    /// What hearing of a block costs, in comparisons of a log with one address or topic.
+    fn weight(&self) -> usize {
+        match self {
+            Topic::Logs(filter) => 4 + filter.alternatives(),
+            Topic::NewHeads { full: true } | Topic::Pending { full: true } => 128,
+            Topic::NewHeads { full: false } | Topic::Pending { full: false } => 4,
+            Topic::Syncing => 1,
+        }
+    }
+}
+
+/// A subscription, and its part of [`ATTENTION`].
+struct Subscription {
+    topic: Topic,
+    part: OwnedSemaphorePermit,
+}
+
 struct Session {
     api: Arc<Api>,
     config: Arc<HttpConfig>,
     socket: WebSocket,
-    topics: BTreeMap<u64, Topic>,
+    topics: BTreeMap<u64, Subscription>,
     next: u64,
     release: Release,
 }
@@ -144,8 +167,10 @@ impl Session {
                 return self.send_text(out).await;
             }
         }
-        let answer = self.api.answer(body.into(), self.config.groups, self.config.max_batch).await;
-        if answer.body.is_empty() { Ok(()) } else { self.send_text(answer.body).await }
+        let Answer { body, room, .. } = self.api.answer(body.into(), self.config.groups, self.config.max_batch).await;
+        let sent = if body.is_empty() { Ok(()) } else { self.send_text(body).await };
+        drop(room);
+        sent
     }
 
     fn subscribe(&mut self, params: &Params<'_>) -> Result<Vec<u8>, RpcError> {
@@ -173,9 +198,18 @@ impl Session {
             Some("syncing") => Topic::Syncing,
             _ => return Err(RpcError::INVALID_PARAMS),
         };
+        let weight = topic.weight();
+        let held: usize = self.topics.values().map(|held| held.part.num_permits()).sum();
+        if held + weight > OF_ONE {
+            return Err(RpcError::new(-32000, "The subscriptions of this connection want too much; ask for fewer addresses and topics"));
+        }
+        let part = u32::try_from(weight).ok().and_then(|weight| self.api.attention.clone().try_acquire_many_owned(weight).ok());
+        let Some(part) = part else {
+            return Err(RpcError::new(-32000, "All subscriptions of this node together want too much; try again later"));
+        };
         let id = self.next;
         self.next += 1;
-        self.topics.insert(id, topic);
+        self.topics.insert(id, Subscription { topic, part });
         Ok(format!("\"{id:#x}\"").into_bytes())
     }
 
@@ -189,7 +223,7 @@ impl Session {
 
     async fn announce(&mut self, news: &Notification) -> Result<(), End> {
         let mut out = Vec::new();
-        for (id, topic) in &self.topics {
+        for (id, Subscription { topic, .. }) in &self.topics {
             match (news, topic) {
                 (Notification::Imported(block), Topic::NewHeads { full }) => {
                     let senders = full.then(|| block.senders.as_slice());
@@ -241,6 +275,9 @@ impl SyncingNews {
 
 /// The logs of a block that a filter wants, in order.
 pub(crate) fn logs(block: &Imported, filter: &LogFilter, release: Release, give: &mut dyn FnMut(RpcLog)) {
+    if !filter.may_want(&block.block.header.logs_bloom) {
+        return;
+    }
     let mut index = 0;
     for (i, (tx, receipt)) in block.block.body.transactions.iter().zip(block.receipts.iter()).enumerate() {
         let place = Place::of(block.hash, &block.block.header, i);

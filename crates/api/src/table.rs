@@ -133,10 +133,12 @@ impl Groups {
 }
 
 /// What a call may cost, deciding where it runs.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Cost {
     /// A few reads: on the thread that read the request.
     Light,
+    /// Reads a whole block or its receipts, whose size others decide: on one of a few threads.
+    Block,
     /// Executes, traces or searches: on one of a bounded number of threads, with a time bound.
     Heavy,
     /// Asks the node and waits: as heavy ones.
@@ -196,22 +198,22 @@ methods! {
     eth_mining Eth Light net::mining, "() → whether this node may propose", Besu25;
     eth_hashrate Eth Light net::hashrate, "() → 0x0", Besu25;
     eth_coinbase Eth Light net::coinbase, "() → own address; disabled from Besu 26";
-    eth_getBlockByNumber Eth Light eth_blocks::block_by_number, "(block, full transactions?) → block or null";
-    eth_getBlockByHash Eth Light eth_blocks::block_by_hash, "(hash, full transactions?) → block or null";
-    eth_getBlockReceipts Eth Light eth_blocks::block_receipts, "(block or hash) → receipts or null";
-    eth_getBlockTransactionCountByNumber Eth Light eth_blocks::transaction_count_by_number, "(block) → number of transactions or null";
-    eth_getBlockTransactionCountByHash Eth Light eth_blocks::transaction_count_by_hash, "(hash) → number of transactions or null";
+    eth_getBlockByNumber Eth Block eth_blocks::block_by_number, "(block, full transactions?) → block or null";
+    eth_getBlockByHash Eth Block eth_blocks::block_by_hash, "(hash, full transactions?) → block or null";
+    eth_getBlockReceipts Eth Block eth_blocks::block_receipts, "(block or hash) → receipts or null";
+    eth_getBlockTransactionCountByNumber Eth Block eth_blocks::transaction_count_by_number, "(block) → number of transactions or null";
+    eth_getBlockTransactionCountByHash Eth Block eth_blocks::transaction_count_by_hash, "(hash) → number of transactions or null";
     eth_getUncleCountByBlockNumber Eth Light eth_blocks::uncle_count_by_number, "(block) → 0x0 or null";
     eth_getUncleCountByBlockHash Eth Light eth_blocks::uncle_count_by_hash, "(hash) → 0x0 or null";
     eth_getUncleByBlockNumberAndIndex Eth Light eth_blocks::uncle_by_number, "(block, index) → null: there are no uncles";
     eth_getUncleByBlockHashAndIndex Eth Light eth_blocks::uncle_by_hash, "(hash, index) → null: there are no uncles";
-    eth_getTransactionByHash Eth Light eth_blocks::transaction_by_hash, "(hash) → mined or pending transaction, or null";
-    eth_getTransactionByBlockNumberAndIndex Eth Light eth_blocks::transaction_by_number_and_index, "(block, index) → transaction or null";
-    eth_getTransactionByBlockHashAndIndex Eth Light eth_blocks::transaction_by_hash_and_index, "(hash, index) → transaction or null";
+    eth_getTransactionByHash Eth Block eth_blocks::transaction_by_hash, "(hash) → mined or pending transaction, or null";
+    eth_getTransactionByBlockNumberAndIndex Eth Block eth_blocks::transaction_by_number_and_index, "(block, index) → transaction or null";
+    eth_getTransactionByBlockHashAndIndex Eth Block eth_blocks::transaction_by_hash_and_index, "(hash, index) → transaction or null";
     eth_getTransactionBySenderAndNonce Eth Heavy eth_blocks::transaction_by_sender_and_nonce, "(sender, nonce) → mined or pending transaction, or null";
-    eth_getTransactionReceipt Eth Light eth_blocks::transaction_receipt, "(hash) → receipt or null";
-    eth_getMinerDataByBlockNumber Eth Light eth_blocks::miner_data_by_number, "(block) → rewards and coinbase", Besu25;
-    eth_getMinerDataByBlockHash Eth Light eth_blocks::miner_data_by_hash, "(hash) → rewards and coinbase", Besu25;
+    eth_getTransactionReceipt Eth Block eth_blocks::transaction_receipt, "(hash) → receipt or null";
+    eth_getMinerDataByBlockNumber Eth Block eth_blocks::miner_data_by_number, "(block) → rewards and coinbase", Besu25;
+    eth_getMinerDataByBlockHash Eth Block eth_blocks::miner_data_by_hash, "(hash) → rewards and coinbase", Besu25;
     eth_config Eth Light eth_blocks::config, "() → current, next and last fork with precompiles", Besu26;
 
     eth_getBalance Eth Light eth_state::balance, "(address, block or hash) → wei";
@@ -269,9 +271,9 @@ methods! {
     debug_traceBlockByHash Debug Heavy debug::trace_block_by_hash, "(hash, options?) → one trace per transaction";
     debug_traceBlock Debug Heavy debug::trace_block, "(block RLP, options?) → one trace per transaction; parent must be known";
     debug_getRawHeader Debug Light debug::raw_header, "(block or hash) → RLP";
-    debug_getRawBlock Debug Light debug::raw_block, "(block or hash) → RLP";
-    debug_getRawReceipts Debug Light debug::raw_receipts, "(block or hash) → RLP of each";
-    debug_getRawTransaction Debug Light debug::raw_transaction, "(hash) → RLP";
+    debug_getRawBlock Debug Block debug::raw_block, "(block or hash) → RLP";
+    debug_getRawReceipts Debug Block debug::raw_receipts, "(block or hash) → RLP of each";
+    debug_getRawTransaction Debug Block debug::raw_transaction, "(hash) → RLP";
     debug_getBadBlocks Debug Light debug::bad_blocks, "() → []: invalid blocks are not kept";
     debug_accountAt Debug Heavy debug::account_at, "(hash, index, address) → account after that transaction";
     debug_storageRangeAt Debug Heavy debug::storage_range_at, "(hash, index, address, from slot, limit) → slots";
@@ -307,12 +309,12 @@ fn lookup(name: &str) -> Option<&'static Method> {
 }
 
 impl Api {
-    /// Whether the call may run on an async thread.
-    pub(crate) fn is_light(&self, call: &Call<'_>) -> bool {
+    /// What the call costs.
+    pub(crate) fn cost(&self, call: &Call<'_>) -> Cost {
         // Finding a revert's reason means executing the block again.
         let replays =
             self.settings.revert_reason && (call.method.ends_with("Receipt") || call.method.ends_with("Receipts"));
-        !replays && lookup(&call.method).is_none_or(|m| m.cost == Cost::Light)
+        if replays { Cost::Heavy } else { lookup(&call.method).map_or(Cost::Light, |method| method.cost) }
     }
 
     /// Carries out one call on the calling thread.

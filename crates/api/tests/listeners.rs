@@ -226,6 +226,49 @@ async fn subscriptions_hear_blocks_and_their_logs() {
     server.shutdown(Duration::from_secs(5)).await;
 }
 
+/// Every block is held against everything that is subscribed to.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_subscriptions_want_is_bounded_by_connection_and_in_all() {
+    let api = api();
+    let server = start(&api, config()).await;
+    let url = format!("ws://localhost:{}/", server.ws.unwrap().port());
+    let addresses: Vec<String> = (0..1_000).map(|number| format!("0x{number:040x}")).collect();
+    let wide = json!({"jsonrpc": "2.0", "id": 1, "method": "eth_subscribe", "params": ["logs", {"address": addresses}]}).to_string();
+    let mut sockets = Vec::new();
+    let mut taken = 0;
+    for connection in 0..10 {
+        let (mut socket, _) = tokio_tungstenite::connect_async(&url).await.unwrap();
+        for subscription in 0..3 {
+            socket.send(Message::text(wide.as_str())).await.unwrap();
+            let answer = tokio::time::timeout(Duration::from_secs(10), socket.next()).await.unwrap().unwrap().unwrap();
+            let answer: Value = serde_json::from_str(answer.to_text().unwrap()).unwrap();
+            let message = answer["error"]["message"].as_str().unwrap_or_default();
+            match (connection, subscription) {
+                (0..=7, 0 | 1) => assert!(answer["result"].is_string(), "{connection} {subscription}: {answer}"),
+                (0..=7, _) => assert!(message.contains("of this connection"), "{answer}"),
+                _ => assert!(message.contains("together"), "{answer}"),
+            }
+            taken += usize::from(answer["result"].is_string());
+        }
+        sockets.push(socket);
+    }
+    assert_eq!(taken, 16);
+    // What a connection had is another's once it is gone.
+    sockets.remove(0).close(None).await.unwrap();
+    let (mut socket, _) = tokio_tungstenite::connect_async(&url).await.unwrap();
+    let mut answer = Value::Null;
+    for _ in 0..200 {
+        socket.send(Message::text(wide.as_str())).await.unwrap();
+        let said = tokio::time::timeout(Duration::from_secs(10), socket.next()).await.unwrap().unwrap().unwrap();
+        answer = serde_json::from_str(said.to_text().unwrap()).unwrap();
+        if answer["result"].is_string() {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    assert!(answer["result"].is_string(), "{answer}");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_port_in_use_is_named() {
     let api = api();

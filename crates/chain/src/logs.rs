@@ -28,9 +28,9 @@ pub struct LogFilter {
     /// Last block; more than the head is the head.
     pub to: u64,
     /// Emitters, any of them.
-    pub addresses: Vec<Address>,
+    pub addresses: BTreeSet<Address>,
     /// Per position, any of these.
-    pub topics: [Vec<B256>; 4],
+    pub topics: [BTreeSet<B256>; 4],
 }
 
 /// How far one query may go.

@@ -74,13 +74,13 @@ fn logs_are_found_as_by_reading_everything() {
         let whole = LogFilter { from: 0, to: u64::MAX, ..LogFilter::default() };
         let mut filters = vec![whole.clone(), LogFilter { from: 20, to: 30, ..whole.clone() }];
         for address in addresses.iter().chain([&Address::repeat_byte(9)]) {
-            filters.push(LogFilter { addresses: vec![*address], ..whole.clone() });
-            filters.push(LogFilter { addresses: vec![*address], from: 10, to: 40, ..whole.clone() });
+            filters.push(LogFilter { addresses: [*address].into(), ..whole.clone() });
+            filters.push(LogFilter { addresses: [*address].into(), from: 10, to: 40, ..whole.clone() });
         }
         for (position, values) in topics.iter().enumerate() {
             for topic in values.iter().take(5).chain([&B256::repeat_byte(9)]) {
                 let mut filter = whole.clone();
-                filter.topics[position] = vec![*topic, B256::repeat_byte(7)];
+                filter.topics[position] = [*topic, B256::repeat_byte(7)].into();
                 filters.push(filter.clone());
                 filter.addresses = addresses.iter().copied().collect();
                 filters.push(filter);
