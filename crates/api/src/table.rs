@@ -373,6 +373,21 @@ pub fn markdown() -> String {
 mod tests {
     use super::*;
 
+    /// The size of a block, of its receipts and of a transaction is decided by who filled it.
+    #[test]
+    fn what_reads_a_block_waits_for_a_turn() {
+        let reads = |name: &str| {
+            ["Receipt", "getBlockBy", "getBlockTransaction", "getRawBlock", "getRawTransaction", "getTransactionBy", "trace"]
+                .iter()
+                .any(|part| name.contains(part))
+        };
+        let wrong: Vec<&str> = METHODS.iter().filter(|m| reads(m.name) && m.cost == Cost::Light).map(|m| m.name).collect();
+        assert!(wrong.is_empty(), "{wrong:?}");
+        assert!(METHODS.iter().filter(|m| reads(m.name)).count() > 20);
+        assert!(METHODS.iter().any(|m| m.name == "eth_blockNumber" && m.cost == Cost::Light));
+    }
+
+
     #[test]
     fn names_are_unique_and_belong_to_their_group() {
         let mut seen = std::collections::HashSet::new();

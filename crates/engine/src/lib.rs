@@ -27,6 +27,7 @@ pub mod serve;
 pub mod signing;
 pub mod status;
 pub mod sync;
+pub mod unproven;
 
 pub use ipe_qbft::Restored;
 pub use control::{Control, PeerControl, Reply, VoteControl, VoteError};

@@ -64,6 +64,8 @@ pub enum Intake {
     Drop,
     /// Nothing, and the peer is to be disconnected for this reason.
     Cut(String),
+    /// Nothing yet: it may be sound by the rules of this height, which is not next and whose validators are not known.
+    Early(u64),
     /// Verified as coming from this validator at a height too far above to be relayed; evidence that we are behind.
     Ahead(Address, u64),
     /// Verified with all of its justification, and new: relay and process. The hash names it, see [`Outline::key`].
@@ -130,6 +132,12 @@ impl Case<'_> {
         self.outline.height()
     }
 
+    /// Whether it is of a height within reach that may have other validators than the next.
+    fn may_be_of_others(&self) -> bool {
+        let next = self.window.next.height;
+        self.height() > next && self.height() - next <= MAX_DISTANCE
+    }
+
     /// By what it is judged, and whether these rules are the ones of its height.
     fn rules(&self) -> (&Rules, bool) {
         match self.height() {
@@ -166,7 +174,7 @@ impl Relay {
         window: Window<'_>,
     ) -> Intake {
         let bringer = Bringer { node: peer.info.node, shares };
-        if !self.accounts.read(now_ms, bringer.node, bytes.len()) {
+        if !self.accounts.read(now_ms, bringer.node, bytes.len()) && !planted::is(Bug::ReadForFree) {
             self.refused.budget += 1;
             return self.cut("it sent more bytes of consensus messages than there is time to read");
         }
@@ -202,7 +210,7 @@ impl Relay {
         if outline.height() < window.head || is_between(outline.height(), window.head, bar) {
             self.refused.window += 1;
             // That a message comes late is nobody's fault, but its bytes were read.
-            return if planted::is(Bug::LateForFree) { Intake::Drop } else { self.glance(&case) };
+            return self.glance(&case);
         }
         if outline.height() > bar && self.ahead.contains(&key) {
             return if repeated { self.repetition(&case) } else { Intake::Drop };
@@ -234,6 +242,9 @@ impl Relay {
         let (rules, _) = case.rules();
         if !rules.validators.contains(&author) && !planted::is(Bug::RelayWithoutAuthorCheck) {
             self.refused.author += 1;
+            if case.may_be_of_others() {
+                return self.early(&case, us);
+            }
             return self.forged(&case, us);
         }
         if outline.height() > bar {
@@ -277,6 +288,9 @@ impl Relay {
                     MessageError::Outsider(_) => self.refused.justification += 1,
                     _ => self.refused.malformed += 1,
                 }
+                if matches!(error, MessageError::Outsider(_)) && case.may_be_of_others() {
+                    return self.early(case, us);
+                }
                 return self.spoiled(case, us);
             }
         };
@@ -287,7 +301,11 @@ impl Relay {
             Err(Fault::Copy(_)) => {
                 self.refund(case, author, us, free);
                 self.refused.justification += 1;
-                return if exact { self.spoiled(case, us) } else { self.unverifiable(case, us) };
+                return match exact {
+                    true => self.spoiled(case, us),
+                    false if case.may_be_of_others() => self.early(case, us),
+                    false => self.unverifiable(case, us),
+                };
             }
         }
         let Some(message) = self.with_whole_block(message) else {
@@ -375,6 +393,14 @@ impl Relay {
         }
         let kept = self.accounts.fault(case.now_ms, case.bringer.node, SPOILED);
         if kept && (paid || !case.bringer.shares) { Intake::Drop } else { self.cut("it sent copies of consensus messages with a false justification") }
+    }
+
+    /// Paid for by the bringer like what cannot be verified, and kept for the height.
+    fn early(&mut self, case: &Case<'_>, us: u64) -> Intake {
+        match self.unverifiable(case, us) {
+            Intake::Drop if case.bringer.shares && !planted::is(Bug::EarlyForgotten) => Intake::Early(case.height()),
+            other => other,
+        }
     }
 
     fn unverifiable(&mut self, case: &Case<'_>, us: u64) -> Intake {

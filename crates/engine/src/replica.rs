@@ -29,6 +29,7 @@ use crate::relay::{Intake, Relay, Window, passes_on, shares_consensus};
 use crate::signing::Gate;
 use crate::status::{RefusedBlock, Status, StatusCell};
 use crate::sync::{SyncFault, Sync};
+use crate::unproven::{Early, Unproven};
 use crate::serve;
 
 /// The clocks of a node, in microseconds, asked whenever the replica needs to know how late it is. A simulator hands in
@@ -232,6 +233,8 @@ pub struct Holdings {
     pub held_messages: usize,
     /// Their bytes.
     pub held_bytes: usize,
+    /// Messages that cannot be judged yet.
+    pub unproven: usize,
     /// Checked blocks of the height in hand.
     pub candidacies: usize,
     /// Blocks above the next one.
@@ -283,6 +286,9 @@ pub struct Replica {
     /// When each validator was last heard, ms.
     pub(crate) heard: BoundedMap<Address, u64>,
     pub(crate) more_blocks: bool,
+    unproven: Unproven,
+    /// Height for which [`Self::unproven`] was looked through last.
+    heard_early: u64,
     pub(crate) was_syncing: bool,
     pub(crate) round_changes: u64,
     pub(crate) proposed: u64,
@@ -340,6 +346,8 @@ impl Replica {
             restored,
             heard: BoundedMap::new(ipe_types::extra::MAX_VALIDATORS),
             more_blocks: false,
+            unproven: Unproven::default(),
+            heard_early: 0,
             was_syncing: false,
             round_changes: 0,
             proposed: 0,
@@ -392,6 +400,7 @@ impl Replica {
             round_changes: core.round_changes,
             held_messages,
             held_bytes,
+            unproven: self.unproven.held(),
             candidacies: self.candidacies.len(),
             blocks_ahead,
             headers_ahead,
@@ -410,6 +419,7 @@ impl Replica {
             Input::PeerGone(id) => {
                 self.sync.disconnected(now_ms, id, &mut self.peers);
                 self.peers.disconnect(now_ms, id);
+                self.unproven.disconnected(id);
                 self.status_stale = true;
             }
             Input::Eth(peer, message) => self.eth(clock, peer, message, put),
@@ -425,6 +435,7 @@ impl Replica {
         self.fire_timers(clock, put);
         self.write_again(clock, put);
         self.drive_sync(clock, put);
+        self.hear_early(clock, put);
         self.spread_transactions(clock, put);
         let now_ms = clock.now_ms();
         if self.status_stale || now_ms >= self.status_at + STATUS_MS {
@@ -555,6 +566,7 @@ impl Replica {
         let window = Window { head: head.number, current: &self.rules[0], next: &self.rules[1] };
         match self.relay.intake(now_ms, peer, shares, code, &bytes, window) {
             Intake::Drop => {}
+            Intake::Early(height) => self.unproven.keep(Early { peer: id, height, code, bytes }),
             // The relay has noted it: f+1 of them prove that we are behind. One may be a liar's, and whoever passed it on has
             // claimed nothing.
             Intake::Ahead(author, height) => self.heard_ahead(author, height),
@@ -585,6 +597,17 @@ impl Replica {
                     }
                 }
             }
+        }
+    }
+
+    /// What came before its height could be judged.
+    fn hear_early(&mut self, clock: Clock<'_>, put: Put<'_>) {
+        if self.unproven.held() == 0 || self.heard_early == self.rules[1].height {
+            return;
+        }
+        self.heard_early = self.rules[1].height;
+        for Early { peer, code, bytes, .. } in self.unproven.take(self.rules[1].height) {
+            self.istanbul(clock, peer, code, bytes, put);
         }
     }
 

@@ -175,6 +175,24 @@ fn far_heights_are_evidence_and_f_plus_one_of_them_move_the_window() {
     assert!(matches!(scene.intake(1, 0x13, &prepare(3, 500, 0)), Intake::Take(..)));
 }
 
+/// Validators change: who signs for a later height may be nobody yet. That is for its height to judge.
+#[test]
+fn what_others_may_validate_is_kept_for_its_height() {
+    let mut scene = Scene::new();
+    let early = prepare(9, 103, 0);
+    assert!(matches!(scene.intake(1, PREPARE, &early), Intake::Early(103)));
+    assert!(matches!(scene.intake(2, PREPARE, &early), Intake::Early(103)), "nothing is known of it, nor seen");
+    assert!(matches!(scene.intake(1, PREPARE, &prepare(9, 101, 0)), Intake::Drop), "the next height's validators are known");
+    scene.shares = false;
+    assert!(matches!(scene.intake(2, PREPARE, &early), Intake::Drop), "nothing is kept for strangers");
+    scene.shares = true;
+    scene.head = 102;
+    scene.set = ValidatorSet::new([1, 2, 3, 9].map(|byte| key(byte).address()).to_vec());
+    assert!(scene.takes(1, PREPARE, &early), "and by whom it came before");
+    // Whoever keeps us busy with it pays.
+    assert!(scene.cut_after(2, PREPARE, (0..20_000u32).map(|round| prepare(8, 105, round % 1_000))).is_some());
+}
+
 #[test]
 fn a_peer_that_only_sends_forgeries_is_cut_and_stays_out() {
     let mut scene = Scene::new();

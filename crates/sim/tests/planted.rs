@@ -29,7 +29,7 @@ fn hunted_in(bug: Bug) -> &'static str {
         Bug::ClaimBelieved => "claimant",
         Bug::LeavesFirstRoundOnly => "two-silent",
         Bug::JustificationUnverified => "derived-boot",
-        Bug::LateForFree => "derived-mesh",
+        Bug::ReadForFree => "derived-mesh",
         Bug::DoubtIgnored => "rot-undecided",
         Bug::CommitSealUnchecked => "equivocating-voter",
         Bug::FutureUnbounded | Bug::VotesUnbounded | Bug::RoundChangesUnbounded => "wrong-round",
@@ -37,7 +37,7 @@ fn hunted_in(bug: Bug) -> &'static str {
         Bug::RelayWithoutAuthorCheck => "impersonating",
         Bug::DecidedForgotten | Bug::CommitErrorIgnored => "disks",
         Bug::SealsUncheckedAtImport => "lying-sync",
-        Bug::EpochVotesKept | Bug::MajorityOffByOne => "members",
+        Bug::EpochVotesKept | Bug::MajorityOffByOne | Bug::EarlyForgotten => "members",
         Bug::InvalidProposalAccepted
         | Bug::ParentUnchecked
         | Bug::TimestampUnchecked

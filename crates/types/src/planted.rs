@@ -46,8 +46,9 @@ pub enum Bug {
     GoneWaitedFor,
     VotingFieldsUnchecked,
     JustificationUnverified,
-    LateForFree,
     DoubtIgnored,
+    ReadForFree,
+    EarlyForgotten,
 }
 
 #[cfg(debug_assertions)]
@@ -114,8 +115,9 @@ mod planting {
                 (GoneWaitedFor, "gone-waited-for", "qbft::heard", "a proposer of whom nothing is heard gets its full patience for ever"),
                 (VotingFieldsUnchecked, "voting-fields-unchecked", "chain::fields", "a validator votes for whatever it would import"),
                 (JustificationUnverified, "justification-unverified", "engine::relay", "what justifies a message is not verified before it goes on"),
-                (LateForFree, "late-for-free", "engine::relay", "messages of past heights cost nobody anything"),
                 (DoubtIgnored, "doubt-ignored", "engine::signing", "a validator signs although its journal may lack something"),
+                (ReadForFree, "read-for-free", "engine::accounts", "bytes that are read and of no use cost nobody anything"),
+                (EarlyForgotten, "early-forgotten", "engine::relay", "what cannot be judged yet is lost"),
             ]
         }
     }

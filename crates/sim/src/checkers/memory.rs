@@ -17,6 +17,7 @@ pub(super) fn check(who: &str, holdings: &Holdings, validators: usize) -> Result
         ("round changes", holdings.round_changes, 3 * validators),
         ("messages of undecided heights", holdings.held_messages, HELD_KINDS * validators * HELD_HEIGHTS),
         ("bytes of messages of undecided heights", holdings.held_bytes, 64 * MIB),
+        ("messages that cannot be judged yet", holdings.unproven, 64 * 32),
         ("checked blocks", holdings.candidacies, 6),
         ("blocks ahead", holdings.blocks_ahead, 30),
         ("headers ahead", holdings.headers_ahead, 768 + 192),
