@@ -4,7 +4,6 @@ use std::convert::Infallible;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
-use std::time::Duration;
 
 use axum::body::Bytes;
 use http_body::{Body, Frame, SizeHint};
@@ -14,8 +13,6 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 const SMALL: usize = 1 << 20;
 /// KiB of larger answers that wait to be read, of all clients together.
 const LARGE_KIB: u32 = 128 * 1024;
-/// How long an answer waits for room. Whoever reads gives it back soon.
-const ROOM: Duration = Duration::from_secs(5);
 /// Bytes handed to a connection at once.
 const PIECE: usize = 64 * 1024;
 
@@ -30,16 +27,14 @@ impl Answers {
         Self(Arc::new(Semaphore::new(LARGE_KIB as usize)))
     }
 
-    /// Room for an answer of so many bytes; `Err` when others do not read theirs.
-    pub(crate) async fn room(&self, bytes: usize) -> Result<Room, ()> {
+    /// Room for an answer of so many bytes; `Err` when others do not read theirs. Nobody waits for it: whoever waited would
+    /// hold what it waits for, or a turn that others need for a small answer.
+    pub(crate) fn room(&self, bytes: usize) -> Result<Room, ()> {
         if bytes <= SMALL {
             return Ok(None);
         }
         let kib = u32::try_from(bytes / 1024).unwrap_or(u32::MAX).min(LARGE_KIB);
-        match tokio::time::timeout(ROOM, self.0.clone().acquire_many_owned(kib)).await {
-            Ok(Ok(permit)) => Ok(Some(permit)),
-            Ok(Err(_)) | Err(_) => Err(()),
-        }
+        self.0.clone().try_acquire_many_owned(kib).map(Some).map_err(|_| ())
     }
 }
 
@@ -79,10 +74,10 @@ mod tests {
     async fn who_does_not_read_takes_no_more_than_there_is_for_all() {
         let answers = Answers::new();
         let large = 60 << 20;
-        let held = [answers.room(large).await.unwrap(), answers.room(large).await.unwrap()];
+        let held = [answers.room(large).unwrap(), answers.room(large).unwrap()];
         assert!(held.iter().all(Option::is_some));
-        assert!(answers.room(large).await.is_err(), "a third of 60 MiB has no room");
-        assert!(answers.room(1 << 20).await.unwrap().is_none(), "small answers go on");
+        assert!(answers.room(large).is_err(), "a third of 60 MiB has no room");
+        assert!(answers.room(1 << 20).unwrap().is_none(), "small answers go on");
         let [first, _second] = held;
         let mut sent = Sent { bytes: Bytes::from(vec![1; 3 * PIECE]), _room: first };
         assert_eq!(sent.size_hint().exact(), Some(3 * PIECE as u64));
@@ -92,6 +87,6 @@ mod tests {
         }
         assert!(sent.is_end_stream());
         drop(sent);
-        assert!(answers.room(large).await.is_ok(), "room that was given back");
+        assert!(answers.room(large).is_ok(), "room that was given back");
     }
 }

@@ -6,6 +6,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -55,20 +56,25 @@ pub async fn run(listener: TcpListener, router: Router, doors: Doors, until: imp
 }
 
 /// Whether a request's connection found all places taken.
-#[derive(Debug, Clone, Copy)]
-struct Guest(bool);
+#[derive(Debug, Clone)]
+struct Guest {
+    guest: bool,
+    asks: Arc<AtomicBool>,
+}
 
 impl Connected<IncomingStream<'_, Accepting>> for Guest {
     fn connect_info(stream: IncomingStream<'_, Accepting>) -> Self {
-        Guest(stream.io().place.guest)
+        let place = &stream.io().place;
+        Guest { guest: place.guest, asks: Arc::clone(&place.asks) }
     }
 }
 
 /// Answers a guest one question, if it is one that is always answered.
-async fn guests(State(doors): State<Doors>, ConnectInfo(Guest(guest)): ConnectInfo<Guest>, request: Request, next: Next) -> Response {
+async fn guests(State(doors): State<Doors>, ConnectInfo(Guest { guest, asks }): ConnectInfo<Guest>, request: Request, next: Next) -> Response {
     if !guest {
         return next.run(request).await;
     }
+    asks.store(true, Ordering::Relaxed);
     let mut response = if (doors.always)(&request) {
         next.run(request).await
     } else {

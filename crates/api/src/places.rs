@@ -5,15 +5,16 @@
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv6Addr};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
-/// Guests at once. The oldest gives way to the next, so that connections which ask nothing keep no question out.
-const GUESTS: usize = 8;
+/// Guests at once. The oldest of the address with most gives way to the next, unless its question has come: connections that
+/// ask nothing keep no question out, and what is asked is answered.
+const GUESTS: usize = 32;
 /// How long a guest may stay.
 pub(crate) const GUEST_TIME: Duration = Duration::from_secs(3);
 
@@ -30,6 +31,7 @@ struct Held {
     from: IpAddr,
     guest: bool,
     spoke: Arc<AtomicU64>,
+    asks: Arc<AtomicBool>,
     cut: oneshot::Sender<()>,
 }
 
@@ -41,6 +43,8 @@ pub(crate) struct Place {
     pub(crate) guest: bool,
     /// When something was last sent to the client, ms since the listener began.
     spoke: Arc<AtomicU64>,
+    /// Its question has come.
+    pub(crate) asks: Arc<AtomicBool>,
     /// Answers once the place is another's.
     pub(crate) cut: oneshot::Receiver<()>,
 }
@@ -58,7 +62,7 @@ impl Places {
         let mut gives_way = None;
         let guest = of(false).count() >= self.max && {
             let own = of(false).filter(|(_, held)| held.from == from).count();
-            let most = busiest(&held).filter(|(_, count)| *count > own + 1);
+            let most = busiest(&held, false).filter(|(_, count)| *count > own + 1);
             // Of that address the one that has been told nothing for longest.
             gives_way = most.and_then(|(most, _)| {
                 of(false).filter(|(_, held)| held.from == most).min_by_key(|(_, held)| held.spoke.load(Ordering::Relaxed))
@@ -66,7 +70,12 @@ impl Places {
             gives_way.is_none()
         };
         if guest && of(true).count() >= GUESTS {
-            gives_way = of(true).next();
+            let most = busiest(&held, true).map(|(most, _)| most);
+            let silent = |held: &Held| !held.asks.load(Ordering::Relaxed);
+            gives_way = of(true)
+                .find(|(_, held)| Some(held.from) == most && silent(held))
+                .or_else(|| of(true).find(|(_, held)| silent(held)))
+                .or_else(|| of(true).next());
         }
         let gives_way = gives_way.map(|(id, _)| *id);
         if let Some(gone) = gives_way.and_then(|id| held.remove(&id)) {
@@ -76,13 +85,14 @@ impl Places {
         let id = self.next.fetch_add(1, Ordering::Relaxed);
         let spoke = Arc::new(AtomicU64::new(self.now()));
         let (cut, when_cut) = oneshot::channel();
-        held.insert(id, Held { from, guest, spoke: Arc::clone(&spoke), cut });
-        Place { id, places: Arc::clone(self), guest, spoke, cut: when_cut }
+        let asks = Arc::new(AtomicBool::new(false));
+        held.insert(id, Held { from, guest, spoke: Arc::clone(&spoke), asks: Arc::clone(&asks), cut });
+        Place { id, places: Arc::clone(self), guest, spoke, asks, cut: when_cut }
     }
 
     /// The address that holds most places, and how many.
     pub(crate) fn busiest(&self) -> Option<(IpAddr, usize)> {
-        busiest(&self.held.lock().unwrap_or_else(PoisonError::into_inner))
+        busiest(&self.held.lock().unwrap_or_else(PoisonError::into_inner), false)
     }
 
     fn now(&self) -> u64 {
@@ -108,9 +118,10 @@ impl Drop for Place {
     }
 }
 
-fn busiest(held: &BTreeMap<u64, Held>) -> Option<(IpAddr, usize)> {
+/// The address with most of the places, or of the guests, and how many.
+fn busiest(held: &BTreeMap<u64, Held>, guests: bool) -> Option<(IpAddr, usize)> {
     let mut counts: BTreeMap<IpAddr, usize> = BTreeMap::new();
-    for held in held.values().filter(|held| !held.guest) {
+    for held in held.values().filter(|held| held.guest == guests) {
         *counts.entry(held.from).or_default() += 1;
     }
     counts.into_iter().max_by_key(|(_, count)| *count)
@@ -166,6 +177,13 @@ mod tests {
         assert!(guests.iter().all(|place| place.guest));
         let last = places.take(at(1));
         assert!(last.guest && is_cut(&mut guests[0]) && !is_cut(&mut guests[1]));
+        // What is asked is answered, and another address has its guest.
+        guests[1].asks.store(true, Ordering::Relaxed);
+        let other = places.take(at(9));
+        assert!(!is_cut(&mut guests[1]) && is_cut(&mut guests[2]));
+        let _more: Vec<Place> = (0..100).map(|_| places.take(at(1))).collect();
+        let mut other = other;
+        assert!(!is_cut(&mut guests[1]) && !is_cut(&mut other));
     }
 
     #[test]

@@ -296,8 +296,8 @@ impl Api {
         let api = self.clone();
         let work = tokio::task::spawn_blocking(move || (api.answer_here(&body, groups, max_batch), turn));
         match work.await {
-            // The turn is kept until there is room, so that no more answers are made than can be sent.
-            Ok((answer, _turn)) => match self.answers.room(answer.body.len()).await {
+            // The turn is over when it has its room, so that no more answers are held than there is room for.
+            Ok((answer, _turn)) => match self.answers.room(answer.body.len()) {
                 Ok(room) => Answer { room, ..answer },
                 Err(()) => Answer { body: busy(&busy_body, max_batch), malformed: false, room: None },
             },

@@ -37,6 +37,10 @@ pub(crate) const ATTENTION: usize = 16_384;
 /// The share of it that one connection may have: eight connections.
 const OF_ONE: usize = ATTENTION / 8;
 
+/// Bytes of events that one connection is sent about one block, or one round of pending transactions: more than the largest
+/// block takes as JSON once.
+const NEWS_BYTES: usize = 32 << 20;
+
 /// What a subscription wants to hear.
 enum Topic {
     NewHeads { full: bool },
@@ -221,34 +225,54 @@ impl Session {
         }
     }
 
+    /// Tells what each subscription wants of the news, an event at a time: none is made before the one before it is sent, so
+    /// that news of any size take no more memory than one event.
     async fn announce(&mut self, news: &Notification) -> Result<(), End> {
-        let mut out = Vec::new();
-        for (id, Subscription { topic, .. }) in &self.topics {
+        // Nothing else is asked of this connection meanwhile.
+        let topics = std::mem::take(&mut self.topics);
+        let mut told = 0;
+        for (id, Subscription { topic, .. }) in &topics {
             match (news, topic) {
                 (Notification::Imported(block), Topic::NewHeads { full }) => {
                     let senders = full.then(|| block.senders.as_slice());
                     let shape = RpcBlock::new(block.hash, &block.block, block.total_difficulty, senders, self.release);
-                    out.push(event(*id, &shape));
+                    let text = event(*id, &shape);
+                    drop(shape);
+                    self.tell(text, &mut told).await?;
                 }
                 (Notification::Imported(block), Topic::Logs(filter)) => {
-                    logs(block, filter, self.release, &mut |log| out.push(event(*id, &log)));
+                    let release = self.release;
+                    for log in logs(block, filter, release) {
+                        self.tell(event(*id, &log), &mut told).await?;
+                    }
                 }
                 (Notification::Pending(all), Topic::Pending { full }) => {
-                    out.extend(all.iter().map(|tx| self.pending(*id, tx, *full)));
+                    for tx in all.iter() {
+                        self.tell(self.pending(*id, tx, *full), &mut told).await?;
+                    }
                 }
                 (Notification::Syncing(_), Topic::Syncing) => {
                     let text = match self.api.backend.status.get().sync {
                         Some(sync) => event(*id, &SyncingNews::of(&sync)),
                         None => event(*id, &false),
                     };
-                    out.push(text);
+                    self.tell(text, &mut told).await?;
                 }
                 _ => {}
             }
         }
-        for text in out {
-            self.send_text(text).await?;
+        self.topics = topics;
+        Ok(())
+    }
+
+    /// Sends one event, and lets others have the thread.
+    async fn tell(&mut self, text: Vec<u8>, told: &mut usize) -> Result<(), End> {
+        *told += text.len();
+        if *told > NEWS_BYTES {
+            return Err(End::Slow("one block holds more for these subscriptions than is sent; ask for less, or read it by call"));
         }
+        self.send_text(text).await?;
+        tokio::task::yield_now().await;
         Ok(())
     }
 
@@ -274,20 +298,16 @@ impl SyncingNews {
 }
 
 /// The logs of a block that a filter wants, in order.
-pub(crate) fn logs(block: &Imported, filter: &LogFilter, release: Release, give: &mut dyn FnMut(RpcLog)) {
-    if !filter.may_want(&block.block.header.logs_bloom) {
-        return;
-    }
-    let mut index = 0;
-    for (i, (tx, receipt)) in block.block.body.transactions.iter().zip(block.receipts.iter()).enumerate() {
-        let place = Place::of(block.hash, &block.block.header, i);
-        for log in alloy_consensus::TxReceipt::logs(receipt) {
-            if filter.wants(log) {
-                give(RpcLog::new(log, index, *tx.tx_hash(), &place, release));
-            }
-            index += 1;
-        }
-    }
+pub(crate) fn logs<'a>(block: &'a Imported, filter: &'a LogFilter, release: Release) -> impl Iterator<Item = RpcLog> + Send + 'a {
+    let any = filter.may_want(&block.block.header.logs_bloom);
+    let receipts = block.receipts.iter().take(if any { usize::MAX } else { 0 });
+    let all = block.block.body.transactions.iter().zip(receipts).enumerate();
+    all.flat_map(|(i, (tx, receipt))| alloy_consensus::TxReceipt::logs(receipt).iter().map(move |log| (i, *tx.tx_hash(), log)))
+        .enumerate()
+        .filter(|(_, (_, _, log))| filter.wants(log))
+        .map(move |(index, (i, hash, log))| {
+            RpcLog::new(log, index as u64, hash, &Place::of(block.hash, &block.block.header, i), release)
+        })
 }
 
 fn event<T: Serialize>(id: u64, result: &T) -> Vec<u8> {
