@@ -1,5 +1,6 @@
 //! The event log: what happened in which order, with a running hash of all of it.
 
+use ipe_types::work;
 use alloy_primitives::{B256, Keccak256};
 
 /// Bytes of an event that are hashed.
@@ -70,7 +71,11 @@ impl Log {
             if step < window.from || step > window.to || !name.contains(&window.node) {
                 return;
             }
+            // What it takes to describe an event is not work of the node: a replay would be another run.
+            let done = work::take();
             let what = what();
+            work::take();
+            work::count(|count| *count = done);
             if what.contains(&window.text) {
                 tell(&Entry { step, at_us, node: name.to_owned(), what });
             }

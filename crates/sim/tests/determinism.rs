@@ -16,6 +16,15 @@ fn the_same_seed_gives_the_same_hash_and_another_seed_another() {
     }
 }
 
+/// Messages are described by hashing and reading them, which costs the node that hears them nothing.
+#[test]
+fn a_replay_that_shows_everything_is_the_same_run() {
+    let scenario = by_name("members").expect("it is listed");
+    let window = Window { from: 0, to: u64::MAX, node: String::new(), text: String::new() };
+    let report = replay(scenario, 3, window, Box::new(|_| {}));
+    assert_eq!(report.hash, run(scenario, 3).hash);
+}
+
 #[test]
 fn listening_changes_nothing_and_tells_the_steps_asked_for() {
     let scenario = by_name("mesh").expect("it is listed");
