@@ -69,12 +69,14 @@ impl Connected<IncomingStream<'_, Accepting>> for Guest {
     }
 }
 
-/// Answers a guest one question, if it is one that is always answered.
+/// Notes that a question is being answered; of a guest one, if it is one that is always answered.
 async fn guests(State(doors): State<Doors>, ConnectInfo(Guest { guest, asks }): ConnectInfo<Guest>, request: Request, next: Next) -> Response {
-    if !guest {
-        return next.run(request).await;
-    }
     asks.store(true, Ordering::Relaxed);
+    if !guest {
+        let response = next.run(request).await;
+        asks.store(false, Ordering::Relaxed);
+        return response;
+    }
     let mut response = if (doors.always)(&request) {
         next.run(request).await
     } else {

@@ -43,7 +43,7 @@ pub(crate) struct Place {
     pub(crate) guest: bool,
     /// When something was last sent to the client, ms since the listener began.
     spoke: Arc<AtomicU64>,
-    /// Its question has come.
+    /// A question has come, and is not answered.
     pub(crate) asks: Arc<AtomicBool>,
     /// Answers once the place is another's.
     pub(crate) cut: oneshot::Receiver<()>,
@@ -63,10 +63,10 @@ impl Places {
         let guest = of(false).count() >= self.max && {
             let own = of(false).filter(|(_, held)| held.from == from).count();
             let most = busiest(&held, false).filter(|(_, count)| *count > own + 1);
-            // Of that address the one that has been told nothing for longest.
-            gives_way = most.and_then(|(most, _)| {
-                of(false).filter(|(_, held)| held.from == most).min_by_key(|(_, held)| held.spoke.load(Ordering::Relaxed))
-            });
+            // Of that address the one that has been told nothing for longest, those that wait for an answer last: who comes
+            // again and again cuts nobody's request short while an idle connection is left.
+            let order = |held: &Held| (held.asks.load(Ordering::Relaxed), held.spoke.load(Ordering::Relaxed));
+            gives_way = most.and_then(|(most, _)| of(false).filter(|(_, held)| held.from == most).min_by_key(|(_, held)| order(held)));
             gives_way.is_none()
         };
         if guest && of(true).count() >= GUESTS {
@@ -153,12 +153,16 @@ mod tests {
         let places = Places::new(4);
         let mut held: Vec<Place> = (0..4).map(|_| places.take(at(1))).collect();
         assert!(held.iter().all(|place| !place.guest));
-        held[0].spoke.store(7, Ordering::Relaxed);
+        held[0].spoke.store(1_000_000, Ordering::Relaxed);
         assert_eq!(places.busiest(), Some((at(1), 4)));
         // The second of four has been told nothing for as long as any other, and came first of those.
         let second = places.take(at(2));
         assert!(!second.guest && is_cut(&mut held[1]) && !is_cut(&mut held[0]));
+        // Who waits for an answer is the last to go.
+        held[2].asks.store(true, Ordering::Relaxed);
+        held[3].spoke.store(2_000_000, Ordering::Relaxed);
         let third = places.take(at(2));
+        assert!(!is_cut(&mut held[2]));
         assert!(!third.guest);
         assert_eq!(held.iter_mut().map(is_cut).filter(|cut| *cut).count(), 1);
         // Two each: nobody has to give way any more, whoever comes.

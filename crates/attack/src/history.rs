@@ -46,10 +46,12 @@ pub async fn returning(siege: Arc<Siege>) -> Result<(), String> {
     }
 }
 
+/// The boot comes back, and is told a history that is not true.
 pub async fn untrue(siege: Arc<Siege>) -> Result<(), String> {
     tokio::try_join!(returning(Arc::clone(&siege)), answers(siege, false)).map(|_| ())
 }
 
+/// The boot comes back, and is told the truth as late as may be.
 pub async fn slow(siege: Arc<Siege>) -> Result<(), String> {
     tokio::try_join!(returning(Arc::clone(&siege)), answers(siege, true)).map(|_| ())
 }

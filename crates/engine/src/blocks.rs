@@ -254,13 +254,7 @@ impl Replica {
                 }
                 Err(invalid) if invalid.is_verdict() => {
                     let number = fetched.block.header.number;
-                    // Seals are judged before the body, so that only one of the two can be at fault then.
-                    let [header, body] = fetched.from;
-                    let from = match (invalid.is_of_seals(), invalid.is_of_body()) {
-                        (true, _) => [header, header],
-                        (_, true) => [body, body],
-                        _ => fetched.from,
-                    };
+                    let from = at_fault(&invalid, fetched.from);
                     let name = |id| self.peers.get(id).map_or("one that is gone".to_owned(), |peer| format!("{:.16}", peer.info.node.to_string()));
                     let of = if from[0] == from[1] { name(from[0]) } else { format!("{} and {}", name(from[0]), name(from[1])) };
                     put(Output::Log(Level::Warn, format!("block {number} of peer {of} is not valid ({}): {invalid}", invalid.rule())));
@@ -439,6 +433,16 @@ impl Replica {
     }
 }
 
+/// Which of those that a block's header and body came from sent what is wrong. Seals are judged before the body, so that only
+/// one of the two can be at fault for either.
+fn at_fault(invalid: &InvalidBlock, [header, body]: [PeerId; 2]) -> [PeerId; 2] {
+    match (invalid.is_of_seals(), invalid.is_of_body()) {
+        (true, _) => [header, header],
+        (_, true) => [body, body],
+        _ => [header, body],
+    }
+}
+
 /// Whether a block that our rules refuse is final for the network: a quorum of the next validators has sealed it, it follows
 /// our head, and its body is the one that its header names.
 fn is_final(head: &Head, block: &Block, invalid: &InvalidBlock) -> bool {
@@ -483,6 +487,16 @@ mod tests {
     use ipe_types::Header;
 
     use super::*;
+
+    /// The seals are in the header and under no hash: whoever passes a header on can strip them, and who sent the body has not.
+    #[test]
+    fn stripped_seals_are_blamed_on_who_sent_the_header() {
+        let (header, body) = (PeerId(1), PeerId(2));
+        let stripped = InvalidBlock::Seals(ipe_types::seals::SealFault::TooFew { got: 0, expected: 3 });
+        assert_eq!(at_fault(&stripped, [header, body]), [header, header]);
+        assert_eq!(at_fault(&InvalidBlock::TooLarge { got: 2, max: 1 }, [header, body]), [body, body]);
+        assert_eq!(at_fault(&InvalidBlock::GasUsed { header: 1, computed: 2 }, [header, body]), [header, body]);
+    }
 
     /// Found by the simulator (scenario derived-boot, seed 1): a boot that left the empty list of withdrawals out of a sealed
     /// block's body made a node say that it cannot follow the network, and wait.

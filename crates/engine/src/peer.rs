@@ -94,7 +94,7 @@ pub struct Peer {
     pub proven: u64,
     /// Its last answer was much shorter than what was asked for: others are asked first.
     pub stingy: bool,
-    /// When it was asked for headers last, by their count; 0 before the first. See [`Peer::rank`].
+    /// Id of the last question for headers that it was asked, ids growing; 0 before the first. See [`Peer::rank`].
     pub asked: u64,
     /// How it has answered.
     pub standing: Standing,

@@ -80,7 +80,6 @@ struct HeaderRequest {
     id: u64,
     peer: PeerId,
     first: u64,
-    count: u64,
     /// Whether the peer had said that it has them.
     claimed: bool,
     asked_ms: u64,
@@ -181,8 +180,6 @@ pub struct Sync {
     header_requests: Vec<HeaderRequest>,
     body_requests: HashMap<u64, BodyRequest>,
     next_request: u64,
-    /// Header requests so far.
-    turns: u64,
     ahead: BTreeMap<u64, (Arc<Block>, PeerId, usize)>,
     ahead_bytes: usize,
     /// Highest block that is known to exist.
@@ -370,7 +367,7 @@ impl Sync {
         if last >= target || self.links.len() >= MAX_HEADERS {
             return None;
         }
-        let same = self.header_requests.iter().filter(|request| request.first.saturating_add(request.count) > last + 1);
+        let same = self.header_requests.iter().filter(|request| request.first.saturating_add(HEADERS_A_REQUEST) > last + 1);
         let youngest = same.map(|request| request.asked_ms).max();
         if let Some(asked_ms) = youngest
             && now_ms < asked_ms + OVERTAKE_MS
@@ -385,17 +382,14 @@ impl Sync {
             Some(peer) => (peer, true),
             None => (anybody()?, false),
         };
-        // Whatever it claims: who claims one more each time would be asked for one header each time.
-        let count = HEADERS_A_REQUEST;
         self.next_request += 1;
         let (id, peer) = (self.next_request, peer.info.id);
-        self.turns += 1;
-        let turn = self.turns;
         if let Some(peer) = peers.get_mut(peer) {
-            peer.asked = turn;
+            peer.asked = id;
         }
-        self.header_requests.push(HeaderRequest { id, peer, first: last + 1, count, claimed, asked_ms: now_ms });
-        let query = HeadersQuery { start: HeadersStart::Number(last + 1), limit: count, skip: 0, reverse: false };
+        self.header_requests.push(HeaderRequest { id, peer, first: last + 1, claimed, asked_ms: now_ms });
+        // Whatever it claims: who claims one more each time would be asked for one header each time.
+        let query = HeadersQuery { start: HeadersStart::Number(last + 1), limit: HEADERS_A_REQUEST, skip: 0, reverse: false };
         outputs.push(Output::Eth(vec![peer], Arc::new(EthMessage::GetBlockHeaders { request_id: id, query })));
         Some(now_ms + OVERTAKE_MS)
     }
@@ -472,7 +466,7 @@ impl Sync {
         let asked = |request: &HeaderRequest| request.id == request_id && request.peer == peer;
         let Some(index) = self.header_requests.iter().position(asked) else { return Ok(()) };
         let request = self.header_requests.swap_remove(index);
-        if headers.len() as u64 > request.count {
+        if headers.len() as u64 > HEADERS_A_REQUEST {
             return Err(SyncFault::TooMany);
         }
         if headers.is_empty() {
@@ -488,7 +482,7 @@ impl Sync {
             }
             return Ok(());
         }
-        let stingy = (headers.len() as u64) < request.count && headers.iter().map(Encodable::length).sum::<usize>() < STINGY_BYTES;
+        let stingy = (headers.len() as u64) < HEADERS_A_REQUEST && headers.iter().map(Encodable::length).sum::<usize>() < STINGY_BYTES;
         let claimed = peers.iter().filter(|peer| !peer.rests(now_ms)).map(|peer| peer.claimed).max().unwrap_or(0);
         let late = now_ms >= request.asked_ms + OVERTAKE_MS;
         self.advance(head);

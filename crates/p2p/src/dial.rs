@@ -17,8 +17,9 @@ use crate::session::{self, Ended, Origin};
 
 /// First pause, short so that a network that starts together is connected within a second.
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
-/// Longest pause while nobody answers at the address: an attempt costs a packet, and where this is a validator's only boot, or
-/// the validator is needed for a quorum, the chain waits for as long as the node that comes back is not found.
+/// Longest pause while nobody answers at the address: an attempt costs a packet, and of a name a question to its server.
+/// Where this is a validator's only boot, and the validator is needed for a quorum, the chain waits for as long as the node that
+/// comes back is not found.
 const LONGEST_UNANSWERED: Duration = Duration::from_secs(1);
 /// Longest pause after the node answered and there was no session: each attempt costs both sides a handshake.
 const LONGEST_REFUSED: Duration = Duration::from_secs(10);

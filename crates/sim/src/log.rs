@@ -1,7 +1,7 @@
 //! The event log: what happened in which order, with a running hash of all of it.
 
-use ipe_types::work;
 use alloy_primitives::{B256, Keccak256};
+use ipe_types::work;
 
 /// Bytes of an event that are hashed.
 const LONG: usize = 8_192;
