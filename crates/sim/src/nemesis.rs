@@ -229,10 +229,16 @@ impl World {
     fn change_set(&mut self) {
         let height = self.checkers.chain.height() + 1;
         let set = self.checkers.chain.validators_of(height).to_vec();
-        let villains = self.nodes.iter().filter(|node| !node.is_honest() && set.contains(&node.address)).count();
+        // An institution with a hostile boot is as faulty as one with a hostile validator: it can cut its own validator off.
+        let hostile: BTreeSet<_> = self.nodes.iter().filter(|node| !node.is_honest()).map(|node| node.institution).collect();
+        let votes = |node: &&crate::node::Node| node.role == Role::Validator && set.contains(&node.address);
+        let faulty = self.nodes.iter().filter(votes).filter(|node| hostile.contains(&node.institution));
+        let faulty: BTreeSet<_> = faulty.map(|node| node.address).collect();
+        // One less may leave no more than f faulty ones.
+        let one_less = set.len().saturating_sub(2) / 3 >= faulty.len().max(1);
         let candidates: Vec<usize> = (0..self.nodes.len())
             .filter(|index| self.nodes[*index].role == Role::Validator && self.nodes[*index].is_honest())
-            .filter(|index| !set.contains(&self.nodes[*index].address) || set.len().saturating_sub(2) / 3 >= villains.max(1))
+            .filter(|index| one_less || !set.contains(&self.nodes[*index].address))
             .collect();
         let under_way = self.change.filter(|(address, add)| set.contains(address) != *add);
         let address = match under_way {
