@@ -15,6 +15,7 @@ use ipe_types::spec::ChainSpec;
 use ipe_types::transition::Selection;
 use revm::context::result::InvalidTransaction;
 
+use crate::bound::Bound;
 use crate::env::Env;
 use crate::execute::{Executed, Execution, FinishError, NO_REQUESTS_HASH, TxError};
 use crate::ladder::{BuildOrder, Candidate, CheckedBlock, Feedback};
@@ -30,8 +31,8 @@ const LEAST_TX_GAS: u64 = 21_000;
 
 impl Ledger {
     /// Builds a block on the head. `next` is told what became of the candidate before and hands out another, or `None` to
-    /// end; `keep_going` is asked before each and ends the block when it says no. Seals are empty; the result is kept, so
-    /// that importing it executes nothing.
+    /// end; `bound` says how long that may take, and how much each transaction may. Seals are empty; the result is kept, so that
+    /// importing it executes nothing.
     ///
     /// # Errors
     /// The validators of the height are not known, or reading failed.
@@ -39,7 +40,7 @@ impl Ledger {
         &self,
         order: &BuildOrder,
         next: &mut dyn FnMut(Feedback) -> Option<Arc<Candidate>>,
-        keep_going: &mut dyn FnMut() -> bool,
+        bound: Bound<'_>,
     ) -> Result<CheckedBlock, LedgerError> {
         let head = self.head();
         let cannot = |reason: String| LedgerError::CannotBuild { head: head.number, reason };
@@ -52,10 +53,10 @@ impl Ledger {
         let env = Env::of(&self.spec, &header);
         let fork = env.fork;
         let mut execution =
-            Execution::begin(env, &header, &state, &hashes, &root_of).map_err(|error| cannot(error.to_string()))?;
+            Execution::begin(env, &header, &state, &hashes, &root_of, bound).map_err(|error| cannot(error.to_string()))?;
         let (mut transactions, mut senders, mut bytes) = (Vec::new(), Vec::new(), 0usize);
         let mut feedback = Feedback::Start;
-        while execution.gas_left() >= LEAST_TX_GAS && keep_going() {
+        while execution.gas_left() >= LEAST_TX_GAS && (bound.left_us)() > 0 {
             let Some(candidate) = next(feedback) else {
                 break;
             };
@@ -70,6 +71,7 @@ impl Ledger {
                         senders.push(candidate.sender);
                         Feedback::Included { gas_used }
                     }
+                    Err(TxError::Cut(cut)) => Feedback::Cut(cut),
                     Err(error) if error.is_verdict() => refused(error),
                     Err(error) => return Err(cannot(error.to_string())),
                 }

@@ -11,6 +11,7 @@ use ipe_types::header::block_hash;
 use ipe_types::spec::ChainSpec;
 use parking_lot::Mutex;
 
+use crate::bound::Bound;
 use crate::invalid::InvalidBlock;
 use crate::ladder::{Imported, RawBlock};
 use crate::ledger::{Known, Ledger, LedgerError, Mode};
@@ -156,7 +157,7 @@ impl Ledger {
             return Ok(BulkStep::Skipped { number });
         }
         let senders = senders.map_err(invalid)?;
-        let checked = self.check(Arc::clone(&block), now_ms, Known::All(senders), Mode::Sealed).map_err(invalid)?;
+        let checked = self.check(Arc::clone(&block), now_ms, Known::All(senders), Mode::Sealed, Bound::NONE).map_err(invalid)?;
         Ok(BulkStep::Imported(self.import(checked, block)?))
     }
 }

@@ -57,6 +57,8 @@ impl Env {
         let mut cfg = CfgEnv::new_with_spec(spec_id(fork)).with_chain_id(spec.chain_id());
         cfg.limit_contract_code_size = Some(usize::try_from(spec.code_size_limit(header.number)).unwrap_or(usize::MAX));
         cfg.limit_contract_initcode_size = Some(INITCODE_LIMIT);
+        // Gas is the only limit that the rules have.
+        cfg.memory_limit = u64::MAX;
         cfg.tx_gas_limit_cap = match params.tx_gas_cap {
             TxGasCap::Fork => None,
             TxGasCap::Unlimited => Some(u64::MAX),

@@ -10,10 +10,11 @@ use ipe_types::header::Header;
 use revm::context::result::{EVMError, ExecutionResult, InvalidTransaction};
 use revm::context::{ContextTr, JournalTr};
 use revm::handler::MainnetContext;
-use revm::{ExecuteEvm, MainBuilder, MainnetEvm, SystemCallEvm};
 use sha2::{Digest, Sha256};
 
+use crate::bound::{Bound, Cut};
 use crate::env::{Env, tx_env};
+use crate::machine::Machine;
 use crate::overlay::{BlockHashes, Overlay, ReadError};
 use crate::receipts::{BloomMaker, Receipt, receipt};
 use crate::state::{Prepared, StateAt, StateChanges};
@@ -67,6 +68,9 @@ pub enum TxError {
         /// Allowed.
         max: u64,
     },
+    /// It was stopped: no verdict on it, this node only spends no more on it.
+    #[error("{0}")]
+    Cut(Cut),
     /// Ours: reading the state failed.
     #[error("{0}")]
     Read(ReadError),
@@ -78,7 +82,7 @@ pub enum TxError {
 impl TxError {
     /// Whether the transaction is to blame.
     pub fn is_verdict(&self) -> bool {
-        !matches!(self, Self::Read(_) | Self::Evm(_))
+        !matches!(self, Self::Read(_) | Self::Evm(_) | Self::Cut(_))
     }
 }
 
@@ -93,7 +97,7 @@ fn tx_error(error: EVMError<ReadError>) -> TxError {
 /// A block in execution. From Byzantium on the EVM's journal lives through the whole block, so that an account or slot is
 /// looked up once; before, the state root after every transaction is in its receipt, and each transaction is taken over.
 pub struct Execution<'a> {
-    evm: MainnetEvm<MainnetContext<Overlay<'a>>>,
+    evm: Machine<'a>,
     env: Env,
     gas_used: u64,
     blobs: u64,
@@ -120,7 +124,8 @@ pub struct Outcome {
 }
 
 impl<'a> Execution<'a> {
-    /// Starts the block of `header` on `state`, the state of its parent: runs the system calls that come first.
+    /// Starts the block of `header` on `state`, the state of its parent: runs the system calls that come first. `bound` is for
+    /// its transactions.
     ///
     /// # Errors
     /// Reading the state failed.
@@ -130,12 +135,13 @@ impl<'a> Execution<'a> {
         state: &'a StateAt,
         hashes: BlockHashes<'a>,
         root_of: &'a dyn Fn(&StateChanges) -> Result<B256, ReadError>,
+        bound: Bound<'a>,
     ) -> Result<Self, TxError> {
         let overlay = Overlay::new(state, hashes, env.fork >= Fork::SpuriousDragon);
-        let evm = MainnetContext::new(overlay, env.cfg.spec)
-            .with_cfg(env.cfg.clone())
-            .with_block(env.block.clone())
-            .build_mainnet();
+        let mut cfg = env.cfg.clone();
+        cfg.memory_limit = bound.memory;
+        let context = MainnetContext::new(overlay, cfg.spec).with_cfg(cfg).with_block(env.block.clone());
+        let evm = Machine::new(context, bound);
         let mut execution =
             Self { evm, env, gas_used: 0, blobs: 0, receipts: Vec::new(), blooms: BloomMaker::default(), root_of };
         if execution.env.fork >= Fork::Cancun
@@ -168,9 +174,14 @@ impl<'a> Execution<'a> {
         if self.blobs + blobs > crate::env::max_blobs(self.env.fork) {
             return Err(TxError::TooManyBlobs { max: crate::env::max_blobs(self.env.fork) });
         }
-        let result = self.evm.transact_one(tx_env(tx, sender)).map_err(tx_error)?;
+        let result = self.evm.transact(tx_env(tx, sender)).map_err(|error| match self.evm.cut() {
+            Some(cut) => TxError::Cut(cut),
+            None => tx_error(error),
+        })?;
         let gas = result.tx_gas_used();
-        ipe_types::work::count(|done| done.gas += gas);
+        // What was due before the first instruction.
+        let uncounted = gas.saturating_sub(self.evm.counted_gas());
+        ipe_types::work::count(|done| done.gas = done.gas.wrapping_add(uncounted));
         let success = result.is_success();
         let logs = match result {
             ExecutionResult::Success { logs, .. } => logs,
@@ -196,13 +207,13 @@ impl<'a> Execution<'a> {
         let requests_hash = if self.env.fork >= Fork::Prague { Some(self.requests_hash()?) } else { None };
         if !reward.is_zero() {
             let beneficiary = self.env.block.beneficiary;
-            let journal = self.evm.ctx.journal_mut();
+            let journal = self.evm.context().journal_mut();
             journal.balance_incr(beneficiary, reward).map_err(|error| FinishError::Tx(TxError::Read(error)))?;
             journal.commit_tx();
         }
         self.take_over();
         Ok(Outcome {
-            changes: self.evm.ctx.db().changes(),
+            changes: self.evm.context().db().changes(),
             receipts: self.receipts,
             bloom: self.blooms.block(),
             gas_used: self.gas_used,
@@ -212,26 +223,26 @@ impl<'a> Execution<'a> {
     }
 
     fn take_over(&mut self) {
-        let journal = self.evm.finalize();
-        self.evm.ctx.db_mut().commit(journal);
+        let journal = self.evm.take();
+        self.evm.context().db_mut().commit(journal);
     }
 
     fn intermediate_root(&mut self) -> Result<B256, TxError> {
         self.take_over();
-        (self.root_of)(&self.evm.ctx.db().changes()).map_err(TxError::Read)
+        (self.root_of)(&self.evm.context().db().changes()).map_err(TxError::Read)
     }
 
     /// A call by the system address; nothing happens where no code is, as in Besu.
     fn system_call(&mut self, contract: Address, input: Bytes) -> Result<Option<ExecutionResult>, TxError> {
         let has_code = {
-            let account = self.evm.ctx.journal_mut().load_account(contract).map_err(TxError::Read)?;
+            let account = self.evm.context().journal_mut().load_account(contract).map_err(TxError::Read)?;
             !account.data.info.is_empty_code_hash()
         };
-        self.evm.ctx.journal_mut().commit_tx();
+        self.evm.context().journal_mut().commit_tx();
         if !has_code {
             return Ok(None);
         }
-        self.evm.system_call_one(contract, input).map(Some).map_err(tx_error)
+        self.evm.system_call(contract, input).map(Some).map_err(tx_error)
     }
 
     /// EIP-7685. Deposits (EIP-6110) are the beacon chain's and have no meaning here.

@@ -9,6 +9,7 @@ use ipe_types::extra::ExtraData;
 use ipe_types::planted::{self, Bug};
 use ipe_types::header::{EMPTY_ROOT, Header, block_hash};
 
+use crate::bound::Bound;
 use crate::env::Env;
 use crate::execute::{Executed, Execution, FinishError, TxError};
 use crate::invalid::InvalidBlock;
@@ -27,8 +28,8 @@ use crate::state::StateChanges;
 pub(crate) const TX_KEY: usize = 16;
 
 impl Ledger {
-    /// Executes a block on the head and compares everything that the header says about it.
-    pub(crate) fn execute(&self, block: &Arc<Block>, senders: Vec<Address>) -> Result<Executed, InvalidBlock> {
+    /// Executes a block on the head within `bound` and compares everything that the header says about it.
+    pub(crate) fn execute(&self, block: &Arc<Block>, senders: Vec<Address>, bound: Bound<'_>) -> Result<Executed, InvalidBlock> {
         let header = &block.header;
         let not_judged = |error: &dyn std::fmt::Display| InvalidBlock::NotJudged { reason: error.to_string() };
         let state = self.state.head();
@@ -38,11 +39,12 @@ impl Ledger {
         };
         let env = Env::of(&self.spec, header);
         let mut execution =
-            Execution::begin(env, header, &state, &hashes, &root_of).map_err(|error| not_judged(&error))?;
+            Execution::begin(env, header, &state, &hashes, &root_of, bound).map_err(|error| not_judged(&error))?;
         for (index, (tx, sender)) in block.body.transactions.iter().zip(&senders).enumerate() {
-            execution.transact(tx, *sender).map_err(|error| match error.is_verdict() {
-                true => InvalidBlock::Transaction { index, hash: *tx.tx_hash(), reason: error.to_string() },
-                false => not_judged(&error),
+            execution.transact(tx, *sender).map_err(|error| match error {
+                TxError::Cut(cut) => InvalidBlock::TooDear { index, hash: *tx.tx_hash(), cut },
+                error if error.is_verdict() => InvalidBlock::Transaction { index, hash: *tx.tx_hash(), reason: error.to_string() },
+                error => not_judged(&error),
             })?;
         }
         let reward = self.spec.qbft_at(header.number, header.timestamp).block_reward;

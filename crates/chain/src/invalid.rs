@@ -6,6 +6,8 @@ use ipe_types::extra::ExtraDataError;
 use ipe_types::seals::SealFault;
 use thiserror::Error;
 
+use crate::bound::Cut;
+
 /// A rule that a block breaks (spec/qbft.md 4.1), or the reason why it could not be judged.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum InvalidBlock {
@@ -249,6 +251,16 @@ pub enum InvalidBlock {
         /// Hash of the checked block.
         expected: B256,
     },
+    /// Executing it was stopped, for it took more than this node gives to a proposal: no vote, and no verdict.
+    #[error("transaction {index} ({hash}) takes more than this node gives to a proposal: {cut}")]
+    TooDear {
+        /// Place in the block.
+        index: usize,
+        /// Its hash.
+        hash: B256,
+        /// What it took.
+        cut: Cut,
+    },
     /// The block could not be judged: says nothing about the block or who sent it.
     #[error("the block could not be judged: {reason}")]
     NotJudged {
@@ -299,13 +311,14 @@ impl InvalidBlock {
             Self::RequestsHash { .. } => "requests_hash",
             Self::SystemCall { .. } => "system_call",
             Self::OtherBlock { .. } => "other_block",
+            Self::TooDear { .. } => "too_dear",
             Self::NotJudged { .. } => "not_judged",
         }
     }
 
-    /// False when the failure is ours (disk, missing state) and nobody is to be blamed for the block.
+    /// False when the failure is ours (disk, missing state, time) and nobody is to be blamed for the block.
     pub fn is_verdict(&self) -> bool {
-        !matches!(self, Self::NotJudged { .. } | Self::ValidatorsUnknown { .. })
+        !matches!(self, Self::NotJudged { .. } | Self::TooDear { .. } | Self::ValidatorsUnknown { .. })
     }
 
     /// Whether the seals are wrong. The hash does not cover them: with other seals the block may be valid.

@@ -8,6 +8,7 @@ use alloy_rlp::Decodable;
 use ipe_types::block::{Block, MAX_BLOCK_BYTES, Transaction};
 use ipe_types::extra::Vote;
 
+use crate::bound::Cut;
 use crate::execute::Executed;
 use crate::receipts::Receipt;
 
@@ -99,6 +100,8 @@ pub enum Feedback {
     },
     /// It would make the block larger than a block may be.
     TooManyBytes,
+    /// It was stopped while it ran, and is not in the block.
+    Cut(Cut),
     /// It cannot be included on this state or under these rules.
     Refused {
         /// What is wrong.

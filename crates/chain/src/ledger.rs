@@ -14,6 +14,7 @@ use ipe_types::validators::ValidatorSet;
 use parking_lot::{Mutex, RwLock};
 use revm::bytecode::Bytecode;
 
+use crate::bound::Bound;
 use crate::execute::Executed;
 use crate::fields::{Proposed, check_proposed};
 use crate::invalid::InvalidBlock;
@@ -248,18 +249,20 @@ impl Ledger {
 
     /// Checks a proposal: header rules without seals (Besu's LIGHT mode), every field that our own builder would have written
     /// ([`crate::fields`]), body, and execution last. A block that was built or checked before is not executed again. `now_ms` is
-    /// unix time; `min_gas_price` (wei) the base fee where it is fixed; `senders` answers for transactions whose sender is known.
+    /// unix time; `min_gas_price` (wei) the base fee where it is fixed; `senders` answers for transactions whose sender is known;
+    /// `bound` says how long executing it may take.
     ///
     /// # Errors
-    /// The rule that is broken, or [`InvalidBlock::NotJudged`].
+    /// The rule that is broken; [`InvalidBlock::TooDear`] or [`InvalidBlock::NotJudged`], which say nothing about the block.
     pub fn check_proposal(
         &self,
         block: Arc<Block>,
         now_ms: u64,
         min_gas_price: u64,
         senders: &dyn Fn(&B256) -> Option<Address>,
+        bound: Bound<'_>,
     ) -> Result<CheckedBlock, InvalidBlock> {
-        self.check(block, now_ms, Known::Asked(senders), Mode::Proposal { min_gas_price })
+        self.check(block, now_ms, Known::Asked(senders), Mode::Proposal { min_gas_price }, bound)
     }
 
     /// Checks a block that claims to be final: Besu's rules in FULL mode, with its seals.
@@ -272,7 +275,7 @@ impl Ledger {
         now_ms: u64,
         senders: &dyn Fn(&B256) -> Option<Address>,
     ) -> Result<CheckedBlock, InvalidBlock> {
-        self.check(block, now_ms, Known::Asked(senders), Mode::Sealed)
+        self.check(block, now_ms, Known::Asked(senders), Mode::Sealed, Bound::NONE)
     }
 
     pub(crate) fn check(
@@ -281,6 +284,7 @@ impl Ledger {
         now_ms: u64,
         known: Known<'_>,
         mode: Mode,
+        bound: Bound<'_>,
     ) -> Result<CheckedBlock, InvalidBlock> {
         let head = self.head();
         let header = &block.header;
@@ -314,7 +318,7 @@ impl Ledger {
                 crate::senders::recover_block(fork, &block.body.transactions, known)?
             }
         };
-        let executed = Arc::new(self.execute(&block, senders)?);
+        let executed = Arc::new(self.execute(&block, senders, bound)?);
         self.keep(hash, &executed);
         Ok(CheckedBlock { block, hash, executed, sealers })
     }

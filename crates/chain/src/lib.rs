@@ -3,6 +3,7 @@
 //! A block climbs a ladder of types ([`ladder`]): bytes, block, checked block, final block. It is executed once per node:
 //! the result is kept by block hash until the block is imported, in one atomic and durable commit.
 
+pub mod bound;
 pub mod build;
 pub mod bulk;
 pub mod env;
@@ -14,7 +15,9 @@ pub mod kv;
 pub mod ladder;
 pub mod ledger;
 pub mod logs;
+mod machine;
 pub mod overlay;
+mod rates;
 pub mod read;
 pub mod receipts;
 pub mod rules;
@@ -24,6 +27,7 @@ pub mod trie;
 pub mod validators;
 pub mod view;
 
+pub use bound::{Bound, Cut, Over};
 pub use bulk::{BulkError, BulkStep};
 pub use env::{Env, tx_env};
 pub use invalid::InvalidBlock;

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use alloy_consensus::{SignableTransaction, TxLegacy};
 use alloy_primitives::{Address, Bytes, Signature, TxKind, U256};
 use ipe_chain::kv::MemoryStore;
-use ipe_chain::{BuildOrder, Candidate, CheckedBlock, Feedback, InvalidBlock, Ledger, LedgerError};
+use ipe_chain::{Bound, BuildOrder, Candidate, CheckedBlock, Feedback, InvalidBlock, Ledger, LedgerError};
 use ipe_types::block::{Block, Transaction};
 use ipe_types::crypto::NodeKey;
 use ipe_types::extra::ExtraData;
@@ -71,7 +71,7 @@ fn build(ledger: &Ledger, candidates: Vec<Arc<Candidate>>) -> (CheckedBlock, Vec
         told.push(feedback);
         queue.pop_front()
     };
-    let built = ledger.build(&order(ledger), &mut next, &mut || true).unwrap();
+    let built = ledger.build(&order(ledger), &mut next, Bound::NONE).unwrap();
     (built, told)
 }
 
@@ -108,23 +108,24 @@ fn every_candidate_gets_its_answer() {
     assert_eq!(built.block().header.gas_used, 42_000);
     // The block as built passes the check of anybody else.
     let other = self::ledger();
-    other.check_proposal(Arc::clone(built.block()), NOW * 1000, 0, &|_| None).unwrap();
+    other.check_proposal(Arc::clone(built.block()), NOW * 1000, 0, &|_| None, Bound::NONE).unwrap();
 }
 
 #[test]
 fn the_builder_stops_when_told() {
     let ledger = ledger();
-    let mut left = 1;
-    let mut keep_going = || {
-        left -= 1;
-        left >= 0
+    let asked = std::cell::Cell::new(0);
+    let left_us = || {
+        asked.set(asked.get() + 1);
+        // Before the first transaction and when it begins; the second is not begun.
+        u64::from(asked.get() <= 2)
     };
     let mut nonce = 0;
     let mut next = |_| {
         nonce += 1;
         Some(payment(9, nonce - 1, 1, 21_000))
     };
-    let built = ledger.build(&order(&ledger), &mut next, &mut keep_going).unwrap();
+    let built = ledger.build(&order(&ledger), &mut next, Bound { left_us: &left_us, ..Bound::NONE }).unwrap();
     assert_eq!(built.block().body.transactions.len(), 1);
 }
 
@@ -167,14 +168,14 @@ fn a_checked_block_is_not_executed_again() {
         asked.set(asked.get() + 1);
         None
     };
-    let checked = ledger.check_proposal(again, NOW * 1000, 0, &senders).unwrap();
+    let checked = ledger.check_proposal(again, NOW * 1000, 0, &senders, Bound::NONE).unwrap();
     assert_eq!((checked.hash(), asked.get()), (built.hash(), 0));
     // Another body under the same header is looked at.
     let mut other = (**built.block()).clone();
     other.body.transactions.push(payment(9, 1, 1, 21_000).tx.clone());
-    let refused = ledger.check_proposal(Arc::new(other), NOW * 1000, 0, &senders).unwrap_err();
+    let refused = ledger.check_proposal(Arc::new(other), NOW * 1000, 0, &senders, Bound::NONE).unwrap_err();
     assert!(matches!(refused, InvalidBlock::Body(_)), "{refused}");
-    let refused = ledger.check_proposal(Arc::clone(built.block()), (NOW - 20) * 1000, 0, &senders).unwrap_err();
+    let refused = ledger.check_proposal(Arc::clone(built.block()), (NOW - 20) * 1000, 0, &senders, Bound::NONE).unwrap_err();
     assert_eq!(refused.rule(), "timestamp_future");
 }
 

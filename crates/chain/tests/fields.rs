@@ -14,7 +14,7 @@ use alloy_rlp::{Decodable, Encodable};
 use ipe_chain::fields::{FIELDS, Voting, items};
 use ipe_chain::kv::MemoryStore;
 use ipe_chain::rules::{Judging, check_body};
-use ipe_chain::{BuildOrder, BulkStep, InvalidBlock, Ledger, RawBlock};
+use ipe_chain::{Bound, BuildOrder, BulkStep, InvalidBlock, Ledger, RawBlock};
 use ipe_types::block::{Block, Body, Transaction};
 use ipe_types::crypto::NodeKey;
 use ipe_types::extra::ExtraData;
@@ -67,7 +67,7 @@ fn honest(ledger: &Ledger) -> Block {
         min_gas_price: 0,
         target_gas_limit: None,
     };
-    (**ledger.build(&order, &mut |_| None, &mut || true).unwrap().block()).clone()
+    (**ledger.build(&order, &mut |_| None, Bound::NONE).unwrap().block()).clone()
 }
 
 fn sealed(mut block: Block, round: u32) -> Block {
@@ -205,7 +205,7 @@ fn a_proposal_with_any_other_header_field_is_refused_before_execution() {
         let ledger = ledger(fork, "");
         let block = honest(&ledger);
         let now_ms = block.header.timestamp * 1000 - 1;
-        ledger.check_proposal(Arc::new(block.clone()), now_ms, 0, &|_| None).unwrap();
+        ledger.check_proposal(Arc::new(block.clone()), now_ms, 0, &|_| None, Bound::NONE).unwrap();
         for (index, field) in FIELDS.iter().enumerate() {
             for (what, header) in spoiled(&block.header, index) {
                 let at = format!("{fork}: {} {what}", field.name);
@@ -219,7 +219,7 @@ fn a_proposal_with_any_other_header_field_is_refused_before_execution() {
                 // A ledger that has executed nothing: senders are asked for before execution begins.
                 let fresh = self::ledger(fork, "");
                 let body = block.body.clone();
-                let verdict = fresh.check_proposal(Arc::new(Block { header, body }), now_ms, 0, &|_| None);
+                let verdict = fresh.check_proposal(Arc::new(Block { header, body }), now_ms, 0, &|_| None, Bound::NONE);
                 if allowed.contains(&(field.name, what)) {
                     assert!(verdict.is_ok(), "{at}: {verdict:?}");
                     continue;
@@ -250,7 +250,7 @@ fn nothing_of_a_refused_proposal_is_recovered_or_executed() {
         None
     };
     let now_ms = block.header.timestamp * 1000 - 1;
-    let _ = ledger.check_proposal(Arc::new(block.clone()), now_ms, 0, &senders).unwrap_err();
+    let _ = ledger.check_proposal(Arc::new(block.clone()), now_ms, 0, &senders, Bound::NONE).unwrap_err();
     assert_eq!(asked.get(), 1, "the honest header gets as far as the transactions");
     for index in 0..FIELDS.len() {
         if matches!(FIELDS[index].voting, Voting::Executed(_)) || FIELDS[index].name == "gasLimit" {
@@ -258,7 +258,7 @@ fn nothing_of_a_refused_proposal_is_recovered_or_executed() {
         }
         for (what, header) in spoiled(&block.header, index) {
             asked.set(0);
-            let verdict = ledger.check_proposal(Arc::new(Block { header, body: block.body.clone() }), now_ms, 0, &senders);
+            let verdict = ledger.check_proposal(Arc::new(Block { header, body: block.body.clone() }), now_ms, 0, &senders, Bound::NONE);
             // The absent fields of a block that cannot be encoded are no case.
             if what != "absent" {
                 assert!(verdict.is_err() && asked.get() == 0, "{} {what}: {verdict:?}", FIELDS[index].name);
@@ -277,7 +277,7 @@ fn the_largest_excess_blob_gas_is_refused_at_once_and_imported_at_once() {
             let mut block = honest(&ledger);
             block.header.excess_blob_gas = Some(excess);
             let now_ms = block.header.timestamp * 1000;
-            let refused = ledger.check_proposal(Arc::new(block.clone()), now_ms, 0, &|_| None).unwrap_err();
+            let refused = ledger.check_proposal(Arc::new(block.clone()), now_ms, 0, &|_| None, Bound::NONE).unwrap_err();
             assert!(matches!(refused, InvalidBlock::Field { field: "excessBlobGas", .. }), "{refused}");
             // A quorum that checks less sealed it: it is followed, as Besu would.
             let bytes = Bytes::from(sealed(block, 0).to_rlp());
@@ -291,7 +291,7 @@ fn the_largest_excess_blob_gas_is_refused_at_once_and_imported_at_once() {
         // And what comes after it can be built and voted for.
         let next = honest(&ledger);
         let now_ms = next.header.timestamp * 1000;
-        ledger.check_proposal(Arc::new(next), now_ms, 0, &|_| None).unwrap();
+        ledger.check_proposal(Arc::new(next), now_ms, 0, &|_| None, Bound::NONE).unwrap();
     }
     assert!(began.elapsed() < Duration::from_secs(60), "{:?}", began.elapsed());
 }
@@ -319,7 +319,7 @@ fn no_sealed_value_stops_the_chain() {
                 let next = honest(&ledger);
                 let now_ms = next.header.timestamp.saturating_mul(1000);
                 let next = Arc::new(next);
-                ledger.check_proposal(next, now_ms, 0, &|_| None).unwrap_or_else(|error| panic!("{at}: {error}"));
+                ledger.check_proposal(next, now_ms, 0, &|_| None, Bound::NONE).unwrap_or_else(|error| panic!("{at}: {error}"));
             }
         }
     }
@@ -336,7 +336,7 @@ fn a_base_fee_is_the_one_that_everybody_computes() {
         let now_ms = block.header.timestamp * 1000;
         for fee in [0, 1, 7, 875_000_000, 875_000_001, 1_000_000_000, u64::MAX] {
             block.header.base_fee_per_gas = Some(fee);
-            let verdict = ledger.check_proposal(Arc::new(block.clone()), now_ms, min_gas_price, &|_| None);
+            let verdict = ledger.check_proposal(Arc::new(block.clone()), now_ms, min_gas_price, &|_| None, Bound::NONE);
             assert_eq!(verdict.is_ok(), fee == expected, "{more} {fee}: {verdict:?}");
         }
     }
@@ -362,7 +362,7 @@ fn in_goquorums_chains_one_proposer_cannot_move_the_gas_limit_at_will() {
         (i64::MAX as u64, false),
     ] {
         block.header.gas_limit = limit;
-        let verdict = ledger.check_proposal(Arc::new(block.clone()), now_ms, 0, &|_| None);
+        let verdict = ledger.check_proposal(Arc::new(block.clone()), now_ms, 0, &|_| None, Bound::NONE);
         assert_eq!(verdict.is_ok(), taken, "{limit}: {verdict:?}");
         // Sealed by others it is followed, as before.
         if limit >= 5_000 {
@@ -387,7 +387,7 @@ fn every_recorded_block_of_besu_and_goquorum_is_voted_for() {
                 let header = with_round_and_seals(&block.header, round, Vec::new()).unwrap();
                 let proposal = Arc::new(Block { header, body: block.body.clone() });
                 ledger
-                    .check_proposal(proposal, now_ms, 0, &|_| None)
+                    .check_proposal(proposal, now_ms, 0, &|_| None, Bound::NONE)
                     .unwrap_or_else(|error| panic!("{} block {}: {error}", chain.name, block.header.number));
                 judged += 1;
             }

@@ -8,7 +8,7 @@ use alloy_consensus::{SignableTransaction, TxLegacy};
 use alloy_primitives::{Address, B256, Bytes, Signature, TxKind, U256, hex, keccak256};
 use ipe_chain::kv::{MemoryStore, Table};
 use ipe_chain::receipts::gas_used;
-use ipe_chain::{BuildOrder, Candidate, Feedback, Ledger};
+use ipe_chain::{Bound, BuildOrder, Candidate, Feedback, Ledger};
 use ipe_types::block::{Block, Transaction};
 use ipe_types::crypto::NodeKey;
 use ipe_types::extra::ExtraData;
@@ -115,7 +115,7 @@ fn run(forks: &str, seed: u64) -> usize {
             nonce += 1;
             Some(action(&mut random, nonce - 1))
         };
-        let built = ledger.build(&order, &mut next, &mut || true).unwrap();
+        let built = ledger.build(&order, &mut next, Bound::NONE).unwrap();
         let header = &built.block().header;
         let seal = key(1).sign(commit_hash(header, 0).unwrap());
         let header = with_round_and_seals(header, 0, vec![seal]).unwrap();
@@ -198,7 +198,7 @@ fn an_empty_block_and_a_transfer_take_little_room() {
                 nonce += 1;
                 Some(payment(nonce - 1))
             };
-            let built = ledger.build(&order, &mut next, &mut || true).unwrap();
+            let built = ledger.build(&order, &mut next, Bound::NONE).unwrap();
             let header = &built.block().header;
             let seal = key(1).sign(commit_hash(header, 0).unwrap());
             let header = with_round_and_seals(header, 0, vec![seal]).unwrap();

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use alloy_eips::eip2718::Decodable2718;
 use alloy_primitives::{Address, B256, Bytes, KECCAK256_EMPTY, Log, U256, keccak256};
 use alloy_rlp::Encodable;
-use ipe_chain::Env;
+use ipe_chain::{Bound, Env};
 use ipe_chain::env::spec_id;
 use ipe_chain::execute::Execution;
 use ipe_chain::kv::{Batch, MemoryStore, Store};
@@ -20,6 +20,9 @@ use ipe_types::header::Header;
 use revm::bytecode::Bytecode;
 use revm::context::{BlockEnv, CfgEnv};
 use serde_json::Value;
+
+/// Bounds that no test comes near: being bounded changes no result.
+const FAR: Bound<'static> = Bound { left_us: &|| 1 << 40, tx_us: &|| 1 << 39, tx_gas: 1 << 60, memory: 1 << 30 };
 
 /// Tests of creation over an account that has storage but neither nonce nor code (EIP-7610). Such an account can only come
 /// from a genesis file that gives it; no transaction makes one, and the EVM below does not look for it.
@@ -148,7 +151,7 @@ fn run(fork: Fork, test: &Value, case: &Value) -> (B256, B256, Option<String>) {
     let head = state.head();
     let hashes = |number: u64| Ok(keccak256(number.to_string()));
     let root_of = |changes: &StateChanges| Ok(state.prepare(changes).unwrap().root());
-    let mut execution = Execution::begin(env, &header, &head, &hashes, &root_of).unwrap();
+    let mut execution = Execution::begin(env, &header, &head, &hashes, &root_of, FAR).unwrap();
     if let Err(error) = execution.transact(&tx, sender) {
         assert!(error.is_verdict(), "{error}");
         return invalid(error.to_string());

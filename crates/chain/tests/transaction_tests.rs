@@ -8,7 +8,7 @@ use std::sync::Arc;
 use alloy_consensus::Transaction as _;
 use alloy_eips::eip2718::Decodable2718;
 use alloy_primitives::{Address, B256, Bytes, KECCAK256_EMPTY, U256};
-use ipe_chain::Env;
+use ipe_chain::{Bound, Env};
 use ipe_chain::env::spec_id;
 use ipe_chain::execute::Execution;
 use ipe_chain::kv::{Batch, MemoryStore, Store};
@@ -67,7 +67,7 @@ fn judge(fork: Fork, raw: &[u8]) -> Result<(Address, B256), String> {
     let head = state.head();
     let hashes = |_| Ok(B256::ZERO);
     let root_of = |changes: &StateChanges| Ok(state.prepare(changes).unwrap().root());
-    let mut execution = Execution::begin(Env { fork, cfg, block }, &header, &head, &hashes, &root_of).unwrap();
+    let mut execution = Execution::begin(Env { fork, cfg, block }, &header, &head, &hashes, &root_of, Bound::NONE).unwrap();
     execution.transact(&tx, sender).map_err(|error| error.to_string())?;
     Ok((sender, *tx.tx_hash()))
 }

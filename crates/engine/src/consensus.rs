@@ -1,21 +1,25 @@
 //! Carrying out what the consensus core wishes for.
 
+use std::cell::Cell;
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
-use ipe_chain::{BuildOrder, CheckedBlock, Feedback, vote_choice};
-use ipe_qbft::{Draft, Effect, Event, HeadInfo, Now};
+use ipe_chain::{Bound, BuildOrder, CheckedBlock, Cut, Feedback, InvalidBlock, Over, vote_choice};
+use ipe_qbft::{Draft, Effect, Event, HeadInfo, Now, Timer};
 use ipe_types::message::{Kind, Message};
 use ipe_types::planted::{self, Bug};
 use ipe_types::sizes::BUILT_TRANSACTIONS_BYTES;
 use ipe_types::{B256, Block};
 
 use crate::pace;
-use crate::pool::PickLimits;
+use crate::pool::{DropReason, PickLimits};
 use crate::signing::SignRefusal;
 use crate::status::WorkKind;
 use crate::replica::{Candidacy, Clock, Level, Output, Put, Replica};
+
+/// Transactions dropped at once of which the log tells each.
+const TOLD_DROPS: usize = 4;
 
 impl Replica {
     /// Gives an event to the core and carries out its effects, and those of what they lead to.
@@ -52,7 +56,7 @@ impl Replica {
                 events.push_back(Event::TransactionsAnswered { height, waiting });
             }
             Effect::CheckBlock { height, round, block, hash } => {
-                let verdict = self.check(clock, block, hash);
+                let verdict = self.check(clock, round, block, hash, put);
                 events.push_back(Event::BlockChecked { height, round, hash, verdict });
             }
             Effect::SetTimer { timer, at } => self.timers[timer.slot()] = Some((timer, at)),
@@ -138,20 +142,42 @@ impl Replica {
         };
         let _working = self.parts.status.works_on(WorkKind::Build, height, B256::ZERO);
         let began = clock.now_us();
-        let deadline = began + pace::build_us(params.period_ms, self.settings.build_percent);
+        let build_us = pace::build_us(params.period_ms, self.settings.build_percent);
+        let deadline = began + build_us;
+        let vain_us = Cell::new(0u64);
         let budget = self.pace.budget();
         let count = usize::try_from(budget / pace::work(21_000, 1)).unwrap_or(usize::MAX).saturating_add(16);
         let mut picks = self.parts.pool.lock().pick(&PickLimits { count, bytes: BUILT_TRANSACTIONS_BYTES });
         let mut used = 0;
         let mut next = |feedback: Feedback| {
-            if let Feedback::Included { gas_used } = &feedback {
-                used += pace::work(*gas_used, 1);
-            }
+            let feedback = match feedback {
+                Feedback::Cut(cut) => {
+                    vain_us.set(vain_us.get() + cut.ran_us);
+                    Feedback::Cut(fair(cut, build_us))
+                }
+                Feedback::Included { gas_used } => {
+                    used += pace::work(gas_used, 1);
+                    feedback
+                }
+                other => other,
+            };
             let candidate = picks.next(feedback);
             if used >= budget { None } else { candidate }
         };
-        let built = self.parts.ledger.build(&order, &mut next, &mut || clock.now_us() < deadline);
-        self.parts.pool.lock().judged(clock.now_ms(), picks);
+        let bound = Bound {
+            left_us: &|| deadline.saturating_sub(clock.now_us()),
+            tx_us: &|| pace::tx_us(build_us, vain_us.get()),
+            tx_gas: self.settings.tx_gas,
+            memory: pace::TX_MEMORY,
+        };
+        let built = self.parts.ledger.build(&order, &mut next, bound);
+        let dropped = self.parts.pool.lock().judged(clock.now_ms(), picks);
+        for (hash, reason) in dropped.iter().take(TOLD_DROPS) {
+            put(Output::Log(Level::Warn, format!("transaction {hash} is dropped and not taken again: {}", reason.english())));
+        }
+        if let Some(more) = dropped.len().checked_sub(TOLD_DROPS).filter(|more| *more > 0) {
+            put(Output::Log(Level::Warn, format!("{more} more transactions are dropped for the same kind of reason")));
+        }
         match built {
             Ok(checked) => {
                 let (block, empty) = (checked.block().clone(), checked.is_empty());
@@ -166,7 +192,9 @@ impl Replica {
         }
     }
 
-    fn check(&mut self, clock: Clock<'_>, block: Arc<Block>, hash: B256) -> Result<(), String> {
+    /// Judges a proposal. Nobody needs the verdict when the round is over, so executing ends with it: a block that takes longer
+    /// gets no vote here, and later rounds are longer.
+    fn check(&mut self, clock: Clock<'_>, round: u32, block: Arc<Block>, hash: B256, put: Put<'_>) -> Result<(), String> {
         // The hash names the header alone: the same one with another body is another block, and judged.
         if self.candidacies.iter().any(|known| known.hash == hash && known.checked.block().body == block.body) {
             return Ok(());
@@ -178,13 +206,36 @@ impl Replica {
         let began = clock.now_us();
         let pool = self.parts.pool.clone();
         let senders = move |hash: &B256| pool.lock().sender_of(hash);
-        let ledger = &self.parts.ledger;
-        let checked = ledger
-            .check_proposal(block, clock.wall_ms(), self.settings.min_gas_price, &senders)
-            .map_err(|invalid| format!("{invalid} ({})", invalid.rule()))?;
+        let round_ends_us = self.round_ends_ms(round).unwrap_or(u64::MAX).saturating_mul(1_000);
+        let left_us = || round_ends_us.saturating_sub(clock.now_us());
+        let bound = Bound { left_us: &left_us, memory: pace::JUDGED_TX_MEMORY, ..Bound::NONE };
+        let checked = match self.parts.ledger.check_proposal(block, clock.wall_ms(), self.settings.min_gas_price, &senders, bound) {
+            Ok(checked) => checked,
+            Err(invalid) => {
+                if let InvalidBlock::TooDear { hash, cut, .. } = &invalid {
+                    self.too_dear(clock, *hash, cut, clock.now_us().saturating_sub(began), put);
+                }
+                return Err(format!("{invalid} ({})", invalid.rule()));
+            }
+        };
         let check = Duration::from_micros(clock.now_us().saturating_sub(began));
         self.remember(Candidacy { hash, checked, build: Duration::ZERO, check });
         Ok(())
+    }
+
+    /// When the round ends of which this is the number, steady ms.
+    fn round_ends_ms(&self, round: u32) -> Option<u64> {
+        let of_round = |timer: &Timer| matches!(timer, Timer::Round { round: of, .. } if *of == round);
+        self.timers.iter().flatten().find(|(timer, _)| of_round(timer)).map(|(_, at)| *at)
+    }
+
+    /// A proposal was stopped at a transaction that had the larger part of the time: ours will not have it.
+    fn too_dear(&mut self, clock: Clock<'_>, hash: B256, cut: &Cut, took_us: u64, put: Put<'_>) {
+        if cut.is_its_own() || cut.ran_us.saturating_mul(2) >= took_us {
+            let reason = DropReason::TooDear { reason: cut.to_string() };
+            self.parts.pool.lock().drop_for_good(clock.now_ms(), &hash, reason);
+        }
+        put(Output::Log(Level::Warn, format!("no vote for a proposal that takes too long to execute: at transaction {hash}, {cut}")));
     }
 
     fn remember(&mut self, candidacy: Candidacy) {
@@ -248,6 +299,17 @@ impl Replica {
         self.last_error = Some(what.clone());
         self.touch_status();
         put(Output::Log(Level::Error, what));
+    }
+}
+
+/// A transaction is not to be blamed when it was stopped sooner than others before it, which had wasted too much, nor when it
+/// ran for longer than its gas can account for: then this machine was held up, or its disk.
+fn fair(cut: Cut, build_us: u64) -> Cut {
+    match cut.over {
+        Over::TxTime { most_us } if most_us < pace::tx_us(build_us, 0) || cut.ran_us > pace::longest_us(cut.used_gas) => {
+            Cut { over: Over::BlockTime, ..cut }
+        }
+        _ => cut,
     }
 }
 

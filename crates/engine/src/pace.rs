@@ -22,6 +22,22 @@ const MOST_BUILD: u64 = 30;
 /// Shortest time given to building, µs.
 const LEAST_BUILD_US: u64 = 10_000;
 
+/// Most gas that one transaction may use in a block built here, unless the network's own cap is lower: three blocks' worth of
+/// Ethereum's main network. It is about use and not about the limit that a transaction names, which where gas is free is
+/// whatever a tool put there.
+pub const TX_GAS: u64 = 100_000_000;
+/// Most memory of one transaction in a block built here, bytes: what some 8,000,000,000 gas buy.
+pub const TX_MEMORY: u64 = 64 << 20;
+/// Most memory of one transaction in a proposal that is judged here, bytes. More than an honest builder of any client would
+/// let one have, since refusing its block costs a round.
+pub const JUDGED_TX_MEMORY: u64 = 1 << 30;
+/// Time that transactions which are stopped may take from a block before those that follow get little, as a part of the time
+/// for building it.
+const VAIN_PART: u64 = 4;
+/// What one transaction may take of the time for building a block, as a part of it; and when too much was in vain.
+const TX_PART: u64 = 2;
+const SMALL_TX_PART: u64 = 16;
+
 /// One height as this node saw it.
 #[derive(Clone, Copy, Debug)]
 pub struct Height {
@@ -56,6 +72,20 @@ pub fn work(gas: u64, transactions: u64) -> u64 {
 /// [`MOST_BUILD`] of it, since everybody else executes the block again within the same period.
 pub fn build_us(period_ms: u64, percent: u32) -> u64 {
     (period_ms * 10 * u64::from(percent).min(MOST_BUILD)).max(LEAST_BUILD_US)
+}
+
+/// How long the next transaction of a block may run, µs, when building may take `build_us` and transactions that were stopped
+/// took `vain_us` of it. Half of the time for anybody, as long as nobody wasted a quarter; then a sixteenth, so that what
+/// waits behind a flood of such transactions gets in.
+pub fn tx_us(build_us: u64, vain_us: u64) -> u64 {
+    let part = if vain_us.saturating_mul(VAIN_PART) < build_us { TX_PART } else { SMALL_TX_PART };
+    (build_us / part).max(1)
+}
+
+/// Time that so much gas accounts for at the worst rate of what is held in memory, µs (docs/costs.md), with what a scheduler
+/// takes now and then.
+pub fn longest_us(gas: u64) -> u64 {
+    (gas / 10).saturating_add(10_000)
 }
 
 impl Pace {

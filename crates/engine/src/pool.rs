@@ -193,6 +193,7 @@ pub struct Pool {
     bytes: usize,
     ready: usize,
     local: usize,
+    local_dropped: bool,
     /// Ready ones that have waited so long that they tell nothing about the pace of blocks.
     stuck: usize,
     arrivals: u64,
@@ -224,6 +225,7 @@ impl Pool {
             bytes: 0,
             ready: 0,
             local: 0,
+            local_dropped: false,
             stuck: 0,
             arrivals: 0,
             drops: Drops::default(),
@@ -275,6 +277,9 @@ impl Pool {
         let hash = candidate.hash;
         if self.by_hash.contains_key(&hash) {
             return Err(Refusal::Known);
+        }
+        if let Some((_, reason)) = self.drops.find(&hash).filter(|(_, reason)| reason.is_for_good()) {
+            return Err(Refusal::Dropped { why: reason.english() });
         }
         let sender = candidate.sender;
         self.check_sender(sender)?;
@@ -469,11 +474,17 @@ impl Pool {
     }
 
     /// Takes the builder's verdicts on what it was given.
-    pub fn judged(&mut self, now: u64, picks: Picks) {
+    pub fn judged(&mut self, now: u64, picks: Picks) -> Vec<(B256, DropReason)> {
+        let mut dropped = Vec::new();
         for (hash, verdict) in picks.into_verdicts() {
             let Some(&(sender, nonce)) = self.by_hash.get(&hash) else { continue };
             match verdict {
                 order::Verdict::NonceUsed { next } => self.advance(now, sender, next.max(nonce + 1)),
+                order::Verdict::TooDear { reason } => {
+                    let reason = DropReason::TooDear { reason };
+                    self.remove(now, sender, nonce, reason.clone());
+                    dropped.push((hash, reason));
+                }
                 order::Verdict::Refused { reason } => {
                     let height = self.height;
                     let Some(entry) = self.senders.get_mut(&sender).and_then(|queue| queue.entries.get_mut(&nonce)) else {
@@ -496,6 +507,24 @@ impl Pool {
             }
         }
         self.tell_shed();
+        dropped
+    }
+
+    /// Drops a transaction for a reason for which it is not taken again, whether it waits here or not; says whether it did.
+    pub fn drop_for_good(&mut self, now: u64, hash: &B256, reason: DropReason) -> bool {
+        let Some(&(sender, nonce)) = self.by_hash.get(hash) else {
+            self.drops.remember(now, *hash, reason);
+            return false;
+        };
+        self.remove(now, sender, nonce, reason);
+        self.tell_shed();
+        true
+    }
+
+    /// Whether a transaction that the journal of local ones has was dropped for good since the last call: the journal is to be
+    /// written anew.
+    pub fn take_local_dropped(&mut self) -> bool {
+        std::mem::take(&mut self.local_dropped)
     }
 
     /// Why the transaction is not in a block yet. The caller asks the ledger first: a mined transaction is unknown here.
@@ -665,6 +694,7 @@ impl Pool {
             self.parked.remove(&sender);
         }
         self.turnover.left(entry.local, Departure::from(&reason));
+        self.local_dropped |= entry.local && reason.is_for_good();
         self.drops.remember(now, entry.candidate.hash, reason);
         self.settle(sender);
     }

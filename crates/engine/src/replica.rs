@@ -194,6 +194,8 @@ pub struct Settings {
     pub min_gas_price: u64,
     /// Share of the block period that building may take, percent; see [`crate::pace::build_us`].
     pub build_percent: u32,
+    /// Most gas that one transaction may use in a block built here; see [`crate::pace::TX_GAS`].
+    pub tx_gas: u64,
     /// Whether this node, a boot, carries sessions of its validators.
     pub carrying: bool,
     /// Whether it dials anybody. The only validator of a chain, which needs nobody's vote, then hears from one of them how

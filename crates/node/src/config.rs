@@ -183,6 +183,8 @@ pub struct NodeConfig {
     pub miner_extra_data: Option<Vec<u8>>,
     /// Percent of the block period that choosing transactions may take.
     pub block_selection_percent: u32,
+    /// Most gas that one transaction may use in a block built here.
+    pub tx_gas: u64,
     /// Transaction pool.
     pub pool: PoolSettings,
 

@@ -67,7 +67,8 @@ impl LocalKeeper {
 fn save(journal: &mut LocalJournal<JournalFileDisk>, pool: &Mutex<Pool>) -> Result<(), LocalJournalError> {
     let fresh = pool.lock().take_unsaved();
     journal.save(&fresh)?;
-    if journal.wants_rewrite() {
+    let dropped = pool.lock().take_local_dropped();
+    if dropped || journal.wants_rewrite() {
         let waiting = pool.lock().local_waiting();
         journal.rewrite(&waiting)?;
     }

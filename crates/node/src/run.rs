@@ -483,6 +483,7 @@ fn replica_settings(config: &NodeConfig, key: &NodeKey, carrying: bool, dials: b
         target_gas_limit: config.target_gas_limit,
         min_gas_price: config.min_gas_price,
         build_percent: config.block_selection_percent,
+        tx_gas: config.tx_gas,
         carrying,
         expects_peers: dials && !config.start_alone,
         checkpoint: config.checkpoint,

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use alloy_consensus::{SignableTransaction, TxLegacy};
 use alloy_primitives::{Address, Bytes, TxKind, U256};
 use ipe_chain::kv::MemoryStore;
-use ipe_chain::{BuildOrder, Candidate, Feedback, Ledger};
+use ipe_chain::{Bound, BuildOrder, Candidate, Feedback, Ledger};
 use ipe_types::fork::Fork;
 use ipe_types::genesis::{GenesisAccount, GenesisBuilder};
 use ipe_types::spec::ChainSpec;
@@ -78,7 +78,7 @@ impl Load {
             target_gas_limit: None,
         };
         let mut next = |feedback| matches!(feedback, Feedback::Start).then(|| self.candidate.clone());
-        let _ = self.ledger.build(&order, &mut next, &mut || true);
+        let _ = self.ledger.build(&order, &mut next, Bound::NONE);
         work::take().gas
     }
 }

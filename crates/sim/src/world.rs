@@ -485,6 +485,7 @@ impl World {
             target_gas_limit: None,
             min_gas_price: 0,
             build_percent: 75,
+            tx_gas: ipe_engine::pace::TX_GAS,
             carrying: false,
             expects_peers: true,
             checkpoint: None,
@@ -764,17 +765,19 @@ impl World {
             _ => None,
         };
         let skew_us = node.skew_us;
-        let (worked, leap) = (Cell::new(0u64), Cell::new(0i64));
+        let (worked, leap) = (Cell::new(node.slow_us), Cell::new(0i64));
         let jump = Cell::new(node.jump.take());
         let slow_us = node.slow_us;
         // What was done before the replica got the input, such as decoding it, is counted too.
         let done_ns = Cell::new(cost::INPUT_NS + cost::nanos(&work::take()));
         let spent = || {
-            done_ns.set(done_ns.get() + cost::nanos(&work::take()));
+            let done = work::take();
+            done_ns.set(done_ns.get() + cost::nanos(&done));
+            // A slow processor takes as long as `slow_us` for each input, and for each plain transaction's worth of gas.
+            worked.set(worked.get() + done.gas.saturating_mul(slow_us) / 21_000);
             worked.get() + done_ns.get() / 1_000 + disk.spent_us(false)
         };
         let look = || {
-            worked.set(worked.get() + slow_us);
             match jump.take() {
                 Some((0, by)) => leap.set(by),
                 Some((looks, by)) => jump.set(Some((looks - 1, by))),
@@ -1004,7 +1007,7 @@ impl World {
         let fresh = alive.pool.lock().take_unsaved();
         // What could not be written goes out with the rewriting.
         let _ = local.save(&fresh);
-        if local.wants_rewrite() {
+        if alive.pool.lock().take_local_dropped() || local.wants_rewrite() {
             let waiting = alive.pool.lock().local_waiting();
             let _ = local.rewrite(&waiting);
         }

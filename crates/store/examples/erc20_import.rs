@@ -11,7 +11,7 @@ use std::time::Instant;
 use alloy_consensus::{SignableTransaction, TxLegacy};
 use alloy_primitives::{Address, B256, Bytes, Signature, TxKind, U256, hex, keccak256};
 use ipe_chain::kv::{MemoryStore, Store, Table};
-use ipe_chain::{BuildOrder, BulkStep, Candidate, Feedback, Ledger};
+use ipe_chain::{Bound, BuildOrder, BulkStep, Candidate, Feedback, Ledger};
 use ipe_store::{DiskSettings, FjallStore};
 use ipe_types::block::{Block, Transaction};
 use ipe_types::crypto::NodeKey;
@@ -192,7 +192,7 @@ fn make(spec: &Arc<ChainSpec>, blocks: usize, per_block: usize) -> Vec<Bytes> {
             assert!(matches!(feedback, Feedback::Start | Feedback::Included { .. }), "{feedback:?}");
             queue.next()
         };
-        let built = ledger.build(&order, &mut next, &mut || true).unwrap();
+        let built = ledger.build(&order, &mut next, Bound::NONE).unwrap();
         let header = &built.block().header;
         let hash = commit_hash(header, 0).unwrap();
         let seals = validators.iter().take(3).map(|key| key.sign(hash)).collect();

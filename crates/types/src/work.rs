@@ -18,10 +18,12 @@ pub struct Done {
     pub decoded: u64,
     /// Gas executed.
     pub gas: u64,
+    /// Time that precompiled contracts take beyond what their gas stands for, by the worst rate of each, ns.
+    pub precompiled_ns: u64,
 }
 
 thread_local! {
-    static DONE: Cell<Done> = const { Cell::new(Done { recoveries: 0, signatures: 0, hashed: 0, decoded: 0, gas: 0 }) };
+    static DONE: Cell<Done> = const { Cell::new(Done { recoveries: 0, signatures: 0, hashed: 0, decoded: 0, gas: 0, precompiled_ns: 0 }) };
 }
 
 /// Counts something: `work::count(|done| done.gas += gas)`.

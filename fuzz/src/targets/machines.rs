@@ -334,6 +334,7 @@ fn replica(input: &[u8]) {
         target_gas_limit: None,
         min_gas_price: 0,
         build_percent: 75,
+        tx_gas: ipe_engine::pace::TX_GAS,
         carrying: false,
         expects_peers: false,
         checkpoint: None,

@@ -37,6 +37,13 @@ pub enum DropReason {
     },
     /// Its sender left the list of permitted accounts.
     NotPermitted,
+    /// Executing it takes more than this node gives to a transaction.
+    TooDear {
+        /// What it took.
+        reason: String,
+    },
+    /// The operator dropped it.
+    ByOperator,
     /// Builders refused it again and again.
     Unbuildable {
         /// What they said last.
@@ -48,6 +55,13 @@ pub enum DropReason {
 pub(super) struct Drops {
     by_hash: B256HashMap<(u64, DropReason)>,
     order: VecDeque<B256>,
+}
+
+impl DropReason {
+    /// Whether the same transaction is not taken again while its drop is remembered.
+    pub fn is_for_good(&self) -> bool {
+        matches!(self, DropReason::TooDear { .. } | DropReason::ByOperator)
+    }
 }
 
 impl Drops {

@@ -27,6 +27,9 @@ impl Rank {
     }
 }
 
+/// Run time from which a transaction that the end of a block's time stopped is put off, µs: so much it would waste again.
+const LATE_US: u64 = 5_000;
+
 /// How much to hand to a builder at most. A block rarely uses all of it: the builder stops at its deadline or gas limit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PickLimits {
@@ -41,6 +44,7 @@ pub struct PickLimits {
 pub(super) enum Verdict {
     NonceUsed { next: u64 },
     Refused { reason: String },
+    TooDear { reason: String },
 }
 
 /// Candidates in order, with the memory of what became of them. When one is not included, later nonces of its sender are
@@ -64,6 +68,14 @@ impl Picks {
                 }
                 Feedback::NonceTooHigh { .. } | Feedback::DoesNotFit { .. } | Feedback::TooManyBytes => {
                     self.passed_over.insert(last.sender);
+                }
+                Feedback::Cut(cut) => {
+                    self.passed_over.insert(last.sender);
+                    if cut.is_its_own() {
+                        self.verdicts.push((last.hash, Verdict::TooDear { reason: cut.to_string() }));
+                    } else if cut.ran_us >= LATE_US {
+                        self.verdicts.push((last.hash, Verdict::Refused { reason: cut.to_string() }));
+                    }
                 }
                 Feedback::Refused { reason } => {
                     self.passed_over.insert(last.sender);

@@ -10,6 +10,12 @@ pub enum Refusal {
     /// This very transaction is in the pool already.
     #[error("Known transaction")]
     Known,
+    /// It was dropped here for good.
+    #[error("Transaction was dropped by this node: {why}")]
+    Dropped {
+        /// Why, in English.
+        why: String,
+    },
     /// Another transaction of the same sender and nonce is in the pool and this one does not pay enough more.
     #[error("Replacement transaction underpriced")]
     ReplacementUnderpriced,
@@ -170,6 +176,7 @@ impl Refusal {
     pub fn code(&self) -> i32 {
         match self {
             Refusal::Known
+            | Refusal::Dropped { .. }
             | Refusal::ReplacementUnderpriced
             | Refusal::WrongChain { .. }
             | Refusal::ChainIdNotSupported
@@ -199,6 +206,7 @@ impl Refusal {
     pub fn label(&self) -> &'static str {
         match self {
             Refusal::Known => "known",
+            Refusal::Dropped { .. } => "dropped",
             Refusal::ReplacementUnderpriced => "replacement_underpriced",
             Refusal::WrongChain { .. } => "wrong_chain",
             Refusal::ChainIdNotSupported => "chain_id_not_supported",
@@ -229,6 +237,7 @@ impl Refusal {
     pub fn reason(&self) -> &'static str {
         match self {
             Refusal::Known => "TRANSACTION_ALREADY_KNOWN",
+            Refusal::Dropped { .. } => "DROPPED",
             Refusal::ReplacementUnderpriced => "TRANSACTION_REPLACEMENT_UNDERPRICED",
             Refusal::WrongChain { .. } => "WRONG_CHAIN_ID",
             Refusal::ChainIdNotSupported => "REPLAY_PROTECTED_SIGNATURES_NOT_SUPPORTED",
@@ -260,6 +269,7 @@ impl Refusal {
         matches!(
             self,
             Refusal::Known
+                | Refusal::Dropped { .. }
                 | Refusal::ReplacementUnderpriced
                 | Refusal::Syncing
                 | Refusal::BelowMinimumPrice { .. }

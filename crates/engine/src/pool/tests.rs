@@ -1,6 +1,6 @@
 use alloy_consensus::{SignableTransaction, TxEip1559, TxLegacy};
 use alloy_primitives::{Bytes, Signature, TxKind};
-use ipe_chain::Feedback;
+use ipe_chain::{Cut, Feedback, Over};
 use ipe_types::fork::Fork;
 use ipe_types::journal::JournalFile as _;
 
@@ -452,6 +452,70 @@ fn own_transactions_survive_a_restart() {
     let (_, found) = LocalJournal::open(disk.clone()).unwrap();
     assert_eq!(found.len(), 2);
     assert!(!disk.clone().read_all().unwrap().is_empty());
+}
+
+/// What takes more than a transaction may is dropped at once, from the journal as well, and not taken again from anybody.
+#[test]
+fn what_is_too_dear_is_dropped_for_good() {
+    let disk = MemoryJournal::new();
+    let (mut journal, _) = LocalJournal::open(disk.clone()).unwrap();
+    let mut pool = pool();
+    let dear = legacy(1, 0, 0);
+    let offer = Offer::check(dear.clone(), Origin::Local, &rules()).unwrap();
+    pool.add(0, offer, &rich()).unwrap();
+    add(&mut pool, &legacy(2, 0, 0)).unwrap();
+    journal.save(&pool.take_unsaved()).unwrap();
+    let mut picks = pool.pick(&PickLimits { count: 10, bytes: 1 << 20 });
+    let (mut feedback, mut included) = (Feedback::Start, 0);
+    while let Some(candidate) = picks.next(feedback) {
+        let cut = Cut { ran_us: 150_000, used_gas: 9_000_000, over: Over::TxTime { most_us: 150_000 } };
+        let is_dear = candidate.hash == dear.hash;
+        feedback = if is_dear { Feedback::Cut(cut) } else { Feedback::Included { gas_used: 21_000 } };
+        included += usize::from(!is_dear);
+    }
+    assert_eq!(included, 1);
+    let dropped = pool.judged(5, picks);
+    assert!(matches!(&dropped[..], [(hash, DropReason::TooDear { .. })] if *hash == dear.hash), "{dropped:?}");
+    assert!(matches!(pool.why(&dear.hash), Why::Dropped { at: 5, reason: DropReason::TooDear { .. } }));
+    assert!(pool.take_local_dropped());
+    journal.rewrite(&pool.local_waiting()).unwrap();
+    assert!(LocalJournal::open(disk).unwrap().1.is_empty());
+    assert!(matches!(add(&mut pool, &dear), Err(Refusal::Dropped { .. })));
+    assert_eq!(add(&mut pool, &legacy(1, 0, 1)).map(|added| added.ready), Ok(true), "another with its nonce is another transaction");
+    audit(&pool);
+}
+
+/// Who came when the block's time was about to end is put off and not dropped.
+#[test]
+fn what_came_late_is_put_off() {
+    let mut pool = pool();
+    let (late, quick) = (legacy(1, 0, 0), legacy(2, 0, 0));
+    add(&mut pool, &late).unwrap();
+    add(&mut pool, &quick).unwrap();
+    let mut picks = pool.pick(&PickLimits { count: 10, bytes: 1 << 20 });
+    let mut feedback = Feedback::Start;
+    while let Some(candidate) = picks.next(feedback) {
+        let ran_us = if candidate.hash == late.hash { 60_000 } else { 1_000 };
+        feedback = Feedback::Cut(Cut { ran_us, used_gas: 1_000_000, over: Over::BlockTime });
+    }
+    assert!(pool.judged(5, picks).is_empty());
+    assert!(matches!(pool.why(&late.hash), Why::PutOff { .. }));
+    assert!(matches!(pool.why(&quick.hash), Why::Turn { .. }));
+    audit(&pool);
+}
+
+#[test]
+fn an_operator_drops_a_transaction_known_or_not() {
+    let mut pool = pool();
+    let (held, unseen) = (legacy(1, 0, 0), legacy(2, 0, 0));
+    add(&mut pool, &held).unwrap();
+    assert!(pool.drop_for_good(1, &held.hash, DropReason::ByOperator));
+    assert!(!pool.drop_for_good(1, &unseen.hash, DropReason::ByOperator));
+    for tx in [&held, &unseen] {
+        assert!(matches!(add(&mut pool, tx), Err(Refusal::Dropped { .. })));
+        assert!(matches!(pool.why(&tx.hash), Why::Dropped { reason: DropReason::ByOperator, .. }));
+    }
+    audit(&pool);
 }
 
 #[test]

@@ -47,10 +47,10 @@ impl From<&DropReason> for Departure {
     fn from(reason: &DropReason) -> Self {
         match reason {
             DropReason::Replaced { .. } => Departure::Replaced,
-            DropReason::NonceUsed { .. } | DropReason::Unbuildable { .. } => Departure::Invalid,
+            DropReason::NonceUsed { .. } | DropReason::Unbuildable { .. } | DropReason::TooDear { .. } => Departure::Invalid,
             DropReason::GapExpired { .. } | DropReason::Expired => Departure::TimedEviction,
             DropReason::Evicted => Departure::Evicted,
-            DropReason::BelowMinimumPrice { .. } | DropReason::NotPermitted => Departure::Dropped,
+            DropReason::BelowMinimumPrice { .. } | DropReason::NotPermitted | DropReason::ByOperator => Departure::Dropped,
         }
     }
 }

@@ -177,6 +177,11 @@ impl DropReason {
             DropReason::NotPermitted => {
                 "its sender is no longer on this node's list of permitted accounts; ask the operator".into()
             }
+            DropReason::TooDear { reason } => format!(
+                "executing it takes more than this node gives to one transaction ({reason}), and it is not taken again; split the \
+                 work into several transactions"
+            ),
+            DropReason::ByOperator => "the operator of this node dropped it, and it is not taken again".into(),
             DropReason::Unbuildable { reason } => format!("it could not be included in several blocks ({reason})"),
         }
     }
@@ -199,6 +204,11 @@ impl DropReason {
             DropReason::NotPermitted => {
                 "o remetente saiu da lista de contas permitidas deste nó; procure o operador".into()
             }
+            DropReason::TooDear { reason } => format!(
+                "executá-la custa mais do que este nó dá a uma transação ({reason}), e ela não é aceita de novo; divida o trabalho \
+                 em várias transações"
+            ),
+            DropReason::ByOperator => "o operador deste nó a descartou, e ela não é aceita de novo".into(),
             DropReason::Unbuildable { reason } => format!("não pôde ser incluída em vários blocos ({reason})"),
         }
     }

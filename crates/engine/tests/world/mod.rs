@@ -290,6 +290,7 @@ impl World {
             target_gas_limit: None,
             min_gas_price: 0,
             build_percent: 75,
+            tx_gas: ipe_engine::pace::TX_GAS,
             carrying: node.role == Role::Boot && self.carrying,
             expects_peers: others,
             checkpoint: node.checkpoint,

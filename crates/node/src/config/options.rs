@@ -297,6 +297,10 @@ pub const OPTIONS: &[OptionSpec] = &[
         c.block_selection_percent = number(v, 1, 100)?;
         Ok(())
     }),
+    value("tx-max-gas-used", "GAS", "100000000", "Most gas that a transaction may use, not name, in a block built here", |c, v, _| {
+        c.tx_gas = number(v, 21_000, u64::MAX)?;
+        Ok(())
+    }),
     value("tx-pool-max-size", "N", "50000", "Transactions held in the pool", |c, v, _| {
         c.pool.max_count = number(v, 1, 10_000_000)?;
         Ok(())
@@ -386,6 +390,7 @@ impl Default for NodeConfig {
             target_gas_limit: None,
             miner_extra_data: None,
             block_selection_percent: 75,
+            tx_gas: ipe_engine::pace::TX_GAS,
             pool: PoolSettings {
                 max_count: 50_000,
                 max_bytes: 64 << 20,

@@ -1,0 +1,305 @@
+//! The EVM that executes blocks: that of the library, stopped when what runs has taken what it may.
+//!
+//! An interpreter runs on until its gas has fallen by [`SLICE_GAS`]; then the clock is asked. A precompiled contract cannot be
+//! stopped, so it gets no more gas than fits the time that is left at the worst rate measured for it ([`crate::rates`]): it
+//! answers "out of gas" before it works, and if that is because of our bound, the transaction is stopped.
+
+use alloy_primitives::Bytes;
+use alloy_primitives::map::AddressSet;
+use revm::context::result::{EVMError, ExecutionResult, InvalidTransaction};
+use revm::context::{Cfg, ContextError, ContextSetters, ContextTr, Evm, FrameStack, JournalTr, LocalContextTr, TxEnv};
+use revm::handler::evm::{ContextDbError, FrameInitResult, FrameTr};
+use revm::handler::instructions::EthInstructions;
+use revm::handler::precompile_output_to_interpreter_result;
+use revm::handler::{
+    EthFrame, EthPrecompiles, EvmTr, FrameInitOrResult, Handler, ItemOrResult, MainnetContext, MainnetHandler, PrecompileProvider, SystemCallTx,
+};
+use revm::interpreter::interpreter::EthInterpreter;
+use revm::interpreter::interpreter_action::FrameInput;
+use revm::interpreter::interpreter_types::{LoopControl, MemoryTr};
+use revm::interpreter::{CallInputs, InstructionResult, Interpreter, InterpreterAction, InterpreterResult};
+use revm::primitives::hardfork::SpecId;
+use revm::state::EvmState;
+
+use crate::bound::{Bound, Cut, Over};
+use crate::overlay::{Overlay, ReadError};
+use crate::rates;
+
+/// Gas after which the clock is asked, at most half a millisecond of all but the dearest instructions.
+const SLICE_GAS: u64 = 50_000;
+/// What the EVM is told when we stop it; the reason is in the meter.
+const STOPPED: &str = "stopped by this node";
+
+type Context<'a> = MainnetContext<Overlay<'a>>;
+type Instructions<'a> = EthInstructions<EthInterpreter, Context<'a>>;
+
+/// An EVM over a block in execution.
+pub(crate) struct Machine<'a>(Evm<Context<'a>, (), Instructions<'a>, Precompiles<'a>, EthFrame<EthInterpreter>>);
+
+/// How an execution fails: the transaction is invalid, reading failed, or it was stopped.
+pub(crate) type MachineError = EVMError<ReadError, InvalidTransaction>;
+
+impl<'a> Machine<'a> {
+    pub(crate) fn new(context: Context<'a>, bound: Bound<'a>) -> Self {
+        let spec = *context.cfg().spec();
+        let precompiles = Precompiles { eth: EthPrecompiles::new(spec), spec, meter: Meter::new(bound) };
+        Self(Evm::new(context, EthInstructions::new_mainnet_with_spec(spec), precompiles))
+    }
+
+    pub(crate) fn context(&mut self) -> &mut Context<'a> {
+        &mut self.0.ctx
+    }
+
+    /// Executes a transaction; its changes stay in the journal. After an error nothing of it remains.
+    pub(crate) fn transact(&mut self, tx: TxEnv) -> Result<ExecutionResult, MachineError> {
+        self.0.precompiles.meter.begin();
+        self.0.ctx.set_tx(tx);
+        MainnetHandler::<_, MachineError, EthFrame<EthInterpreter>>::default().run(self)
+    }
+
+    /// Why the last transaction was stopped, if it was.
+    pub(crate) fn cut(&mut self) -> Option<Cut> {
+        self.0.precompiles.meter.cut.take()
+    }
+
+    /// Gas that the interpreters have counted as work since the transaction began, see [`ipe_types::work`].
+    pub(crate) fn counted_gas(&self) -> u64 {
+        self.0.precompiles.meter.used
+    }
+
+    /// A call by the system address, which nothing stops.
+    pub(crate) fn system_call(&mut self, contract: alloy_primitives::Address, input: Bytes) -> Result<ExecutionResult, MachineError> {
+        self.0.precompiles.meter.exempt();
+        let caller = revm::handler::SYSTEM_ADDRESS;
+        self.0.ctx.set_tx(TxEnv::new_system_tx_with_caller(caller, contract, input));
+        MainnetHandler::<_, MachineError, EthFrame<EthInterpreter>>::default().run_system_call(self)
+    }
+
+    /// All changes since the last call.
+    pub(crate) fn take(&mut self) -> EvmState {
+        self.0.ctx.journal_mut().finalize()
+    }
+}
+
+/// What the transaction at hand has taken.
+struct Meter<'a> {
+    bound: Bound<'a>,
+    /// Time left for the block when the transaction began, µs.
+    began_left_us: u64,
+    /// How long it may run, µs.
+    tx_us: u64,
+    /// Gas used so far, without what is due before the first instruction.
+    used: u64,
+    /// Gas used since the clock was asked.
+    unasked: u64,
+    exempt: bool,
+    cut: Option<Cut>,
+}
+
+impl<'a> Meter<'a> {
+    fn new(bound: Bound<'a>) -> Self {
+        Self { bound, began_left_us: u64::MAX, tx_us: u64::MAX, used: 0, unasked: 0, exempt: false, cut: None }
+    }
+
+    fn begin(&mut self) {
+        (self.used, self.unasked, self.exempt, self.cut) = (0, 0, false, None);
+        (self.began_left_us, self.tx_us) = ((self.bound.left_us)(), (self.bound.tx_us)());
+    }
+
+    fn exempt(&mut self) {
+        (self.used, self.unasked, self.exempt, self.cut) = (0, 0, true, None);
+    }
+
+    /// Notes gas that instructions used.
+    fn used(&mut self, gas: u64) {
+        self.used = self.used.saturating_add(gas);
+        self.unasked = self.unasked.saturating_add(gas);
+        ipe_types::work::count(|done| done.gas = done.gas.wrapping_add(gas));
+    }
+
+    /// Time left for the transaction, µs; zero when it has to stop, with the reason noted.
+    fn ask(&mut self) -> u64 {
+        self.unasked = 0;
+        if self.exempt {
+            return u64::MAX;
+        }
+        let (left_us, own_us) = self.left_us();
+        if self.used > self.bound.tx_gas {
+            self.stop(Over::Gas { most: self.bound.tx_gas });
+            return 0;
+        }
+        if own_us == 0 {
+            self.stop(Over::TxTime { most_us: self.tx_us });
+        } else if left_us == 0 {
+            self.stop(Over::BlockTime);
+        }
+        left_us.min(own_us)
+    }
+
+    /// Time left for the block and for the transaction, µs.
+    fn left_us(&self) -> (u64, u64) {
+        let left_us = (self.bound.left_us)();
+        (left_us, self.tx_us.saturating_sub(self.began_left_us.saturating_sub(left_us)))
+    }
+
+    fn stop(&mut self, over: Over) {
+        let ran_us = self.began_left_us.saturating_sub((self.bound.left_us)());
+        self.cut = Some(Cut { ran_us, used_gas: self.used, over });
+    }
+
+    /// A precompiled contract would run longer than there is time.
+    fn stop_before(&mut self) {
+        // With the whole block before it, it would not have fitted either when its own time is what ends first.
+        let (left_us, own_us) = self.left_us();
+        self.stop(if own_us <= left_us { Over::TxTime { most_us: self.tx_us } } else { Over::BlockTime });
+    }
+}
+
+/// The precompiled contracts, within what is left.
+pub(crate) struct Precompiles<'a> {
+    eth: EthPrecompiles,
+    spec: SpecId,
+    meter: Meter<'a>,
+}
+
+impl<'a> PrecompileProvider<Context<'a>> for Precompiles<'a> {
+    type Output = InterpreterResult;
+
+    fn set_spec(&mut self, spec: SpecId) -> bool {
+        self.spec = spec;
+        PrecompileProvider::<Context<'a>>::set_spec(&mut self.eth, spec)
+    }
+
+    fn run(&mut self, context: &mut Context<'a>, inputs: &CallInputs) -> Result<Option<InterpreterResult>, String> {
+        let Some(precompile) = self.eth.precompiles.get(&inputs.bytecode_address) else { return Ok(None) };
+        let left_us = self.meter.ask();
+        if self.meter.cut.is_some() {
+            return Err(STOPPED.into());
+        }
+        let rate = rates::picoseconds_a_gas(&inputs.bytecode_address);
+        let affordable = rates::gas_within(left_us, rate);
+        let gas_limit = inputs.gas_limit.min(affordable);
+        let output = precompile.execute(&inputs.input.as_bytes(context), gas_limit, inputs.reservoir).map_err(|error| error.to_string())?;
+        let out_of_gas = output.halt_reason().is_some_and(revm::precompile::PrecompileHalt::is_oog);
+        if out_of_gas && affordable < inputs.gas_limit {
+            self.meter.stop_before();
+            return Err(STOPPED.into());
+        }
+        // What it charges is what it did, unless it failed: then all is charged and little was done.
+        let worked = if output.halt_reason().is_some() { 0 } else { output.gas_used };
+        self.meter.used(worked);
+        ipe_types::work::count(|done| done.precompiled_ns = done.precompiled_ns.wrapping_add(worked.saturating_mul(rate) / 1_000));
+        if let Some(reason) = output.halt_reason()
+            && !out_of_gas
+            && context.journal().depth() == 1
+        {
+            context.local_mut().set_precompile_error_context(reason.to_string());
+        }
+        Ok(Some(precompile_output_to_interpreter_result(output, inputs.gas_limit)))
+    }
+
+    fn warm_addresses(&self) -> &AddressSet {
+        self.eth.warm_addresses()
+    }
+}
+
+impl<'a> EvmTr for Machine<'a> {
+    type Context = Context<'a>;
+    type Instructions = Instructions<'a>;
+    type Precompiles = Precompiles<'a>;
+    type Frame = EthFrame<EthInterpreter>;
+
+    fn all(&self) -> (&Self::Context, &Self::Instructions, &Self::Precompiles, &FrameStack<Self::Frame>) {
+        self.0.all()
+    }
+
+    fn all_mut(&mut self) -> (&mut Self::Context, &mut Self::Instructions, &mut Self::Precompiles, &mut FrameStack<Self::Frame>) {
+        self.0.all_mut()
+    }
+
+    fn frame_init(&mut self, input: <Self::Frame as FrameTr>::FrameInit) -> Result<FrameInitResult<'_, Self::Frame>, ContextDbError<Self::Context>> {
+        self.0.frame_init(input)
+    }
+
+    fn frame_run(&mut self) -> Result<FrameInitOrResult<Self::Frame>, ContextDbError<Self::Context>> {
+        let Evm { ctx, instruction, precompiles, frame_stack, .. } = &mut self.0;
+        let frame = frame_stack.get();
+        let Some(action) = run(&mut frame.interpreter, instruction, ctx, &mut precompiles.meter) else {
+            return Err(ContextError::Custom(STOPPED.into()));
+        };
+        let next: Result<_, ContextDbError<Self::Context>> = frame.process_next_action(ctx, action);
+        next.inspect(|next| {
+            if matches!(next, ItemOrResult::Result(_)) {
+                frame.set_finished(true);
+            }
+        })
+    }
+
+    fn frame_return_result(
+        &mut self,
+        result: <Self::Frame as FrameTr>::FrameResult,
+    ) -> Result<Option<<Self::Frame as FrameTr>::FrameResult>, ContextDbError<Self::Context>> {
+        self.0.frame_return_result(result)
+    }
+}
+
+/// Runs an interpreter until it ends, calls, or has to be stopped (`None`).
+fn run<'a>(
+    interpreter: &mut Interpreter<EthInterpreter>,
+    instructions: &Instructions<'a>,
+    context: &mut Context<'a>,
+    meter: &mut Meter<'a>,
+) -> Option<InterpreterAction> {
+    let (table, gas_table) = (instructions.instruction_table(), instructions.gas_table());
+    let mut mark = interpreter.gas.remaining();
+    let end = loop {
+        let ask_at = mark.saturating_sub(SLICE_GAS.saturating_sub(meter.unasked));
+        let end = loop {
+            if let Err(end) = interpreter.step(table, gas_table, context) {
+                break Some(end);
+            }
+            if interpreter.gas.remaining() < ask_at {
+                break None;
+            }
+        };
+        if let Some(end) = end {
+            break end;
+        }
+        meter.used(mark - interpreter.gas.remaining());
+        mark = interpreter.gas.remaining();
+        if meter.ask() == 0 {
+            return None;
+        }
+    };
+    if end == InstructionResult::MemoryLimitOOG && can_pay_for(interpreter, context, meter.bound.memory) {
+        meter.stop(Over::Memory { most: meter.bound.memory });
+        return None;
+    }
+    if interpreter.bytecode.action().is_none() {
+        interpreter.halt(end);
+    }
+    let action = interpreter.take_next_action();
+    let spent = mark.saturating_sub(interpreter.gas.remaining());
+    match &action {
+        // What a call is given is its own to use.
+        InterpreterAction::NewFrame(FrameInput::Call(call)) => meter.used(spent.saturating_sub(call.gas_limit)),
+        InterpreterAction::NewFrame(FrameInput::Create(create)) => meter.used(spent.saturating_sub(create.gas_limit())),
+        InterpreterAction::NewFrame(FrameInput::Empty) => meter.used(spent),
+        // Failing takes all gas and does nothing for it.
+        InterpreterAction::Return(result) if result.result.is_halt() => meter.used(spent.min(SLICE_GAS)),
+        InterpreterAction::Return(_) => meter.used(spent),
+    }
+    if meter.unasked >= SLICE_GAS && meter.ask() == 0 {
+        return None;
+    }
+    Some(action)
+}
+
+/// Whether a frame that would need more memory than `limit` bytes, with those that called it, has the gas for that. If not, it
+/// runs out of gas without any bound of ours, as the rules have it.
+fn can_pay_for(interpreter: &Interpreter<EthInterpreter>, context: &Context<'_>, limit: u64) -> bool {
+    let below = interpreter.memory.local_memory_offset() as u64;
+    let words = usize::try_from(limit.saturating_sub(below) / 32 + 1).unwrap_or(usize::MAX);
+    let cost = context.cfg().gas_params().memory_cost(words).saturating_sub(interpreter.gas.memory().expansion_cost);
+    interpreter.gas.remaining() >= cost
+}
