@@ -13,21 +13,37 @@ use ipe_types::transition::TxGasCap;
 use parking_lot::Mutex;
 
 use crate::accounts::reading_us;
-use crate::pool::{Added, Offer, Origin, Pool, Refusal, Rules, SenderState};
+use crate::fair_queue::Payer;
+use crate::pool::{Added, Ingress, Offer, Origin, Pool, Refusal, Rules, SenderState};
 use crate::recent::Recent;
 use crate::{Input, PeerId};
 
 /// Transactions of peers remembered as judged: half a minute of the fastest network measured.
 const JUDGED: usize = 65_536;
 
-/// Offers one transaction to the pool, whoever it comes from: a client, a journal, a peer. What costs time (the rules that
-/// need no pool, the sender's account) happens outside of the pool's lock.
+/// Offers one transaction of a client or a journal to the pool, where the client's address is not known; see [`offer_by`].
 ///
 /// # Errors
 /// The first rule that does not hold; see [`Refusal`].
 pub fn offer(pool: &Mutex<Pool>, ledger: &Ledger, now_ms: u64, candidate: Arc<Candidate>, origin: Origin) -> Result<Added, Refusal> {
+    offer_by(pool, ledger, now_ms, candidate, origin, Ingress::Client(None))
+}
+
+/// Offers one transaction to the pool, whoever brings it: a client, a journal, a peer. What costs time (the rules that
+/// need no pool, the sender's account) happens outside of the pool's lock.
+///
+/// # Errors
+/// The first rule that does not hold; see [`Refusal`].
+pub fn offer_by(
+    pool: &Mutex<Pool>,
+    ledger: &Ledger,
+    now_ms: u64,
+    candidate: Arc<Candidate>,
+    origin: Origin,
+    ingress: Ingress,
+) -> Result<Added, Refusal> {
     let rules = *pool.lock().rules();
-    let offer = Offer::check(candidate, origin, &rules)?;
+    let offer = Offer::check(candidate, origin, &rules)?.brought_by(ingress);
     let state = sender_state(ledger, offer.candidate().sender);
     pool.lock().add(now_ms, offer, &state)
 }
@@ -56,12 +72,19 @@ impl Default for Judged {
 impl Judged {
     /// Takes transactions of a peer: recovers the senders of those not judged before and offers them to the pool. What it
     /// does not take is dropped silently, as in Besu; what it may take later, unchanged, is judged again when it comes again.
-    pub fn hear(&self, pool: &Mutex<Pool>, ledger: &Ledger, now_ms: u64, transactions: Vec<Transaction>) -> Heard {
+    /// They take the share of `payer`.
+    pub fn hear(&self, pool: &Mutex<Pool>, ledger: &Ledger, now_ms: u64, payer: Payer, transactions: Vec<Transaction>) -> Heard {
+        let ingress = Ingress::from(payer);
         let hashes: Vec<B256> = transactions.iter().map(|tx| *tx.tx_hash()).collect();
         let fresh: Vec<bool> = {
             let mut judged = self.0.lock();
             hashes.iter().map(|hash| judged.insert(hash)).collect()
         };
+        if fresh.contains(&false) {
+            let mut pool = pool.lock();
+            let again = hashes.iter().zip(&fresh).filter(|(_, fresh)| !**fresh);
+            again.for_each(|(hash, _)| pool.brought_again(hash, ingress));
+        }
         let mut vain_us = 0;
         for (tx, _) in transactions.into_iter().zip(fresh).filter(|(_, fresh)| *fresh) {
             let us = reading_us(tx.encode_2718_len(), 0);
@@ -70,7 +93,7 @@ impl Judged {
                 continue;
             };
             let hash = candidate.hash;
-            if let Err(refusal) = offer(pool, ledger, now_ms, candidate, Origin::Remote) {
+            if let Err(refusal) = offer_by(pool, ledger, now_ms, candidate, Origin::Remote, ingress) {
                 pool.lock().refused_of_peer(&refusal);
                 if !refusal.is_honest() {
                     vain_us += us;
@@ -84,10 +107,10 @@ impl Judged {
     }
 
     /// What the replica is handed for an eth message where one thread does everything: transactions are judged here.
-    pub fn input(&self, pool: &Mutex<Pool>, ledger: &Ledger, now_ms: u64, peer: PeerId, message: EthMessage) -> Input {
+    pub fn input(&self, pool: &Mutex<Pool>, ledger: &Ledger, now_ms: u64, (payer, peer): (Payer, PeerId), message: EthMessage) -> Input {
         match message {
             EthMessage::Transactions(transactions) | EthMessage::PooledTransactions { transactions, .. } => {
-                Input::Heard(peer, self.hear(pool, ledger, now_ms, transactions).hashes)
+                Input::Heard(peer, self.hear(pool, ledger, now_ms, payer, transactions).hashes)
             }
             message => Input::Eth(peer, message),
         }

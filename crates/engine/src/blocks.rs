@@ -363,8 +363,10 @@ impl Replica {
     fn update_pool(&mut self, now_ms: u64, imported: &Imported) {
         let before = *self.parts.pool.lock().rules();
         let rules = crate::admission::rules(&self.parts.ledger, &self.parts.spec, &before);
+        let gas_used = ipe_chain::receipts::gas_used(&imported.receipts);
         let mined = MinedBlock {
             number: imported.number(),
+            gas_used: &gas_used,
             transactions: &imported.block.body.transactions,
             senders: &imported.senders,
             rules,

@@ -1,8 +1,9 @@
 //! Transactions that wait for a block.
 //!
-//! Per sender a queue by nonce, gaps held; across senders one order: highest effective tip first, then in turns (every
-//! sender's next transaction before anybody's second), then by arrival. On a zero-fee network all tips are equal, so it is
-//! turns by arrival, and a flood from one sender leaves the others' latency intact.
+//! Per sender a queue by nonce, gaps held. Where fees count, the highest effective tip comes first. Among equals, and always
+//! where there are no fees ([`Rules::is_free`]), ingresses ([`Ingress`]: who brought it) and within them senders have their
+//! shares, by gas (`fair.rs`). The same shares decide who makes room in a full pool, and what peers are told of first; so a
+//! flood, of one sender or of many accounts of one ingress, waits in its own line.
 //!
 //! Nothing waits here and nothing is looked up: time, account states and blocks come in as arguments. The shell shares one
 //! pool behind a mutex; what costs time (decoding, recovering the sender, [`Offer::check`], reading the account) happens
@@ -20,13 +21,18 @@
 //! tells what a transaction waits for, or why it was dropped.
 
 mod drops;
+mod fair;
+mod ingress;
 mod local;
 mod order;
 mod permitted;
 mod queue;
 mod refusal;
+mod replace;
+mod room;
 mod rules;
 mod shed;
+mod tell;
 mod turnover;
 mod why;
 
@@ -40,6 +46,7 @@ use ipe_chain::Candidate;
 use ipe_types::Transaction;
 
 pub use drops::DropReason;
+pub use ingress::Ingress;
 pub use local::{LocalJournal, LocalJournalError};
 pub use order::{PickLimits, Picks};
 pub use permitted::SenderChecks;
@@ -50,7 +57,8 @@ pub use turnover::{Departure, Passed, Turnover};
 pub use why::Why;
 
 use drops::Drops;
-use order::Rank;
+use fair::{Fair, HELD_BYTES, Rank};
+use ingress::CLIENTS;
 use queue::{Entry, Parked, Queue};
 
 /// Bounds and habits of the pool.
@@ -65,7 +73,7 @@ pub struct Settings {
     /// How far beyond the first missing nonce of a sender a nonce may lie.
     pub max_gap: u64,
     /// Per cent that a replacement must offer more than what it replaces (Besu: 10; 0 on zero-fee networks, so that an
-    /// equally priced resend replaces; besu-compat §11.2).
+    /// equally priced resend replaces; besu-compat §11.2). One that pays nothing more waits a while (`replace.rs`).
     pub price_bump_percent: u32,
     /// Longest stay of a transaction, milliseconds (Besu: 13 h).
     pub retention_ms: u64,
@@ -74,6 +82,8 @@ pub struct Settings {
     /// How long an admitted transaction should wait at most until its block is imported, milliseconds; what would wait longer
     /// is refused. Never below 1.9 block periods and 0.3 s.
     pub target_wait_ms: u64,
+    /// Secret of this process: decides between senders where all else is equal. The shell draws it at start.
+    pub key: B256,
 }
 
 impl Default for Settings {
@@ -93,6 +103,7 @@ impl Default for Settings {
             gap_retention_ms: 10 * 60_000,
             // Leaves a client some tenths of a second to see the block within 2.5 s.
             target_wait_ms: 2_200,
+            key: B256::ZERO,
         }
     }
 }
@@ -128,6 +139,8 @@ pub struct MinedBlock<'a> {
     pub transactions: &'a [Transaction],
     /// One per transaction.
     pub senders: &'a [Address],
+    /// Gas used, one per transaction.
+    pub gas_used: &'a [u64],
     /// Rules of the block after it.
     pub rules: Rules,
 }
@@ -173,8 +186,11 @@ const SWEEP_MS: u64 = 20_000;
 const MAX_FAILURES: u8 = 6;
 /// Unclaimed journal or announcement entries; beyond it the oldest are forgotten (their owner is not listening).
 const MAX_FEED: usize = 65_536;
-/// How far [`Pool::why`] counts a position: beyond it "later than that" says enough.
-const MAX_POSITION: usize = 10_000;
+/// How far [`Pool::why`] counts a position: beyond it "later than that" says enough, and counting holds the pool's lock.
+const MAX_POSITION: usize = 1_000;
+/// What peers brought fills at most this share of the room, quarters: the rest is for this node's own clients, whatever
+/// comes from elsewhere.
+const ROOM_OF_PEERS: usize = 3;
 
 /// The pool. See the module's page.
 #[derive(Debug)]
@@ -184,9 +200,9 @@ pub struct Pool {
     height: u64,
     senders: AddressHashMap<Queue>,
     by_hash: B256HashMap<(Address, u64)>,
-    /// Senders whose next transaction can be included, best first.
-    heads: BTreeMap<Rank, Address>,
-    with_gaps: BTreeSet<Address>,
+    /// By arrival, for listings.
+    arrived: BTreeMap<u64, (Address, u64)>,
+    fair: Fair,
     parked: BTreeSet<Address>,
     /// Next nonces by the last block: a client's answer about the account may be a block old.
     settled: BTreeMap<Address, u64>,
@@ -194,12 +210,14 @@ pub struct Pool {
     ready: usize,
     local: usize,
     local_dropped: bool,
-    /// Ready ones that have waited so long that they tell nothing about the pace of blocks.
-    stuck: usize,
+    /// Ready ones that have waited so long that they tell nothing about the pace of blocks: of clients, of others.
+    stuck: [usize; 2],
     arrivals: u64,
+    /// Transactions that became includable, as a number of its own for each.
+    readied: u64,
     drops: Drops,
-    fresh: VecDeque<Arc<Candidate>>,
-    unsaved: VecDeque<Arc<Candidate>>,
+    /// Of clients, not journalled yet. Hashes: what has left the pool meanwhile is not kept for it.
+    unsaved: VecDeque<B256>,
     shed: Shed,
     swept_at: u64,
     announced_at: u64,
@@ -218,18 +236,18 @@ impl Pool {
             height,
             senders: AddressHashMap::default(),
             by_hash: B256HashMap::default(),
-            heads: BTreeMap::new(),
-            with_gaps: BTreeSet::new(),
+            arrived: BTreeMap::new(),
+            fair: Fair::default(),
             parked: BTreeSet::new(),
             settled: BTreeMap::new(),
             bytes: 0,
             ready: 0,
             local: 0,
             local_dropped: false,
-            stuck: 0,
+            stuck: [0; 2],
             arrivals: 0,
+            readied: 0,
             drops: Drops::default(),
-            fresh: VecDeque::new(),
             unsaved: VecDeque::new(),
             shed,
             swept_at: 0,
@@ -273,9 +291,10 @@ impl Pool {
     /// # Errors
     /// Why it was not taken; the pool is unchanged then.
     pub fn add(&mut self, now: u64, offer: Offer, state: &SenderState) -> Result<Added, Refusal> {
-        let Offer { candidate, bytes, origin } = offer;
+        let Offer { candidate, bytes, origin, ingress } = offer;
         let hash = candidate.hash;
         if self.by_hash.contains_key(&hash) {
+            self.brought_again(&hash, ingress);
             return Err(Refusal::Known);
         }
         if let Some((_, reason)) = self.drops.find(&hash).filter(|(_, reason)| reason.is_for_good()) {
@@ -293,7 +312,7 @@ impl Pool {
         if state.has_code {
             return Err(Refusal::SenderHasCode { sender });
         }
-        let Some(tip) = rules::effective_tip(&candidate, self.rules.base_fee) else {
+        let Some(tip) = self.rules.tip(&candidate) else {
             let base_fee = self.rules.base_fee.unwrap_or(0);
             return Err(Refusal::BelowBaseFee { got: candidate.tx.max_fee_per_gas(), base_fee });
         };
@@ -305,78 +324,116 @@ impl Pool {
             self.advance(now, sender, next);
         }
 
-        let entry = Entry { candidate, bytes, at: now, height: self.height, arrival: self.arrivals, local: origin.is_ours(), failures: 0, mined: false };
-        if self.senders.get(&sender).is_some_and(|queue| queue.entries.contains_key(&got)) {
-            return self.replace(now, sender, entry, origin);
-        }
-
-        let (ready_end, held) = self.senders.get(&sender).map_or((next, 0), |queue| (queue.ready_end, queue.entries.len()));
-        let most = ready_end.saturating_add(self.settings.max_gap);
-        if got > most {
-            return Err(Refusal::NonceTooDistant { got, most });
-        }
-        if held >= self.settings.max_per_sender {
-            return Err(Refusal::SenderFull { most: self.settings.max_per_sender });
+        let mut entry = Entry {
+            candidate,
+            bytes,
+            at: now,
+            height: self.height,
+            arrival: self.arrivals,
+            local: origin.is_ours(),
+            failures: 0,
+            mined: false,
+            replacements: 0,
+            placed: now,
+            told: false,
+            untold: None,
+        };
+        let queue = self.senders.get(&sender);
+        let (ready_end, held) = queue.map_or((next, 0), |queue| (queue.ready_end, queue.entries.len()));
+        let lot = queue.map_or_else(|| self.lot(&sender), |queue| queue.lot);
+        let mut more = (1, bytes);
+        let old = queue.and_then(|queue| queue.entries.get(&got));
+        if let Some(old) = old {
+            entry.replacements = self.may_replace(now, &entry, old)?;
+            more = (0, bytes.saturating_sub(old.bytes));
+        } else {
+            let most = ready_end.saturating_add(self.settings.max_gap);
+            if got > most {
+                return Err(Refusal::NonceTooDistant { got, most });
+            }
+            if held >= self.settings.max_per_sender {
+                return Err(Refusal::SenderFull { most: self.settings.max_per_sender });
+            }
         }
         if origin == Origin::Local {
-            self.shed.admit(&sender, held, self.senders.len(), got == ready_end)?;
+            let ask = shed::Ask { lot, held, senders: self.senders.len(), contiguous: got <= ready_end, client: self.client(&ingress) };
+            self.shed.admit(&ask)?;
         }
-        self.make_room(now, bytes, tip, &sender)?;
-
-        self.arrivals += 1;
-        self.bytes += bytes;
-        self.local += usize::from(entry.local);
-        self.turnover.added(entry.local);
-        self.by_hash.insert(hash, (sender, got));
+        self.make_room(now, more, tip, &sender, &ingress)?;
+        self.rehome(sender, ingress);
+        let added = self.place(now, sender, entry, (next, ingress, lot));
         if origin == Origin::Local {
-            push_bounded(&mut self.unsaved, entry.candidate.clone());
+            if self.unsaved.len() >= MAX_FEED {
+                self.unsaved.pop_front();
+            }
+            self.unsaved.push_back(hash);
         }
-        let queue = self.senders.entry(sender).or_insert_with(|| Queue::new(next));
-        queue.entries.insert(got, entry);
-        self.settle(sender);
-        Ok(Added { hash, replaced: None, ready: got <= ready_end })
+        Ok(added)
     }
 
-    fn replace(&mut self, now: u64, sender: Address, mut entry: Entry, origin: Origin) -> Result<Added, Refusal> {
-        let nonce = entry.candidate.tx.nonce();
-        let Some(queue) = self.senders.get_mut(&sender) else { return Err(Refusal::ReplacementUnderpriced) };
-        let Some(old) = queue.entries.get_mut(&nonce) else { return Err(Refusal::ReplacementUnderpriced) };
-        let bump = u128::from(self.settings.price_bump_percent);
-        let enough = |new: u128, old: u128| new.saturating_mul(100) >= old.saturating_mul(100 + bump);
-        let (new_tx, old_tx) = (&entry.candidate.tx, &old.candidate.tx);
-        if !enough(new_tx.max_fee_per_gas(), old_tx.max_fee_per_gas())
-            || !enough(new_tx.priority_fee_or_price(), old_tx.priority_fee_or_price())
-        {
-            return Err(Refusal::ReplacementUnderpriced);
+    /// Puts an admitted transaction into its place, in the stead of the one that is there.
+    fn place(&mut self, now: u64, sender: Address, mut entry: Entry, (next, ingress, lot): (u64, Ingress, u64)) -> Added {
+        let (hash, nonce, bytes) = (entry.candidate.hash, entry.candidate.tx.nonce(), entry.bytes);
+        let queue = self.senders.entry(sender).or_insert_with(|| Queue::new(next, ingress, lot));
+        let (home, ready) = (queue.home, nonce <= queue.ready_end);
+        let old = queue.entries.remove(&nonce);
+        if let Some(old) = &old {
+            // Its place in the order stays, so a resend costs the client nothing; the clock for the overload limit, too.
+            (entry.arrival, entry.at, entry.height) = (old.arrival, old.at, old.height);
+            entry.local |= old.local;
+            queue.weight -= old.bytes as u64 + HELD_BYTES;
+            if queue.next == nonce && self.parked.remove(&sender) {
+                queue.parked = None;
+            }
+            if nonce < queue.ready_end {
+                let size = fair::size(entry.candidate.tx.gas_limit(), fair::turn(self.rules.block_gas_limit));
+                self.readied += 1;
+                entry.untold = Some((size, self.readied));
+            }
+        } else {
+            self.arrivals += 1;
         }
-        let hash = entry.candidate.hash;
-        // Its place in the order stays, so a resend costs the client nothing; the clock for the overload limit, too.
-        entry.arrival = old.arrival;
-        entry.at = old.at;
-        entry.height = old.height;
-        entry.local |= old.local;
-        let ready = nonce < queue.ready_end;
-        let replaced = old.candidate.hash;
-        self.bytes = self.bytes - old.bytes + entry.bytes;
-        self.local = self.local - usize::from(old.local) + usize::from(entry.local);
-        self.turnover.left(old.local, Departure::Replaced);
+        queue.weight += bytes as u64 + HELD_BYTES;
+        self.arrived.insert(entry.arrival, (sender, nonce));
+        self.local += usize::from(entry.local);
+        self.bytes += bytes;
         self.turnover.added(entry.local);
-        let candidate = entry.candidate.clone();
-        *old = entry;
-        self.by_hash.remove(&replaced);
+        let untold = entry.untold;
+        queue.entries.insert(nonce, entry);
         self.by_hash.insert(hash, (sender, nonce));
-        self.drops.remember(now, replaced, DropReason::Replaced { by: hash });
-        if ready {
-            push_bounded(&mut self.fresh, candidate.clone());
-        }
-        if origin == Origin::Local {
-            push_bounded(&mut self.unsaved, candidate);
-        }
-        if queue.next == nonce && self.parked.remove(&sender) {
-            queue.parked = None;
+        if let Some(old) = &old {
+            self.untell(&home, old);
+            self.bytes -= old.bytes;
+            self.local -= usize::from(old.local);
+            self.turnover.left(old.local, Departure::Replaced);
+            self.by_hash.remove(&old.candidate.hash);
+            self.drops.remember(now, old.candidate.hash, DropReason::Replaced { by: hash });
+            if let Some((size, number)) = untold {
+                self.fair.flow_mut(&home).untold[size].insert(number, (sender, nonce));
+            }
         }
         self.settle(sender);
-        Ok(Added { hash, replaced: Some(replaced), ready })
+        Added { hash, replaced: old.map(|old| old.candidate.hash), ready }
+    }
+
+    /// The sender's place where all else is equal, 64 bits.
+    fn lot(&self, sender: &Address) -> u64 {
+        let mut bytes = [0; 52];
+        bytes[..32].copy_from_slice(self.settings.key.as_slice());
+        bytes[32..].copy_from_slice(sender.as_slice());
+        let mut first = [0; 8];
+        first.copy_from_slice(&ipe_types::keccak256(bytes)[..8]);
+        u64::from_be_bytes(first)
+    }
+
+    fn client(&self, ingress: &Ingress) -> shed::Client {
+        let held = self.fair.flow(ingress).map_or(0, |flow| flow.load());
+        match (ingress, self.fair.count(CLIENTS) as u64) {
+            (Ingress::Client(None), _) => shed::Client::Unknown,
+            (_, 0) => shed::Client::Alone,
+            (_, 1) if held > 0 => shed::Client::Alone,
+            (_, clients) => shed::Client::One { held, share: self.fair.total(CLIENTS) / clients },
+        }
     }
 
     /// Learns that a block became final: its transactions leave, later ones move up, the limits follow the pace that blocks
@@ -385,13 +442,17 @@ impl Pool {
         self.height = block.number;
         let mut waits = Vec::with_capacity(block.transactions.len());
         self.settled.clear();
-        for (tx, sender) in block.transactions.iter().zip(block.senders) {
+        let (sharing, turn) = (self.fair.sharing(), fair::turn(self.rules.block_gas_limit));
+        for (index, (tx, sender)) in block.transactions.iter().zip(block.senders).enumerate() {
             let nonce = tx.nonce();
-            if let Some(entry) = self.senders.get_mut(sender).and_then(|queue| queue.entries.get_mut(&nonce))
+            if let Some(queue) = self.senders.get_mut(sender)
+                && let Some(entry) = queue.entries.get_mut(&nonce)
                 && entry.candidate.hash == *tx.tx_hash()
             {
                 entry.mined = true;
                 waits.push(now.saturating_sub(entry.at));
+                let used = block.gas_used.get(index).copied().unwrap_or(tx.gas_limit());
+                self.fair.served(&queue.home, tx.gas_limit(), used, sharing, self.rules.block_gas_limit, turn);
             }
             let next = self.settled.entry(*sender).or_insert(0);
             *next = (*next).max(nonce.saturating_add(1));
@@ -405,16 +466,13 @@ impl Pool {
         self.settled = settled;
 
         if block.rules != self.rules {
-            let base_fee_moved = block.rules.base_fee != self.rules.base_fee;
+            let base_fee_moved = block.rules.base_fee != self.rules.base_fee || block.rules.is_free() != self.rules.is_free();
             self.rules = block.rules;
             if base_fee_moved {
-                let mut all: Vec<Address> = self.senders.keys().copied().collect();
-                all.sort_unstable();
-                for sender in all {
-                    self.settle(sender);
-                }
+                self.settle_all();
             }
         }
+        self.forget_told();
         self.unpark(now, account);
         if now.saturating_sub(self.swept_at) >= SWEEP_MS {
             self.swept_at = now;
@@ -423,23 +481,10 @@ impl Pool {
         if self.ready > self.shed.room() / 2 {
             self.stuck = self.count_stuck(now);
         } else {
-            self.stuck = 0;
+            self.stuck = [0; 2];
         }
         self.shed.on_block(now, block.transactions.len(), &mut waits, &self.rules);
         self.tell_shed();
-    }
-
-    /// Everything that became includable since the last call, for announcement to peers; at most `most` at a time.
-    pub fn take_fresh(&mut self, most: usize) -> Vec<Arc<Candidate>> {
-        let mut taken = Vec::with_capacity(most.min(self.fresh.len()));
-        while taken.len() < most
-            && let Some(candidate) = self.fresh.pop_front()
-        {
-            if self.by_hash.contains_key(&candidate.hash) {
-                taken.push(candidate);
-            }
-        }
-        taken
     }
 
     /// This node's own transactions that are includable and yet have not been included for some seconds, to be announced
@@ -456,21 +501,22 @@ impl Pool {
             .senders
             .values()
             .flat_map(|queue| queue.entries.range(..queue.ready_end).map(|(_, entry)| entry))
-            .filter(|entry| entry.local && entry.at.saturating_add(ANNOUNCE_AGAIN_MS) <= now)
+            .filter(|entry| entry.local && entry.told && entry.at.saturating_add(ANNOUNCE_AGAIN_MS) <= now)
             .collect();
         old.sort_unstable_by_key(|entry| entry.arrival);
         old.into_iter().take(ANNOUNCE_AGAIN_MOST).map(|entry| entry.candidate.clone()).collect()
     }
 
-    /// Local transactions taken since the last call, for the journal.
+    /// Local transactions taken since the last call and still here, for the journal.
     pub fn take_unsaved(&mut self) -> Vec<Arc<Candidate>> {
-        self.unsaved.drain(..).collect()
+        let hashes = std::mem::take(&mut self.unsaved);
+        hashes.iter().filter_map(|hash| self.get(hash)).collect()
     }
 
     /// Candidates for a block in their order. The result is independent of the pool: the builder runs without the lock, and
     /// tells afterwards what it could not use ([`Pool::judged`]).
     pub fn pick(&self, limits: &PickLimits) -> Picks {
-        order::pick(&self.senders, &self.heads, self.rules.base_fee, limits)
+        order::pick(&self.senders, &self.fair, &self.rules, limits)
     }
 
     /// Takes the builder's verdicts on what it was given.
@@ -597,7 +643,7 @@ impl Pool {
 
     /// Whether a block built now would be empty.
     pub fn is_idle(&self) -> bool {
-        self.heads.is_empty()
+        self.fair.is_idle()
     }
 
     /// What is held.
@@ -613,19 +659,22 @@ impl Pool {
     }
 
     /// Everything held, in the order of arrival: what is said of it to peers and clients does not depend on a hash table's
-    /// mood.
+    /// mood. The work grows with what is taken of it.
     pub fn iter(&self) -> impl Iterator<Item = Held> + '_ {
-        let entries = self.senders.values().flat_map(|queue| {
-            queue.entries.iter().map(move |(nonce, entry)| (entry, *nonce < queue.ready_end))
-        });
-        let mut entries: Vec<(&Entry, bool)> = entries.collect();
-        entries.sort_unstable_by_key(|(entry, _)| entry.arrival);
-        entries.into_iter().map(|(entry, ready)| Held {
-            candidate: entry.candidate.clone(),
-            at: entry.at,
-            local: entry.local,
-            ready,
+        self.arrived.values().filter_map(|(sender, nonce)| {
+            let queue = self.senders.get(sender)?;
+            let entry = queue.entries.get(nonce)?;
+            Some(Held { candidate: entry.candidate.clone(), at: entry.at, local: entry.local, ready: *nonce < queue.ready_end })
         })
+    }
+
+    /// What a new connection is told of, at most `most`: includable, and told to others before.
+    pub fn told(&self, most: usize) -> Vec<Arc<Candidate>> {
+        let was_told = |candidate: &Arc<Candidate>| {
+            let queue = self.senders.get(&candidate.sender);
+            queue.and_then(|queue| queue.entries.get(&candidate.tx.nonce())).is_some_and(|entry| entry.told)
+        };
+        self.pick(&PickLimits { count: most, bytes: usize::MAX }).remaining().filter(was_told).collect()
     }
 
     /// Everything held of one sender, by nonce.
@@ -651,26 +700,25 @@ impl Pool {
     /// Everything of `sender` below `next` leaves: mined or overtaken.
     fn advance(&mut self, now: u64, sender: Address, next: u64) {
         let Some(queue) = self.senders.get_mut(&sender) else { return };
-        while let Some(first) = queue.entries.first_entry() {
-            if *first.key() >= next {
-                break;
-            }
+        let home = queue.home;
+        self.fair.rank(&home, sender, queue.rank.take(), None);
+        while let Some(queue) = self.senders.get_mut(&sender)
+            && let Some(first) = queue.entries.first_entry()
+            && *first.key() < next
+        {
             let (nonce, entry) = first.remove_entry();
-            let hash = entry.candidate.hash;
-            self.by_hash.remove(&hash);
-            self.bytes -= entry.bytes;
-            self.local -= usize::from(entry.local);
-            if nonce < queue.ready_end {
-                self.ready -= 1;
-            }
+            let was_ready = nonce < queue.ready_end;
+            queue.weight -= entry.bytes as u64 + HELD_BYTES;
+            self.forget(&home, &entry, usize::from(was_ready));
             if entry.mined {
                 self.turnover.left(entry.local, Departure::AddedToBlock);
             } else {
                 let reason = DropReason::NonceUsed { nonce };
                 self.turnover.left(entry.local, Departure::from(&reason));
-                self.drops.remember(now, hash, reason);
+                self.drops.remember(now, entry.candidate.hash, reason);
             }
         }
+        let Some(queue) = self.senders.get_mut(&sender) else { return };
         queue.next = queue.next.max(next);
         queue.ready_end = queue.ready_end.max(queue.next);
         queue.parked = None;
@@ -678,58 +726,84 @@ impl Pool {
         self.settle(sender);
     }
 
+    /// An entry has left its queue; `ready` transactions fewer can be included.
+    fn forget(&mut self, home: &Ingress, entry: &Entry, ready: usize) {
+        self.by_hash.remove(&entry.candidate.hash);
+        self.arrived.remove(&entry.arrival);
+        self.bytes -= entry.bytes;
+        self.local -= usize::from(entry.local);
+        self.ready -= ready;
+        self.fair.ready[home.class()] -= ready;
+        self.untell(home, entry);
+    }
+
     /// Takes one transaction out; what follows it waits for its nonce.
     fn remove(&mut self, now: u64, sender: Address, nonce: u64, reason: DropReason) {
         let Some(queue) = self.senders.get_mut(&sender) else { return };
         let Some(entry) = queue.entries.remove(&nonce) else { return };
-        self.by_hash.remove(&entry.candidate.hash);
-        self.bytes -= entry.bytes;
-        self.local -= usize::from(entry.local);
+        let home = queue.home;
+        queue.weight -= entry.bytes as u64 + HELD_BYTES;
+        let mut unready = 0;
         if nonce < queue.ready_end {
-            self.ready -= 1 + queue.entries.range(nonce..queue.ready_end).count();
+            unready = 1 + queue.entries.range(nonce..queue.ready_end).count();
             queue.ready_end = nonce;
         }
         if queue.next == nonce {
             queue.parked = None;
             self.parked.remove(&sender);
         }
+        self.forget(&home, &entry, unready);
         self.turnover.left(entry.local, Departure::from(&reason));
         self.local_dropped |= entry.local && reason.is_for_good();
         self.drops.remember(now, entry.candidate.hash, reason);
         self.settle(sender);
     }
 
+    fn settle_all(&mut self) {
+        let mut all: Vec<Address> = self.senders.keys().copied().collect();
+        all.sort_unstable();
+        all.into_iter().for_each(|sender| self.settle(sender));
+    }
+
     /// Brings readiness, rank and the indexes of a sender in line with its queue.
     fn settle(&mut self, sender: Address) {
         let Some(queue) = self.senders.get_mut(&sender) else { return };
-        while let Some(entry) = queue.entries.get(&queue.ready_end) {
-            push_bounded(&mut self.fresh, entry.candidate.clone());
+        let (home, turn) = (queue.home, fair::turn(self.rules.block_gas_limit));
+        let flow = self.fair.flow_mut(&home);
+        let from = queue.ready_end;
+        while let Some(entry) = queue.entries.get_mut(&queue.ready_end) {
+            if !entry.told && entry.untold.is_none() {
+                let size = fair::size(entry.candidate.tx.gas_limit(), turn);
+                self.readied += 1;
+                entry.untold = Some((size, self.readied));
+                flow.untold[size].insert(self.readied, (sender, queue.ready_end));
+            }
             queue.ready_end += 1;
-            self.ready += 1;
         }
-        let rank = match (&queue.parked, queue.entries.get(&queue.next)) {
-            (None, Some(head)) => {
-                rules::effective_tip(&head.candidate, self.rules.base_fee).map(|tip| Rank::new(tip, head.arrival))
-            }
-            _ => None,
-        };
-        if queue.rank != rank {
-            if let Some(old) = queue.rank.take() {
-                self.heads.remove(&old);
-            }
-            if let Some(new) = rank {
-                self.heads.insert(new, sender);
-            }
-            queue.rank = rank;
-        }
+        let more = (queue.ready_end - from) as usize;
+        self.ready += more;
         let has_gap = queue.entries.last_key_value().is_some_and(|(last, _)| *last >= queue.ready_end);
         if has_gap != queue.has_gap {
             queue.has_gap = has_gap;
             if has_gap {
-                self.with_gaps.insert(sender);
+                flow.gapped.insert(sender);
             } else {
-                self.with_gaps.remove(&sender);
+                flow.gapped.remove(&sender);
             }
+        }
+        self.fair.ready[home.class()] += more;
+        let head = match (&queue.parked, queue.entries.get(&queue.next)) {
+            (None, Some(head)) => self.rules.tip(&head.candidate).map(|tip| (tip, head.candidate.tx.gas_limit(), head.arrival)),
+            _ => None,
+        };
+        let rank = head.map(|(tip, gas, arrival)| (fair::size(gas, turn), Rank::new(tip, 0, arrival), gas));
+        if queue.rank != rank.map(|(size, rank, _)| (size, rank)) {
+            self.fair.rank(&home, sender, queue.rank, rank);
+            queue.rank = rank.map(|(size, rank, _)| (size, rank));
+        }
+        if queue.load != queue.weight {
+            self.fair.hold(&home, sender, queue.lot, queue.load, queue.weight);
+            queue.load = queue.weight;
         }
         if queue.entries.is_empty() {
             self.senders.remove(&sender);
@@ -737,28 +811,12 @@ impl Pool {
         self.tell_shed();
     }
 
+    /// What waits before a client's transaction: what clients sent, and what peers brought as far as its share of the room.
     fn tell_shed(&mut self) {
-        self.shed.set_waiting(self.ready.saturating_sub(self.stuck));
-    }
-
-    /// Makes room for `bytes` more: first what waits behind gaps, then the tail of the lowest sender if it pays less.
-    fn make_room(&mut self, now: u64, bytes: usize, tip: u128, newcomer: &Address) -> Result<(), Refusal> {
-        while self.by_hash.len() >= self.settings.max_count || self.bytes + bytes > self.settings.max_bytes {
-            let behind_gap = self.with_gaps.iter().find(|sender| *sender != newcomer).copied();
-            let victim = behind_gap.or_else(|| {
-                let (rank, sender) = self.heads.last_key_value()?;
-                (rank.tip() < tip && sender != newcomer).then_some(*sender)
-            });
-            let tail = victim.and_then(|sender| {
-                let (nonce, _) = self.senders.get(&sender)?.entries.last_key_value()?;
-                Some((sender, *nonce))
-            });
-            let Some((sender, nonce)) = tail else {
-                return Err(Refusal::Full { count: self.by_hash.len(), bytes: self.bytes });
-            };
-            self.remove(now, sender, nonce, DropReason::Evicted);
-        }
-        Ok(())
+        let [of_clients, of_others] = self.stuck;
+        let clients = self.fair.ready[CLIENTS];
+        let others = (self.ready - clients).saturating_sub(of_others);
+        self.shed.set_waiting(clients.saturating_sub(of_clients) + others.min(self.shed.room() / 4 * ROOM_OF_PEERS));
     }
 
     /// Senders put off by the builder come back when their time is up or their account has changed.
@@ -803,23 +861,18 @@ impl Pool {
         }
     }
 
-    fn count_stuck(&self, now: u64) -> usize {
+    fn count_stuck(&self, now: u64) -> [usize; 2] {
         let wait = shed::STUCK_MS.max(4 * self.shed.target_wait_ms(&self.rules));
-        self.senders
-            .values()
-            .flat_map(|queue| queue.entries.range(..queue.ready_end))
-            .filter(|(_, entry)| {
+        let mut stuck = [0; 2];
+        for queue in self.senders.values() {
+            let is_stuck = |entry: &Entry| {
                 self.height.saturating_sub(entry.height) > shed::STUCK_BLOCKS && now.saturating_sub(entry.at) > wait
-            })
-            .count()
+            };
+            let count = queue.entries.range(..queue.ready_end).filter(|(_, entry)| is_stuck(entry)).count();
+            stuck[usize::from(queue.home.class() != CLIENTS)] += count;
+        }
+        stuck
     }
-}
-
-fn push_bounded(queue: &mut VecDeque<Arc<Candidate>>, candidate: Arc<Candidate>) {
-    if queue.len() >= MAX_FEED {
-        queue.pop_front();
-    }
-    queue.push_back(candidate);
 }
 
 #[cfg(test)]

@@ -455,8 +455,9 @@ impl Replica {
         let head = self.parts.ledger.head();
         let peer = self.peers.connect(info);
         let pool = self.parts.pool.lock();
-        let announcement = self.gossip.connected(peer, pool.iter().filter(|held| held.ready).map(|held| held.candidate));
+        let told = pool.told(ipe_types::eth::MAX_TRANSACTIONS_PER_MESSAGE);
         drop(pool);
+        let announcement = self.gossip.connected(peer, told.into_iter());
         announcement.into_iter().for_each(&mut *put);
         let Some(peer) = self.peers.get_mut(id) else { return };
         // A block imported after our Status was written and before now was announced to others only.

@@ -276,7 +276,7 @@ fn judge_some(shared: &Shared, judged: &Judged, queue: &Queue, (payer, peer): (P
         },
     };
     let rest = transactions.split_off(transactions.len().min(SLICE));
-    let heard = judged.hear(&shared.pool, &shared.ledger, now_ms(), transactions);
+    let heard = judged.hear(&shared.pool, &shared.ledger, now_ms(), payer, transactions);
     let last = if rest.is_empty() {
         Some(credit)
     } else {

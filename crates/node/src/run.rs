@@ -439,6 +439,7 @@ fn open_pool(config: &NodeConfig, spec: &ChainSpec, ledger: &Ledger) -> Pool {
         max_gap: config.pool.max_gap,
         price_bump_percent: if free { 0 } else { config.pool.price_bump_percent },
         retention_ms: config.pool.retention_s.saturating_mul(1_000),
+        key: rand::random::<[u8; 32]>().into(),
         target_wait_ms: (params.period_ms * 22 / 10).max(PoolLimits::default().target_wait_ms),
         ..PoolLimits::default()
     };

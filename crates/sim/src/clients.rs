@@ -43,6 +43,8 @@ pub struct Sent {
     pub deed: Deed,
     /// The transaction.
     pub candidate: Arc<Candidate>,
+    /// Height of the chain when the writer took it.
+    pub height: u64,
     /// Block that it is in.
     pub included: Option<u64>,
 }
@@ -115,11 +117,12 @@ impl Clients {
         let (r, s) = (U256::from_be_slice(&bytes[..32]), U256::from_be_slice(&bytes[32..64]));
         let signature = alloy_primitives::Signature::new(r, s, bytes[64] == 1);
         let candidate = Arc::new(Candidate::recover(Transaction::Legacy(tx.into_signed(signature))).ok()?);
-        Some(Prepared { account, sent: Sent { writer: node, from: *address, nonce: *nonce, deed, candidate, included: None } })
+        Some(Prepared { account, sent: Sent { writer: node, from: *address, nonce: *nonce, deed, candidate, height: 0, included: None } })
     }
 
-    /// The writer took it.
-    pub(crate) fn acknowledged(&mut self, writer: usize, prepared: Prepared) {
+    /// The writer took it when the chain had this height.
+    pub(crate) fn acknowledged(&mut self, writer: usize, height: u64, mut prepared: Prepared) {
+        prepared.sent.height = height;
         if let Some(account) = self.accounts.get_mut(writer).and_then(|accounts| accounts.get_mut(prepared.account)) {
             account.nonce += 1;
         }

@@ -49,6 +49,8 @@ pub struct Scenario {
     pub least_pace: u64,
     /// Blocks between epochs.
     pub epoch: u64,
+    /// Gas limit of a block.
+    pub gas_limit: u64,
     /// Mean time between two transactions of one writer, ms; 0 = none.
     pub load_ms: u64,
     /// Storms, each followed by a calm.
@@ -155,6 +157,7 @@ const BASE: Scenario = Scenario {
     bound: 0,
     least_pace: 0,
     epoch: 30_000,
+    gas_limit: 100_000_000,
     load_ms: 700,
     cycles: 3,
     storm_ms: 25_000,
@@ -170,6 +173,15 @@ const BASE: Scenario = Scenario {
 const MESH: Scenario = Scenario { topology: Topology::Mesh, boots: 1, ..BASE };
 
 const ONE_VILLAIN: Scenario = Scenario { faults: Faults { flap: 250, crash: 60, ..QUIET }, ..BASE };
+
+const FLOOD: Scenario = Scenario {
+    villains: &[Kind::Flood],
+    writers: 4,
+    gas_limit: 20_000_000,
+    load_ms: 150,
+    cycles: 1,
+    ..BASE
+};
 
 /// Every scenario, in the order of `ipe sim list`.
 pub const SCENARIOS: &[Scenario] = &[
@@ -255,6 +267,8 @@ pub const SCENARIOS: &[Scenario] = &[
     Scenario { name: "mutating", about: "sentry of four, one of them a villain of this kind, flapping links", villains: &[Kind::Mutating], ..ONE_VILLAIN },
     Scenario { name: "invalid-blocks", about: "sentry of four, one of them a villain of this kind, flapping links", villains: &[Kind::InvalidBlocks], ..ONE_VILLAIN },
     Scenario { name: "flooding-peer", about: "sentry of four, one of them a villain of this kind, flapping links", villains: &[Kind::FloodingPeer], ..ONE_VILLAIN },
+    Scenario { name: "flood", about: "sentry of four, writer and boot of one send transactions as fast as they can: the others' are mined within three blocks", ..FLOOD },
+    Scenario { name: "flood-mesh", about: "the same in a mesh", topology: Topology::Mesh, ..FLOOD },
     Scenario { name: "lying-sync", about: "sentry of four, one of them a villain of this kind, flapping links", villains: &[Kind::LyingSync], ..ONE_VILLAIN },
     Scenario { name: "derived", about: "sentry of four, one institution changes every item of every message; others are wiped", villains: &[Kind::Derived], observers: true, faults: WIPES, ..BASE },
     Scenario { name: "derived-boot", about: "the same by a boot without any validator's key, on the fastest lines", villains: &[Kind::DerivedBoot], near: true, ..BASE },

@@ -10,6 +10,7 @@ use ipe_types::topology::Place;
 use ipe_types::{NodeKey, Role};
 
 use crate::scenario::Scenario;
+use crate::villains::Kind;
 
 /// Unix time at which every run starts, µs.
 pub(crate) const START_US: u64 = 1_800_000_000_000_000;
@@ -19,6 +20,9 @@ pub(crate) const CHAIN_ID: u64 = 1337;
 pub(crate) const FUNDS: u64 = 1_000_000_000;
 /// Accounts of the clients of one writer.
 pub(crate) const ACCOUNTS: usize = 2;
+
+/// Accounts of who floods that have something to pay tips with.
+pub(crate) const FLOODERS: usize = 16;
 
 /// A contract that stores the second word of its input under the first, and logs the first.
 pub(crate) const CONTRACT: Address = Address::repeat_byte(0x5c);
@@ -39,6 +43,7 @@ pub(crate) mod class {
     pub(crate) const OTHER: u8 = 2;
     pub(crate) const CLIENT: u8 = 3;
     pub(crate) const STRANGER: u8 = 4;
+    pub(crate) const FLOODER: u8 = 5;
 }
 
 /// A node before it exists.
@@ -99,6 +104,9 @@ pub(crate) fn spec(scenario: &Scenario) -> Arc<ChainSpec> {
     for number in 0..scenario.writers * ACCOUNTS {
         alloc.insert(key(class::CLIENT, number).address(), GenesisAccount::funded(U256::from(FUNDS)));
     }
+    for number in (0..FLOODERS).filter(|_| scenario.villains.contains(&Kind::Flood)) {
+        alloc.insert(key(class::FLOODER, number).address(), GenesisAccount::funded(U256::from(FUNDS)));
+    }
     alloc.insert(CONTRACT, GenesisAccount { code: Bytes::from_static(&CONTRACT_CODE), nonce: 1, ..GenesisAccount::default() });
     let genesis = GenesisBuilder {
         chain_id: CHAIN_ID,
@@ -108,6 +116,7 @@ pub(crate) fn spec(scenario: &Scenario) -> Arc<ChainSpec> {
         empty_period_s: scenario.empty_period_s,
         request_timeout_s: scenario.timeout_s,
         epoch_length: scenario.epoch,
+        gas_limit: scenario.gas_limit,
         timestamp: START_US / 1_000_000 - 100,
         alloc,
         ..GenesisBuilder::default()

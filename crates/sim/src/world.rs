@@ -8,12 +8,13 @@ use std::sync::Arc;
 use alloy_primitives::{B256, Bytes};
 use ipe_chain::{Candidate, Ledger};
 use ipe_engine::pool::{LocalJournal, Origin, Pool, Rules, Settings as PoolSettings};
+use ipe_engine::fair_queue::Payer;
 use ipe_engine::signing::{Gate, Signer};
 use ipe_engine::{Clock, Input, Level, Output, Parts, PeerId, PeerInfo, PeerStatus, Replica, Settings, StatusCell, admission};
 use ipe_types::eth::{EthMessage, EthVersion};
 use ipe_types::spec::ChainSpec;
 use ipe_types::work;
-use ipe_types::{Address, Dialect, Role, Topology};
+use ipe_types::{Address, Dialect, NodeId, Role, Topology};
 use parking_lot::Mutex;
 
 use crate::checkers::{Checkers, Who};
@@ -466,7 +467,9 @@ impl World {
             period_ms: self.scenario.period_ms,
         };
         let rules = admission::rules(&ledger, &self.spec, &rules);
-        let pool = Arc::new(Mutex::new(Pool::new(PoolSettings::default(), rules, ledger.head().number)));
+        let key = alloy_primitives::keccak256([self.seed.to_be_bytes(), (index as u64).to_be_bytes()].concat());
+        let limits = PoolSettings { key, ..PoolSettings::default() };
+        let pool = Arc::new(Mutex::new(Pool::new(limits, rules, ledger.head().number)));
         let (gate, restored) = match node.role {
             Role::Validator => {
                 let file = Box::new(node.disk.file(FileName::Signing));
@@ -651,7 +654,11 @@ impl World {
     fn hear(&self, to: usize, session: PeerId, message: EthMessage) -> Input {
         let now_ms = (self.now_us - STEADY_BEHIND_US) / 1_000;
         match &self.nodes[to].alive {
-            Some(alive) => alive.judged.input(&alive.pool, &alive.ledger, now_ms, session, message),
+            Some(alive) => {
+                let node = alive.sessions.get(&session).map_or(NodeId::ZERO, |end| self.nodes[end.other].key.node_id());
+                let from = (Payer { node, known: true }, session);
+                alive.judged.input(&alive.pool, &alive.ledger, now_ms, from, message)
+            }
             None => Input::Eth(session, message),
         }
     }
@@ -976,7 +983,7 @@ impl World {
         let candidate = prepared.sent.candidate.clone();
         let hash = candidate.hash;
         if self.offer(&alive.pool, &alive.ledger, candidate, Origin::Local).is_ok() {
-            self.clients.acknowledged(number, prepared);
+            self.clients.acknowledged(number, self.checkers.chain.height(), prepared);
             self.input(index, 11, hash.as_slice(), Input::PoolChanged, || format!("acknowledges transaction {hash}"));
         }
     }
@@ -1062,6 +1069,11 @@ impl World {
         if whole {
             let now_ms = self.now_ms();
             self.checkers.paced(&self.scenario, now_ms);
+        }
+        if whole {
+            let villains: Vec<usize> = self.nodes.iter().filter(|node| !node.is_honest()).map(|node| node.institution).collect();
+            let nodes = &self.nodes;
+            self.checkers.waited(&self.clients, |writer| nodes.get(writer).is_none_or(|node| villains.contains(&node.institution)));
         }
         if whole {
             // Whoever knows the network only through villains, and has cut them, has nobody to hand a transaction to.

@@ -11,7 +11,8 @@ use ipe_chain::{Candidate, Feedback, Ledger};
 use ipe_engine::admission::Judged;
 use ipe_engine::journal::{MemoryJournal, newborn};
 use ipe_engine::peer::Peers;
-use ipe_engine::pool::{Offer, Origin, PickLimits, Pool, Rules, SenderState, Settings as PoolSettings};
+use ipe_engine::fair_queue::Payer;
+use ipe_engine::pool::{Ingress, Offer, Origin, PickLimits, Pool, Rules, SenderState, Settings as PoolSettings};
 use ipe_engine::signing::{Gate, Signer};
 use ipe_engine::sync::{HeadView, Sync};
 use ipe_types::seals::is_sealed;
@@ -140,7 +141,9 @@ fn pool(input: &[u8]) {
                 let candidate = Arc::new(candidate(&mut source));
                 let origin = [Origin::Local, Origin::Remote, Origin::Restored][below(&mut source, 3)];
                 known.push(candidate.hash);
+                let ingress = if origin == Origin::Remote { Ingress::from(payer(PeerId(height % 4))) } else { Ingress::Client(None) };
                 if let Ok(offer) = Offer::check(candidate.clone(), origin, pool.rules()) {
+                    let offer = offer.brought_by(ingress);
                     let balance = if byte(&mut source) == 0 { U256::ZERO } else { U256::MAX };
                     let state =
                         accounts.entry(candidate.sender).or_insert(SenderState { nonce: 0, balance, has_code: false });
@@ -181,6 +184,7 @@ fn pool(input: &[u8]) {
                     number: height,
                     transactions: &transactions,
                     senders: &senders,
+                    gas_used: &[],
                     rules: rules(),
                 };
                 let account = |sender: Address| accounts.get(&sender).copied().unwrap_or_default();
@@ -215,6 +219,10 @@ static CHAIN: LazyLock<Vec<Header>> = LazyLock::new(|| {
         })
         .collect()
 });
+
+fn payer(peer: PeerId) -> Payer {
+    Payer { node: KEYS[peer.0 as usize % KEYS.len()].node_id(), known: peer.0.is_multiple_of(2) }
+}
 
 fn info(id: u64, key: &NodeKey, role: Option<Role>, height: u64) -> PeerInfo {
     let status = PeerStatus { head: B256::repeat_byte(1), height: Some(height), total_difficulty: None };
@@ -371,7 +379,7 @@ fn replica(input: &[u8]) {
                 let version = EthVersion::ALL[below(&mut source, EthVersion::ALL.len())];
                 let code = byte(&mut source) % 0x13;
                 if let Ok(message) = EthMessage::decode(version, code, piece(&mut source)) {
-                    inputs.push(judged.input(&pool, &ledger, now_us / 1_000, peer, message));
+                    inputs.push(judged.input(&pool, &ledger, now_us / 1_000, (payer(peer), peer), message));
                 }
             }
             80..=109 => {
@@ -392,7 +400,7 @@ fn replica(input: &[u8]) {
             }
             210..=215 => {
                 let transactions = EthMessage::Transactions(vec![candidate(&mut source).tx.clone()]);
-                inputs.push(judged.input(&pool, &ledger, now_us / 1_000, peer, transactions));
+                inputs.push(judged.input(&pool, &ledger, now_us / 1_000, (payer(peer), peer), transactions));
             }
             216..=219 => {
                 connected.retain(|id| *id != peer.0);

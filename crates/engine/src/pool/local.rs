@@ -89,10 +89,7 @@ impl<F: JournalFile> LocalJournal<F> {
 impl Pool {
     /// This node's own transactions that wait, in the order of their arrival.
     pub fn local_waiting(&self) -> Vec<std::sync::Arc<Candidate>> {
-        let mut entries: Vec<_> =
-            self.senders.values().flat_map(|queue| queue.entries.values()).filter(|entry| entry.local).collect();
-        entries.sort_unstable_by_key(|entry| entry.arrival);
-        entries.into_iter().map(|entry| entry.candidate.clone()).collect()
+        self.iter().filter(|held| held.local).map(|held| held.candidate).collect()
     }
 }
 

@@ -1,31 +1,21 @@
 //! The order of inclusion and the list that a builder works through.
 
-use std::cmp::{Ordering, Reverse};
-use std::collections::btree_map::Range;
-use std::collections::{BTreeMap, BinaryHeap};
+use std::cmp::Reverse;
+use std::collections::btree_map::{Iter, Range};
+use std::collections::BinaryHeap;
+use std::iter::Peekable;
 use std::sync::Arc;
 
+use alloy_consensus::Transaction as _;
 use alloy_primitives::map::AddressHashMap;
 use alloy_primitives::map::AddressHashSet;
 use alloy_primitives::{Address, B256};
 use ipe_chain::{Candidate, Feedback};
 
+use super::fair::{self, Fair, Flow, Rank, SIZES, rounds, turn};
+use super::ingress::Ingress;
 use super::queue::{Entry, Queue};
-use super::rules::effective_tip;
-
-/// Place of a sender's next transaction: highest tip first, then earliest arrival.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct Rank(Reverse<u128>, u64);
-
-impl Rank {
-    pub(super) fn new(tip: u128, arrival: u64) -> Self {
-        Self(Reverse(tip), arrival)
-    }
-
-    pub(super) fn tip(&self) -> u128 {
-        self.0.0
-    }
-}
+use super::rules::Rules;
 
 /// Run time from which a transaction that the end of a block's time stopped is put off, µs: so much it would waste again.
 const LATE_US: u64 = 5_000;
@@ -110,78 +100,149 @@ impl Picks {
 
 /// A sender's second or later transaction in the merge.
 struct Later<'a> {
-    tip: u128,
-    turn: u32,
+    rank: Rank,
     entry: &'a Entry,
     rest: Range<'a, u64, Entry>,
-}
-
-impl Later<'_> {
-    fn key(&self) -> (u128, Reverse<u32>, Reverse<u64>) {
-        (self.tip, Reverse(self.turn), Reverse(self.entry.arrival))
-    }
+    /// Gas that the sender's earlier ones reserve.
+    before: u128,
 }
 
 impl PartialEq for Later<'_> {
     fn eq(&self, other: &Self) -> bool {
-        self.key() == other.key()
+        self.rank == other.rank
     }
 }
 
 impl Eq for Later<'_> {}
 
 impl PartialOrd for Later<'_> {
-    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
         Some(self.cmp(other))
     }
 }
 
 impl Ord for Later<'_> {
-    fn cmp(&self, other: &Self) -> Ordering {
-        self.key().cmp(&other.key())
+    fn cmp(&self, other: &Self) -> std::cmp::Ordering {
+        self.rank.cmp(&other.rank)
     }
 }
 
-/// Merges the heads, which are sorted already, with the later transactions of the senders taken so far: the work grows
-/// with what is picked, not with what is held.
-pub(super) fn pick(
-    senders: &AddressHashMap<Queue>,
-    heads: &BTreeMap<Rank, Address>,
-    base_fee: Option<u64>,
-    limits: &PickLimits,
-) -> Picks {
+/// One size of one ingress in the merge: its heads, which are sorted already, and the later transactions of the senders
+/// taken so far.
+struct Size<'a> {
+    had: u128,
+    firsts: Peekable<Iter<'a, Rank, (Address, u64)>>,
+    later: BinaryHeap<Reverse<Later<'a>>>,
+}
+
+impl Size<'_> {
+    fn best(&mut self) -> Option<(Rank, u64)> {
+        let first = self.firsts.peek().map(|(rank, (_, gas))| (**rank, *gas));
+        let later = self.later.peek().map(|Reverse(later)| (later.rank, later.entry.candidate.tx.gas_limit()));
+        match (first, later) {
+            (Some(first), Some(later)) => Some(first.min(later)),
+            (first, later) => first.or(later),
+        }
+    }
+}
+
+/// One ingress in the merge.
+struct Line<'a> {
+    ingress: Ingress,
+    flow: &'a Flow,
+    had: u128,
+    sizes: [Size<'a>; SIZES],
+}
+
+impl<'a> Line<'a> {
+    fn new(ingress: Ingress, flow: &'a Flow, had: u128) -> Self {
+        let size = |size: usize| Size { had: flow.sizes[size], firsts: flow.heads[size].iter().peekable(), later: BinaryHeap::new() };
+        Self { ingress, flow, had, sizes: std::array::from_fn(size) }
+    }
+
+    /// The size whose turn it is, with its place among the sizes.
+    fn best(&mut self) -> Option<(usize, Rank, u64)> {
+        let flow = self.flow;
+        let heads = self.sizes.iter_mut().enumerate().filter_map(|(index, size)| {
+            let (rank, gas) = size.best()?;
+            Some((index, flow.among_sizes(size.had, &rank, gas), gas))
+        });
+        heads.min_by_key(|(_, rank, _)| *rank)
+    }
+
+    /// Its place among the ingresses by the best that it has left.
+    fn rank(&mut self, fair: &Fair) -> Option<Rank> {
+        let (_, rank, gas) = self.best()?;
+        let due = self.had.saturating_add(fair.charge(&self.ingress, self.flow.expected(gas)));
+        Some(Rank::new(rank.tip.0, due, rank.arrival))
+    }
+
+    fn take(&mut self, senders: &'a AddressHashMap<Queue>, rules: &Rules, fair: &Fair) -> Option<&'a Entry> {
+        let (index, _, gas) = self.best()?;
+        let turn = turn(rules.block_gas_limit);
+        let size = &mut self.sizes[index];
+        let first = size.firsts.peek().map(|(rank, _)| **rank);
+        let is_first = match (first, size.later.peek()) {
+            (Some(first), Some(Reverse(later))) => first < later.rank,
+            (first, _) => first.is_some(),
+        };
+        let (before, entry, mut rest) = if is_first {
+            let (_, (sender, _)) = size.firsts.next()?;
+            let queue = senders.get(sender)?;
+            let mut range = queue.entries.range(queue.next..queue.ready_end);
+            let (_, entry) = range.next()?;
+            (0, entry, range)
+        } else {
+            let Reverse(Later { before, entry, rest, .. }) = size.later.pop()?;
+            (before, entry, rest)
+        };
+        let expected = self.flow.expected(gas);
+        size.had = size.had.saturating_add(expected);
+        self.had = self.had.saturating_add(fair.charge(&self.ingress, expected));
+        if let Some((_, next)) = rest.next()
+            && let Some(tip) = rules.tip(&next.candidate)
+        {
+            let before = before + u128::from(gas.max(turn));
+            let rank = Rank::new(tip, rounds(before, turn), next.arrival);
+            let index = fair::size(next.candidate.tx.gas_limit(), turn);
+            self.sizes[index].later.push(Reverse(Later { rank, entry: next, rest, before }));
+        }
+        Some(entry)
+    }
+}
+
+/// Merges the ingresses, which are sorted already, and the senders of those taken so far: the work grows with what is
+/// picked, not with what is held.
+pub(super) fn pick(senders: &AddressHashMap<Queue>, fair: &Fair, rules: &Rules, limits: &PickLimits) -> Picks {
     let mut list = Vec::with_capacity(limits.count.min(8_192));
     let mut bytes = 0usize;
-    let mut firsts = heads.iter().peekable();
-    let mut later: BinaryHeap<Later<'_>> = BinaryHeap::new();
+    let mut untouched = fair.turns.iter().peekable();
+    let mut lines: Vec<Line<'_>> = Vec::new();
+    let mut running: BinaryHeap<Reverse<(Rank, usize)>> = BinaryHeap::new();
     while list.len() < limits.count {
-        let first_tip = firsts.peek().map(|(rank, _)| rank.tip());
-        let take_first = match (first_tip, later.peek()) {
+        let fresh = match (untouched.peek(), running.peek()) {
             (None, None) => break,
-            (Some(_), None) => true,
-            (None, Some(_)) => false,
-            // At equal tips a sender's first comes before anybody's second.
-            (Some(tip), Some(top)) => tip >= top.tip,
+            (Some((first, _)), Some(Reverse((running, _)))) => *first < running,
+            (first, _) => first.is_some(),
         };
-        let (entry, mut rest, turn) = if take_first {
-            let Some((_, sender)) = firsts.next() else { break };
-            let Some(queue) = senders.get(sender) else { continue };
-            let mut range = queue.entries.range(queue.next..queue.ready_end);
-            let Some((_, entry)) = range.next() else { continue };
-            (entry, range, 0)
+        let index = if fresh {
+            let Some((_, ingress)) = untouched.next() else { break };
+            let Some(flow) = fair.flow(ingress) else { continue };
+            lines.push(Line::new(*ingress, flow, fair.had(ingress)));
+            lines.len() - 1
         } else {
-            let Some(top) = later.pop() else { break };
-            (top.entry, top.rest, top.turn)
+            let Some(Reverse((_, index))) = running.pop() else { break };
+            index
         };
+        let Some(line) = lines.get_mut(index) else { continue };
+        let Some(entry) = line.take(senders, rules, fair) else { continue };
         bytes = bytes.saturating_add(entry.bytes);
         if bytes > limits.bytes && !list.is_empty() {
             break;
         }
         list.push(entry.candidate.clone());
-        if let Some((_, entry)) = rest.next()
-            && let Some(tip) = effective_tip(&entry.candidate, base_fee)
-        {
-            later.push(Later { tip, turn: turn + 1, entry, rest });
+        if let Some(rank) = line.rank(fair) {
+            running.push(Reverse((rank, index)));
         }
     }
     Picks { list: list.into_iter(), last: None, passed_over: AddressHashSet::default(), verdicts: Vec::new() }

@@ -5,7 +5,8 @@ use std::sync::Arc;
 
 use ipe_chain::Candidate;
 
-use super::order::Rank;
+use super::fair::Rank;
+use super::ingress::Ingress;
 
 /// One held transaction.
 #[derive(Clone, Debug)]
@@ -25,6 +26,14 @@ pub(super) struct Entry {
     pub(super) failures: u8,
     /// The block in hand has it.
     pub(super) mined: bool,
+    /// How often this nonce was given another body without paying for it.
+    pub(super) replacements: u8,
+    /// When this body came, ms of the steady clock.
+    pub(super) placed: u64,
+    /// Peers were told of it.
+    pub(super) told: bool,
+    /// Its key among those that peers are still to be told of: size and number.
+    pub(super) untold: Option<(usize, u64)>,
 }
 
 /// A sender whose next transaction could not be included just now.
@@ -45,14 +54,34 @@ pub(super) struct Queue {
     pub(super) ready_end: u64,
     pub(super) entries: BTreeMap<u64, Entry>,
     pub(super) parked: Option<Parked>,
-    /// Key of this sender among the heads.
-    pub(super) rank: Option<Rank>,
+    /// Key of this sender among the heads of its ingress: size and place.
+    pub(super) rank: Option<(usize, Rank)>,
     /// Something waits beyond `ready_end`.
     pub(super) has_gap: bool,
+    /// Whose share it takes: of those who bring its transactions, the one that holds least.
+    pub(super) home: Ingress,
+    /// What it holds: bytes and what holding costs.
+    pub(super) weight: u64,
+    /// What of that [`super::fair::Fair::hold`] knows.
+    pub(super) load: u64,
+    /// Its place where all else is equal: a hash with a key that nobody else knows.
+    pub(super) lot: u64,
 }
 
 impl Queue {
-    pub(super) fn new(next: u64) -> Self {
-        Self { next, ready_end: next, entries: BTreeMap::new(), parked: None, rank: None, has_gap: false }
+    /// Of a sender whose account has the nonce `next`.
+    pub(super) fn new(next: u64, home: Ingress, lot: u64) -> Self {
+        Self {
+            next,
+            ready_end: next,
+            entries: BTreeMap::new(),
+            parked: None,
+            rank: None,
+            has_gap: false,
+            home,
+            weight: 0,
+            load: 0,
+            lot,
+        }
     }
 }

@@ -19,6 +19,12 @@ pub enum Refusal {
     /// Another transaction of the same sender and nonce is in the pool and this one does not pay enough more.
     #[error("Replacement transaction underpriced")]
     ReplacementUnderpriced,
+    /// It pays no more than the one of the same sender and nonce, which came a short while ago.
+    #[error("Replacement transaction too soon: another one with this nonce came a short while ago; try again in {retry_ms} ms")]
+    ReplacedTooSoon {
+        /// Milliseconds until it would be taken.
+        retry_ms: u64,
+    },
     /// Signed for another chain.
     #[error("Wrong chainId")]
     WrongChain {
@@ -178,6 +184,7 @@ impl Refusal {
             Refusal::Known
             | Refusal::Dropped { .. }
             | Refusal::ReplacementUnderpriced
+            | Refusal::ReplacedTooSoon { .. }
             | Refusal::WrongChain { .. }
             | Refusal::ChainIdNotSupported
             | Refusal::FeeCap
@@ -208,6 +215,7 @@ impl Refusal {
             Refusal::Known => "known",
             Refusal::Dropped { .. } => "dropped",
             Refusal::ReplacementUnderpriced => "replacement_underpriced",
+            Refusal::ReplacedTooSoon { .. } => "replaced_too_soon",
             Refusal::WrongChain { .. } => "wrong_chain",
             Refusal::ChainIdNotSupported => "chain_id_not_supported",
             Refusal::TypeNotSupported { .. } => "type_not_supported",
@@ -239,6 +247,7 @@ impl Refusal {
             Refusal::Known => "TRANSACTION_ALREADY_KNOWN",
             Refusal::Dropped { .. } => "DROPPED",
             Refusal::ReplacementUnderpriced => "TRANSACTION_REPLACEMENT_UNDERPRICED",
+            Refusal::ReplacedTooSoon { .. } => "TRANSACTION_REPLACED_TOO_SOON",
             Refusal::WrongChain { .. } => "WRONG_CHAIN_ID",
             Refusal::ChainIdNotSupported => "REPLAY_PROTECTED_SIGNATURES_NOT_SUPPORTED",
             Refusal::TypeNotSupported { .. } => "INVALID_TRANSACTION_FORMAT",
@@ -271,6 +280,7 @@ impl Refusal {
             Refusal::Known
                 | Refusal::Dropped { .. }
                 | Refusal::ReplacementUnderpriced
+                | Refusal::ReplacedTooSoon { .. }
                 | Refusal::Syncing
                 | Refusal::BelowMinimumPrice { .. }
                 | Refusal::BelowBaseFee { .. }
@@ -286,6 +296,7 @@ impl Refusal {
         matches!(
             self,
             Refusal::NonceTooDistant { .. }
+                | Refusal::ReplacedTooSoon { .. }
                 | Refusal::CannotPay { .. }
                 | Refusal::Syncing
                 | Refusal::BelowBaseFee { .. }

@@ -7,8 +7,10 @@ use alloy_eips::eip2718::Encodable2718;
 use alloy_primitives::{TxKind, U256};
 use ipe_chain::Candidate;
 use ipe_types::fork::Fork;
+use ipe_types::planted::{self, Bug};
+use ipe_types::NodeId;
 
-use super::Refusal;
+use super::{Ingress, Refusal};
 
 /// Largest creation code from Shanghai on (EIP-3860), whatever the contract size limit says (besu-compat §12).
 const INITCODE_LIMIT: usize = 49_152;
@@ -37,6 +39,23 @@ pub struct Rules {
     pub period_ms: u64,
 }
 
+impl Rules {
+    /// Whether fees order nothing: the base fee is zero or there is none, and this node asks for no least price. Tips would
+    /// cost whoever bids them nothing that counts, and starve those who have no coins. Where an operator sets a least price,
+    /// fees are meant.
+    pub fn is_free(&self) -> bool {
+        let bids = planted::is(Bug::TipsWithoutFees);
+        self.base_fee.unwrap_or(0) == 0 && self.min_gas_price == 0 && !bids
+    }
+
+    /// The bid by which transactions are ordered, wei per gas: the effective tip, and nothing where fees order nothing;
+    /// `None` when the offer does not cover the base fee.
+    pub(super) fn tip(&self, candidate: &Candidate) -> Option<u128> {
+        let tip = effective_tip(candidate, self.base_fee)?;
+        Some(if self.is_free() { 0 } else { tip })
+    }
+}
+
 /// Where a transaction came from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Origin {
@@ -61,6 +80,7 @@ pub struct Offer {
     pub(super) candidate: Arc<Candidate>,
     pub(super) bytes: usize,
     pub(super) origin: Origin,
+    pub(super) ingress: Ingress,
 }
 
 impl Offer {
@@ -128,7 +148,13 @@ impl Offer {
             return Err(Refusal::NonceTooDistant { got: u64::MAX, most: u64::MAX - 1 });
         }
         debug_assert_eq!(tx.tx_hash(), &candidate.hash);
-        Ok(Self { candidate, bytes, origin })
+        let ingress = if origin.is_ours() { Ingress::Client(None) } else { Ingress::Stranger(NodeId::ZERO) };
+        Ok(Self { candidate, bytes, origin, ingress })
+    }
+
+    /// The same, brought by `ingress`; without it clients are one, and so are peers.
+    pub fn brought_by(self, ingress: Ingress) -> Self {
+        Self { ingress, ..self }
     }
 
     /// The transaction.
@@ -149,7 +175,7 @@ pub(super) fn upfront_cost(candidate: &Candidate) -> U256 {
 }
 
 /// Tip per gas that a block's maker earns with this base fee; `None` when the offer does not cover the base fee.
-pub(super) fn effective_tip(candidate: &Candidate, base_fee: Option<u64>) -> Option<u128> {
+fn effective_tip(candidate: &Candidate, base_fee: Option<u64>) -> Option<u128> {
     let tx = &candidate.tx;
     let over = tx.max_fee_per_gas().checked_sub(u128::from(base_fee.unwrap_or(0)))?;
     Some(tx.max_priority_fee_per_gas().map_or(over, |tip| tip.min(over)))

@@ -12,8 +12,6 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
-use alloy_primitives::Address;
-
 use super::{Refusal, Rules, Settings};
 
 /// Pace assumed before the first full block, transactions per second.
@@ -66,8 +64,34 @@ impl LoadGate {
     }
 }
 
+/// What a client asks for.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Ask {
+    /// The secret of its sender, see [`super::queue::Queue`].
+    pub(super) lot: u64,
+    /// What its sender has waiting.
+    pub(super) held: usize,
+    /// Senders in the pool.
+    pub(super) senders: usize,
+    /// No lower nonce is missing.
+    pub(super) contiguous: bool,
+    /// By whom it is asked.
+    pub(super) client: Client,
+}
+
+/// A client among the others.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Client {
+    /// Nobody tells them apart.
+    Unknown,
+    /// No other has anything waiting.
+    Alone,
+    /// What it holds, and an equal share of what all of them hold, bytes.
+    One { held: u64, share: u64 },
+}
+
 /// Beyond this everybody is refused.
-fn hard(room: usize) -> usize {
+pub(super) fn hard(room: usize) -> usize {
     room + room / 3
 }
 
@@ -145,25 +169,25 @@ impl Shed {
         self.gate.waiting.store(waiting, Ordering::Relaxed);
     }
 
-    /// Judges a client's transaction; `held` is what its sender has waiting, `contiguous` that no lower nonce is missing.
-    pub(super) fn admit(
-        &mut self,
-        sender: &Address,
-        held: usize,
-        senders: usize,
-        contiguous: bool,
-    ) -> Result<(), Refusal> {
+    /// Judges a client's transaction.
+    pub(super) fn admit(&mut self, ask: &Ask) -> Result<(), Refusal> {
         let (waiting, room) = (self.waiting(), self.room());
         if waiting < room {
             return Ok(());
         }
-        let share = 2 * waiting / senders.max(1) + 1;
-        let pressure = ((waiting - room) as f64) / ((hard(room) - room).max(1) as f64);
-        let place = f64::from(place_of(sender, self.blocks / SALT_BLOCKS)) / 256.0;
-        if !contiguous || held > share || place < pressure {
-            return Err(self.gate.refuse());
-        }
-        Ok(())
+        let refused = match ask.client {
+            // Whoever has more than its share is refused, and leaves the others what is between here and the hard limit.
+            Client::One { held, share } => held > share || waiting >= hard(room),
+            client => {
+                let share = 2 * waiting / ask.senders.max(1) + 1;
+                // One that is alone leaves a quarter of it to whoever comes.
+                let most = if client == Client::Alone { (hard(room) - room) * 3 / 4 } else { hard(room) - room };
+                let pressure = ((waiting - room) as f64) / (most.max(1) as f64);
+                let place = f64::from(place_of(ask.lot, self.blocks / SALT_BLOCKS)) / 256.0;
+                !ask.contiguous || ask.held > share || place < pressure
+            }
+        };
+        if refused { Err(self.gate.refuse()) } else { Ok(()) }
     }
 
     /// Learns from a block: `waits` are the milliseconds from arrival to now of those of its transactions that were here.
@@ -223,15 +247,11 @@ fn high_wait(waits: &mut [u64]) -> u64 {
     *waits.select_nth_unstable(at).1
 }
 
-/// A sender's place in the order of refusal, 0–255: arbitrary, the same for `SALT_BLOCKS` blocks.
-fn place_of(sender: &Address, salt: u64) -> u8 {
-    let mut mixed = salt.wrapping_mul(0x9e37_79b9_7f4a_7c15);
-    for chunk in sender.0.chunks(8) {
-        for byte in chunk {
-            mixed = (mixed ^ u64::from(*byte)).wrapping_mul(0x0000_0100_0000_01b3);
-        }
-    }
-    (mixed ^ (mixed >> 29)).wrapping_mul(0xbf58_476d_1ce4_e5b9).to_be_bytes()[0]
+/// A sender's place in the order of refusal, 0–255: the same for `SALT_BLOCKS` blocks, and unknown to everybody else, since
+/// its lot is.
+fn place_of(lot: u64, salt: u64) -> u8 {
+    let mixed = (lot ^ salt.wrapping_mul(0x9e37_79b9_7f4a_7c15)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    ((mixed ^ (mixed >> 29)).wrapping_mul(0x94d0_49bb_1331_11eb) >> 56) as u8
 }
 
 #[cfg(test)]
@@ -268,8 +288,8 @@ mod tests {
         for now in 0..seconds * 1_000 {
             while offered * 1_000 < now * rate {
                 offered += 1;
-                let sender = Address::with_last_byte((offered % 250) as u8);
-                match shed.admit(&sender, 0, 250, true) {
+                let lot = (offered % 250).wrapping_mul(0xd6e8_feb8_6659_fd93);
+                match shed.admit(&Ask { lot, held: 0, senders: 250, contiguous: true, client: Client::Unknown }) {
                     Ok(()) => queue.push_back(now),
                     Err(_) => refused += 1,
                 }

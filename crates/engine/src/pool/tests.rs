@@ -59,6 +59,11 @@ fn pool() -> Pool {
     Pool::new(Settings::default(), rules(), 0)
 }
 
+/// Where fees order transactions.
+fn with_fees(settings: Settings) -> Pool {
+    Pool::new(settings, Rules { min_gas_price: 1, ..rules() }, 0)
+}
+
 fn add(pool: &mut Pool, candidate: &Arc<Candidate>) -> Result<Added, Refusal> {
     pool.add(1_000, offer(candidate), &rich())
 }
@@ -75,7 +80,7 @@ fn mine(pool: &mut Pool, now: u64, candidates: &[Arc<Candidate>]) {
     let transactions: Vec<_> = candidates.iter().map(|candidate| candidate.tx.clone()).collect();
     let senders: Vec<_> = candidates.iter().map(|candidate| candidate.sender).collect();
     let number = pool.height + 1;
-    let block = MinedBlock { number, transactions: &transactions, senders: &senders, rules: *pool.rules() };
+    let block = MinedBlock { number, transactions: &transactions, senders: &senders, gas_used: &[], rules: *pool.rules() };
     pool.on_block(now, &block, &|_| rich());
     audit(pool);
 }
@@ -97,34 +102,46 @@ fn audit(pool: &Pool) {
         }
         assert!(!queue.entries.contains_key(&queue.ready_end));
         assert!(queue.entries.keys().all(|nonce| *nonce >= queue.next));
-        if let Some(rank) = &queue.rank {
-            assert_eq!(pool.heads.get(rank), Some(sender));
+        let flow = pool.fair.flow(&queue.home).expect("its home is there");
+        if let Some((size, rank)) = &queue.rank {
+            assert_eq!(flow.heads[*size].get(rank).map(|(sender, _)| sender), Some(sender));
             heads += 1;
         }
-        assert_eq!(pool.with_gaps.contains(sender), queue.has_gap);
+        assert_eq!(flow.gapped.contains(sender), queue.has_gap);
+        assert!(flow.senders.contains(&(queue.load, queue.lot, *sender)));
+        assert_eq!((queue.load, queue.weight), (queue.weight, queue.entries.values().map(|entry| entry.bytes as u64 + HELD_BYTES).sum()));
+        for (nonce, entry) in &queue.entries {
+            assert_eq!(pool.arrived.get(&entry.arrival), Some(&(*sender, *nonce)));
+            assert!(entry.untold.is_none_or(|(size, arrival)| flow.untold[size].get(&arrival) == Some(&(*sender, *nonce))));
+            assert!(*nonce >= queue.ready_end || entry.told || entry.untold.is_some());
+        }
         assert_eq!(pool.parked.contains(sender), queue.parked.is_some());
     }
     assert_eq!((pool.by_hash.len(), pool.ready, pool.bytes, pool.local), (count, ready, bytes, local));
-    assert_eq!(pool.heads.len(), heads);
-    assert!(pool.with_gaps.iter().chain(&pool.parked).all(|sender| pool.senders.contains_key(sender)));
+    assert_eq!(pool.arrived.len(), count);
+    assert_eq!(pool.fair.ready.iter().sum::<usize>(), ready);
+    pool.fair.audit(heads, pool.senders.len());
+    assert!(pool.parked.iter().all(|sender| pool.senders.contains_key(sender)));
 }
 
 #[test]
-fn senders_take_turns_and_nonces_stay_in_order() {
+fn senders_take_turns_of_sixteen_and_nonces_stay_in_order() {
     let mut pool = pool();
-    for nonce in 0..3 {
+    for nonce in 0..40 {
         add(&mut pool, &legacy(1, nonce, 0)).unwrap();
     }
     add(&mut pool, &legacy(2, 0, 0)).unwrap();
     add(&mut pool, &legacy(3, 0, 0)).unwrap();
     add(&mut pool, &legacy(2, 1, 0)).unwrap();
-    assert_eq!(picked(&pool), [(1, 0), (2, 0), (3, 0), (1, 1), (2, 1), (1, 2)]);
+    let first: Vec<_> = (0..16).map(|nonce| (1, nonce)).collect();
+    let rest: Vec<_> = (16..40).map(|nonce| (1, nonce)).collect();
+    assert_eq!(picked(&pool), [&first[..], &[(2, 0), (3, 0), (2, 1)], &rest].concat());
     audit(&pool);
 }
 
 #[test]
-fn a_better_price_comes_first_but_never_before_a_lower_nonce() {
-    let mut pool = pool();
+fn where_fees_count_a_better_price_comes_first_but_never_before_a_lower_nonce() {
+    let mut pool = with_fees(Settings::default());
     add(&mut pool, &legacy(1, 0, 5)).unwrap();
     add(&mut pool, &legacy(1, 1, 100)).unwrap();
     add(&mut pool, &legacy(2, 0, 7)).unwrap();
@@ -157,7 +174,7 @@ trait Sorted {
 }
 
 impl Sorted for Vec<(u64, u64)> {
-    /// The order that arrival gives: sender 2 came before sender 1's first includable one.
+    /// The order that arrival gives: nonce 2 came before nonce 1, which it has to wait for.
     fn sorted(self) -> Vec<(u64, u64)> {
         vec![(2, 0), (1, 0), (1, 1), (1, 2)]
     }
@@ -237,14 +254,25 @@ fn an_equally_priced_resend_replaces_without_a_bump() {
         other = Transaction::Legacy(tx.into_signed(signature(0)));
     }
     let second = candidate(1, other);
-    let added = add(&mut pool, &second).unwrap();
+    assert_eq!(add(&mut pool, &second), Err(Refusal::ReplacedTooSoon { retry_ms: 5_000 }), "not at once");
+    let mut at = 6_000;
+    let added = pool.add(at, offer(&second), &rich()).unwrap();
     assert_eq!(added.replaced, Some(first.hash));
     assert_eq!(pool.why(&first.hash).label(), "dropped");
     assert_eq!(add(&mut pool, &legacy(1, 0, 9)), Err(Refusal::ReplacementUnderpriced));
     audit(&pool);
+    // Two bodies do not alternate for ever: each time the stay is twice as long.
+    let mut replaced = 1;
+    for turn in 0..10_000 {
+        at += 1_000;
+        let body = if turn % 2 == 0 { &first } else { &second };
+        replaced += u32::from(pool.add(at, offer(body), &rich()).is_ok());
+    }
+    assert!((9..=11).contains(&replaced), "{replaced} in three hours");
+    audit(&pool);
 
     let settings = Settings { price_bump_percent: 10, ..Settings::default() };
-    let mut pool = Pool::new(settings, rules(), 0);
+    let mut pool = with_fees(settings);
     add(&mut pool, &legacy(1, 0, 100)).unwrap();
     assert_eq!(add(&mut pool, &legacy(1, 0, 109)), Err(Refusal::ReplacementUnderpriced));
     add(&mut pool, &legacy(1, 0, 110)).unwrap();
@@ -317,8 +345,7 @@ fn the_builder_passes_over_what_does_not_fit_and_tells() {
 
 #[test]
 fn a_full_pool_keeps_the_better_ones() {
-    let settings = Settings { max_count: 10, ..Settings::default() };
-    let mut pool = Pool::new(settings, rules(), 0);
+    let mut pool = with_fees(Settings { max_count: 10, ..Settings::default() });
     add(&mut pool, &legacy(50, 5, 9)).unwrap();
     for from in 0..9 {
         add(&mut pool, &legacy(from, 0, 5)).unwrap();
@@ -398,7 +425,7 @@ fn a_least_price_that_rises_drops_what_offers_less() {
 
 #[test]
 fn a_base_fee_that_moves_reorders() {
-    let mut pool = pool();
+    let mut pool = Pool::new(Settings::default(), Rules { base_fee: Some(1), ..rules() }, 0);
     let tx = TxEip1559 {
         chain_id: 7,
         gas_limit: 21_000,
@@ -412,7 +439,7 @@ fn a_base_fee_that_moves_reorders() {
     add(&mut pool, &low).unwrap();
     assert_eq!(picked(&pool), [(2, 0), (1, 0)]);
     let block =
-        MinedBlock { number: 1, transactions: &[], senders: &[], rules: Rules { base_fee: Some(9), ..rules() } };
+        MinedBlock { number: 1, transactions: &[], senders: &[], gas_used: &[], rules: Rules { base_fee: Some(9), ..rules() } };
     pool.on_block(2_000, &block, &|_| rich());
     assert_eq!(picked(&pool), [(1, 0), (2, 0)]);
     let block = MinedBlock { rules: Rules { base_fee: Some(11), ..rules() }, ..block };
@@ -524,6 +551,7 @@ fn own_transactions_that_nobody_includes_are_announced_again() {
     let offer = Offer::check(legacy(1, 0, 0), Origin::Local, &rules()).unwrap();
     pool.add(10_000, offer, &rich()).unwrap();
     add(&mut pool, &legacy(2, 0, 0)).unwrap();
+    assert_eq!(pool.take_fresh(10).len(), 2, "told for the first time");
     assert!(pool.take_unheard(12_000).is_empty());
     let again = pool.take_unheard(17_000);
     assert_eq!(again.len(), 1);
@@ -548,6 +576,8 @@ fn overload_is_refused_to_clients_and_not_to_peers() {
     add(&mut pool, &legacy(1_000_000, 0, 0)).unwrap();
     audit(&pool);
 }
+
+mod shares;
 
 mod random {
     use super::*;
@@ -630,7 +660,7 @@ mod random {
 /// Besu's counters of the pool: what came, and how it left, by source.
 #[test]
 fn what_came_and_did_not_leave_is_there() {
-    let mut pool = Pool::new(Settings { max_count: 4, ..Settings::default() }, rules(), 0);
+    let mut pool = with_fees(Settings { max_count: 4, price_bump_percent: 10, ..Settings::default() });
     let from = |pool: &mut Pool, origin: Origin, tx: &Arc<Candidate>| {
         let offer = Offer::check(tx.clone(), origin, &rules()).unwrap();
         pool.add(0, offer, &rich())
@@ -650,7 +680,7 @@ fn what_came_and_did_not_leave_is_there() {
     let other = legacy(2, 0, 77);
     let transactions = [mined.tx.clone(), other.tx.clone()];
     let senders = [mined.sender, other.sender];
-    pool.on_block(1, &MinedBlock { number: 1, transactions: &transactions, senders: &senders, rules: rules() }, &|_| rich());
+    pool.on_block(1, &MinedBlock { number: 1, transactions: &transactions, senders: &senders, gas_used: &[], rules: rules() }, &|_| rich());
     pool.permit_only(2, Some([sender(1)].into_iter().collect()));
 
     let turnover = pool.turnover().clone();
@@ -692,7 +722,7 @@ fn it_is_fast_enough() {
             let block: Vec<_> = picks.remaining().collect();
             let transactions: Vec<_> = block.iter().map(|tx| tx.tx.clone()).collect();
             let from: Vec<_> = block.iter().map(|tx| tx.sender).collect();
-            let block = MinedBlock { number: 1, transactions: &transactions, senders: &from, rules: rules() };
+            let block = MinedBlock { number: 1, transactions: &transactions, senders: &from, gas_used: &[], rules: rules() };
             let started = Instant::now();
             pool.on_block(1, &block, &|_| rich());
             mined = mined.min(started.elapsed());
@@ -720,7 +750,7 @@ fn what_the_pool_says_does_not_depend_on_a_hash_table() {
         // A block that closes all gaps at once.
         let transactions: Vec<_> = first.iter().map(|tx| tx.tx.clone()).collect();
         let from: Vec<_> = first.iter().map(|tx| tx.sender).collect();
-        pool.on_block(1, &MinedBlock { number: 1, transactions: &transactions, senders: &from, rules: rules() }, &|_| rich());
+        pool.on_block(1, &MinedBlock { number: 1, transactions: &transactions, senders: &from, gas_used: &[], rules: rules() }, &|_| rich());
         pool.take_fresh(100).into_iter().map(|tx| tx.hash).collect::<Vec<_>>()
     };
     let first = said();

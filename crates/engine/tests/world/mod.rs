@@ -10,6 +10,7 @@ use alloy_consensus::{SignableTransaction, TxLegacy};
 use alloy_primitives::{Address, B256, Bytes, TxKind, U256, keccak256};
 use ipe_chain::kv::MemoryStore;
 use ipe_chain::{Candidate, Ledger};
+use ipe_engine::fair_queue::Payer;
 use ipe_engine::journal::{MemoryJournal, newborn};
 use ipe_engine::pool::{Origin, Pool, Rules, Settings as PoolSettings};
 use ipe_engine::signing::{Gate, Signer};
@@ -557,7 +558,12 @@ impl World {
                 }
                 let input = match packet {
                     Packet::Eth(message) => match &self.nodes[to].alive {
-                        Some(alive) => alive.judged.input(&alive.pool, &alive.ledger, self.now_us / 1_000, session, message),
+                        Some(alive) => {
+                            // Sessions of those who are no nodes here are a stranger's.
+                            let bringer = alive.sessions.get(&session).map(|(other, _)| &self.nodes[*other].key);
+                            let payer = Payer { node: bringer.unwrap_or(&key(7_777)).node_id(), known: bringer.is_some() };
+                            alive.judged.input(&alive.pool, &alive.ledger, self.now_us / 1_000, (payer, session), message)
+                        },
                         None => Input::Eth(session, message),
                     },
                     Packet::Istanbul(code, bytes) => Input::Istanbul(session, code, bytes),

@@ -16,6 +16,7 @@ mod state;
 mod transactions;
 mod truth;
 mod validity;
+mod waits;
 
 use std::collections::BTreeMap;
 
@@ -29,6 +30,7 @@ use crate::clients::Clients;
 use crate::disk::Disk;
 use crate::report::Violation;
 use crate::scenario::Scenario;
+use crate::villains::Kind as Villainy;
 
 pub(crate) use liveness::Promise;
 
@@ -61,6 +63,8 @@ pub(crate) struct Checkers {
     /// Nodes that were far behind when they were looked at last.
     behind: std::collections::BTreeSet<usize>,
     period_s: u64,
+    /// Somebody else than the clients sends transactions.
+    flooded: bool,
     decoded: std::collections::BTreeSet<(u64, B256)>,
     pub(crate) violations: Vec<Violation>,
     now: (u64, u64),
@@ -81,6 +85,7 @@ impl Checkers {
             unseen: scenario.unseen,
             behind: std::collections::BTreeSet::new(),
             period_s: scenario.period_ms / 1_000,
+            flooded: scenario.villains.contains(&Villainy::Flood),
             decoded: std::collections::BTreeSet::new(),
             violations: Vec::new(),
             now: (0, 0),
@@ -150,7 +155,7 @@ impl Checkers {
                 self.pace.block(self.now.0, turn.is_some_and(|turn| !self.tainted.contains(turn)));
                 let outcome = self.chain.take(number, imported.hash, header.clone());
                 self.verdict("agreement", outcome);
-                for outcome in transactions::included(clients, number, &imported.block) {
+                for outcome in transactions::included(clients, number, &imported.block, self.flooded) {
                     self.verdict("transactions", outcome);
                 }
                 for outcome in self.model.apply(clients, &imported.block) {
@@ -228,6 +233,17 @@ impl Checkers {
     pub(crate) fn paced(&mut self, scenario: &Scenario, end_ms: u64) {
         let outcome = self.pace.check(scenario, end_ms);
         self.verdict("pace", outcome);
+    }
+
+    /// At the end of the run: how long others waited while somebody flooded; `floods` tells whose writer.
+    pub(crate) fn waited(&mut self, clients: &Clients, floods: impl Fn(usize) -> bool) {
+        if !self.flooded {
+            return;
+        }
+        let height = self.chain.height();
+        let others = clients.sent.values().filter(|sent| !floods(sent.writer));
+        let outcome = waits::check(others.map(|sent| sent.included.unwrap_or(height) - sent.height).collect());
+        self.verdict("waits", outcome);
     }
 
     /// At the end of the run nothing waits that a writer among `heard`, those with a link to an honest node, acknowledged.

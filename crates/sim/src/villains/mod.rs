@@ -7,6 +7,7 @@ mod colluding;
 mod derived;
 mod equivocating_proposer;
 mod equivocating_voter;
+mod flood;
 mod flooding_peer;
 mod impersonating;
 mod invalid_blocks;
@@ -59,6 +60,8 @@ pub enum Kind {
     FloodingPeer,
     /// A boot that lies about blocks.
     LyingSync,
+    /// A writer and a boot that send sound transactions as fast as they can.
+    Flood,
     /// A whole institution that changes every item of every message, with all its keys in the hands of all its nodes.
     Derived,
     /// The same by a boot without any validator's key.
@@ -95,6 +98,7 @@ impl Kind {
         match self {
             Kind::Derived | Kind::Claimant => true,
             Kind::FloodingPeer | Kind::LyingSync | Kind::DerivedBoot => role == Role::Boot,
+            Kind::Flood => matches!(role, Role::Boot | Role::Writer),
             Kind::DerivedLeaf => matches!(role, Role::Writer | Role::Observer | Role::ObserverBoot),
             _ => role == Role::Validator,
         }
@@ -104,7 +108,7 @@ impl Kind {
     pub(crate) fn pause_us(self) -> u64 {
         match self {
             Kind::Silent | Kind::EquivocatingProposer | Kind::Twin | Kind::InvalidBlocks => 0,
-            Kind::EquivocatingVoter | Kind::Colluding | Kind::Stale => 100_000,
+            Kind::EquivocatingVoter | Kind::Colluding | Kind::Stale | Kind::Flood => 100_000,
             Kind::Impersonating | Kind::WrongRound | Kind::Mutating | Kind::LyingSync => 300_000,
             Kind::Replaying => 200_000,
             Kind::FloodingPeer => 50_000,
@@ -177,6 +181,8 @@ pub(crate) struct Villain {
     siege: (u64, u64, Option<PeerId>),
     /// Messages near the limit of size that it has sent.
     large: u32,
+    /// How often it has acted.
+    acts: u64,
     rng: Rng,
     heard: VecDeque<Arc<Message>>,
     /// What it held back: when it is due, µs, and what.
@@ -186,7 +192,7 @@ pub(crate) struct Villain {
 impl Villain {
     pub(crate) fn new(kind: Kind, key: NodeKey, allies: Vec<NodeKey>, rng: Rng) -> Self {
         let shares_keys = kind == Kind::Derived;
-        Self { kind, key, allies, shares_keys, siege: (0, 0, None), large: 0, rng, heard: VecDeque::new(), late: VecDeque::new() }
+        Self { kind, key, allies, shares_keys, siege: (0, 0, None), large: 0, acts: 0, rng, heard: VecDeque::new(), late: VecDeque::new() }
     }
 
     /// Remembers what a peer said.
@@ -225,7 +231,7 @@ impl Villain {
             Kind::Twin => twin::speak(to, &message),
             Kind::WrongRound => wrong_round::speak(self, to, &message),
             Kind::Derived | Kind::DerivedBoot | Kind::DerivedLeaf => derived::speak(self, to, &message),
-            Kind::Impersonating | Kind::Replaying | Kind::Mutating | Kind::FloodingPeer | Kind::LyingSync | Kind::Claimant => {
+            Kind::Impersonating | Kind::Replaying | Kind::Mutating | Kind::FloodingPeer | Kind::LyingSync | Kind::Claimant | Kind::Flood => {
                 passed(to, bytes)
             }
         }
@@ -257,6 +263,7 @@ impl Villain {
             Kind::Mutating => mutating::act(self, scene),
             Kind::Colluding => colluding::act(self, scene),
             Kind::FloodingPeer => flooding_peer::act(self, scene),
+            Kind::Flood => flood::act(self, scene),
             Kind::LyingSync => lying_sync::act(self, scene),
             Kind::Derived | Kind::DerivedBoot | Kind::DerivedLeaf => derived::act(self, scene),
             Kind::Claimant => claimant::act(self, scene),
