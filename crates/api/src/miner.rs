@@ -5,6 +5,7 @@ use crate::error::RpcError;
 use crate::params::{Params, bytes, word};
 use crate::wire::json;
 use alloy_primitives::{Bytes, U128};
+use ipe_engine::pool::DropReason;
 use ipe_engine::Control;
 use ipe_engine::control::MinerControl;
 
@@ -34,6 +35,13 @@ pub(crate) fn set_min_gas_price(api: &Api, params: &Params<'_>) -> Answer {
     let price = params.text(0).and_then(word).and_then(|price| u64::try_from(price).ok()).ok_or(bad)?;
     api.ask(|reply| Control::Miner(MinerControl::MinGasPrice(price, reply)))?;
     Ok(b"true".to_vec())
+}
+
+/// Drops a transaction from this node's pool and does not take it again; says whether it waited here.
+pub(crate) fn drop_transaction(api: &Api, params: &Params<'_>) -> Answer {
+    let hash = params.hash(0, &RpcError::TRANSACTION_HASH)?;
+    let waited = api.backend.pool.lock().drop_for_good(Api::now_ms(), &hash, DropReason::ByOperator);
+    Ok(waited.to_string().into_bytes())
 }
 
 pub(crate) fn get_extra_data(api: &Api, _: &Params<'_>) -> Answer {

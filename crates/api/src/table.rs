@@ -286,6 +286,7 @@ methods! {
     trace_replayBlockTransactions Trace Heavy trace::replay_block, "(block, trace types) → traces per transaction";
 
     miner_changeTargetGasLimit Miner Waits miner::change_target_gas_limit, "(gas limit, decimal) → \"Success\"; until the next start";
+    miner_dropTransaction Miner Light miner::drop_transaction, "(transaction hash) → whether it waited here; not taken again until the next start";
     miner_getMinGasPrice Miner Light miner::get_min_gas_price, "() → wei";
     miner_setMinGasPrice Miner Waits miner::set_min_gas_price, "(wei, hex) → true; until the next start";
     miner_getExtraData Miner Waits miner::get_extra_data, "() → vanity of proposed blocks";

@@ -1,4 +1,4 @@
-//! `ipe tx`: questions about a transaction.
+//! `ipe tx`: questions about a transaction, and an end to one.
 
 use crate::failure::{Failure, Outcome};
 use crate::rpc::Client;
@@ -20,17 +20,46 @@ pub enum TxCommand {
         #[arg(long)]
         json: bool,
     },
+    /// Drop a waiting transaction from a node, which then does not take it again.
+    ///
+    /// Each node has a pool of its own: drop it at each of your validators, boots and writers. The group MINER of JSON-RPC has
+    /// to be on.
+    Drop {
+        /// Transaction hash, 0x and 64 hex digits.
+        hash: String,
+        /// JSON-RPC address of a node.
+        #[arg(long, value_name = "URL", env = "IPE_RPC_URL", default_value = "http://127.0.0.1:8545")]
+        rpc: String,
+    },
 }
 
 pub fn run(command: TxCommand) -> Outcome {
-    let TxCommand::Why { hash, rpc, json: as_json } = command;
+    match command {
+        TxCommand::Why { hash, rpc, json } => why(&hash, &rpc, json),
+        TxCommand::Drop { hash, rpc } => drop(&hash, &rpc),
+    }
+}
+
+fn ask(hash: &str, rpc: &str, method: &str) -> Result<Value, Failure> {
     let hash: B256 = hash
         .parse()
         .map_err(|_| Failure::Usage(format!("hash: got {hash:?}, expected 0x and 64 hex digits")))?;
-    let answer = crate::node::runtime()?.block_on(async {
+    crate::node::runtime()?.block_on(async {
         let client = Client::new(Duration::from_secs(10)).map_err(Failure::Failed)?;
-        client.call(&rpc, "ipe_whyNotMined", json!([hash])).await.map_err(Failure::Failed)
-    })?;
+        client.call(rpc, method, json!([hash])).await.map_err(Failure::Failed)
+    })
+}
+
+fn drop(hash: &str, rpc: &str) -> Outcome {
+    match ask(hash, rpc, "miner_dropTransaction")? {
+        Value::Bool(true) => println!("{hash} is dropped; this node does not take it again until its next start"),
+        _ => println!("{hash} did not wait here; this node does not take it until its next start"),
+    }
+    Ok(())
+}
+
+fn why(hash: &str, rpc: &str, as_json: bool) -> Outcome {
+    let answer = ask(hash, rpc, "ipe_whyNotMined")?;
     if as_json {
         println!("{answer:#}");
         return Ok(());
