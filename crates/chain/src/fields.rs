@@ -24,6 +24,9 @@ use crate::invalid::InvalidBlock;
 use crate::rules::{GAS_LIMIT_DIVISOR, Parent, gas_limit_base};
 use crate::validators::is_goquorum;
 
+/// How far from what a validator aims at others may move the gas limit, as a part of that.
+const AIM_PART: u64 = 8;
+
 /// A header field and its rules.
 #[derive(Clone, Copy, Debug)]
 pub struct Field {
@@ -73,7 +76,8 @@ pub const FIELDS: [Field; 23] = [
         "gasLimit",
         Fork::Frontier,
         Voting::Rule(
-            "as at import. GoQuorum's chains: a step of at most parent / 1024, or up to 700,000,000 or a `miner.gaslimit` of the \
+            "as at import, and no step away from the validator's own target (or the genesis's limit) by more than an eighth of it, \
+             unless a quorum had prepared the block. GoQuorum's chains: a step of at most parent / 1024, or up to 700,000,000 or a `miner.gaslimit` of the \
              genesis, where its builder jumps to",
             gas_limit,
         ),
@@ -151,6 +155,8 @@ pub struct Proposed<'a> {
     pub parent: Parent<'a>,
     /// Wei; the base fee where it is fixed.
     pub min_gas_price: u64,
+    /// See [`crate::Terms`].
+    pub gas_limit_aim: Option<u64>,
 }
 
 /// Compares each field of a proposal by the table, up to those that follow from execution. The rules of
@@ -194,14 +200,22 @@ fn anything(_: &Proposed<'_>) -> Result<(), InvalidBlock> {
 }
 
 /// Besu's rule bounds the step at import already; GoQuorum's builder (`CalcGasLimit`) moves by less than 1/1024, except up to
-/// its least limit.
+/// its least limit, and by itself: there no step says anything about who takes it.
 fn gas_limit(proposed: &Proposed<'_>) -> Result<(), InvalidBlock> {
     let (spec, header) = (proposed.spec, &proposed.block.header);
-    if !is_goquorum(spec) || planted::is(Bug::GasLimitUnchecked) {
+    if planted::is(Bug::GasLimitUnchecked) {
         return Ok(());
     }
     let base = gas_limit_base(spec, proposed.parent.header, header.number, header.timestamp);
     let (got, bound) = (header.gas_limit, base / GAS_LIMIT_DIVISOR);
+    if !is_goquorum(spec) {
+        return match proposed.gas_limit_aim {
+            Some(aim) if got.abs_diff(aim) > base.abs_diff(aim) && got.abs_diff(aim) > aim / AIM_PART => {
+                Err(InvalidBlock::GasLimitAway { got, parent: base, aim })
+            }
+            _ => Ok(()),
+        };
+    }
     let jump = got > base && (got == GOQUORUM_GAS_LIMIT || spec.genesis().gas_floors.contains(&got));
     if got.abs_diff(base) > bound && !jump {
         let delta = got.abs_diff(base);

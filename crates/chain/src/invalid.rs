@@ -92,6 +92,19 @@ pub enum InvalidBlock {
         /// parent / 1024; the distance must be below it.
         bound: u64,
     },
+    /// A step of the gas limit that this node does not vote for.
+    #[error(
+        "gas limit {got} moves away from {aim} (the parent has {parent}), this node's target-gas-limit or else the limit of the \
+         genesis; set target-gas-limit for it to vote for such steps"
+    )]
+    GasLimitAway {
+        /// `gasLimit`.
+        got: u64,
+        /// The parent's (doubled on the first London block).
+        parent: u64,
+        /// Towards which it may move, or within an eighth.
+        aim: u64,
+    },
     /// A field that the fork of this block does not have.
     #[error("field {field} is present, but {fork} does not have it")]
     FieldBeforeFork {
@@ -311,6 +324,7 @@ impl InvalidBlock {
             Self::RequestsHash { .. } => "requests_hash",
             Self::SystemCall { .. } => "system_call",
             Self::OtherBlock { .. } => "other_block",
+            Self::GasLimitAway { .. } => "gas_limit_away",
             Self::TooDear { .. } => "too_dear",
             Self::NotJudged { .. } => "not_judged",
         }

@@ -8,7 +8,7 @@ use alloy_rlp::Decodable;
 use ipe_types::block::{Block, MAX_BLOCK_BYTES, Transaction};
 use ipe_types::extra::Vote;
 
-use crate::bound::Cut;
+use crate::bound::{Bound, Cut};
 use crate::execute::Executed;
 use crate::receipts::Receipt;
 
@@ -71,6 +71,25 @@ pub struct BuildOrder {
     pub min_gas_price: u64,
     /// Gas limit towards which the block moves by at most parent/1024 − 1; `None` keeps the parent's.
     pub target_gas_limit: Option<u64>,
+}
+
+/// What a validator asks of a proposal beyond the chain's rules. Other nodes may ask for something else, so that a block which
+/// a quorum has prepared is judged without `gas_limit_aim` and without a bound of memory: whoever refused it could keep the
+/// height from ever being decided.
+#[derive(Clone, Copy, Debug)]
+pub struct Terms<'a> {
+    /// Wei; the base fee where it is fixed.
+    pub min_gas_price: u64,
+    /// The gas limit may move towards this, or within an eighth of it; `None`: anywhere that the rules allow. A step is a
+    /// thousandth, and whoever could take one in each of its turns would bring the limit to any value within hours.
+    pub gas_limit_aim: Option<u64>,
+    /// How long executing it may take.
+    pub bound: Bound<'a>,
+}
+
+impl Terms<'_> {
+    /// Nothing but the chain's rules, the base fee 0 where it is fixed.
+    pub const NONE: Terms<'static> = Terms { min_gas_price: 0, gas_limit_aim: None, bound: Bound::NONE };
 }
 
 /// What became of the candidate handed out before; the builder tells it when it asks for the next one.

@@ -19,7 +19,7 @@ use crate::execute::Executed;
 use crate::fields::{Proposed, check_proposed};
 use crate::invalid::InvalidBlock;
 use crate::kv::{Batch, Read, Store, StoreError, Table};
-use crate::ladder::CheckedBlock;
+use crate::ladder::{CheckedBlock, Terms};
 use crate::overlay::ReadError;
 use crate::read::{RecentBlocks, StoredBlock};
 use crate::rules::{Judging, Parent, Sealers, check_body, check_header, check_seals, check_validators};
@@ -249,8 +249,7 @@ impl Ledger {
 
     /// Checks a proposal: header rules without seals (Besu's LIGHT mode), every field that our own builder would have written
     /// ([`crate::fields`]), body, and execution last. A block that was built or checked before is not executed again. `now_ms` is
-    /// unix time; `min_gas_price` (wei) the base fee where it is fixed; `senders` answers for transactions whose sender is known;
-    /// `bound` says how long executing it may take.
+    /// unix time; `senders` answers for transactions whose sender is known; `terms` is what this node asks beyond the rules.
     ///
     /// # Errors
     /// The rule that is broken; [`InvalidBlock::TooDear`] or [`InvalidBlock::NotJudged`], which say nothing about the block.
@@ -258,11 +257,11 @@ impl Ledger {
         &self,
         block: Arc<Block>,
         now_ms: u64,
-        min_gas_price: u64,
         senders: &dyn Fn(&B256) -> Option<Address>,
-        bound: Bound<'_>,
+        terms: Terms<'_>,
     ) -> Result<CheckedBlock, InvalidBlock> {
-        self.check(block, now_ms, Known::Asked(senders), Mode::Proposal { min_gas_price }, bound)
+        let Terms { min_gas_price, gas_limit_aim, bound } = terms;
+        self.check(block, now_ms, Known::Asked(senders), Mode::Proposal { min_gas_price, gas_limit_aim }, bound)
     }
 
     /// Checks a block that claims to be final: Besu's rules in FULL mode, with its seals.
@@ -295,9 +294,9 @@ impl Ledger {
         check_validators(&self.spec, header, &extra, Sealers { selection, validators: &validators })?;
         let sealers = match mode {
             Mode::Sealed => Some(check_seals(header, &extra, &validators)?.into()),
-            Mode::Proposal { min_gas_price } => {
+            Mode::Proposal { min_gas_price, gas_limit_aim } => {
                 let (spec, block, extra) = (&*self.spec, &*block, &extra);
-                check_proposed(Proposed { spec, block, extra, parent, min_gas_price })?;
+                check_proposed(Proposed { spec, block, extra, parent, min_gas_price, gas_limit_aim })?;
                 None
             }
         };
@@ -362,8 +361,10 @@ impl Ledger {
 pub(crate) enum Mode {
     /// Before a vote.
     Proposal {
-        /// Wei; the base fee where it is fixed.
+        /// See [`Terms`].
         min_gas_price: u64,
+        /// See [`Terms`].
+        gas_limit_aim: Option<u64>,
     },
     /// At import.
     Sealed,

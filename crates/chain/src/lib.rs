@@ -31,7 +31,7 @@ pub use bound::{Bound, Cut, Over};
 pub use bulk::{BulkError, BulkStep};
 pub use env::{Env, tx_env};
 pub use invalid::InvalidBlock;
-pub use ladder::{BuildOrder, Candidate, CheckedBlock, Feedback, Imported, RawBlock};
+pub use ladder::{BuildOrder, Candidate, CheckedBlock, Feedback, Imported, RawBlock, Terms};
 pub use ledger::{Head, Ledger, LedgerError, OpenError};
 pub use logs::{LogEntry, LogFilter, LogLimits, LogsError};
 pub use overlay::ReadError;

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use alloy_consensus::{SignableTransaction, TxLegacy};
 use alloy_primitives::{Address, Bytes, Signature, TxKind, U256, hex};
 use ipe_chain::kv::MemoryStore;
-use ipe_chain::{Bound, BuildOrder, Candidate, CheckedBlock, Cut, Feedback, InvalidBlock, Ledger, Over};
+use ipe_chain::{Bound, BuildOrder, Candidate, CheckedBlock, Cut, Feedback, InvalidBlock, Ledger, Over, Terms};
 use ipe_types::block::{Block, Transaction};
 use ipe_types::crypto::NodeKey;
 use ipe_types::extra::ExtraData;
@@ -248,7 +248,7 @@ fn a_proposal_is_stopped_and_a_sealed_block_never() {
     let other = ledger(gas);
     let left = ticking(200);
     let bound = Bound { left_us: &left, ..Bound::NONE };
-    let error = other.check_proposal(Arc::clone(built.block()), NOW * 1000, 0, &|_| None, bound).unwrap_err();
+    let error = other.check_proposal(Arc::clone(built.block()), NOW * 1000, &|_| None, Terms { bound, ..Terms::NONE }).unwrap_err();
     let hash = *built.block().body.transactions[1].tx_hash();
     let InvalidBlock::TooDear { index: 1, hash: of, cut: Cut { ran_us: 198, over: Over::BlockTime, .. } } = error else { panic!("{error}") };
     assert_eq!(of, hash);

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use alloy_consensus::{SignableTransaction, TxLegacy};
 use alloy_primitives::{Address, Bytes, Signature, TxKind, U256};
 use ipe_chain::kv::MemoryStore;
-use ipe_chain::{Bound, BuildOrder, Candidate, CheckedBlock, Feedback, InvalidBlock, Ledger, LedgerError};
+use ipe_chain::{Bound, BuildOrder, Candidate, CheckedBlock, Feedback, InvalidBlock, Ledger, LedgerError, Terms};
 use ipe_types::block::{Block, Transaction};
 use ipe_types::crypto::NodeKey;
 use ipe_types::extra::ExtraData;
@@ -108,7 +108,7 @@ fn every_candidate_gets_its_answer() {
     assert_eq!(built.block().header.gas_used, 42_000);
     // The block as built passes the check of anybody else.
     let other = self::ledger();
-    other.check_proposal(Arc::clone(built.block()), NOW * 1000, 0, &|_| None, Bound::NONE).unwrap();
+    other.check_proposal(Arc::clone(built.block()), NOW * 1000, &|_| None, Terms::NONE).unwrap();
 }
 
 #[test]
@@ -168,14 +168,14 @@ fn a_checked_block_is_not_executed_again() {
         asked.set(asked.get() + 1);
         None
     };
-    let checked = ledger.check_proposal(again, NOW * 1000, 0, &senders, Bound::NONE).unwrap();
+    let checked = ledger.check_proposal(again, NOW * 1000, &senders, Terms::NONE).unwrap();
     assert_eq!((checked.hash(), asked.get()), (built.hash(), 0));
     // Another body under the same header is looked at.
     let mut other = (**built.block()).clone();
     other.body.transactions.push(payment(9, 1, 1, 21_000).tx.clone());
-    let refused = ledger.check_proposal(Arc::new(other), NOW * 1000, 0, &senders, Bound::NONE).unwrap_err();
+    let refused = ledger.check_proposal(Arc::new(other), NOW * 1000, &senders, Terms::NONE).unwrap_err();
     assert!(matches!(refused, InvalidBlock::Body(_)), "{refused}");
-    let refused = ledger.check_proposal(Arc::clone(built.block()), (NOW - 20) * 1000, 0, &senders, Bound::NONE).unwrap_err();
+    let refused = ledger.check_proposal(Arc::clone(built.block()), (NOW - 20) * 1000, &senders, Terms::NONE).unwrap_err();
     assert_eq!(refused.rule(), "timestamp_future");
 }
 

@@ -14,7 +14,7 @@ use alloy_rlp::{Decodable, Encodable};
 use ipe_chain::fields::{FIELDS, Voting, items};
 use ipe_chain::kv::MemoryStore;
 use ipe_chain::rules::{Judging, check_body};
-use ipe_chain::{Bound, BuildOrder, BulkStep, InvalidBlock, Ledger, RawBlock};
+use ipe_chain::{Bound, BuildOrder, BulkStep, InvalidBlock, Ledger, RawBlock, Terms};
 use ipe_types::block::{Block, Body, Transaction};
 use ipe_types::crypto::NodeKey;
 use ipe_types::extra::ExtraData;
@@ -57,6 +57,11 @@ fn ledger(fork: Fork, more: &str) -> Ledger {
 
 /// The block that an honest proposer builds on the head.
 fn honest(ledger: &Ledger) -> Block {
+    aiming(ledger, None)
+}
+
+/// The same by one who moves the gas limit towards `target_gas_limit`.
+fn aiming(ledger: &Ledger, target_gas_limit: Option<u64>) -> Block {
     let head = ledger.head();
     let order = BuildOrder {
         timestamp: head.header.timestamp + 1,
@@ -65,7 +70,7 @@ fn honest(ledger: &Ledger) -> Block {
         vanity: Bytes::from(vec![0; 32]),
         vote: None,
         min_gas_price: 0,
-        target_gas_limit: None,
+        target_gas_limit,
     };
     (**ledger.build(&order, &mut |_| None, Bound::NONE).unwrap().block()).clone()
 }
@@ -205,7 +210,7 @@ fn a_proposal_with_any_other_header_field_is_refused_before_execution() {
         let ledger = ledger(fork, "");
         let block = honest(&ledger);
         let now_ms = block.header.timestamp * 1000 - 1;
-        ledger.check_proposal(Arc::new(block.clone()), now_ms, 0, &|_| None, Bound::NONE).unwrap();
+        ledger.check_proposal(Arc::new(block.clone()), now_ms, &|_| None, Terms::NONE).unwrap();
         for (index, field) in FIELDS.iter().enumerate() {
             for (what, header) in spoiled(&block.header, index) {
                 let at = format!("{fork}: {} {what}", field.name);
@@ -219,7 +224,7 @@ fn a_proposal_with_any_other_header_field_is_refused_before_execution() {
                 // A ledger that has executed nothing: senders are asked for before execution begins.
                 let fresh = self::ledger(fork, "");
                 let body = block.body.clone();
-                let verdict = fresh.check_proposal(Arc::new(Block { header, body }), now_ms, 0, &|_| None, Bound::NONE);
+                let verdict = fresh.check_proposal(Arc::new(Block { header, body }), now_ms, &|_| None, Terms::NONE);
                 if allowed.contains(&(field.name, what)) {
                     assert!(verdict.is_ok(), "{at}: {verdict:?}");
                     continue;
@@ -250,7 +255,7 @@ fn nothing_of_a_refused_proposal_is_recovered_or_executed() {
         None
     };
     let now_ms = block.header.timestamp * 1000 - 1;
-    let _ = ledger.check_proposal(Arc::new(block.clone()), now_ms, 0, &senders, Bound::NONE).unwrap_err();
+    let _ = ledger.check_proposal(Arc::new(block.clone()), now_ms, &senders, Terms::NONE).unwrap_err();
     assert_eq!(asked.get(), 1, "the honest header gets as far as the transactions");
     for index in 0..FIELDS.len() {
         if matches!(FIELDS[index].voting, Voting::Executed(_)) || FIELDS[index].name == "gasLimit" {
@@ -258,7 +263,7 @@ fn nothing_of_a_refused_proposal_is_recovered_or_executed() {
         }
         for (what, header) in spoiled(&block.header, index) {
             asked.set(0);
-            let verdict = ledger.check_proposal(Arc::new(Block { header, body: block.body.clone() }), now_ms, 0, &senders, Bound::NONE);
+            let verdict = ledger.check_proposal(Arc::new(Block { header, body: block.body.clone() }), now_ms, &senders, Terms::NONE);
             // The absent fields of a block that cannot be encoded are no case.
             if what != "absent" {
                 assert!(verdict.is_err() && asked.get() == 0, "{} {what}: {verdict:?}", FIELDS[index].name);
@@ -277,7 +282,7 @@ fn the_largest_excess_blob_gas_is_refused_at_once_and_imported_at_once() {
             let mut block = honest(&ledger);
             block.header.excess_blob_gas = Some(excess);
             let now_ms = block.header.timestamp * 1000;
-            let refused = ledger.check_proposal(Arc::new(block.clone()), now_ms, 0, &|_| None, Bound::NONE).unwrap_err();
+            let refused = ledger.check_proposal(Arc::new(block.clone()), now_ms, &|_| None, Terms::NONE).unwrap_err();
             assert!(matches!(refused, InvalidBlock::Field { field: "excessBlobGas", .. }), "{refused}");
             // A quorum that checks less sealed it: it is followed, as Besu would.
             let bytes = Bytes::from(sealed(block, 0).to_rlp());
@@ -291,7 +296,7 @@ fn the_largest_excess_blob_gas_is_refused_at_once_and_imported_at_once() {
         // And what comes after it can be built and voted for.
         let next = honest(&ledger);
         let now_ms = next.header.timestamp * 1000;
-        ledger.check_proposal(Arc::new(next), now_ms, 0, &|_| None, Bound::NONE).unwrap();
+        ledger.check_proposal(Arc::new(next), now_ms, &|_| None, Terms::NONE).unwrap();
     }
     assert!(began.elapsed() < Duration::from_secs(60), "{:?}", began.elapsed());
 }
@@ -319,7 +324,7 @@ fn no_sealed_value_stops_the_chain() {
                 let next = honest(&ledger);
                 let now_ms = next.header.timestamp.saturating_mul(1000);
                 let next = Arc::new(next);
-                ledger.check_proposal(next, now_ms, 0, &|_| None, Bound::NONE).unwrap_or_else(|error| panic!("{at}: {error}"));
+                ledger.check_proposal(next, now_ms, &|_| None, Terms::NONE).unwrap_or_else(|error| panic!("{at}: {error}"));
             }
         }
     }
@@ -336,7 +341,7 @@ fn a_base_fee_is_the_one_that_everybody_computes() {
         let now_ms = block.header.timestamp * 1000;
         for fee in [0, 1, 7, 875_000_000, 875_000_001, 1_000_000_000, u64::MAX] {
             block.header.base_fee_per_gas = Some(fee);
-            let verdict = ledger.check_proposal(Arc::new(block.clone()), now_ms, min_gas_price, &|_| None, Bound::NONE);
+            let verdict = ledger.check_proposal(Arc::new(block.clone()), now_ms, &|_| None, Terms { min_gas_price, ..Terms::NONE });
             assert_eq!(verdict.is_ok(), fee == expected, "{more} {fee}: {verdict:?}");
         }
     }
@@ -362,7 +367,7 @@ fn in_goquorums_chains_one_proposer_cannot_move_the_gas_limit_at_will() {
         (i64::MAX as u64, false),
     ] {
         block.header.gas_limit = limit;
-        let verdict = ledger.check_proposal(Arc::new(block.clone()), now_ms, 0, &|_| None, Bound::NONE);
+        let verdict = ledger.check_proposal(Arc::new(block.clone()), now_ms, &|_| None, Terms::NONE);
         assert_eq!(verdict.is_ok(), taken, "{limit}: {verdict:?}");
         // Sealed by others it is followed, as before.
         if limit >= 5_000 {
@@ -387,7 +392,7 @@ fn every_recorded_block_of_besu_and_goquorum_is_voted_for() {
                 let header = with_round_and_seals(&block.header, round, Vec::new()).unwrap();
                 let proposal = Arc::new(Block { header, body: block.body.clone() });
                 ledger
-                    .check_proposal(proposal, now_ms, 0, &|_| None, Bound::NONE)
+                    .check_proposal(proposal, now_ms, &|_| None, Terms::NONE)
                     .unwrap_or_else(|error| panic!("{} block {}: {error}", chain.name, block.header.number));
                 judged += 1;
             }
@@ -476,5 +481,34 @@ fn the_table_names_every_field_of_a_header_once() {
     let block = honest(&ledger(Fork::Osaka, ""));
     for (field, item) in FIELDS.iter().zip(items(&block.header)) {
         assert_eq!(item.is_some(), field.since.is_some(), "{}", field.name);
+    }
+}
+
+/// One proposer alone cannot bring the gas limit anywhere: others vote for steps towards what they aim at, and around it.
+#[test]
+fn the_gas_limit_moves_towards_what_validators_aim_at() {
+    let ledger = || ledger(Fork::Berlin, "");
+    let build = |target| aiming(&ledger(), Some(target));
+    let limit = ledger().head().header.gas_limit;
+    let (up, same, down) = (build(2 * limit), build(limit), build(limit / 2));
+    assert!(up.header.gas_limit > limit && same.header.gas_limit == limit && down.header.gas_limit < limit);
+    let judge = |block: &Block, aim| {
+        let now_ms = block.header.timestamp * 1_000;
+        let terms = Terms { gas_limit_aim: aim, ..Terms::NONE };
+        ledger().check_proposal(Arc::new(block.clone()), now_ms, &|_| None, terms).map(drop).map_err(|error| error.rule())
+    };
+    let away: Result<(), &str> = Err("gas_limit_away");
+    // (aim, verdicts on a step up, none, a step down)
+    let cases = [
+        (None, [Ok(()), Ok(()), Ok(())]),
+        (Some(limit), [Ok(()), Ok(()), Ok(())]),
+        (Some(limit - limit / 10), [Ok(()), Ok(()), Ok(())]),
+        (Some(limit / 2), [away, Ok(()), Ok(())]),
+        (Some(2 * limit), [Ok(()), Ok(()), away]),
+    ];
+    for (aim, verdicts) in cases {
+        for (block, verdict) in [&up, &same, &down].into_iter().zip(verdicts) {
+            assert_eq!(judge(block, aim), verdict, "aim {aim:?}, gas limit {}", block.header.gas_limit);
+        }
     }
 }

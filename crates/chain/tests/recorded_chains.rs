@@ -7,7 +7,7 @@ mod support;
 use std::sync::Arc;
 
 use ipe_chain::receipts::network_bytes;
-use ipe_chain::{Bound, BuildOrder, Candidate, Feedback, Ledger, RawBlock};
+use ipe_chain::{Bound, BuildOrder, Candidate, Feedback, Ledger, RawBlock, Terms};
 use ipe_types::extra::ExtraData;
 use support::{Chain, chains};
 
@@ -110,7 +110,7 @@ fn the_builder_makes_the_recorded_blocks() {
             assert_eq!(built.block().header.state_root, header.state_root, "{at}");
             assert_eq!(built.block().header.base_fee_per_gas, header.base_fee_per_gas, "{at}");
             assert_eq!(Some(built.hash()), sealed.hash().ok(), "{at}");
-            let checked = ledger.check_proposal(Arc::clone(built.block()), support::NOW_MS, 0, &|_| None, Bound::NONE).unwrap();
+            let checked = ledger.check_proposal(Arc::clone(built.block()), support::NOW_MS, &|_| None, Terms::NONE).unwrap();
             ledger.import(checked, Arc::clone(&sealed)).unwrap_or_else(|error| panic!("{at}: {error}"));
         }
     }

@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
-use ipe_chain::{Bound, BuildOrder, CheckedBlock, Cut, Feedback, InvalidBlock, Over, vote_choice};
+use ipe_chain::{Bound, BuildOrder, CheckedBlock, Cut, Feedback, InvalidBlock, Over, Terms, vote_choice};
 use ipe_qbft::{Draft, Effect, Event, HeadInfo, Now, Timer};
 use ipe_types::message::{Kind, Message};
 use ipe_types::planted::{self, Bug};
@@ -55,8 +55,8 @@ impl Replica {
                 let waiting = !self.parts.pool.lock().is_idle();
                 events.push_back(Event::TransactionsAnswered { height, waiting });
             }
-            Effect::CheckBlock { height, round, block, hash } => {
-                let verdict = self.check(clock, round, block, hash, put);
+            Effect::CheckBlock { height, round, block, hash, prepared } => {
+                let verdict = self.check(clock, round, block, hash, prepared, put);
                 events.push_back(Event::BlockChecked { height, round, hash, verdict });
             }
             Effect::SetTimer { timer, at } => self.timers[timer.slot()] = Some((timer, at)),
@@ -194,7 +194,7 @@ impl Replica {
 
     /// Judges a proposal. Nobody needs the verdict when the round is over, so executing ends with it: a block that takes longer
     /// gets no vote here, and later rounds are longer.
-    fn check(&mut self, clock: Clock<'_>, round: u32, block: Arc<Block>, hash: B256, put: Put<'_>) -> Result<(), String> {
+    fn check(&mut self, clock: Clock<'_>, round: u32, block: Arc<Block>, hash: B256, prepared: bool, put: Put<'_>) -> Result<(), String> {
         // The hash names the header alone: the same one with another body is another block, and judged.
         if self.candidacies.iter().any(|known| known.hash == hash && known.checked.block().body == block.body) {
             return Ok(());
@@ -208,8 +208,15 @@ impl Replica {
         let senders = move |hash: &B256| pool.lock().sender_of(hash);
         let round_ends_us = self.round_ends_ms(round).unwrap_or(u64::MAX).saturating_mul(1_000);
         let left_us = || round_ends_us.saturating_sub(clock.now_us());
-        let bound = Bound { left_us: &left_us, memory: pace::JUDGED_TX_MEMORY, ..Bound::NONE };
-        let checked = match self.parts.ledger.check_proposal(block, clock.wall_ms(), self.settings.min_gas_price, &senders, bound) {
+        // A quorum has found a prepared block good: what is only this node's own choice is not held against it.
+        let memory = if prepared { u64::MAX } else { pace::JUDGED_TX_MEMORY };
+        let aim = self.settings.target_gas_limit.unwrap_or(self.parts.spec.genesis().gas_limit);
+        let terms = Terms {
+            min_gas_price: self.settings.min_gas_price,
+            gas_limit_aim: (!prepared).then_some(aim),
+            bound: Bound { left_us: &left_us, memory, ..Bound::NONE },
+        };
+        let checked = match self.parts.ledger.check_proposal(block, clock.wall_ms(), &senders, terms) {
             Ok(checked) => checked,
             Err(invalid) => {
                 if let InvalidBlock::TooDear { hash, cut, .. } = &invalid {

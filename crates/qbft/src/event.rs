@@ -190,6 +190,8 @@ pub enum Effect {
         block: Arc<Block>,
         /// Its block hash, to be repeated in the answer.
         hash: B256,
+        /// A quorum had prepared it in an earlier round: every other round is about it, too, until it is decided.
+        prepared: bool,
     },
     /// Fire `timer` at `at`; at once when that is past.
     SetTimer {

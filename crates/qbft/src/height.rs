@@ -135,6 +135,8 @@ pub(crate) struct Accepted {
     pub(crate) digests: Digests,
     /// What commit seals of this round sign.
     pub(crate) commit_hash: B256,
+    /// Its justification has a quorum of Prepares.
+    pub(crate) prepared: bool,
     /// Found valid.
     pub(crate) valid: bool,
 }

@@ -75,6 +75,7 @@ fn accepted(proposal: &Proposal) -> Result<Accepted, Reason> {
         digest,
         digests,
         commit_hash: commit_hash(header, payload.round)?,
+        prepared: !proposal.prepares.is_empty(),
         valid: false,
     })
 }
@@ -93,7 +94,7 @@ fn accept(height: &mut Height, turn: &mut Turn, accepted: Accepted, message: &Ar
 /// Has the accepted block judged, unless we built it or know the answer.
 fn judge(height: &mut Height, turn: &mut Turn) {
     let Some(accepted) = height.round.as_ref().and_then(|round| round.accepted.as_ref()) else { return };
-    let (hash, block) = (accepted.hash, accepted.block.clone());
+    let (hash, block, prepared) = (accepted.hash, accepted.block.clone(), accepted.prepared);
     let judged = height.is_judged(hash, &block);
     let Some(round) = height.round.as_mut() else { return };
     if judged || round.built == Some(hash) {
@@ -101,7 +102,7 @@ fn judge(height: &mut Height, turn: &mut Turn) {
         return;
     }
     round.checks += 1;
-    turn.push(Effect::CheckBlock { height: height.rules.height, round: round.number, block, hash });
+    turn.push(Effect::CheckBlock { height: height.rules.height, round: round.number, block, hash, prepared });
 }
 
 /// The host judged the proposed block.

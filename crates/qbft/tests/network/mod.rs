@@ -622,7 +622,7 @@ impl Network {
             Effect::AskTransactions { height } => {
                 events.push_back(Event::TransactionsAnswered { height, waiting: self.model.busy });
             }
-            Effect::CheckBlock { height, round, block, hash } => {
+            Effect::CheckBlock { height, round, block, hash, .. } => {
                 let verdict = self.judge(node, &block);
                 let event = Event::BlockChecked { height, round, hash, verdict };
                 self.push(self.now + self.model.execution_ms, Happening::Answer { node, life, event });

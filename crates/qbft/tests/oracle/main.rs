@@ -224,7 +224,7 @@ impl Run {
                         let block = Arc::new(self.block(self.me, round, self.lives));
                         queue.push_back(Event::BlockBuilt { height, round, block, empty: false });
                     }
-                    Effect::CheckBlock { height, round, block, hash } => {
+                    Effect::CheckBlock { height, round, block, hash, .. } => {
                         let verdict = if is_valid_block(&block) { Ok(()) } else { Err("marked".to_owned()) };
                         queue.push_back(Event::BlockChecked { height, round, hash, verdict });
                     }
