@@ -301,7 +301,7 @@ methods! {
     perm_reloadPermissionsFromFile Perm Waits perm::reload, "() → \"Success\"; both lists are read again";
 
     ipe_status Ipe Light ipe::status, "() → height, checkpoint, round, peers by role, fault margin, pool, last error";
-    ipe_whyNotMined Ipe Light ipe::why_not_mined, "(transaction hash) → what keeps it from being mined";
+    ipe_whyNotMined Ipe Block ipe::why_not_mined, "(transaction hash) → what keeps it from being mined";
 }
 
 fn lookup(name: &str) -> Option<&'static Method> {

@@ -88,6 +88,7 @@ pub fn all() -> Vec<Case> {
         case("old words", "no validator key: what others said at earlier heights, again and again", |siege| Box::pin(old_words(siege))),
         case("new blocks", "no validator key: the newest block with other seals, round or body, and blocks to come", |siege| Box::pin(new_blocks(siege))),
         case("strange transactions", "no validator key: transactions of senders that do not exist, small and of 128 KiB, while an honest client sends transfers", |siege| Box::pin(strange_transactions(siege))),
+        case("flooding writer", "no validator key: sound transactions of fresh accounts that use all the gas they reserve, up to whole blocks, and two bodies for a nonce; an honest client's are in one of the next three blocks", |siege| Box::pin(flooding_writer(siege))),
         case("deaf", "no validator key: asks for all it can and reads nothing", |siege| Box::pin(deaf(siege))),
         case("crumbs", "no validator key: each byte by itself", |siege| Box::pin(crumbs(siege))),
         case("in and out", "all its keys: is let in, leaves, and comes again at once", |siege| Box::pin(in_and_out(siege))),
@@ -351,6 +352,77 @@ async fn flood_of_transactions(siege: Arc<Siege>) -> Result<(), String> {
             siege.sent.fetch_add(u64::from(said), Ordering::Relaxed);
         }
     }
+}
+
+async fn flooding_writer(siege: Arc<Siege>) -> Result<(), String> {
+    tokio::select! {
+        ended = soon_mined(Arc::clone(&siege)) => ended,
+        ended = flood_of_gas(siege) => ended,
+    }
+}
+
+/// An honest client's transfers, one after the other: of a hundred 99 are in one of the next three blocks.
+async fn soon_mined(siege: Arc<Siege>) -> Result<(), String> {
+    let rpc = siege.lab.honest_of(Role::Writer).next().ok_or("no writer")?.rpc;
+    let key = siege.lab.account()?;
+    let quantity = move |method: &str| crate::rpc::quantity(&crate::rpc::ask(rpc, method, json!([]))?).ok_or(format!("{method} has no answer"));
+    let chain_id = quantity("eth_chainId")?;
+    let (mut sent, mut late) = (0u64, 0u64);
+    loop {
+        let raw = format!("0x{}", hex::encode(forge::transfer(sent, chain_id, &key)));
+        let lab = Arc::clone(&siege.lab);
+        let waited = crate::siege::blocking(move || {
+            let before = quantity("eth_blockNumber")?;
+            let hash = crate::rpc::ask(rpc, "eth_sendRawTransaction", json!([raw]))?;
+            let receipt = || crate::rpc::ask(rpc, "eth_getTransactionReceipt", json!([hash])).ok().filter(|receipt| !receipt.is_null());
+            lab.until("an honest transfer is in a block", 2 * SOON, || receipt().is_some())?;
+            let block = receipt().and_then(|receipt| crate::rpc::quantity(&receipt["blockNumber"])).ok_or("a receipt without a block")?;
+            Ok(block - before)
+        })
+        .await?;
+        sent += 1;
+        // The writer may not have the newest block yet when it is asked.
+        late += u64::from(waited > 3 + 1);
+        if late * 100 > sent.max(100) {
+            return Err(format!("{late} of {sent} honest transfers were not in one of the next three blocks, the last after {waited}"));
+        }
+    }
+}
+
+async fn flood_of_gas(siege: Arc<Siege>) -> Result<(), String> {
+    let mut peers = siege.connect(Role::Boot, Claim::Same)?;
+    peers.extend(siege.connect(Role::Writer, Claim::Same)?);
+    let rpc = siege.lab.honest_of(Role::Writer).next().ok_or("no writer")?.rpc;
+    let chain_id = crate::rpc::quantity(&crate::rpc::ask(rpc, "eth_chainId", json!([]))?).ok_or("no chain id")?;
+    let whole = loop {
+        if let Some(head) = siege.head() {
+            break head.header.gas_limit;
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    };
+    let mut salt = 0u64;
+    let mut fresh = || {
+        salt += 1;
+        ipe_types::NodeKey::from_bytes(keccak256(salt.to_be_bytes()).0).map_err(|error| error.to_string())
+    };
+    for act in 0u64.. {
+        let mut transactions = Vec::new();
+        for _ in 0..if act == 0 { 300 } else { 1 } {
+            transactions.push(forge::burning(0, chain_id, &fresh()?, 0, whole, 0));
+        }
+        for _ in 0..100 {
+            transactions.push(forge::burning(0, chain_id, &fresh()?, 0, whole / 100, 0));
+        }
+        let twice = fresh()?;
+        transactions.extend((0..8).map(|body| forge::burning(0, chain_id, &twice, 0, 100_000, body)));
+        let payload = Item::List(transactions.iter().map(|bytes| Item::parse(bytes)).collect()).encode();
+        for peer in &peers {
+            let said = peer.eth_bytes(0x02, &payload).await;
+            siege.sent.fetch_add(u64::from(said), Ordering::Relaxed);
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    Ok(())
 }
 
 async fn deaf(siege: Arc<Siege>) -> Result<(), String> {

@@ -115,8 +115,20 @@ pub fn proposal(height: u64, round: u32, block: Item, key: &NodeKey) -> Vec<u8> 
 
 /// An honest transfer without a price.
 pub fn transfer(nonce: u64, chain_id: u64, key: &NodeKey) -> Vec<u8> {
-    let [none, gas, to] = [Item::number(0), Item::number(21_000), Item::Bytes(vec![1; 20])];
-    let body = vec![Item::number(nonce), none.clone(), gas, to, none.clone(), none.clone()];
+    legacy(nonce, chain_id, key, [Item::number(0), Item::number(21_000), Item::Bytes(vec![1; 20]), Item::number(0), Item::Bytes(Vec::new())])
+}
+
+/// A creation at a price in wei that uses all of its gas with its first instruction, which is none; `body` tells one from
+/// another of the same nonce.
+pub fn burning(nonce: u64, chain_id: u64, key: &NodeKey, price: u64, gas: u64, body: u8) -> Vec<u8> {
+    let code = Item::Bytes(vec![0xfe, body]);
+    legacy(nonce, chain_id, key, [Item::number(price), Item::number(gas), Item::Bytes(Vec::new()), Item::number(0), code])
+}
+
+/// Of price, gas, receiver, value and input.
+fn legacy(nonce: u64, chain_id: u64, key: &NodeKey, fields: [Item; 5]) -> Vec<u8> {
+    let none = Item::number(0);
+    let body: Vec<Item> = std::iter::once(Item::number(nonce)).chain(fields).collect();
     let with = |more: [Item; 3]| Item::List([body.as_slice(), more.as_slice()].concat()).encode();
     let hash = alloy_primitives::keccak256(with([Item::number(chain_id), none.clone(), none]));
     let signature = key.sign(hash);

@@ -216,6 +216,8 @@ pub struct Pool {
     /// Transactions that became includable, as a number of its own for each.
     readied: u64,
     drops: Drops,
+    /// What peers were told of, with the height at which they were.
+    told: VecDeque<(u64, B256)>,
     /// Of clients, not journalled yet. Hashes: what has left the pool meanwhile is not kept for it.
     unsaved: VecDeque<B256>,
     shed: Shed,
@@ -248,6 +250,7 @@ impl Pool {
             arrivals: 0,
             readied: 0,
             drops: Drops::default(),
+            told: VecDeque::new(),
             unsaved: VecDeque::new(),
             shed,
             swept_at: 0,
@@ -336,6 +339,7 @@ impl Pool {
             replacements: 0,
             placed: now,
             told: false,
+            counted: 0,
             untold: None,
         };
         let queue = self.senders.get(&sender);
@@ -472,7 +476,7 @@ impl Pool {
                 self.settle_all();
             }
         }
-        self.forget_told();
+        self.forget_told(self.height.saturating_sub(tell::WAITED_FOR_BLOCKS), MAX_FEED);
         self.unpark(now, account);
         if now.saturating_sub(self.swept_at) >= SWEEP_MS {
             self.swept_at = now;
@@ -701,7 +705,9 @@ impl Pool {
     fn advance(&mut self, now: u64, sender: Address, next: u64) {
         let Some(queue) = self.senders.get_mut(&sender) else { return };
         let home = queue.home;
-        self.fair.rank(&home, sender, queue.rank.take(), None);
+        if let Some(rank) = queue.rank.take() {
+            self.fair.rank(&home, sender, Some(rank), None);
+        }
         while let Some(queue) = self.senders.get_mut(&sender)
             && let Some(first) = queue.entries.first_entry()
             && *first.key() < next

@@ -32,6 +32,8 @@ pub(super) struct Entry {
     pub(super) placed: u64,
     /// Peers were told of it.
     pub(super) told: bool,
+    /// Gas by which it is counted among what was told and is in no block; 0 = not any more.
+    pub(super) counted: u128,
     /// Its key among those that peers are still to be told of: size and number.
     pub(super) untold: Option<(usize, u64)>,
 }

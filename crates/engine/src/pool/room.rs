@@ -1,8 +1,9 @@
 //! Who makes room in a full pool, and whose share a sender takes.
 
+use alloy_consensus::Transaction as _;
 use alloy_primitives::Address;
 
-use super::fair::HELD_BYTES;
+use super::fair::{self, HELD_BYTES};
 use super::ingress::Ingress;
 use super::{DropReason, Pool, Refusal};
 
@@ -65,9 +66,15 @@ impl Pool {
             return;
         }
         self.fair.rank(&old, sender, queue.rank.take(), None);
+        let turn = fair::turn(self.rules.block_gas_limit);
         let mut untold = Vec::new();
         let flow = self.fair.flow_mut(&old);
-        for (nonce, entry) in &queue.entries {
+        for (nonce, entry) in &mut queue.entries {
+            if entry.counted > 0 {
+                let (count, gas) = &mut flow.told[fair::size(entry.candidate.tx.gas_limit(), turn)];
+                (*count, *gas) = (count.saturating_sub(1), gas.saturating_sub(entry.counted));
+                entry.counted = 0;
+            }
             if let Some((size, number)) = entry.untold {
                 flow.untold[size].remove(&number);
                 untold.push((size, number, *nonce));

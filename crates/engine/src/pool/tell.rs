@@ -15,11 +15,11 @@ use super::ingress::Ingress;
 use super::fair::{Flow, SIZES};
 use super::{Entry, Pool, fair, shed};
 
-/// Gas ahead of the blocks, in blocks: one that is being decided and one that comes after it.
-const BLOCKS_AHEAD: u128 = 2;
-/// What was told and is in no block is forgotten by one in so many with each block: what nobody includes does not stop
-/// its ingress for ever.
-const FORGOTTEN: u64 = 8;
+/// Time until what is told when a block was made has reached who builds the next one, ms. The window is the gas of a block,
+/// a quarter, and what blocks use in that time: the next builder has a full block, and what comes later waits behind no more.
+const TELLING_MS: u64 = 200;
+/// Blocks for which it counts that peers were told of a transaction: what nobody includes does not stop its ingress for ever.
+pub(super) const WAITED_FOR_BLOCKS: u64 = 32;
 
 impl Pool {
     /// What became includable and peers were not told of, at most `most`: of each ingress as much as its window allows, in
@@ -27,7 +27,7 @@ impl Pool {
     pub fn take_fresh(&mut self, most: usize) -> Vec<Arc<Candidate>> {
         let open = planted::is(Bug::FloodToldOn);
         let most_told = if open { u64::MAX } else { shed::hard(self.shed.room()) as u64 };
-        let most_gas = if open { u128::MAX } else { u128::from(self.rules.block_gas_limit).saturating_mul(BLOCKS_AHEAD) };
+        let most_gas = if open { u128::MAX } else { self.gas_ahead() };
         let count = |flow: &Flow| flow.told.iter().map(|(count, _)| count).sum::<u64>();
         let gas = |flow: &Flow| flow.told.iter().map(|(_, gas)| gas).sum::<u128>();
         let more = |flow: &Flow| flow.untold.iter().any(|untold| !untold.is_empty());
@@ -53,7 +53,9 @@ impl Pool {
                 entry.untold = None;
                 if nonce < queue.ready_end {
                     entry.told = true;
+                    self.told.push_back((self.height, entry.candidate.hash));
                     let gas = flow.expected(entry.candidate.tx.gas_limit());
+                    entry.counted = gas;
                     flow.told[size].0 += 1;
                     flow.told[size].1 = flow.told[size].1.saturating_add(gas);
                     taken.push(entry.candidate.clone());
@@ -66,6 +68,11 @@ impl Pool {
         taken
     }
 
+    fn gas_ahead(&self) -> u128 {
+        let period_ms = u128::from(self.rules.period_ms.max(1));
+        u128::from(self.rules.block_gas_limit).saturating_mul(period_ms * 5 / 4 + u128::from(TELLING_MS)) / period_ms
+    }
+
     /// An entry leaves the pool or is given another body.
     pub(super) fn untell(&mut self, home: &Ingress, entry: &Entry) {
         if entry.untold.is_none() && !entry.told {
@@ -76,19 +83,25 @@ impl Pool {
         if let Some((size, number)) = entry.untold {
             flow.untold[size].remove(&number);
         }
-        if entry.told {
-            let limit = entry.candidate.tx.gas_limit();
-            let gas = flow.expected(limit);
-            let (count, told) = &mut flow.told[fair::size(limit, turn)];
-            (*count, *told) = (count.saturating_sub(1), told.saturating_sub(gas));
+        if entry.counted > 0 {
+            let (count, gas) = &mut flow.told[fair::size(entry.candidate.tx.gas_limit(), turn)];
+            (*count, *gas) = (count.saturating_sub(1), gas.saturating_sub(entry.counted));
         }
     }
 
-    /// A block was made.
-    pub(super) fn forget_told(&mut self) {
-        for (count, gas) in self.fair.flows_mut().flat_map(|(_, flow)| &mut flow.told) {
-            *count -= count.div_ceil(FORGOTTEN);
-            *gas -= gas.div_ceil(u128::from(FORGOTTEN));
+    /// What was told at heights below `height`, and all but the latest `most`, counts no more.
+    pub(super) fn forget_told(&mut self, height: u64, most: usize) {
+        let turn = fair::turn(self.rules.block_gas_limit);
+        while let Some((told_at, hash)) = self.told.front().copied()
+            && (told_at < height || self.told.len() > most)
+        {
+            self.told.pop_front();
+            let Some((sender, nonce)) = self.by_hash.get(&hash) else { continue };
+            let Some(queue) = self.senders.get_mut(sender) else { continue };
+            let Some(entry) = queue.entries.get_mut(nonce).filter(|entry| entry.counted > 0) else { continue };
+            let (count, gas) = &mut self.fair.flow_mut(&queue.home).told[fair::size(entry.candidate.tx.gas_limit(), turn)];
+            (*count, *gas) = (count.saturating_sub(1), gas.saturating_sub(entry.counted));
+            entry.counted = 0;
         }
     }
 }

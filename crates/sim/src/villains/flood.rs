@@ -15,7 +15,9 @@ const WHOLE_BLOCKS: u64 = 300;
 const FRESH: u64 = 16;
 /// Accounts of one act whose transaction is sent with two bodies.
 const DOUBLE: u64 = 4;
-/// Gas of each.
+/// Transactions of one act that bid a wei a gas.
+const TIPS: u64 = 3;
+/// Gas of these.
 const GAS: u64 = 1_000_000;
 
 pub(super) fn act(villain: &mut Villain, scene: &Scene<'_>) -> Vec<Said> {
@@ -24,14 +26,17 @@ pub(super) fn act(villain: &mut Villain, scene: &Scene<'_>) -> Vec<Said> {
     if villain.acts == 0 {
         transactions.extend((0..WHOLE_BLOCKS).filter_map(|_| burning(&fresh(villain), 0, 0, whole, 0)));
     }
-    transactions.extend((0..FRESH).filter_map(|_| burning(&fresh(villain), 0, 0, GAS, 0)));
+    // As large as anybody's.
+    transactions.extend((0..FRESH).filter_map(|_| burning(&fresh(villain), 0, 0, whole / 100, 0)));
     for _ in 0..DOUBLE {
         let key = fresh(villain);
         transactions.extend((0..2).filter_map(|body| burning(&key, 0, 0, GAS, body)));
     }
     // One wei a gas, of accounts that have some.
-    let (account, nonce) = (villain.acts % FLOODERS as u64, villain.acts / FLOODERS as u64);
-    transactions.extend(burning(&key(class::FLOODER, account as usize), nonce, 1, GAS, 0));
+    let accounts = FLOODERS as u64;
+    transactions.extend((0..TIPS).map(|tip| villain.acts * TIPS + tip).filter_map(|number| {
+        burning(&key(class::FLOODER, (number % accounts) as usize), number / accounts, 1, GAS, 0)
+    }));
     villain.acts += 1;
     vec![Said::eth(scene.peers.clone(), EthMessage::Transactions(transactions))]
 }

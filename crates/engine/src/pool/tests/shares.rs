@@ -259,14 +259,14 @@ fn peers_are_told_what_the_next_blocks_hold_and_of_everybody_first() {
     assert_eq!(pool.take_fresh(4_096).iter().map(|tx| tx.hash).collect::<Vec<_>>(), [honest.hash], "another's window is its own");
     mine(&mut pool, 1_000, &told[..1]);
     let next = pool.take_fresh(4_096);
-    assert!((1..=2).contains(&next.len()), "{} follow a block", next.len());
+    assert_eq!(next.len(), 1, "one follows a block");
     // What nobody includes does not close the window for ever.
     let mut more = 0;
-    for now in 2..30 {
+    for now in 2..120 {
         mine(&mut pool, 1_000 * now, &[]);
         more += pool.take_fresh(4_096).len();
     }
-    assert!((3..60).contains(&more), "{more}");
+    assert!((3..12).contains(&more), "{more}");
     audit(&pool);
     // A new connection is told no more than the others.
     assert!(pool.told(4_096).len() < 100);
