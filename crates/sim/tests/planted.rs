@@ -32,7 +32,7 @@ fn hunted_in(bug: Bug) -> &'static str {
         Bug::ReadForFree => "derived-mesh",
         Bug::DoubtIgnored => "rot-undecided",
         Bug::CommitSealUnchecked => "equivocating-voter",
-        Bug::ArrivalAlone | Bug::TipsWithoutFees | Bug::FloodToldOn => "flood",
+        Bug::ArrivalAlone | Bug::FloodToldOn => "flood",
         Bug::FutureUnbounded | Bug::VotesUnbounded | Bug::RoundChangesUnbounded => "wrong-round",
         Bug::ConflictUnchecked | Bug::JournalForgottenAtStart | Bug::TornTailKept => "crashes",
         Bug::RelayWithoutAuthorCheck => "impersonating",

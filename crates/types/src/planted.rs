@@ -50,7 +50,6 @@ pub enum Bug {
     ReadForFree,
     EarlyForgotten,
     ArrivalAlone,
-    TipsWithoutFees,
     FloodToldOn,
 }
 
@@ -121,8 +120,7 @@ mod planting {
                 (DoubtIgnored, "doubt-ignored", "engine::signing", "a validator signs although its journal may lack something"),
                 (ReadForFree, "read-for-free", "engine::accounts", "bytes that are read and of no use cost nobody anything"),
                 (EarlyForgotten, "early-forgotten", "engine::relay", "what cannot be judged yet is lost"),
-                (ArrivalAlone, "arrival-alone", "engine::pool::fair", "transactions are chosen by arrival alone"),
-                (TipsWithoutFees, "tips-without-fees", "engine::pool::rules", "tips order transactions where there are no fees"),
+                (ArrivalAlone, "arrival-alone", "engine::pool", "transactions are chosen and told by arrival alone"),
                 (FloodToldOn, "flood-told-on", "engine::pool::tell", "peers are told of everything at once"),
             ]
         }

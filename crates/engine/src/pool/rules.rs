@@ -7,7 +7,6 @@ use alloy_eips::eip2718::Encodable2718;
 use alloy_primitives::{TxKind, U256};
 use ipe_chain::Candidate;
 use ipe_types::fork::Fork;
-use ipe_types::planted::{self, Bug};
 use ipe_types::NodeId;
 
 use super::{Ingress, Refusal};
@@ -44,8 +43,7 @@ impl Rules {
     /// cost whoever bids them nothing that counts, and starve those who have no coins. Where an operator sets a least price,
     /// fees are meant.
     pub fn is_free(&self) -> bool {
-        let bids = planted::is(Bug::TipsWithoutFees);
-        self.base_fee.unwrap_or(0) == 0 && self.min_gas_price == 0 && !bids
+        self.base_fee.unwrap_or(0) == 0 && self.min_gas_price == 0
     }
 
     /// The bid by which transactions are ordered, wei per gas: the effective tip, and nothing where fees order nothing;

@@ -25,7 +25,7 @@ impl Pool {
     /// What became includable and peers were not told of, at most `most`: of each ingress as much as its window allows, in
     /// turn of their sizes. The rest follows as blocks are made.
     pub fn take_fresh(&mut self, most: usize) -> Vec<Arc<Candidate>> {
-        let open = planted::is(Bug::FloodToldOn);
+        let open = planted::is(Bug::FloodToldOn) || planted::is(Bug::ArrivalAlone);
         let most_told = if open { u64::MAX } else { shed::hard(self.shed.room()) as u64 };
         let most_gas = if open { u128::MAX } else { self.gas_ahead() };
         let count = |flow: &Flow| flow.told.iter().map(|(count, _)| count).sum::<u64>();
