@@ -97,7 +97,7 @@ fn main() {
                     let mut buffer = vec![0; 4096];
                     for body in bodies[count..].iter().skip(c).step_by(CONNECTIONS) {
                         let head =
-                            format!("POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: {}\r\n\r\n", body.len());
+                            format!("POST / HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n", body.len());
                         stream.write_all(format!("{head}{body}").as_bytes()).await.unwrap();
                         let mut read = 0;
                         // The answer is one small packet with its length in front; the last byte is the object's end.

@@ -3,6 +3,7 @@
 use crate::backend::Api;
 use crate::error::RpcError;
 use crate::execution::{Call, Watch, not_executed};
+use crate::object::Object;
 use crate::params::{BlockRef, BlockTag, Params, bytes};
 use crate::struct_log::{Options, StructLogger};
 use crate::wire::json;
@@ -45,13 +46,19 @@ pub(crate) enum Tracer {
 }
 
 fn tracer(params: &Params<'_>, index: usize) -> Result<Tracer, RpcError> {
-    let options: Options = params.optional(index, &RpcError::TRACE_OPTIONS)?.unwrap_or_default();
+    let Object(options): Object<Options> = params.optional(index, &RpcError::TRACE_OPTIONS)?.unwrap_or_default();
     let config = options.tracer_config.clone().unwrap_or(serde_json::Value::Object(serde_json::Map::new()));
     let bad = |_| RpcError::TRACE_OPTIONS;
     Ok(match options.tracer.as_deref() {
         None | Some("" | "opcodeTracer" | "structLogger") => Tracer::Struct(options),
-        Some("callTracer") => Tracer::Call(serde_json::from_value(config).map_err(bad)?),
-        Some("prestateTracer") => Tracer::Prestate(serde_json::from_value(config).map_err(bad)?),
+        Some("callTracer") => {
+            let Object(config) = serde_json::from_value(config).map_err(bad)?;
+            Tracer::Call(config)
+        }
+        Some("prestateTracer") => {
+            let Object(config) = serde_json::from_value(config).map_err(bad)?;
+            Tracer::Prestate(config)
+        }
         Some("4byteTracer") => Tracer::FourByte,
         Some(other) => {
             return Err(RpcError::said(

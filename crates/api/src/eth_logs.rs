@@ -5,6 +5,7 @@
 
 use crate::backend::Api;
 use crate::error::RpcError;
+use crate::object::Object;
 use crate::params::{BlockTag, Params, address};
 use crate::shapes::{Place, RpcLog};
 use crate::wire::json;
@@ -83,7 +84,7 @@ impl LogFilter {
             #[serde(borrow, default)]
             topics: Option<Vec<&'a RawValue>>,
         }
-        let raw: Raw<'_> = serde_json::from_str(raw).map_err(|_| RpcError::FILTER)?;
+        let Object(raw): Object<Raw<'_>> = serde_json::from_str(raw).map_err(|_| RpcError::FILTER)?;
         let tag = |raw: Option<&RawValue>| match raw {
             None => Ok(None),
             Some(raw) => BlockTag::read(raw.get()).map(Some).ok_or(RpcError::FILTER),
@@ -353,6 +354,8 @@ mod tests {
         assert!(LogFilter::read("{}").expect("filter").wants(&log(vec![])));
         for bad in [
             "7",
+            "[]",
+            "[\"0x1\",\"0x2\",null,null,[]]",
             "{\"fromBlock\":\"x\"}",
             "{\"topics\":[1]}",
             "{\"address\":\"zz\"}",

@@ -3,6 +3,7 @@
 use crate::backend::Api;
 use crate::error::RpcError;
 use crate::eth_blocks::LATEST;
+use crate::object::Object;
 use crate::params::{BlockRef, BlockTag, Params, address, bytes, number, word};
 use alloy_eips::eip2930::{AccessList, AccessListItem};
 use alloy_primitives::{Address, B256, Bytes, TxKind, U256, hex};
@@ -36,7 +37,7 @@ struct RawCall {
     input: Option<String>,
     nonce: Option<String>,
     strict: Option<bool>,
-    access_list: Option<Vec<RawAccess>>,
+    access_list: Option<Vec<Object<RawAccess>>>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -71,7 +72,7 @@ fn wei(text: &str) -> Option<u128> {
 impl Call {
     /// From a parameter.
     pub(crate) fn read(params: &Params<'_>, index: usize) -> Result<Self, RpcError> {
-        let raw: RawCall = params.required(index, &RpcError::CALL)?;
+        let Object(raw): Object<RawCall> = params.required(index, &RpcError::CALL)?;
         Self::of(raw).ok_or(RpcError::CALL)
     }
 
@@ -93,7 +94,7 @@ impl Call {
             None => None,
             Some(list) => Some(AccessList(
                 list.into_iter()
-                    .map(|item| {
+                    .map(|Object(item)| {
                         let keys = item.storage_keys.iter().map(|k| word(k).map(B256::from));
                         Some(AccessListItem {
                             address: address(&item.address)?,
@@ -208,14 +209,14 @@ pub(crate) fn overrides(params: &Params<'_>, index: usize) -> Result<Overrides, 
         state_diff: Option<BTreeMap<String, String>>,
     }
     let bad = RpcError::new(-32602, "Invalid account overrides parameter");
-    let Some(raw) = params.optional::<BTreeMap<String, Raw>>(index, &bad)? else { return Ok(Overrides::new()) };
+    let Some(raw) = params.optional::<BTreeMap<String, Object<Raw>>>(index, &bad)? else { return Ok(Overrides::new()) };
     let mut size = 0;
     let mut slots = |map: BTreeMap<String, String>| -> Option<BTreeMap<U256, U256>> {
         size += map.len();
         map.iter().map(|(k, v)| Some((word(k)?, word(v)?))).collect()
     };
     let mut out = Overrides::new();
-    for (whom, raw) in raw {
+    for (whom, Object(raw)) in raw {
         let read = || -> Option<(Address, AccountOverride)> {
             if raw.state.is_some() && raw.state_diff.is_some() {
                 return None;
@@ -268,7 +269,7 @@ pub(crate) fn block_overrides(params: &Params<'_>, index: usize, env: &mut Env) 
         base_fee: Option<String>,
     }
     let bad = RpcError::new(-32602, "Invalid block overrides parameter");
-    let Some(raw) = params.optional::<Raw>(index, &bad)? else { return Ok(()) };
+    let Some(Object(raw)) = params.optional::<Object<Raw>>(index, &bad)? else { return Ok(()) };
     let mut set = || -> Option<()> {
         if let Some(text) = &raw.number {
             env.block.number = U256::from(number(text)?);

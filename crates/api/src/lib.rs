@@ -2,7 +2,7 @@
 //!
 //! One request in one page:
 //!
-//! 1. [`server`] takes bytes from a socket, checks the `Host` header and the limits, and hands the body to
+//! 1. [`server`] takes bytes from a socket, checks the headers `Host`, `Origin` and `Content-Type` and the limits, and hands the body to
 //!    [`Api::answer`].
 //! 2. [`wire`] splits it into one call or a batch without building a tree: parameters stay slices of the body.
 //! 3. [`table`] is the one closed list of methods: name, group, cost, handler, one line of documentation.
@@ -20,6 +20,7 @@ pub mod besu_methods;
 pub mod conformance;
 pub mod error;
 pub mod health;
+pub mod hosts;
 pub mod listener;
 pub mod params;
 pub mod server;
@@ -37,11 +38,12 @@ mod eth_send;
 mod eth_state;
 mod execution;
 mod flat_trace;
-mod hosts;
 mod ipe;
 mod lookup;
 mod miner;
 mod net;
+mod object;
+mod origins;
 mod perm;
 mod places;
 mod qbft;

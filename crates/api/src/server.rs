@@ -6,12 +6,12 @@ use crate::error::RpcError;
 use crate::listener::{self, Doors};
 use crate::table::{Cost, Groups};
 use crate::threads::Threads;
-use crate::{health, hosts, subscribe, wire};
+use crate::{health, hosts, origins, subscribe, wire};
 use axum::Router;
 use axum::body::{Body, Bytes};
 use axum::extract::{FromRequestParts, Request, State, WebSocketUpgrade};
 use axum::http::header::{ALLOW, CONTENT_TYPE, UPGRADE};
-use axum::http::{HeaderValue, Method, StatusCode};
+use axum::http::{Method, StatusCode};
 use axum::response::{IntoResponse, Response};
 use std::io;
 use std::net::SocketAddr;
@@ -20,7 +20,6 @@ use std::time::Duration;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
-use tower_http::cors::{AllowOrigin, Any, CorsLayer};
 
 /// A body that has not arrived completely after this is given up; the largest allowed one passes at 350 kB/s.
 const BODY_TIME: Duration = Duration::from_secs(15);
@@ -46,7 +45,7 @@ pub struct HttpConfig {
     pub groups: Groups,
     /// Allowed `Host` names; `*` = any.
     pub host_allowlist: Vec<String>,
-    /// Allowed CORS origins; `*` or `all` = any; empty = none.
+    /// Origins whose web pages may ask, by POST and by WebSocket, and read answers; `*` or `all` = any; empty = none.
     pub cors_origins: Vec<String>,
     /// Connections open at once. Whoever comes beyond gets the place of an address that holds at least two more than its
     /// own, or may ask for the node's health only.
@@ -177,7 +176,7 @@ async fn listen(
         always: |request| request.method() == Method::GET && health::PATHS.contains(&request.uri().path()),
         gauge: http.then_some("besu_rpc_active_http_connection_count"),
     };
-    let cors = cors(&config.cors_origins);
+    let cors = origins::cors(&config.cors_origins);
     let shared = Shared { api, config: Arc::new(config), http, stopped: stopped.clone() };
     let mut router = Router::new().fallback(handle).with_state(shared);
     if let Some(cors) = cors {
@@ -195,24 +194,16 @@ async fn listen(
     Ok((address, task))
 }
 
-fn cors(origins: &[String]) -> Option<CorsLayer> {
-    if origins.is_empty() {
-        return None;
-    }
-    let layer = CorsLayer::new().allow_methods([Method::POST, Method::GET]).allow_headers(Any);
-    Some(if origins.iter().any(|o| o == "*" || o == "all") {
-        layer.allow_origin(Any)
-    } else {
-        layer.allow_origin(AllowOrigin::list(origins.iter().filter_map(|o| HeaderValue::from_str(o).ok())))
-    })
-}
-
 async fn handle(State(shared): State<Shared>, request: Request) -> Response {
     let (mut parts, body) = request.into_parts();
     if !hosts::allowed(&parts.headers, &parts.uri, &shared.config.host_allowlist) {
         return hosts::refusal();
     }
-    if parts.headers.contains_key(UPGRADE) {
+    let upgrade = parts.headers.contains_key(UPGRADE);
+    if (upgrade || parts.method == Method::POST) && !origins::allowed(&parts.headers, &shared.config.cors_origins) {
+        return origins::refusal();
+    }
+    if upgrade {
         return match WebSocketUpgrade::from_request_parts(&mut parts, &()).await {
             Ok(upgrade) => {
                 let max = shared.config.max_body;
@@ -228,6 +219,7 @@ async fn handle(State(shared): State<Shared>, request: Request) -> Response {
         return (StatusCode::UPGRADE_REQUIRED, "this port speaks WebSocket only").into_response();
     }
     match (&parts.method, parts.uri.path()) {
+        (&Method::POST, "/") if !origins::is_json(&parts.headers) => origins::not_json(),
         (&Method::POST, "/") => post(&shared, body).await,
         (_, "/") => (StatusCode::METHOD_NOT_ALLOWED, [(ALLOW, "POST")], "").into_response(),
         (&Method::GET, path) => health::answer(&shared.api, path, parts.uri.query().unwrap_or(""))

@@ -5,6 +5,7 @@ use crate::debug::each_traced;
 use crate::error::RpcError;
 use crate::execution::{Call, Watch, not_executed};
 use crate::flat_trace::{FlatTrace, flatten, reward};
+use crate::object::Object;
 use crate::params::{BlockTag, Params, address};
 use crate::wire::json;
 use alloy_primitives::B256;
@@ -85,7 +86,7 @@ pub(crate) fn filter(api: &Api, params: &Params<'_>) -> Answer {
         after: Option<usize>,
         count: Option<usize>,
     }
-    let raw: Raw = params.required(0, &RpcError::FILTER)?;
+    let Object(raw): Object<Raw> = params.required(0, &RpcError::FILTER)?;
     let head = api.backend.ledger.head().number;
     let at = |text: &Option<String>| match text {
         None => Ok::<u64, RpcError>(head),

@@ -1,6 +1,7 @@
 //! JSON-RPC 2.0 framing: one call or a batch in, bytes out, without building a tree of values.
 
 use crate::error::RpcError;
+use crate::object::Object;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use std::borrow::Cow;
@@ -60,19 +61,19 @@ pub fn split(body: &[u8], max_batch: usize) -> Result<Frame<'_>, Vec<u8>> {
         }
         return Ok(Frame::Batch(items.into_iter().map(|i| one(i.get())).collect()));
     }
-    match serde_json::from_str::<Call<'_>>(text) {
-        Ok(call) => Ok(Frame::One(call)),
+    match serde_json::from_str::<Object<Call<'_>>>(text) {
+        Ok(Object(call)) => Ok(Frame::One(call)),
         Err(e) if e.is_syntax() || e.is_eof() => Err(failure(None, &RpcError::PARSE)),
         Err(_) => Err(failure(id_of(text), &RpcError::INVALID_REQUEST)),
     }
 }
 
 fn one(text: &str) -> Result<Call<'_>, Option<&RawValue>> {
-    serde_json::from_str(text).map_err(|_| id_of(text))
+    serde_json::from_str(text).map(|Object(call)| call).map_err(|_| id_of(text))
 }
 
 fn id_of(text: &str) -> Option<&RawValue> {
-    serde_json::from_str::<OnlyId<'_>>(text).ok().and_then(|o| o.id)
+    serde_json::from_str::<Object<OnlyId<'_>>>(text).ok().and_then(|Object(only)| only.id)
 }
 
 /// Writes one response object.
@@ -163,6 +164,11 @@ mod tests {
         let text = String::from_utf8(split(br#"{"id":9,"method":5}"#, 4).expect_err("bad method")).expect("utf8");
         assert!(text.contains("\"id\":9"), "{text}");
         assert!(split(b"[1,2,3,4,5]", 4).is_err());
+        // What has no `method` by name is no call, by position neither.
+        let Ok(Frame::Batch(calls)) = split(br#"[[7,"eth_chainId"],["eth_chainId",7,[]],{"id":1,"method":"a","method":"b"}]"#, 4) else {
+            unreachable!("a batch")
+        };
+        assert!(calls.iter().all(Result::is_err), "{calls:?}");
     }
 
     #[test]

@@ -47,7 +47,7 @@ async fn ask(address: SocketAddr, head: &str, body: &str) -> (String, String) {
     (head.to_owned(), body.to_owned())
 }
 
-const POST: &str = "POST / HTTP/1.1\r\nHost: localhost";
+const POST: &str = "POST / HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json";
 
 async fn post(address: SocketAddr, body: &str) -> Value {
     let (head, body) = ask(address, POST, body).await;
@@ -113,6 +113,69 @@ async fn hosts_origins_and_health() {
     ] {
         let (head, body) = ask(address, &format!("GET {path} HTTP/1.1\r\nHost: localhost"), "").await;
         assert!(head.starts_with(&format!("HTTP/1.1 {status}")) && body.contains(word), "{path}: {head} {body}");
+    }
+}
+
+/// A page in the operator's browser reaches a loopback node: it can upgrade to WebSocket and POST what needs no preflight.
+#[tokio::test(flavor = "multi_thread")]
+async fn pages_of_other_origins_drive_nothing() {
+    let api = api();
+    let listed = || HttpConfig { cors_origins: vec!["http://app.example".into()], groups: Groups::all(), ..config() };
+    let server = serve(api.clone(), ServerConfig { http: Some(listed()), ws: Some(listed()) }).await.unwrap();
+    let address = server.http.unwrap();
+    let vote = r#"{"jsonrpc":"2.0","id":1,"method":"qbft_proposeValidatorVote","params":["0x0000000000000000000000000000000000000007",true]}"#;
+    let json = "\r\nContent-Type: application/json";
+    for (headers, status) in [
+        ("\r\nContent-Type: text/plain", "415"),
+        ("\r\nContent-Type: application/x-www-form-urlencoded", "415"),
+        ("", "415"),
+        ("\r\nOrigin: http://evil.example\r\nContent-Type: text/plain", "403"),
+        ("\r\nOrigin: http://evil.example\r\nContent-Type: application/json", "403"),
+        ("\r\nOrigin: null\r\nContent-Type: application/json", "403"),
+    ] {
+        let (head, _) = ask(address, &format!("POST / HTTP/1.1\r\nHost: localhost{headers}"), vote).await;
+        assert!(head.starts_with(&format!("HTTP/1.1 {status}")), "{headers}: {head}");
+    }
+    for port in [address.port(), server.ws.unwrap().port()] {
+        for (origin, taken) in [("http://evil.example", false), ("null", false), ("http://app.example", true)] {
+            let mut request = tokio_tungstenite::tungstenite::client::IntoClientRequest::into_client_request(format!("ws://localhost:{port}/")).unwrap();
+            request.headers_mut().insert("Origin", origin.parse().unwrap());
+            let answer = tokio_tungstenite::connect_async(request).await;
+            assert_eq!(answer.is_ok(), taken, "{port} {origin}: {:?}", answer.err());
+        }
+    }
+    let pending = r#"{"jsonrpc":"2.0","id":1,"method":"qbft_getPendingVotes","params":[]}"#;
+    let (_, body) = ask(address, &format!("POST / HTTP/1.1\r\nHost: localhost{json}; charset=utf-8"), pending).await;
+    assert!(body.contains(r#""result":{}"#), "nothing was proposed: {body}");
+    let (head, _) = ask(address, &format!("POST / HTTP/1.1\r\nHost: localhost\r\nOrigin: http://app.example{json}"), vote).await;
+    assert!(head.starts_with("HTTP/1.1 200"), "{head}");
+}
+
+/// A proxy that filters by `method` and by the fields of a filter sees what is carried out.
+#[tokio::test(flavor = "multi_thread")]
+async fn arrays_are_not_taken_for_objects() {
+    let api = api();
+    let server = start(&api, HttpConfig { groups: Groups::all(), ..config() }).await;
+    let address = server.http.unwrap();
+    let answer = post(address, r#"[[7,"eth_chainId"],[7,"eth_chainId",[]]]"#).await;
+    assert_eq!(answer[0], json!({"jsonrpc": "2.0", "id": null, "error": {"code": -32600, "message": "Invalid Request"}}));
+    assert_eq!(answer[1]["error"]["code"], -32600);
+    let to = "0x0000000000000000000000000000000000000001";
+    for (method, params) in [
+        ("eth_getLogs", json!([["0x1", "0x2", null, null, []]])),
+        ("eth_newFilter", json!([["0x1", "0x2", null, null, []]])),
+        ("eth_call", json!([[null, to, null, null, null, null, null, null, null, null, null, null, null], "latest"])),
+        ("eth_call", json!([{"to": to, "accessList": [[to, []]]}, "latest"])),
+        ("eth_call", json!([{"to": to}, "latest", {to: ["0x1", null, null, null, null]}])),
+        ("eth_call", json!([{"to": to}, "latest", {}, ["0x1", null, null, null, null, null, null]])),
+        ("trace_filter", json!([["0x1", "0x2", [], [], null, null]])),
+        ("debug_traceCall", json!([{"to": to}, "latest", [null, null, null, null, null, null, null, null]])),
+        ("debug_traceCall", json!([{"to": to}, "latest", {"tracer": "callTracer", "tracerConfig": [true, true]}])),
+        ("debug_traceCall", json!([{"to": to}, "latest", {"tracer": "prestateTracer", "tracerConfig": [true, true, true]}])),
+    ] {
+        let question = json!({"jsonrpc": "2.0", "id": 1, "method": method, "params": params}).to_string();
+        let answer = post(address, &question).await;
+        assert_eq!(answer["error"]["code"], -32602, "{question}: {answer}");
     }
 }
 

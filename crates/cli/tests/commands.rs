@@ -550,6 +550,14 @@ fn a_running_node_serves_the_metrics_that_rules_and_dashboards_ask_for() {
             assert!(get(port, "/readiness?minPeers=0").0.contains("200"), "{port}");
             assert!(get(port, "/nothing").0.contains("404"), "{port}");
         }
+        // The list of hosts holds for every listener.
+        for (port, path) in [(address, "/metrics"), (address, "/health"), (rpc, "/health")] {
+            let mut stream = std::net::TcpStream::connect(port).unwrap();
+            std::io::Write::write_all(&mut stream, format!("GET {path} HTTP/1.1\r\nHost: rebound.example\r\nConnection: close\r\n\r\n").as_bytes()).unwrap();
+            let mut answer = String::new();
+            std::io::Read::read_to_string(&mut stream, &mut answer).unwrap();
+            assert!(answer.starts_with("HTTP/1.1 403") && answer.ends_with(r#"{"message":"Host not authorized."}"#), "{path}: {answer}");
+        }
         let body = r#"{"jsonrpc":"2.0","id":1,"method":"eth_blockNumber","params":[]}"#;
         let request = format!(
             "POST / HTTP/1.1\r\nHost: {rpc}\r\nContent-Type: application/json\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{body}",

@@ -326,7 +326,9 @@ impl Node {
         let metrics = exporter.as_ref().map(|((address, _), _, _)| *address);
         let api = Api::new(backend, api_settings(&config, &spec, &key, &network, metrics));
         let exporter = exporter
-            .map(|((_, listener), handle, sources)| telemetry::serve(listener, handle, sources, api.clone(), stopped.clone()));
+            .map(|((_, listener), handle, sources)| {
+                telemetry::serve(listener, handle, sources, api.clone(), config.host_allowlist.clone(), stopped.clone())
+            });
         let server = ipe_api::serve(api, server_config(&config)?).await?;
         let endpoints = Endpoints {
             pid: std::process::id(),

@@ -7,8 +7,10 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use axum::Router;
+use axum::extract::Request;
 use axum::http::header::CONTENT_TYPE;
 use axum::http::{StatusCode, Uri};
+use axum::middleware::Next;
 use axum::response::IntoResponse;
 use axum::routing::get;
 use ipe_api::Api;
@@ -346,6 +348,7 @@ pub(crate) fn serve(
     handle: PrometheusHandle,
     sources: Sources,
     api: Arc<Api>,
+    hosts: Vec<String>,
     mut stop: watch::Receiver<bool>,
 ) -> JoinHandle<()> {
     let upkeep = handle.clone();
@@ -361,7 +364,14 @@ pub(crate) fn serve(
         let answer = ipe_api::health::answer(&api, uri.path(), uri.query().unwrap_or(""));
         async move { answer.unwrap_or_else(|| StatusCode::NOT_FOUND.into_response()) }
     };
-    let router = Router::new().route("/metrics", get(scrape)).fallback(get(health));
+    let hosts: Arc<[String]> = hosts.into();
+    let listed = move |request: Request, next: Next| {
+        let hosts = hosts.clone();
+        async move {
+            if ipe_api::hosts::allowed(request.headers(), request.uri(), &hosts) { next.run(request).await } else { ipe_api::hosts::refusal() }
+        }
+    };
+    let router = Router::new().route("/metrics", get(scrape)).fallback(get(health)).layer(axum::middleware::from_fn(listed));
     let mut stopping = stop.clone();
     tokio::spawn(async move {
         let tidy = async {
