@@ -1,40 +1,41 @@
 //! Answers that wait to be read: what they take of memory in all is bounded, and who does not read pays with an error.
 
 use std::convert::Infallible;
+use std::net::IpAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use axum::body::Bytes;
 use http_body::{Body, Frame, SizeHint};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+use crate::purse::{Lease, Purse};
 
 /// Answers of up to so many bytes do not count: each connection has one at most.
 const SMALL: usize = 1 << 20;
-/// KiB of larger answers that wait to be read, of all clients together.
-const LARGE_KIB: u32 = 128 * 1024;
+/// Bytes of larger answers that wait to be read, of all clients together.
+const LARGE: usize = 128 << 20;
 /// Bytes handed to a connection at once.
 const PIECE: usize = 64 * 1024;
 
 /// Room for large answers.
-pub(crate) struct Answers(Arc<Semaphore>);
+pub(crate) struct Answers(Arc<Purse>);
 
 /// The room of one large answer, free again when dropped.
-pub(crate) type Room = Option<OwnedSemaphorePermit>;
+pub(crate) type Room = Option<Lease>;
 
 impl Answers {
     pub(crate) fn new() -> Self {
-        Self(Arc::new(Semaphore::new(LARGE_KIB as usize)))
+        Self(Purse::new(LARGE))
     }
 
     /// Room for an answer of so many bytes; `Err` when others do not read theirs. Nobody waits for it: whoever waited would
     /// hold what it waits for, or a turn that others need for a small answer.
-    pub(crate) fn room(&self, bytes: usize) -> Result<Room, ()> {
+    pub(crate) fn room(&self, from: IpAddr, bytes: usize) -> Result<Room, ()> {
         if bytes <= SMALL {
             return Ok(None);
         }
-        let kib = u32::try_from(bytes / 1024).unwrap_or(u32::MAX).min(LARGE_KIB);
-        self.0.clone().try_acquire_many_owned(kib).map(Some).map_err(|_| ())
+        self.0.take(from, bytes).map(Some).ok_or(())
     }
 }
 
@@ -73,11 +74,13 @@ mod tests {
     #[tokio::test]
     async fn who_does_not_read_takes_no_more_than_there_is_for_all() {
         let answers = Answers::new();
-        let large = 60 << 20;
-        let held = [answers.room(large).unwrap(), answers.room(large).unwrap()];
+        let large = 45 << 20;
+        let [greedy, other] = [1, 2].map(|last| IpAddr::from([10, 0, 0, last]));
+        let held = [answers.room(greedy, large).unwrap(), answers.room(greedy, large).unwrap()];
         assert!(held.iter().all(Option::is_some));
-        assert!(answers.room(large).is_err(), "a third of 60 MiB has no room");
-        assert!(answers.room(1 << 20).unwrap().is_none(), "small answers go on");
+        assert!(answers.room(greedy, large).is_err(), "a third of 45 MiB has no room");
+        assert!(answers.room(greedy, 1 << 20).unwrap().is_none(), "small answers go on");
+        assert!(answers.room(other, 32 << 20).is_ok(), "another's share");
         let [first, _second] = held;
         let mut sent = Sent { bytes: Bytes::from(vec![1; 3 * PIECE]), _room: first };
         assert_eq!(sent.size_hint().exact(), Some(3 * PIECE as u64));
@@ -87,6 +90,6 @@ mod tests {
         }
         assert!(sent.is_end_stream());
         drop(sent);
-        assert!(answers.room(large).is_ok(), "room that was given back");
+        assert!(answers.room(greedy, large).is_ok(), "room that was given back");
     }
 }

@@ -3,6 +3,8 @@
 use crate::answers::Answers;
 use crate::eth_fees::Prices;
 use crate::eth_logs::Filters;
+use crate::purse::Purse;
+use crate::turns::Turns;
 use alloy_primitives::{Address, U256};
 use ipe_chain::Ledger;
 use ipe_engine::pool::{LoadGate, Pool};
@@ -78,11 +80,11 @@ pub struct Settings {
     pub max_trace_range: u64,
     /// Show `revertReason` in receipts (`revert-reason-enabled`).
     pub revert_reason: bool,
-    /// Longest a heavy request may run.
+    /// Longest a request may take, all calls of a batch together, waiting for its turn included.
     pub time_limit: Duration,
-    /// How many heavy requests run at once, and as many that read whole blocks; some more wait, the rest is refused.
+    /// How many heavy requests run at once, and as many that read whole blocks; the others take turns with them.
     pub heavy: usize,
-    /// Largest response in bytes.
+    /// Largest response in bytes, of a call or a batch.
     pub response_limit: usize,
     /// What `net_services` says.
     pub services: Services,
@@ -118,13 +120,24 @@ pub struct Api {
     pub(crate) filters: Filters,
     pub(crate) gate: Arc<LoadGate>,
     pub(crate) prices: Mutex<Prices>,
-    pub(crate) heavy: Arc<Semaphore>,
-    /// As many requests as read whole blocks at once.
-    pub(crate) reading: Arc<Semaphore>,
+    /// Turns of what executes, traces and searches.
+    pub(crate) heavy: Arc<Turns>,
+    /// Turns of what reads whole blocks, and of long batches.
+    pub(crate) reading: Arc<Turns>,
+    /// What requests hold while they are carried out.
+    pub(crate) memory: Arc<Purse>,
+    /// Long bodies of requests.
+    pub(crate) bodies: Arc<Purse>,
     pub(crate) answers: Answers,
     /// What may still be subscribed to, see [`crate::subscribe`].
     pub(crate) attention: Arc<Semaphore>,
     pub(crate) waiting: Arc<Semaphore>,
+}
+
+/// Requests that are begun at once, on a thread each, most of which wait for their turn: as many as the connections of two
+/// listeners can ask.
+pub(crate) fn begun(heavy: usize) -> usize {
+    2 * heavy + 160
 }
 
 impl Api {
@@ -136,12 +149,13 @@ impl Api {
             backend,
             gate,
             filters: Filters::default(),
-            heavy: Arc::new(Semaphore::new(heavy)),
-            reading: Arc::new(Semaphore::new(heavy)),
+            heavy: Turns::new(heavy),
+            reading: Turns::new(heavy),
+            memory: Purse::new(crate::allowance::MEMORY),
+            bodies: Purse::new(crate::server::BODIES),
             answers: Answers::new(),
             attention: Arc::new(Semaphore::new(crate::subscribe::ATTENTION)),
-            // Waiting costs a task and the request's bytes: as many wait as the connections of two listeners can ask.
-            waiting: Arc::new(Semaphore::new(2 * heavy + 160)),
+            waiting: Arc::new(Semaphore::new(begun(heavy))),
             prices: Mutex::new(Prices::default()),
             settings,
         })

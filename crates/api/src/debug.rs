@@ -1,27 +1,27 @@
 //! `debug_*`: traces and raw data.
 
+use crate::allowance::Allowance;
 use crate::backend::Api;
 use crate::error::RpcError;
-use crate::execution::{Call, Watch, not_executed};
+use crate::execution::{Call, not_executed};
 use crate::object::Object;
 use crate::params::{BlockRef, BlockTag, Params, bytes};
 use crate::struct_log::{Options, StructLogger};
-use crate::wire::json;
+use crate::watch::{self, Records, next_tx};
 use alloy_eips::eip2718::Encodable2718;
 use alloy_primitives::{Address, B256, Bytes, U64, U256, hex};
 use alloy_rlp::{Decodable, Encodable};
 use alloy_rpc_types_trace::geth::{CallConfig, FourByteFrame, PreStateConfig};
 use ipe_chain::view::{Replay, ReplayError, SimDb, Simulated};
-use ipe_chain::{Env, SimContext};
+use ipe_chain::Env;
 use ipe_types::Block;
-use revm::Inspector;
 use revm::context::TxEnv;
 use revm::context::result::ExecutionResult;
 use revm::database_interface::DatabaseRef;
+use revm::inspector::NoOpInspector;
 use revm_inspectors::tracing::{FourByteInspector, TracingInspector, TracingInspectorConfig};
 use serde::Serialize;
 use std::collections::BTreeMap;
-use std::time::Instant;
 
 /// Slots that one `debug_storageRangeAt` shows at most.
 const MAX_RANGE: usize = 1024;
@@ -86,115 +86,101 @@ fn traced(
     db: &mut SimDb,
     env: &Env,
     tx: TxEnv,
-    deadline: Instant,
-    room: usize,
+    allowance: &Allowance,
 ) -> Result<(Vec<u8>, Simulated), RpcError> {
-    fn watched<I>(
-        db: &mut SimDb,
-        env: &Env,
-        tx: TxEnv,
-        deadline: Instant,
-        inspector: &mut I,
-    ) -> Result<Simulated, RpcError>
-    where
-        I: for<'a> Inspector<SimContext<'a>>,
-    {
-        let mut watch = Watch::until(deadline);
-        let simulated = ipe_chain::simulate(db, env, tx, (&mut watch, inspector)).map_err(not_executed)?;
-        watch.in_time()?;
-        Ok(simulated)
-    }
     match tracer {
         Tracer::Struct(options) => {
-            let mut logger =
-                StructLogger::new(api.settings.release, env.fork >= ipe_types::fork::Fork::Paris, options, room);
-            let simulated = watched(db, env, tx, deadline, &mut logger)?;
+            let merged = env.fork >= ipe_types::fork::Fork::Paris;
+            let mut logger = StructLogger::new(api.settings.release, merged, options, allowance);
+            let (simulated, _) = watch::execute(allowance, Records::NONE, db, env, tx, &mut logger)?;
             let result = &simulated.result;
             let text = logger.finish(result.tx_gas_used(), !result.is_success(), &output(result))?;
             Ok((text, simulated))
         }
         Tracer::Call(config) => {
-            let mut inspector = TracingInspector::new(TracingInspectorConfig::from_geth_call_config(config));
+            let records = if config.with_log == Some(true) { Records::CALLS_AND_LOGS } else { Records::CALLS };
+            let mut inspector = watch::tracing(allowance, TracingInspectorConfig::from_geth_call_config(config));
             let limit = tx.gas_limit;
-            let simulated = watched(db, env, tx, deadline, &mut inspector)?;
+            let (simulated, _) = watch::execute(allowance, records, db, env, tx, &mut inspector)?;
+            watch::complete(allowance, &inspector)?;
             inspector.set_transaction_gas_limit(limit);
             let frame = inspector.geth_builder().geth_call_traces(*config, simulated.result.tx_gas_used());
-            Ok((json(&frame, room)?, simulated))
+            Ok((allowance.json(&frame)?, simulated))
         }
         Tracer::Prestate(config) => {
-            let mut inspector = TracingInspector::new(TracingInspectorConfig::from_geth_prestate_config(config));
-            let simulated = watched(db, env, tx, deadline, &mut inspector)?;
+            let mut inspector = watch::tracing(allowance, TracingInspectorConfig::from_geth_prestate_config(config));
+            let (simulated, _) = watch::execute(allowance, Records::PLAIN_CALLS, db, env, tx, &mut inspector)?;
+            watch::complete(allowance, &inspector)?;
             let frame =
                 inspector.geth_builder().geth_prestate_traces(&simulated, config, &*db).map_err(RpcError::internal)?;
-            Ok((json(&frame, room)?, simulated))
+            Ok((allowance.json(&frame)?, simulated))
         }
         Tracer::FourByte => {
             let mut inspector = FourByteInspector::default();
-            let simulated = watched(db, env, tx, deadline, &mut inspector)?;
-            Ok((json(&FourByteFrame::from(&inspector), room)?, simulated))
+            let (simulated, _) = watch::execute(allowance, Records::SELECTORS, db, env, tx, &mut inspector)?;
+            Ok((allowance.json(&FourByteFrame::from(&inspector))?, simulated))
         }
     }
 }
 
-/// The next transaction of a replay, as the EVM takes it.
-fn next_tx(replay: &Replay) -> Option<TxEnv> {
-    let stored = replay.stored();
-    let tx = stored.block.body.transactions.get(replay.position())?;
-    let sender = stored.senders.get(replay.position())?;
-    Some(ipe_chain::tx_env(tx, *sender))
-}
-
-pub(crate) fn trace_transaction(api: &Api, params: &Params<'_>) -> Answer {
+pub(crate) fn trace_transaction(api: &Api, params: &Params<'_>, allowance: &Allowance) -> Answer {
     let hash = params.hash(0, &RpcError::TRANSACTION_HASH)?;
     let tracer = tracer(params, 1)?;
     let Some((number, index)) = api.transaction_place(hash)? else {
         return if api.besu26() { Err(RpcError::new(-32000, "Transaction not found")) } else { Ok(b"null".to_vec()) };
     };
     let mut replay = api.backend.ledger.replay(number)?.ok_or(RpcError::BLOCK_NOT_FOUND)?;
-    replay.skip_to(index).map_err(not_executed)?;
+    watch::skip_to(allowance, &mut replay, index)?;
     let tx = next_tx(&replay).ok_or(RpcError::INTERNAL)?;
     let env = replay.env().clone();
-    let (text, _) = traced(api, &tracer, replay.db(), &env, tx, api.deadline(), api.settings.response_limit)?;
+    let (text, _) = traced(api, &tracer, replay.db(), &env, tx, allowance)?;
     Ok(text)
 }
 
 /// Traces of a whole block.
-fn trace_of_block(api: &Api, number: Option<u64>, tracer: &Tracer) -> Answer {
+fn trace_of_block(api: &Api, number: Option<u64>, tracer: &Tracer, allowance: &Allowance) -> Answer {
     let number = number.ok_or(RpcError::BLOCK_NOT_FOUND)?;
     let Some(mut replay) = api.backend.ledger.replay(number)? else {
         // The genesis has no transactions to trace.
         return Ok(b"[]".to_vec());
     };
-    let deadline = api.deadline();
+    let held = allowance.held();
     let mut out = vec![b'['];
     while let Some(tx) = next_tx(&replay) {
         let hash = *replay.stored().block.body.transactions[replay.position()].tx_hash();
         let env = replay.env().clone();
-        let room = api.settings.response_limit.saturating_sub(out.len());
-        let (text, simulated) = traced(api, tracer, replay.db(), &env, tx, deadline, room)?;
+        let (text, simulated) = traced(api, tracer, replay.db(), &env, tx, allowance)?;
         replay.keep(simulated);
         if out.len() > 1 {
             out.push(b',');
         }
+        let before = out.len();
         out.extend_from_slice(format!("{{\"txHash\":\"{hash}\",\"result\":").as_bytes());
         out.extend_from_slice(&text);
         out.push(b'}');
+        allowance.spend_bytes(out.len() - before);
+        // The records of this transaction are gone, its text is there.
+        drop(text);
+        allowance.hold_only(held);
+        allowance.hold(2 * out.len())?;
     }
     out.push(b']');
+    // Whoever puts the answer together takes its bytes.
+    allowance.return_bytes(out.len());
     Ok(out)
 }
 
-pub(crate) fn trace_block_by_number(api: &Api, params: &Params<'_>) -> Answer {
+pub(crate) fn trace_block_by_number(api: &Api, params: &Params<'_>, allowance: &Allowance) -> Answer {
     let number = api.number(params.block(0, &RpcError::BLOCK_NUMBER)?)?;
-    trace_of_block(api, number, &tracer(params, 1)?)
+    trace_of_block(api, number, &tracer(params, 1)?, allowance)
 }
 
-pub(crate) fn trace_block_by_hash(api: &Api, params: &Params<'_>) -> Answer {
+pub(crate) fn trace_block_by_hash(api: &Api, params: &Params<'_>, allowance: &Allowance) -> Answer {
     let hash = params.hash(0, &RpcError::BLOCK_HASH)?;
-    trace_of_block(api, api.backend.ledger.number_of(&hash)?, &tracer(params, 1)?)
+    trace_of_block(api, api.backend.ledger.number_of(&hash)?, &tracer(params, 1)?, allowance)
 }
 
-pub(crate) fn trace_block(api: &Api, params: &Params<'_>) -> Answer {
+pub(crate) fn trace_block(api: &Api, params: &Params<'_>, allowance: &Allowance) -> Answer {
     let bad = RpcError::new(-32602, "Invalid block params");
     let raw = params.text(0).and_then(bytes).ok_or_else(|| bad.clone())?;
     let tracer = tracer(params, 1)?;
@@ -203,12 +189,12 @@ pub(crate) fn trace_block(api: &Api, params: &Params<'_>) -> Answer {
         ipe_types::header::block_hash(&block.header).map_err(|_| RpcError::new(-32602, "Invalid block params"))?;
     // A block of this chain is traced as stored; any other would have to be executed on trust.
     match api.backend.ledger.number_of(&hash)? {
-        Some(number) => trace_of_block(api, Some(number), &tracer),
+        Some(number) => trace_of_block(api, Some(number), &tracer, allowance),
         None => Err(RpcError::new(-32000, "Block not found; only blocks of this chain can be traced")),
     }
 }
 
-pub(crate) fn trace_call(api: &Api, params: &Params<'_>) -> Answer {
+pub(crate) fn trace_call(api: &Api, params: &Params<'_>, allowance: &Allowance) -> Answer {
     let call = Call::read(params, 0)?;
     let tracer = tracer(params, 2)?;
     let Some(scene) = api.scene(params, 1)? else { return Ok(b"null".to_vec()) };
@@ -224,7 +210,7 @@ pub(crate) fn trace_call(api: &Api, params: &Params<'_>) -> Answer {
     }
     let mut db = scene.view.with(&changes).map_err(RpcError::internal)?;
     let tx = call.tx(&env, api.call_gas(&call, &env));
-    let (text, _) = traced(api, &tracer, &mut db, &env, tx, api.deadline(), api.settings.response_limit)?;
+    let (text, _) = traced(api, &tracer, &mut db, &env, tx, allowance)?;
     Ok(text)
 }
 
@@ -244,8 +230,8 @@ fn place(api: &Api, params: &Params<'_>) -> Result<Option<u64>, RpcError> {
     api.number_of(block)
 }
 
-fn raw_answer(api: &Api, raw: &[u8]) -> Answer {
-    if raw.len() > api.settings.response_limit / 2 {
+fn raw_answer(room: usize, raw: &[u8]) -> Answer {
+    if raw.len() > room / 2 {
         return Err(RpcError::RESPONSE_SIZE);
     }
     Ok(format!("\"0x{}\"", hex::encode(raw)).into_bytes())
@@ -254,36 +240,36 @@ fn raw_answer(api: &Api, raw: &[u8]) -> Answer {
 pub(crate) fn raw_header(api: &Api, params: &Params<'_>) -> Answer {
     match place(api, params)? {
         Some(number) => match api.backend.ledger.raw_header(number)? {
-            Some(raw) => raw_answer(api, &raw),
+            Some(raw) => raw_answer(api.settings.response_limit, &raw),
             None => Err(RpcError::BLOCK_NOT_FOUND),
         },
         None => Err(RpcError::BLOCK_NOT_FOUND),
     }
 }
 
-pub(crate) fn raw_block(api: &Api, params: &Params<'_>) -> Answer {
+pub(crate) fn raw_block(api: &Api, params: &Params<'_>, allowance: &Allowance) -> Answer {
     let number = place(api, params)?.ok_or(RpcError::BLOCK_NOT_FOUND)?;
     let block = api.backend.ledger.block(number)?.ok_or(RpcError::BLOCK_NOT_FOUND)?;
     let mut raw = Vec::with_capacity(block.length());
     block.encode(&mut raw);
-    raw_answer(api, &raw)
+    raw_answer(allowance.room(), &raw)
 }
 
-pub(crate) fn raw_receipts(api: &Api, params: &Params<'_>) -> Answer {
+pub(crate) fn raw_receipts(api: &Api, params: &Params<'_>, allowance: &Allowance) -> Answer {
     let number = place(api, params)?.ok_or(RpcError::BLOCK_NOT_FOUND)?;
     let receipts = api.block_receipts(number)?.ok_or(RpcError::BLOCK_NOT_FOUND)?;
     let list: Vec<Bytes> = receipts.iter().map(|r| r.encoded_2718().into()).collect();
-    json(&list, api.settings.response_limit)
+    allowance.json(&list)
 }
 
-pub(crate) fn raw_transaction(api: &Api, params: &Params<'_>) -> Answer {
+pub(crate) fn raw_transaction(api: &Api, params: &Params<'_>, allowance: &Allowance) -> Answer {
     let hash = params.hash(0, &RpcError::TRANSACTION_HASH)?;
     let pending = api.backend.pool.lock().get(&hash);
     if let Some(candidate) = pending {
-        return raw_answer(api, &candidate.tx.encoded_2718());
+        return raw_answer(allowance.room(), &candidate.tx.encoded_2718());
     }
     match api.backend.ledger.transaction(&hash)? {
-        Some(found) => raw_answer(api, &found.tx().encoded_2718()),
+        Some(found) => raw_answer(allowance.room(), &found.tx().encoded_2718()),
         None => Ok(b"null".to_vec()),
     }
 }
@@ -293,17 +279,17 @@ pub(crate) fn bad_blocks(_: &Api, _: &Params<'_>) -> Answer {
 }
 
 /// A replay of the block with that hash, after its first `index + 1` transactions.
-fn after(api: &Api, params: &Params<'_>) -> Result<Option<Replay>, RpcError> {
+fn after(api: &Api, params: &Params<'_>, allowance: &Allowance) -> Result<Option<Replay>, RpcError> {
     let hash = params.hash(0, &RpcError::BLOCK_HASH)?;
     let index = params.number(1, &RpcError::INDEX)?;
     let Some(number) = api.backend.ledger.number_of(&hash)? else { return Ok(None) };
     let Some(mut replay) = api.backend.ledger.replay(number)? else { return Ok(None) };
     let index = usize::try_from(index).unwrap_or(usize::MAX);
-    replay.skip_to(index.saturating_add(1)).map_err(not_executed)?;
+    watch::skip_to(allowance, &mut replay, index.saturating_add(1))?;
     Ok(Some(replay))
 }
 
-pub(crate) fn account_at(api: &Api, params: &Params<'_>) -> Answer {
+pub(crate) fn account_at(api: &Api, params: &Params<'_>, allowance: &Allowance) -> Answer {
     #[derive(Serialize)]
     #[serde(rename_all = "camelCase")]
     struct Body {
@@ -313,7 +299,7 @@ pub(crate) fn account_at(api: &Api, params: &Params<'_>) -> Answer {
         codehash: B256,
     }
     let address: Address = params.address(2, &RpcError::ADDRESS)?;
-    let Some(mut replay) = after(api, params)? else { return Err(RpcError::BLOCK_NOT_FOUND) };
+    let Some(mut replay) = after(api, params, allowance)? else { return Err(RpcError::BLOCK_NOT_FOUND) };
     let db = replay.db();
     let info = db.basic_ref(address).map_err(RpcError::internal)?;
     let Some(info) = info else { return Err(RpcError::new(-32000, "Account not found")) };
@@ -327,31 +313,37 @@ pub(crate) fn account_at(api: &Api, params: &Params<'_>) -> Answer {
         balance: info.balance,
         codehash: info.code_hash,
     };
-    json(&body, api.settings.response_limit)
+    allowance.json(&body)
 }
 
 /// What the reverted ones among some transactions of a block gave as reason, found by executing the block again up to the
 /// last of them: reasons are not part of a receipt and not stored.
-pub(crate) fn revert_reasons(api: &Api, number: u64, failed: &[usize]) -> Result<BTreeMap<usize, Bytes>, RpcError> {
+pub(crate) fn revert_reasons(
+    api: &Api,
+    number: u64,
+    failed: &[usize],
+    allowance: &Allowance,
+) -> Result<BTreeMap<usize, Bytes>, RpcError> {
     let mut out = BTreeMap::new();
     let Some(last) = failed.last() else { return Ok(out) };
     let Some(mut replay) = api.backend.ledger.replay(number)? else { return Ok(out) };
-    let deadline = api.deadline();
     while replay.position() <= *last {
         let index = replay.position();
-        let mut watch = Watch::until(deadline);
-        let Some(simulated) = replay.step(&mut watch).map_err(not_executed)? else { break };
-        watch.in_time()?;
+        let Some(tx) = next_tx(&replay) else { break };
+        let env = replay.env().clone();
+        let (simulated, _) = watch::execute(allowance, Records::NONE, replay.db(), &env, tx, NoOpInspector)?;
         if let (true, ExecutionResult::Revert { output, .. }) = (failed.contains(&index), &simulated.result) {
+            allowance.hold(3 * output.len())?;
             out.insert(index, output.clone());
         }
+        replay.keep(simulated);
     }
     Ok(out)
 }
 
 /// Slots that the block's transactions touched in an account: those are the ones whose keys are known (the state keeps
 /// slots by their plain keys, but a range over a whole account at an old height would have no bound).
-pub(crate) fn storage_range_at(api: &Api, params: &Params<'_>) -> Answer {
+pub(crate) fn storage_range_at(api: &Api, params: &Params<'_>, allowance: &Allowance) -> Answer {
     #[derive(Serialize)]
     struct Slot {
         key: B256,
@@ -368,7 +360,7 @@ pub(crate) fn storage_range_at(api: &Api, params: &Params<'_>) -> Answer {
     let start = params.text(3).and_then(crate::params::word).ok_or(bad)?;
     let limit = params.number(4, &RpcError::new(-32602, "Invalid limit params"))?;
     let limit = usize::try_from(limit).unwrap_or(MAX_RANGE).min(MAX_RANGE);
-    let Some(mut replay) = after(api, params)? else { return Err(RpcError::BLOCK_NOT_FOUND) };
+    let Some(mut replay) = after(api, params, allowance)? else { return Err(RpcError::BLOCK_NOT_FOUND) };
     let touched = replay.db().cache.accounts.get(&address).map(|a| a.storage.clone()).unwrap_or_default();
     let mut storage = BTreeMap::new();
     for (slot, value) in touched {
@@ -381,22 +373,26 @@ pub(crate) fn storage_range_at(api: &Api, params: &Params<'_>) -> Answer {
     if let Some(next) = next_key {
         storage.split_off(&next);
     }
-    json(&Body { storage, next_key }, api.settings.response_limit)
+    allowance.json(&Body { storage, next_key })
 }
 
 /// Runs the rest of a block's transactions under an inspector made for each, until `give` says `false`; used by `trace_*`.
-pub(crate) fn each_traced<F>(replay: &mut Replay, deadline: Instant, mut give: F) -> Result<(), RpcError>
+pub(crate) fn each_traced<F>(
+    replay: &mut Replay,
+    config: TracingInspectorConfig,
+    records: Records,
+    allowance: &Allowance,
+    mut give: F,
+) -> Result<(), RpcError>
 where
     F: FnMut(usize, TracingInspector, &Simulated, &mut SimDb) -> Result<bool, RpcError>,
 {
     while let Some(tx) = next_tx(replay) {
         let index = replay.position();
         let env = replay.env().clone();
-        let mut watch = Watch::until(deadline);
-        let mut inspector = TracingInspector::new(TracingInspectorConfig::default_parity());
-        let simulated =
-            ipe_chain::simulate(replay.db(), &env, tx, (&mut watch, &mut inspector)).map_err(not_executed)?;
-        watch.in_time()?;
+        let mut inspector = watch::tracing(allowance, config);
+        let (simulated, _) = watch::execute(allowance, records, replay.db(), &env, tx, &mut inspector)?;
+        watch::complete(allowance, &inspector)?;
         if !give(index, inspector, &simulated, replay.db())? {
             break;
         }

@@ -73,12 +73,26 @@ impl RpcError {
     /// -32005: the answer would be larger than this node sends.
     pub const RESPONSE_SIZE: Self =
         Self::new(-32005, "Response exceeds the size limit of this node; ask for a smaller range or fewer details");
+    /// -32005: the gas of one request is used up.
+    pub const GAS: Self = Self::new(-32005, "The request has used the gas that one request may use; ask for less at once");
+    /// -32005: the instructions of one request are used up.
+    pub const STEPS: Self = Self::new(-32005, "The request has executed the instructions that one request may execute; ask for less at once");
+    /// -32005: what is executed or traced takes more memory than one request may hold.
+    pub const MEMORY: Self =
+        Self::new(-32005, "The request takes more memory than one request may hold; ask for fewer details or for less at once");
+    /// -32603: nobody waits for the answer, who therefore does not get this either.
+    pub const GONE: Self = Self::new(-32603, "The connection was closed");
     /// -32603: the time bound of a request ran out.
     pub const TIMEOUT: Self = Self::new(-32603, "Timeout expired");
     /// -32005: the bound on concurrent heavy requests is reached.
     pub const BUSY: Self = Self::new(-32005, "Too many heavy requests at once; try again later");
     /// -32603: the node did not take or answer an internal request.
     pub const NODE_BUSY: Self = Self::new(-32603, "The node is stopping or too busy to answer; try again later");
+
+    /// Whether the request as a whole is over, whatever else it asks.
+    pub(crate) fn ends_request(&self) -> bool {
+        [Self::TIMEOUT, Self::GONE, Self::GAS, Self::STEPS, Self::MEMORY, Self::BUSY].contains(self)
+    }
 
     /// Besu's name of this kind of error, a metric label there: by the text, and where Besu has no such text by the code.
     pub fn kind(&self) -> &'static str {

@@ -1,5 +1,6 @@
 //! Blocks, transactions and receipts of `eth_*`.
 
+use crate::allowance::Allowance;
 use crate::backend::Api;
 use crate::debug::revert_reasons;
 use crate::error::RpcError;
@@ -52,25 +53,25 @@ pub(crate) fn syncing(api: &Api, _: &Params<'_>) -> Answer {
     }
 }
 
-fn block(api: &Api, found: Option<Arc<StoredBlock>>, full: bool) -> Answer {
+fn block(api: &Api, found: Option<Arc<StoredBlock>>, full: bool, allowance: &Allowance) -> Answer {
     let Some(stored) = found else { return Ok(NULL.to_vec()) };
     let total = api.backend.ledger.total_difficulty(stored.block.header.number);
     let senders = full.then(|| stored.senders.as_slice());
     let shape = RpcBlock::new(stored.hash, &stored.block, total, senders, api.settings.release);
-    json(&shape, api.settings.response_limit)
+    allowance.json(&shape)
 }
 
-pub(crate) fn block_by_number(api: &Api, params: &Params<'_>) -> Answer {
+pub(crate) fn block_by_number(api: &Api, params: &Params<'_>, allowance: &Allowance) -> Answer {
     let full = params.flag(1, &RpcError::new(-32602, "Invalid return complete transaction params"))?;
-    block(api, api.stored_by_tag(params, 0)?, full)
+    block(api, api.stored_by_tag(params, 0)?, full, allowance)
 }
 
-pub(crate) fn block_by_hash(api: &Api, params: &Params<'_>) -> Answer {
+pub(crate) fn block_by_hash(api: &Api, params: &Params<'_>, allowance: &Allowance) -> Answer {
     let full = params.flag(1, &RpcError::new(-32602, "Invalid return complete transaction params"))?;
-    block(api, api.stored_by_hash(params, 0)?, full)
+    block(api, api.stored_by_hash(params, 0)?, full, allowance)
 }
 
-pub(crate) fn block_receipts(api: &Api, params: &Params<'_>) -> Answer {
+pub(crate) fn block_receipts(api: &Api, params: &Params<'_>, allowance: &Allowance) -> Answer {
     let block = params.block_or_hash(0, &RpcError::BLOCK_NUMBER)?.ok_or(RpcError::BLOCK_NUMBER)?;
     let stored = match api.number_of(block)? {
         Some(number) => api.stored(number)?,
@@ -81,22 +82,22 @@ pub(crate) fn block_receipts(api: &Api, params: &Params<'_>) -> Answer {
     if api.settings.revert_reason {
         let failed: Vec<usize> =
             stored.receipts.iter().enumerate().filter(|(_, r)| !r.status()).map(|(index, _)| index).collect();
-        for (index, reason) in revert_reasons(api, stored.block.header.number, &failed)? {
+        for (index, reason) in revert_reasons(api, stored.block.header.number, &failed, allowance)? {
             list[index].revert_reason = Some(reason);
         }
     }
-    json(&list, api.settings.response_limit)
+    allowance.json(&list)
 }
 
 fn count(found: Option<Arc<StoredBlock>>) -> Answer {
     json(&found.map(|s| U64::from(s.block.body.transactions.len() as u64)), 64)
 }
 
-pub(crate) fn transaction_count_by_number(api: &Api, params: &Params<'_>) -> Answer {
+pub(crate) fn transaction_count_by_number(api: &Api, params: &Params<'_>, _: &Allowance) -> Answer {
     count(api.stored_by_tag(params, 0)?)
 }
 
-pub(crate) fn transaction_count_by_hash(api: &Api, params: &Params<'_>) -> Answer {
+pub(crate) fn transaction_count_by_hash(api: &Api, params: &Params<'_>, _: &Allowance) -> Answer {
     count(api.stored_by_hash(params, 0)?)
 }
 
@@ -126,12 +127,12 @@ pub(crate) fn uncle_by_hash(_: &Api, params: &Params<'_>) -> Answer {
 }
 
 /// The transaction at an index of a block.
-fn at_index(api: &Api, found: Option<Arc<StoredBlock>>, index: u64) -> Answer {
+fn at_index(api: &Api, found: Option<Arc<StoredBlock>>, index: u64, allowance: &Allowance) -> Answer {
     let shape = found.and_then(|stored| {
         let index = usize::try_from(index).ok()?;
         mined(api, &stored, index)
     });
-    json(&shape, api.settings.response_limit)
+    allowance.json(&shape)
 }
 
 fn mined(api: &Api, stored: &StoredBlock, index: usize) -> Option<RpcTransaction> {
@@ -141,36 +142,36 @@ fn mined(api: &Api, stored: &StoredBlock, index: usize) -> Option<RpcTransaction
     Some(RpcTransaction::new(tx, *tx.tx_hash(), from, Some(&place), api.settings.release))
 }
 
-pub(crate) fn transaction_by_number_and_index(api: &Api, params: &Params<'_>) -> Answer {
+pub(crate) fn transaction_by_number_and_index(api: &Api, params: &Params<'_>, allowance: &Allowance) -> Answer {
     let index = params.number(1, &RpcError::INDEX)?;
-    at_index(api, api.stored_by_tag(params, 0)?, index)
+    at_index(api, api.stored_by_tag(params, 0)?, index, allowance)
 }
 
-pub(crate) fn transaction_by_hash_and_index(api: &Api, params: &Params<'_>) -> Answer {
+pub(crate) fn transaction_by_hash_and_index(api: &Api, params: &Params<'_>, allowance: &Allowance) -> Answer {
     let index = params.number(1, &RpcError::INDEX)?;
-    at_index(api, api.stored_by_hash(params, 0)?, index)
+    at_index(api, api.stored_by_hash(params, 0)?, index, allowance)
 }
 
-pub(crate) fn transaction_by_hash(api: &Api, params: &Params<'_>) -> Answer {
+pub(crate) fn transaction_by_hash(api: &Api, params: &Params<'_>, allowance: &Allowance) -> Answer {
     let hash = params.hash(0, &RpcError::TRANSACTION_HASH)?;
     let pending = api.backend.pool.lock().get(&hash);
     if let Some(c) = pending {
         let shape = RpcTransaction::new(&c.tx, c.hash, c.sender, None, api.settings.release);
-        return json(&shape, api.settings.response_limit);
+        return allowance.json(&shape);
     }
     let found = api.backend.ledger.transaction(&hash)?;
-    json(&found.and_then(|t| mined(api, &t.stored, t.index)), api.settings.response_limit)
+    allowance.json(&found.and_then(|t| mined(api, &t.stored, t.index)))
 }
 
 /// Looks for a mined transaction by sender and nonce: the block in which the sender's nonce passed it is found by bisection
 /// over the states, so that no index is needed.
-pub(crate) fn transaction_by_sender_and_nonce(api: &Api, params: &Params<'_>) -> Answer {
+pub(crate) fn transaction_by_sender_and_nonce(api: &Api, params: &Params<'_>, allowance: &Allowance) -> Answer {
     let sender = params.address(0, &RpcError::ADDRESS)?;
     let nonce = params.number(1, &RpcError::new(-32602, "Invalid nonce params"))?;
     let pending = api.backend.pool.lock().by_sender(&sender, nonce);
     if let Some(c) = pending {
         let shape = RpcTransaction::new(&c.tx, c.hash, c.sender, None, api.settings.release);
-        return json(&shape, api.settings.response_limit);
+        return allowance.json(&shape);
     }
     let nonce_after =
         |number: u64| -> Result<u64, RpcError> { Ok(api.state_at(number)?.account(sender)?.map_or(0, |a| a.nonce)) };
@@ -191,10 +192,10 @@ pub(crate) fn transaction_by_sender_and_nonce(api: &Api, params: &Params<'_>) ->
         .iter()
         .zip(stored.senders.iter())
         .position(|(tx, from)| *from == sender && tx.nonce() == nonce);
-    json(&index.and_then(|i| mined(api, &stored, i)), api.settings.response_limit)
+    allowance.json(&index.and_then(|i| mined(api, &stored, i)))
 }
 
-pub(crate) fn transaction_receipt(api: &Api, params: &Params<'_>) -> Answer {
+pub(crate) fn transaction_receipt(api: &Api, params: &Params<'_>, allowance: &Allowance) -> Answer {
     let hash = params.hash(0, &RpcError::TRANSACTION_HASH)?;
     let Some(found) = api.backend.ledger.transaction(&hash)? else { return Ok(NULL.to_vec()) };
     let stored = &found.stored;
@@ -204,9 +205,9 @@ pub(crate) fn transaction_receipt(api: &Api, params: &Params<'_>) -> Answer {
     let mut shape =
         RpcReceipt::new(found.tx(), found.sender(), found.receipt(), before, first_log, &place, api.settings.release);
     if api.settings.revert_reason && !found.receipt().status() {
-        shape.revert_reason = revert_reasons(api, place.number, &[found.index])?.remove(&found.index);
+        shape.revert_reason = revert_reasons(api, place.number, &[found.index], allowance)?.remove(&found.index);
     }
-    json(&shape, api.settings.response_limit)
+    allowance.json(&shape)
 }
 
 /// `eth_getMinerData…`: words of 32 bytes, as Besu writes them.
@@ -249,11 +250,11 @@ fn miner_data(api: &Api, found: Option<Arc<StoredBlock>>) -> Answer {
     json(&data, api.settings.response_limit)
 }
 
-pub(crate) fn miner_data_by_number(api: &Api, params: &Params<'_>) -> Answer {
+pub(crate) fn miner_data_by_number(api: &Api, params: &Params<'_>, _: &Allowance) -> Answer {
     miner_data(api, api.stored_by_tag(params, 0)?)
 }
 
-pub(crate) fn miner_data_by_hash(api: &Api, params: &Params<'_>) -> Answer {
+pub(crate) fn miner_data_by_hash(api: &Api, params: &Params<'_>, _: &Allowance) -> Answer {
     miner_data(api, api.stored_by_hash(params, 0)?)
 }
 

@@ -1,9 +1,11 @@
 //! `eth_call`, `eth_estimateGas`, `eth_createAccessList`.
 
+use crate::allowance::{Allowance, MOST_GAS};
 use crate::backend::Api;
 use crate::error::RpcError;
-use crate::execution::{Call, Scene, Watch, block_overrides, not_executed, outcome, overrides, run};
+use crate::execution::{Call, Scene, block_overrides, outcome, overrides, run};
 use crate::params::Params;
+use crate::watch::{self, Records};
 use crate::wire::json;
 use alloy_eips::eip2930::AccessList;
 use alloy_primitives::U64;
@@ -11,7 +13,6 @@ use ipe_chain::view::{Overrides, Relax};
 use revm::context::result::ExecutionResult;
 use revm_inspectors::access_list::AccessListInspector;
 use serde::Serialize;
-use std::time::Instant;
 
 type Answer = Result<Vec<u8>, RpcError>;
 
@@ -23,15 +24,15 @@ const STIPEND: u64 = 2300;
 /// Besu's default of `estimate-gas-tolerance-ratio`: how far above the true value an estimate may lie.
 const TOLERANCE: f64 = 0.015;
 
-pub(crate) fn call(api: &Api, params: &Params<'_>) -> Answer {
+pub(crate) fn call(api: &Api, params: &Params<'_>, allowance: &Allowance) -> Answer {
     let call = Call::read(params, 0)?;
     let Some(mut scene) = api.scene(params, 1)? else { return Ok(NULL.to_vec()) };
     block_overrides(params, 3, &mut scene.env)?;
     relax(&call, &mut scene);
     let mut db = scene.view.with(&overrides(params, 2)?).map_err(RpcError::internal)?;
     let tx = call.tx(&scene.env, api.call_gas(&call, &scene.env));
-    let (result, last) = run(api, &mut db, &scene.env, tx, api.deadline())?;
-    json(&outcome(api, &result, last)?, api.settings.response_limit)
+    let (result, last) = run(api, &mut db, &scene.env, tx, allowance)?;
+    allowance.json(&outcome(api, &result, last)?)
 }
 
 fn relax(call: &Call, scene: &mut Scene) {
@@ -40,14 +41,13 @@ fn relax(call: &Call, scene: &mut Scene) {
     }
 }
 
-pub(crate) fn estimate_gas(api: &Api, params: &Params<'_>) -> Answer {
+pub(crate) fn estimate_gas(api: &Api, params: &Params<'_>, allowance: &Allowance) -> Answer {
     let call = Call::read(params, 0)?;
     let Some(mut scene) = api.scene(params, 1)? else { return Ok(NULL.to_vec()) };
     relax(&call, &mut scene);
     let overrides = overrides(params, 2)?;
-    let deadline = api.deadline();
     let limit = gas_limit(api, &scene);
-    let gas = estimate(api, &call, &scene, &overrides, limit, deadline)?;
+    let gas = estimate(api, &call, &scene, &overrides, limit, allowance)?;
     json(&U64::from(gas), 64)
 }
 
@@ -55,8 +55,8 @@ pub(crate) fn estimate_gas(api: &Api, params: &Params<'_>) -> Answer {
 fn gas_limit(api: &Api, scene: &Scene) -> u64 {
     let fork_cap = api.backend.pool.lock().rules().tx_gas_cap.unwrap_or(u64::MAX);
     let own_cap = match api.settings.gas_cap {
-        0 => u64::MAX,
-        cap => cap,
+        0 => MOST_GAS,
+        cap => cap.min(MOST_GAS),
     };
     scene.env.block.gas_limit.min(fork_cap).min(own_cap)
 }
@@ -69,15 +69,15 @@ fn estimate(
     scene: &Scene,
     overrides: &Overrides,
     limit: u64,
-    deadline: Instant,
+    allowance: &Allowance,
 ) -> Result<u64, RpcError> {
     let with = |gas: u64| -> Result<(ExecutionResult, u8), RpcError> {
         let mut db = scene.view.with(overrides).map_err(RpcError::internal)?;
-        run(api, &mut db, &scene.env, call.tx(&scene.env, gas), deadline)
+        run(api, &mut db, &scene.env, call.tx(&scene.env, gas), allowance)
     };
     let succeeds = |gas: u64| match with(gas) {
         Ok((result, _)) => Ok(result.is_success()),
-        Err(e) if e == RpcError::TIMEOUT || e == RpcError::INTERNAL => Err(e),
+        Err(e) if e.ends_request() || e == RpcError::INTERNAL => Err(e),
         Err(_) => Ok(false),
     };
     if call.data.is_empty() && call.to.is_some() && succeeds(TRANSFER)? {
@@ -103,7 +103,7 @@ fn estimate(
     Ok(high)
 }
 
-pub(crate) fn create_access_list(api: &Api, params: &Params<'_>) -> Answer {
+pub(crate) fn create_access_list(api: &Api, params: &Params<'_>, allowance: &Allowance) -> Answer {
     #[derive(Serialize)]
     #[serde(rename_all = "camelCase")]
     struct Body {
@@ -115,16 +115,13 @@ pub(crate) fn create_access_list(api: &Api, params: &Params<'_>) -> Answer {
     let mut call = Call::read(params, 0)?;
     let Some(mut scene) = api.scene(params, 1)? else { return Ok(NULL.to_vec()) };
     relax(&call, &mut scene);
-    let deadline = api.deadline();
     let limit = gas_limit(api, &scene);
     let none = Overrides::new();
-    let mut watch = Watch::until(deadline);
     let mut touched = AccessListInspector::new(call.access_list.clone().unwrap_or_default());
     let mut db = scene.view.with(&none).map_err(RpcError::internal)?;
-    let first = ipe_chain::simulate(&mut db, &scene.env, call.tx(&scene.env, limit), (&mut watch, &mut touched))
-        .map_err(not_executed)?;
-    watch.in_time()?;
-    let failed = outcome(api, &first.result, watch.last());
+    let tx = call.tx(&scene.env, limit);
+    let (first, last) = watch::execute(allowance, Records::NONE, &mut db, &scene.env, tx, &mut touched)?;
+    let failed = outcome(api, &first.result, last);
     if !api.besu26() {
         // Only from 26 on does a failing call have an access list.
         failed.clone()?;
@@ -134,9 +131,9 @@ pub(crate) fn create_access_list(api: &Api, params: &Params<'_>) -> Answer {
     if !access_list.0.is_empty() {
         call.access_list = Some(access_list.clone());
         let mut db = scene.view.with(&none).map_err(RpcError::internal)?;
-        result = run(api, &mut db, &scene.env, call.tx(&scene.env, limit), deadline)?.0;
+        result = run(api, &mut db, &scene.env, call.tx(&scene.env, limit), allowance)?.0;
     }
     let gas_used = U64::from(result.tx_gas_used());
     let error = failed.is_err().then_some("execution reverted");
-    json(&Body { access_list, error, gas_used }, api.settings.response_limit)
+    allowance.json(&Body { access_list, error, gas_used })
 }

@@ -1,5 +1,6 @@
 //! Prices of `eth_*`.
 
+use crate::allowance::Allowance;
 use crate::backend::Api;
 use crate::error::RpcError;
 use crate::params::Params;
@@ -12,7 +13,6 @@ use ipe_types::fork::Fork;
 use ipe_types::genesis::BaseFeePolicy;
 use serde::Serialize;
 use std::collections::VecDeque;
-use std::time::Instant;
 
 /// Blocks that the suggested prices look at (`api-gas-price-blocks`).
 const SAMPLE_BLOCKS: u64 = 100;
@@ -142,7 +142,7 @@ struct FeeHistory {
     reward: Option<Vec<Vec<U256>>>,
 }
 
-pub(crate) fn fee_history(api: &Api, params: &Params<'_>) -> Answer {
+pub(crate) fn fee_history(api: &Api, params: &Params<'_>, allowance: &Allowance) -> Answer {
     let bad_count = RpcError::new(-32602, "Invalid block count params");
     let count = params.number(0, &bad_count)?;
     if count == 0 || count > MAX_HISTORY {
@@ -168,11 +168,8 @@ pub(crate) fn fee_history(api: &Api, params: &Params<'_>) -> Answer {
         blob_gas_used_ratio: Vec::new(),
         reward: percentiles.as_ref().map(|_| Vec::new()),
     };
-    let deadline = api.deadline();
     for number in oldest..=newest {
-        if Instant::now() >= deadline {
-            return Err(RpcError::TIMEOUT);
-        }
+        allowance.pause()?;
         let header = api.header(number)?;
         let fork = spec.fork_at(number, header.timestamp);
         out.base_fee_per_gas.push(U64::from(header.base_fee_per_gas.unwrap_or(0)));
@@ -194,7 +191,7 @@ pub(crate) fn fee_history(api: &Api, params: &Params<'_>) -> Answer {
             out.base_fee_per_blob_gas.push(U256::from(next));
         }
     }
-    json(&out, api.settings.response_limit)
+    allowance.json(&out)
 }
 
 fn next_blob_fee(header: &Header, fork: Fork) -> u128 {

@@ -3,12 +3,12 @@
 //! Filters cost almost nothing: a log or block filter is a query and the next block to look at, a pending filter is a
 //! reader on the ring of the node's notifications. They are bounded in number and forgotten when nobody asks.
 
+use crate::allowance::Allowance;
 use crate::backend::Api;
 use crate::error::RpcError;
 use crate::object::Object;
 use crate::params::{BlockTag, Params, address};
 use crate::shapes::{Place, RpcLog};
-use crate::wire::json;
 use alloy_primitives::{Address, B256, Bloom, Log};
 use ipe_chain::logs::{LogLimits, LogsError};
 use ipe_engine::Notification;
@@ -27,6 +27,14 @@ const MAX_FILTERS: usize = 1000;
 const EXPIRY: Duration = Duration::from_secs(600);
 /// Addresses, and topics per position, in one filter.
 const MAX_ALTERNATIVES: usize = 1024;
+/// Blocks that are searched between two looks at what the request may still cost.
+const STRETCH: u64 = 128;
+/// The same for a filter of more than [`FEW`] addresses and topics.
+const WIDE_STRETCH: u64 = 1024;
+/// See [`WIDE_STRETCH`].
+const FEW: usize = 16;
+/// Bytes that a log takes beside its data, found and in the form of an answer.
+const LOG: usize = 640;
 /// Pending transactions that one poll of a filter returns at most.
 const MAX_PENDING: usize = 10_000;
 
@@ -138,23 +146,43 @@ fn shape(api: &Api, entry: &ipe_chain::LogEntry) -> RpcLog {
 }
 
 /// Logs of a range of existing or future blocks.
-fn search(api: &Api, filter: &LogFilter, from: u64, to: u64) -> Result<Vec<RpcLog>, RpcError> {
+fn search(api: &Api, filter: &LogFilter, from: u64, to: u64, allowance: &Allowance) -> Result<Vec<RpcLog>, RpcError> {
     let limit = api.settings.max_logs_range;
     if limit != 0 && to.saturating_sub(from) > limit {
         return Err(RpcError::RANGE);
     }
-    let query = ipe_chain::LogFilter { from, to, ..filter.filter.clone() };
-    let found = api.backend.ledger.logs(&query, LogLimits::default()).map_err(|e| match e {
-        LogsError::TooMuch { .. } => RpcError::said(-32005, format!("{}: {e}", RpcError::RANGE.message)),
-        LogsError::Ledger(e) => e.into(),
-    })?;
-    Ok(found.iter().filter(|e| filter.wants(&e.log)).map(|e| shape(api, e)).collect())
+    let whole = LogLimits::default();
+    let head = api.backend.ledger.head().number;
+    // Each stretch asks the index for every address and topic.
+    let stretch = if filter.alternatives() > FEW { WIDE_STRETCH } else { STRETCH };
+    let (mut next, mut found) = (from, 0);
+    let mut out = Vec::new();
+    let mut query = ipe_chain::LogFilter { from, to, ..filter.filter.clone() };
+    while next <= to.min(head) {
+        allowance.pause()?;
+        (query.from, query.to) = (next, to.min(next.saturating_add(stretch - 1)));
+        let limits = LogLimits { logs: whole.logs - found, ..whole };
+        let entries = api.backend.ledger.logs(&query, limits).map_err(|e| match e {
+            LogsError::TooMuch { what, .. } => {
+                let all = LogsError::TooMuch { what, limit: whole.logs as u64 };
+                RpcError::said(-32005, format!("{}: {all}", RpcError::RANGE.message))
+            }
+            LogsError::Ledger(e) => e.into(),
+        })?;
+        found += entries.len();
+        for entry in entries.iter().filter(|entry| filter.wants(&entry.log)) {
+            allowance.hold(LOG + 3 * entry.log.data.data.len())?;
+            out.push(shape(api, entry));
+        }
+        next = query.to.saturating_add(1);
+    }
+    Ok(out)
 }
 
-fn answer(api: &Api, filter: &LogFilter) -> Answer {
+fn answer(api: &Api, filter: &LogFilter, allowance: &Allowance) -> Answer {
     if let Some(hash) = filter.block_hash {
         let number = api.backend.ledger.number_of(&hash)?.ok_or(RpcError::BLOCK_NOT_FOUND)?;
-        return json(&search(api, filter, number, number)?, api.settings.response_limit);
+        return allowance.json(&search(api, filter, number, number, allowance)?);
     }
     let head = api.backend.ledger.head().number;
     let at = |tag: Option<BlockTag>| match tag {
@@ -170,11 +198,11 @@ fn answer(api: &Api, filter: &LogFilter) -> Answer {
     if from > head {
         return if api.besu26() { Err(RpcError::INVALID_PARAMS) } else { Ok(b"[]".to_vec()) };
     }
-    json(&search(api, filter, from, to)?, api.settings.response_limit)
+    allowance.json(&search(api, filter, from, to, allowance)?)
 }
 
-pub(crate) fn get_logs(api: &Api, params: &Params<'_>) -> Answer {
-    answer(api, &LogFilter::read(params.raw(0).ok_or(RpcError::FILTER)?)?)
+pub(crate) fn get_logs(api: &Api, params: &Params<'_>, allowance: &Allowance) -> Answer {
+    answer(api, &LogFilter::read(params.raw(0).ok_or(RpcError::FILTER)?)?, allowance)
 }
 
 /// The installed filters.
@@ -258,7 +286,7 @@ fn filter_id(params: &Params<'_>) -> Result<Option<u64>, RpcError> {
     Ok(crate::params::number(text))
 }
 
-pub(crate) fn filter_changes(api: &Api, params: &Params<'_>) -> Answer {
+pub(crate) fn filter_changes(api: &Api, params: &Params<'_>, allowance: &Allowance) -> Answer {
     enum Todo {
         Logs(LogFilter, u64, u64),
         Blocks(u64, u64),
@@ -299,12 +327,12 @@ pub(crate) fn filter_changes(api: &Api, params: &Params<'_>) -> Answer {
     };
     match todo {
         Todo::Logs(_, from, to) if from > to => Ok(b"[]".to_vec()),
-        Todo::Logs(filter, from, to) => json(&search(api, &filter, from, to)?, api.settings.response_limit),
+        Todo::Logs(filter, from, to) => allowance.json(&search(api, &filter, from, to, allowance)?),
         Todo::Blocks(from, to) => {
             let hashes = (from..=to).map(|n| api.hash_of(n)).collect::<Result<Vec<_>, _>>()?;
-            json(&hashes, api.settings.response_limit)
+            allowance.json(&hashes)
         }
-        Todo::Pending(hashes) => json(&hashes, api.settings.response_limit),
+        Todo::Pending(hashes) => allowance.json(&hashes),
     }
 }
 
@@ -321,7 +349,7 @@ fn drain(news: &mut Receiver<Notification>) -> Vec<B256> {
     out
 }
 
-pub(crate) fn filter_logs(api: &Api, params: &Params<'_>) -> Answer {
+pub(crate) fn filter_logs(api: &Api, params: &Params<'_>, allowance: &Allowance) -> Answer {
     let id = filter_id(params)?.ok_or(RpcError::FILTER_NOT_FOUND)?;
     let filter = {
         let mut table = api.filters.table.lock();
@@ -332,7 +360,7 @@ pub(crate) fn filter_logs(api: &Api, params: &Params<'_>) -> Answer {
             Kind::Blocks { .. } | Kind::Pending { .. } => return Err(RpcError::FILTER_NOT_FOUND),
         }
     };
-    answer(api, &filter)
+    answer(api, &filter, allowance)
 }
 
 #[cfg(test)]

@@ -1,5 +1,6 @@
 //! Accounts and storage of `eth_*`.
 
+use crate::allowance::Allowance;
 use crate::backend::Api;
 use crate::error::RpcError;
 use crate::eth_blocks::LATEST;
@@ -101,7 +102,7 @@ fn key_text(slot: U256) -> String {
     format!("0x{}", hex::encode(slot.to_be_bytes_trimmed_vec()))
 }
 
-pub(crate) fn proof(api: &Api, params: &Params<'_>) -> Answer {
+pub(crate) fn proof(api: &Api, params: &Params<'_>, allowance: &Allowance) -> Answer {
     let address = params.address(0, &RpcError::ADDRESS)?;
     let bad = RpcError::new(-32602, "Invalid account storage keys params");
     let keys: Vec<String> = params.optional(1, &bad)?.unwrap_or_default();
@@ -133,5 +134,5 @@ pub(crate) fn proof(api: &Api, params: &Params<'_>) -> Answer {
             .map(|s| StorageProof { key: key_text(s.slot), value: s.value, proof: s.nodes })
             .collect(),
     };
-    json(&shape, api.settings.response_limit)
+    allowance.json(&shape)
 }

@@ -1,22 +1,21 @@
-//! Simulated transactions: call objects, overrides, deadlines, and what an execution's end means for a client.
+//! Simulated transactions: call objects, overrides, and what an execution's end means for a client.
 
+use crate::allowance::{Allowance, MOST_GAS};
 use crate::backend::Api;
 use crate::error::RpcError;
 use crate::eth_blocks::LATEST;
 use crate::object::Object;
 use crate::params::{BlockRef, BlockTag, Params, address, bytes, number, word};
+use crate::watch::{self, Records, Stop};
 use alloy_eips::eip2930::{AccessList, AccessListItem};
 use alloy_primitives::{Address, B256, Bytes, TxKind, U256, hex};
 use ipe_chain::view::{AccountOverride, Overrides, Relax, SimDb, SimulateError};
 use ipe_chain::{Env, View};
-use revm::Inspector;
 use revm::context::TxEnv;
 use revm::context::result::{ExecutionResult, HaltReason, InvalidTransaction};
-use revm::interpreter::interpreter_types::{Jumps, LoopControl};
-use revm::interpreter::{InstructionResult, Interpreter, InterpreterTypes};
+use revm::inspector::NoOpInspector;
 use serde::Deserialize;
 use std::collections::BTreeMap;
-use std::time::Instant;
 
 /// Most accounts and slots that one request may override: a page of JSON, not a second state.
 const MAX_OVERRIDES: usize = 10_000;
@@ -182,16 +181,16 @@ impl Api {
         Ok(Some(Scene { view, env }))
     }
 
-    /// When a request that starts now must be over.
-    pub(crate) fn deadline(&self) -> Instant {
-        Instant::now() + self.settings.time_limit
+    /// What a request that starts now may cost.
+    pub(crate) fn allowance(&self) -> Allowance {
+        Allowance::new(self.settings.time_limit, self.settings.response_limit)
     }
 
-    /// Gas of a simulated call: what it asks for, bounded by `rpc-gas-cap`.
+    /// Gas of a simulated call: what it asks for, bounded by `rpc-gas-cap` and in any case by [`MOST_GAS`].
     pub(crate) fn call_gas(&self, call: &Call, env: &Env) -> u64 {
         let cap = match self.settings.gas_cap {
-            0 => u64::MAX / 2,
-            cap => cap,
+            0 => MOST_GAS,
+            cap => cap.min(MOST_GAS),
         };
         call.gas.unwrap_or(cap.max(env.block.gas_limit.min(cap))).min(cap)
     }
@@ -297,47 +296,6 @@ pub(crate) fn block_overrides(params: &Params<'_>, index: usize, env: &mut Env) 
     set().ok_or(bad)
 }
 
-/// Stops an execution at a deadline and remembers the last instruction.
-#[derive(Debug)]
-pub(crate) struct Watch {
-    deadline: Instant,
-    steps: u32,
-    expired: bool,
-    last: u8,
-}
-
-/// Instructions between two looks at the clock.
-const CLOCK_EVERY: u32 = 1024;
-
-impl Watch {
-    pub(crate) fn until(deadline: Instant) -> Self {
-        Self { deadline, steps: 0, expired: false, last: 0 }
-    }
-
-    /// -32603 when the deadline passed during the execution.
-    pub(crate) fn in_time(&self) -> Result<(), RpcError> {
-        if self.expired { Err(RpcError::TIMEOUT) } else { Ok(()) }
-    }
-
-    /// The last instruction executed.
-    pub(crate) fn last(&self) -> u8 {
-        self.last
-    }
-}
-
-impl<C, I: InterpreterTypes> Inspector<C, I> for Watch {
-    fn step(&mut self, interp: &mut Interpreter<I>, _: &mut C) {
-        self.steps = self.steps.wrapping_add(1);
-        self.last = interp.bytecode.opcode();
-        if self.expired || (self.steps % CLOCK_EVERY == 0 && Instant::now() >= self.deadline) {
-            self.expired = true;
-            interp
-                .bytecode
-                .set_action(revm::interpreter::InterpreterAction::new_halt(InstructionResult::OutOfGas, interp.gas));
-        }
-    }
-}
-
 /// Why a simulated transaction could not start, in Besu's codes and words.
 pub(crate) fn not_executed(error: SimulateError) -> RpcError {
     refused(error, None)
@@ -437,13 +395,14 @@ pub(crate) fn run(
     db: &mut SimDb,
     env: &Env,
     tx: TxEnv,
-    deadline: Instant,
+    allowance: &Allowance,
 ) -> Result<(ExecutionResult, u8), RpcError> {
-    let mut watch = Watch::until(deadline);
     let sender = api.besu26().then_some(tx.caller);
-    let simulated = ipe_chain::simulate(db, env, tx, &mut watch).map_err(|e| refused(e, sender))?;
-    watch.in_time()?;
-    Ok((simulated.result, watch.last()))
+    match watch::execute(allowance, Records::NONE, db, env, tx, NoOpInspector) {
+        Ok((simulated, last)) => Ok((simulated.result, last)),
+        Err(Stop::Simulate(error)) => Err(refused(error, sender)),
+        Err(Stop::Over(error)) => Err(error),
+    }
 }
 
 #[cfg(test)]

@@ -86,6 +86,23 @@ impl FlatTrace {
     }
 }
 
+impl FlatTrace {
+    /// Bytes of what it carries.
+    pub(crate) fn data(&self) -> usize {
+        let input = match &self.action {
+            Action::Call { input, .. } => input.len(),
+            Action::Create { init, .. } => init.len(),
+            Action::Suicide { .. } | Action::Reward { .. } => 0,
+        };
+        let output = match &self.result {
+            Some(Outcome::Call { output, .. }) => output.len(),
+            Some(Outcome::Create { code, .. }) => code.len(),
+            Some(Outcome::Nothing) | None => 0,
+        };
+        input + output
+    }
+}
+
 /// The reward of a block; also shown when it is zero, as Besu does.
 pub(crate) fn reward(hash: B256, header: &Header, author: Address, value: U256) -> FlatTrace {
     FlatTrace {

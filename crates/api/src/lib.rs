@@ -28,6 +28,7 @@ pub mod table;
 pub mod wire;
 
 mod admin;
+mod allowance;
 mod answers;
 mod debug;
 mod eth_blocks;
@@ -46,13 +47,16 @@ mod object;
 mod origins;
 mod perm;
 mod places;
+mod purse;
 mod qbft;
 mod shapes;
 mod struct_log;
 mod subscribe;
 mod threads;
 mod trace;
+mod turns;
 mod txpool;
+mod watch;
 
 pub use backend::{Api, Backend, Release, Services, Settings};
 pub use error::RpcError;

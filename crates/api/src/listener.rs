@@ -23,6 +23,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::time::{Instant, Sleep};
 
 use crate::places::{GUEST_TIME, Place, Places};
+use crate::turns::Caller;
 
 /// A connection on which nothing was sent to the client for this long is closed: what a client dribbles in does not count,
 /// so a slow loris holds its place no longer than an idle keep-alive connection.
@@ -60,17 +61,19 @@ pub async fn run(listener: TcpListener, router: Router, doors: Doors, until: imp
 struct Guest {
     guest: bool,
     asks: Arc<AtomicBool>,
+    caller: Caller,
 }
 
 impl Connected<IncomingStream<'_, Accepting>> for Guest {
     fn connect_info(stream: IncomingStream<'_, Accepting>) -> Self {
         let place = &stream.io().place;
-        Guest { guest: place.guest, asks: Arc::clone(&place.asks) }
+        Guest { guest: place.guest, asks: Arc::clone(&place.asks), caller: place.caller() }
     }
 }
 
-/// Notes that a question is being answered; of a guest one, if it is one that is always answered.
-async fn guests(State(doors): State<Doors>, ConnectInfo(Guest { guest, asks }): ConnectInfo<Guest>, request: Request, next: Next) -> Response {
+/// Says whose a request is, and notes that a question is being answered; of a guest one, if it is one that is always answered.
+async fn guests(State(doors): State<Doors>, ConnectInfo(Guest { guest, asks, caller }): ConnectInfo<Guest>, mut request: Request, next: Next) -> Response {
+    request.extensions_mut().insert(caller);
     asks.store(true, Ordering::Relaxed);
     if !guest {
         let response = next.run(request).await;

@@ -4,8 +4,9 @@
 //! `[[7,"qbft_proposeValidatorVote"]]`, so here only an object is one.
 
 use serde::de::value::MapAccessDeserializer;
-use serde::de::{MapAccess, Visitor};
+use serde::de::{IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer};
+use serde_json::value::RawValue;
 use std::fmt;
 use std::marker::PhantomData;
 
@@ -29,10 +30,42 @@ impl<'de, T: Deserialize<'de>> Deserialize<'de> for Object<T> {
     }
 }
 
+/// The elements of a JSON array as text, `None` when there are more than `most`: then none is kept, so that an array of small
+/// elements takes no more memory than its text.
+///
+/// # Errors
+/// The text is no array.
+pub(crate) fn elements(text: &str, most: usize) -> Result<Option<Vec<&RawValue>>, serde_json::Error> {
+    struct Elements(usize);
+    impl<'de> Visitor<'de> for Elements {
+        type Value = Option<Vec<&'de RawValue>>;
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("an array")
+        }
+        fn visit_seq<S: SeqAccess<'de>>(self, mut seq: S) -> Result<Self::Value, S::Error> {
+            let mut kept = Vec::new();
+            while kept.len() < self.0 {
+                match seq.next_element()? {
+                    Some(element) => kept.push(element),
+                    None => return Ok(Some(kept)),
+                }
+            }
+            let mut more = false;
+            while seq.next_element::<IgnoredAny>()?.is_some() {
+                more = true;
+            }
+            Ok((!more).then_some(kept))
+        }
+    }
+    let mut from = serde_json::Deserializer::from_str(text);
+    let elements = from.deserialize_seq(Elements(most))?;
+    from.end()?;
+    Ok(elements)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use serde_json::value::RawValue;
 
     #[derive(Debug, Deserialize)]
     struct Pair<'a> {
@@ -40,6 +73,17 @@ mod tests {
         left: &'a RawValue,
         #[serde(default)]
         right: Option<u8>,
+    }
+
+    #[test]
+    fn elements_are_counted_before_they_are_kept() {
+        let count = |text: &str, most: usize| elements(text, most).map(|kept| kept.map(|kept| kept.len()));
+        assert_eq!(count("[]", 0).expect("an array"), Some(0));
+        assert_eq!(count(" [1, [2,3], {}] ", 3).expect("an array"), Some(3));
+        assert_eq!(count("[1,2,3,4]", 3).expect("an array"), None);
+        for no in ["[1,2", "[1] 2", "{}", "7", "", "[1,2,3,x]"] {
+            assert!(count(no, 3).is_err(), "{no}");
+        }
     }
 
     #[test]

@@ -4,10 +4,14 @@
 //! (hashes); libraries and scripts rely on both.
 
 use crate::error::RpcError;
+use crate::object::elements;
 use alloy_primitives::{Address, B256, Bytes, U256};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::value::RawValue;
+
+/// Parameters of one call at most; no method has more than six.
+const MOST: usize = 32;
 
 /// The parameters of one call: slices of the request's body.
 #[derive(Debug, Default)]
@@ -19,11 +23,15 @@ impl<'a> Params<'a> {
     /// Splits the array; absent or `null` means none.
     ///
     /// # Errors
-    /// -32602 for an object or anything else that is not an array (Besu knows positional parameters only).
+    /// -32602 for an object or anything else that is not an array (Besu knows positional parameters only), and for one of more
+    /// than 32 elements.
     pub fn parse(raw: Option<&'a RawValue>) -> Result<Self, RpcError> {
         match raw.map(RawValue::get) {
             None | Some("null") => Ok(Self::default()),
-            Some(text) => serde_json::from_str(text).map(|items| Self { items }).map_err(|_| RpcError::INVALID_PARAMS),
+            Some(text) => match elements(text, MOST) {
+                Ok(Some(items)) => Ok(Self { items }),
+                Ok(None) | Err(_) => Err(RpcError::INVALID_PARAMS),
+            },
         }
     }
 

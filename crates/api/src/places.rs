@@ -12,6 +12,8 @@ use std::time::Duration;
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
+use crate::turns::Caller;
+
 /// Guests at once. The oldest of the address with most gives way to the next, unless its question has come: connections that
 /// ask nothing keep no question out, and what is asked is answered.
 const GUESTS: usize = 32;
@@ -38,6 +40,7 @@ struct Held {
 /// One connection's place, free again when dropped.
 pub(crate) struct Place {
     id: u64,
+    from: IpAddr,
     places: Arc<Places>,
     /// Here for one question only.
     pub(crate) guest: bool,
@@ -87,7 +90,7 @@ impl Places {
         let (cut, when_cut) = oneshot::channel();
         let asks = Arc::new(AtomicBool::new(false));
         held.insert(id, Held { from, guest, spoke: Arc::clone(&spoke), asks: Arc::clone(&asks), cut });
-        Place { id, places: Arc::clone(self), guest, spoke, asks, cut: when_cut }
+        Place { id, from, places: Arc::clone(self), guest, spoke, asks, cut: when_cut }
     }
 
     /// The address that holds most places, and how many.
@@ -100,7 +103,15 @@ impl Places {
     }
 }
 
+/// Connections of all listeners of this process so far, so that no two have the same number.
+static CONNECTIONS: AtomicU64 = AtomicU64::new(0);
+
 impl Place {
+    /// Whose it is.
+    pub(crate) fn caller(&self) -> Caller {
+        Caller { from: self.from, connection: CONNECTIONS.fetch_add(1, Ordering::Relaxed) }
+    }
+
     /// Something was sent to the client.
     pub(crate) fn spoke(&self) {
         self.spoke.store(self.places.now(), Ordering::Relaxed);

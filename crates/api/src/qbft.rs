@@ -1,5 +1,6 @@
 //! `qbft_*` (`qbft.md` 12).
 
+use crate::allowance::Allowance;
 use crate::backend::Api;
 use crate::error::RpcError;
 use crate::params::{BlockTag, Params};
@@ -14,6 +15,8 @@ use serde_json::{Map, Value};
 
 /// Blocks that `qbft_getSignerMetrics` counts when no range is given, as Besu.
 const DEFAULT_RANGE: u64 = 100;
+/// Headers that are read between two looks at what the request may still cost.
+const HEADERS: u64 = 256;
 /// Most blocks one `qbft_getSignerMetrics` reads: a second or two of one core.
 const MAX_RANGE: u64 = 100_000;
 
@@ -112,7 +115,7 @@ struct Signer {
     last_proposed_block_number: U64,
 }
 
-pub(crate) fn signer_metrics(api: &Api, params: &Params<'_>) -> Answer {
+pub(crate) fn signer_metrics(api: &Api, params: &Params<'_>, allowance: &Allowance) -> Answer {
     let head = api.backend.ledger.head().number;
     let bad_from = RpcError::new(-32602, "Invalid start block params");
     let bad_to = RpcError::new(-32602, "Invalid end block params");
@@ -135,6 +138,9 @@ pub(crate) fn signer_metrics(api: &Api, params: &Params<'_>) -> Answer {
     }
     let mut signers: Vec<(Address, u64, u64)> = Vec::new();
     for number in from..to {
+        if number % HEADERS == 0 {
+            allowance.pause()?;
+        }
         let proposer = api.header(number)?.beneficiary;
         match signers.iter_mut().find(|(address, ..)| *address == proposer) {
             Some((_, count, last)) => {
@@ -160,7 +166,7 @@ pub(crate) fn signer_metrics(api: &Api, params: &Params<'_>) -> Answer {
             last_proposed_block_number: U64::from(last),
         })
         .collect();
-    json(&list, api.settings.response_limit)
+    allowance.json(&list)
 }
 
 pub(crate) fn request_timeout(api: &Api, _: &Params<'_>) -> Answer {

@@ -1,20 +1,26 @@
 //! JSON-RPC over HTTP and WebSocket, with its limits.
 
+use crate::allowance::{Allowance, Gone, Queues, Waits};
 use crate::answers::{Room, Sent};
-use crate::backend::Api;
+use crate::backend::{Api, begun};
 use crate::error::RpcError;
 use crate::listener::{self, Doors};
+use crate::purse::Lease;
 use crate::table::{Cost, Groups};
 use crate::threads::Threads;
+use crate::turns::Caller;
 use crate::{health, hosts, origins, subscribe, wire};
 use axum::Router;
 use axum::body::{Body, Bytes};
-use axum::extract::{FromRequestParts, Request, State, WebSocketUpgrade};
+use axum::extract::{Extension, FromRequestParts, Request, State, WebSocketUpgrade};
 use axum::http::header::{ALLOW, CONTENT_TYPE, UPGRADE};
 use axum::http::{Method, StatusCode};
 use axum::response::{IntoResponse, Response};
+use http_body::Body as _;
+use std::future::poll_fn;
 use std::io;
 use std::net::SocketAddr;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::TcpListener;
@@ -23,6 +29,11 @@ use tokio::task::JoinHandle;
 
 /// A body that has not arrived completely after this is given up; the largest allowed one passes at 350 kB/s.
 const BODY_TIME: Duration = Duration::from_secs(15);
+
+/// Bytes of longer bodies of requests that are being read or answered, of all clients together.
+pub(crate) const BODIES: usize = 48 << 20;
+/// Bodies of up to so many bytes do not count: each connection has one at most.
+const SHORT_BODY: usize = 64 << 10;
 
 /// Batches of light calls up to this length are answered where they were read: handing them to another thread costs more.
 const INLINE_BATCH: usize = 16;
@@ -52,8 +63,10 @@ pub struct HttpConfig {
     pub max_connections: usize,
     /// Calls in one batch.
     pub max_batch: usize,
-    /// Bytes of one request body or WebSocket message.
+    /// Bytes of one request body.
     pub max_body: usize,
+    /// Bytes of one WebSocket message, which is in memory before anything of it is read.
+    pub max_frame: usize,
     /// Subscriptions of one WebSocket connection.
     pub max_subscriptions: usize,
 }
@@ -70,6 +83,8 @@ impl HttpConfig {
             max_batch: wire::MAX_BATCH,
             // Besu's `rpc-http-max-request-content-length`.
             max_body: 5 << 20,
+            // Besu's `rpc-ws-max-frame-size`.
+            max_frame: 1 << 20,
             max_subscriptions: 100,
         }
     }
@@ -135,8 +150,8 @@ impl Drop for RunningServer {
 /// [`ServeError::Bind`] when an address cannot be bound; nothing runs then.
 pub async fn serve(api: Arc<Api>, config: ServerConfig) -> Result<RunningServer, ServeError> {
     let (stop, stopped) = watch::channel(false);
-    // Requests that run, and those that wait for the node: see [`Api::answer`].
-    let threads = Threads::start(2 * api.settings.heavy.max(1)).map_err(ServeError::Threads)?;
+    // Each request that takes time has a thread, on which it waits for its turn: see [`Api::answer`].
+    let threads = Threads::start(begun(api.settings.heavy.max(1))).map_err(ServeError::Threads)?;
     let mut running = RunningServer { http: None, ws: None, stop, tasks: Vec::new(), threads: None };
     if let Some(config) = config.http {
         let (address, task) = threads.run(listen(api.clone(), config, true, stopped.clone())).await.map_err(ServeError::Threads)??;
@@ -194,7 +209,7 @@ async fn listen(
     Ok((address, task))
 }
 
-async fn handle(State(shared): State<Shared>, request: Request) -> Response {
+async fn handle(State(shared): State<Shared>, Extension(caller): Extension<Caller>, request: Request) -> Response {
     let (mut parts, body) = request.into_parts();
     if !hosts::allowed(&parts.headers, &parts.uri, &shared.config.host_allowlist) {
         return hosts::refusal();
@@ -206,11 +221,11 @@ async fn handle(State(shared): State<Shared>, request: Request) -> Response {
     if upgrade {
         return match WebSocketUpgrade::from_request_parts(&mut parts, &()).await {
             Ok(upgrade) => {
-                let max = shared.config.max_body;
+                let max = shared.config.max_frame;
                 upgrade
                     .max_message_size(max)
                     .max_frame_size(max)
-                    .on_upgrade(move |socket| subscribe::connection(shared.api, shared.config, shared.stopped, socket))
+                    .on_upgrade(move |socket| subscribe::connection(shared.api, shared.config, shared.stopped, caller, socket))
             }
             Err(refused) => refused.into_response(),
         };
@@ -220,7 +235,7 @@ async fn handle(State(shared): State<Shared>, request: Request) -> Response {
     }
     match (&parts.method, parts.uri.path()) {
         (&Method::POST, "/") if !origins::is_json(&parts.headers) => origins::not_json(),
-        (&Method::POST, "/") => post(&shared, body).await,
+        (&Method::POST, "/") => post(&shared, caller, body).await,
         (_, "/") => (StatusCode::METHOD_NOT_ALLOWED, [(ALLOW, "POST")], "").into_response(),
         (&Method::GET, path) => health::answer(&shared.api, path, parts.uri.query().unwrap_or(""))
             .unwrap_or_else(|| (StatusCode::NOT_FOUND, "Not Found").into_response()),
@@ -228,14 +243,35 @@ async fn handle(State(shared): State<Shared>, request: Request) -> Response {
     }
 }
 
-async fn post(shared: &Shared, body: Body) -> Response {
-    let read = tokio::time::timeout(BODY_TIME, axum::body::to_bytes(body, shared.config.max_body)).await;
-    let body = match read {
-        Ok(Ok(body)) => body,
-        Ok(Err(_)) => return (StatusCode::PAYLOAD_TOO_LARGE, "Request Entity Too Large").into_response(),
+/// Reads a body. What is long counts as it arrives, so that slow senders of much leave room for others.
+async fn read(shared: &Shared, caller: Caller, mut body: Body) -> Result<(Vec<u8>, Lease), Response> {
+    let mut held = shared.api.bodies.lease(caller.from);
+    let mut all = Vec::new();
+    while let Some(frame) = poll_fn(|cx| Pin::new(&mut body).poll_frame(cx)).await {
+        // The client is gone, or has sent what is not HTTP.
+        let Ok(frame) = frame else { return Err(StatusCode::BAD_REQUEST.into_response()) };
+        let Some(piece) = frame.data_ref() else { continue };
+        let length = all.len() + piece.len();
+        if length > shared.config.max_body {
+            return Err((StatusCode::PAYLOAD_TOO_LARGE, "Request Entity Too Large").into_response());
+        }
+        if length > SHORT_BODY && length > held.bytes() && !held.grow((length - held.bytes()).next_multiple_of(SHORT_BODY)) {
+            let text = "Other requests of this size are being read; try again later, or send a shorter one";
+            return Err((StatusCode::SERVICE_UNAVAILABLE, text).into_response());
+        }
+        all.extend_from_slice(piece);
+    }
+    Ok((all, held))
+}
+
+async fn post(shared: &Shared, caller: Caller, body: Body) -> Response {
+    let (body, held) = match tokio::time::timeout(BODY_TIME, read(shared, caller, body)).await {
+        Ok(Ok(read)) => read,
+        Ok(Err(refused)) => return refused,
         Err(_) => return (StatusCode::REQUEST_TIMEOUT, "Request Timeout").into_response(),
     };
-    let answer = shared.api.answer(body, shared.config.groups, shared.config.max_batch).await;
+    let answer = shared.api.answer(caller, body.into(), shared.config.groups, shared.config.max_batch).await;
+    drop(held);
     let status = if answer.malformed { StatusCode::BAD_REQUEST } else { StatusCode::OK };
     let body = Sent { bytes: answer.body.into(), _room: answer.room };
     (status, [(CONTENT_TYPE, "application/json")], Body::new(body)).into_response()
@@ -251,83 +287,101 @@ pub struct Answer {
     pub(crate) room: Room,
 }
 
+impl Answer {
+    /// One that takes no room.
+    fn small(body: Vec<u8>) -> Self {
+        Self { body, malformed: false, room: None }
+    }
+}
+
 impl Api {
-    /// Answers one request body. Never fails: whatever goes wrong is inside the answer.
-    pub async fn answer(self: &Arc<Self>, body: Bytes, groups: Groups, max_batch: usize) -> Answer {
-        let cost = match wire::split(&body, max_batch) {
-            Err(body) => return Answer { body, malformed: true, room: None },
+    /// Answers one request body. Never fails: whatever goes wrong is inside the answer. When the future is dropped, because the
+    /// connection was closed, what it began ends soon.
+    pub(crate) async fn answer(self: &Arc<Self>, caller: Caller, body: Bytes, groups: Groups, max_batch: usize) -> Answer {
+        match wire::split(&body, max_batch) {
+            Err(body) => return Answer { malformed: true, ..Answer::small(body) },
             Ok(wire::Frame::One(call)) => {
-                let Some(id) = call.id else { return Answer { body: Vec::new(), malformed: false, room: None } };
-                let cost = self.cost(&call);
-                if cost == Cost::Light {
-                    let answer = self.call(&call.method, call.params, groups);
+                let Some(id) = call.id else { return Answer::small(Vec::new()) };
+                if self.cost(&call) == Cost::Light {
+                    let answer = self.call(&call, groups, &self.allowance());
                     let mut out = Vec::with_capacity(128);
                     wire::respond(&mut out, Some(id), &answer);
-                    return Answer { body: out, malformed: false, room: None };
+                    return Answer::small(out);
                 }
-                cost
             }
             Ok(wire::Frame::Batch(calls)) => {
-                let cost = calls.iter().flatten().map(|call| self.cost(call)).max().unwrap_or(Cost::Light);
-                if cost == Cost::Light && calls.len() <= INLINE_BATCH {
+                if calls.len() <= INLINE_BATCH && calls.iter().flatten().all(|call| self.cost(call) == Cost::Light) {
                     return self.answer_here(&body, groups, max_batch);
                 }
-                cost
             }
-        };
-        // What may execute contracts, search logs, read blocks or wait for the node runs on a blocking thread, a bounded number
-        // at once: what only reads does not wait for what executes.
+        }
+        // What may execute contracts, search logs, read blocks or wait for the node has a thread, on which it waits for a turn
+        // for each piece of its work: what only reads does not wait for what executes, and nobody for one who asks much.
         let busy_body = body.clone();
-        let Ok(_place) = self.waiting.clone().try_acquire_owned() else {
-            return Answer { body: busy(&busy_body, max_batch), malformed: false, room: None };
-        };
-        let turns = if cost <= Cost::Block { &self.reading } else { &self.heavy };
-        let Ok(turn) = turns.clone().acquire_owned().await else {
-            return Answer { body: wire::failure(None, &RpcError::NODE_BUSY), malformed: false, room: None };
-        };
+        let Ok(begun) = self.waiting.clone().try_acquire_owned() else { return Answer::small(busy(&busy_body, max_batch)) };
+        let waits = Waits(Gone::default());
+        let memory = self.memory.lease(caller.from);
+        let queues = Queues { caller, heavy: self.heavy.clone(), reading: self.reading.clone(), memory };
+        let allowance = self.allowance().queued(waits.0.clone(), queues);
         let api = self.clone();
-        let work = tokio::task::spawn_blocking(move || (api.answer_here(&body, groups, max_batch), turn));
+        let work = tokio::task::spawn_blocking(move || {
+            let _begun = begun;
+            let answer = api.carry_out(&body, groups, max_batch, &allowance);
+            // What it held is free when it has its room, so that no more answers are held than there is room for.
+            let room = api.answers.room(caller.from, answer.body.len());
+            drop(allowance);
+            (answer, room)
+        });
         match work.await {
-            // The turn is over when it has its room, so that no more answers are held than there is room for.
-            Ok((answer, _turn)) => match self.answers.room(answer.body.len()) {
-                Ok(room) => Answer { room, ..answer },
-                Err(()) => Answer { body: busy(&busy_body, max_batch), malformed: false, room: None },
-            },
-            Err(error) => Answer { body: wire::failure(None, &RpcError::internal(error)), malformed: false, room: None },
+            Ok((answer, Ok(room))) => Answer { room, ..answer },
+            Ok((_, Err(()))) => Answer::small(busy(&busy_body, max_batch)),
+            Err(error) => Answer::small(wire::failure(None, &RpcError::internal(error))),
         }
     }
 
-    /// Answers one request body on the calling thread, whatever it costs. Not for async threads.
+    /// Answers one request body on the calling thread, whatever it costs, without waiting for turns. Not for async threads.
     pub fn answer_here(&self, body: &[u8], groups: Groups, max_batch: usize) -> Answer {
+        self.carry_out(body, groups, max_batch, &self.allowance())
+    }
+
+    fn carry_out(&self, body: &[u8], groups: Groups, max_batch: usize, allowance: &Allowance) -> Answer {
         match wire::split(body, max_batch) {
-            Err(body) => Answer { body, malformed: true, room: None },
+            Err(body) => Answer { malformed: true, ..Answer::small(body) },
             Ok(wire::Frame::One(call)) => {
                 let mut out = Vec::new();
                 if call.id.is_some() {
-                    wire::respond(&mut out, call.id, &self.call(&call.method, call.params, groups));
+                    wire::respond(&mut out, call.id, &self.call(&call, groups, allowance));
                 }
-                Answer { body: out, malformed: false, room: None }
+                Answer::small(out)
             }
             Ok(wire::Frame::Batch(calls)) => {
                 let mut out = vec![b'['];
                 for call in &calls {
                     let (id, answer) = match call {
                         Ok(call) if call.id.is_none() => continue,
-                        // The sum of a batch obeys the same bound as one answer.
-                        Ok(call) if out.len() > self.settings.response_limit => (call.id, Err(RpcError::RESPONSE_SIZE)),
-                        Ok(call) => (call.id, self.call(&call.method, call.params, groups)),
+                        Ok(call) => (call.id, self.call(call, groups, allowance)),
                         Err(id) => (*id, Err(RpcError::INVALID_REQUEST)),
                     };
                     if out.len() > 1 {
                         out.push(b',');
                     }
+                    let before = out.len();
+                    // The sum of a batch obeys the same bounds as one answer.
+                    let answer = answer.and_then(|answer| {
+                        if answer.len() > allowance.room() {
+                            return Err(RpcError::RESPONSE_SIZE);
+                        }
+                        // It grows by doubling.
+                        allowance.hold(2 * answer.len()).map(|()| answer)
+                    });
                     wire::respond(&mut out, id, &answer);
+                    allowance.spend_bytes(out.len() - before);
                 }
                 if out.len() == 1 {
-                    return Answer { body: Vec::new(), malformed: false, room: None };
+                    return Answer::small(Vec::new());
                 }
                 out.push(b']');
-                Answer { body: out, malformed: false, room: None }
+                Answer::small(out)
             }
         }
     }

@@ -4,8 +4,10 @@
 //! storage everything that the transaction has written in the account so far. Besu 26 follows go-ethereum more closely:
 //! no memory unless asked for, storage only where it is read or written, and the refund counter.
 //!
-//! Steps are written as JSON text at once, so a trace takes no more memory than its answer, and ends at the answer's limit.
+//! Steps are written as JSON text at once, so a trace takes no more memory than its answer, and ends at the answer's limit
+//! or when there is no memory for it.
 
+use crate::allowance::Allowance;
 use crate::backend::Release;
 use crate::error::RpcError;
 use alloy_primitives::map::HashMap;
@@ -22,6 +24,8 @@ use serde::Deserialize;
 use std::collections::BTreeMap;
 use std::io::Write as _;
 
+/// Bytes that are counted at once.
+const LOT: usize = 16 << 10;
 /// Gas that a call with value gives to the callee on top.
 const STIPEND: u64 = 2300;
 
@@ -40,13 +44,16 @@ pub(crate) struct Options {
 }
 
 /// Records the steps of one transaction.
-pub(crate) struct StructLogger {
+pub(crate) struct StructLogger<'a> {
     release: Release,
     stack: bool,
     memory: bool,
     storage: bool,
-    limit: usize,
-    full: bool,
+    allowance: &'a Allowance,
+    /// Why nothing is written any more.
+    full: Option<RpcError>,
+    /// Bytes of `out` that are counted.
+    counted: usize,
     out: Vec<u8>,
     step: Step,
     /// The instruction set calls 0x44 PREVRANDAO.
@@ -91,8 +98,8 @@ impl Step {
     }
 }
 
-impl StructLogger {
-    pub(crate) fn new(release: Release, merged: bool, options: &Options, limit: usize) -> Self {
+impl<'a> StructLogger<'a> {
+    pub(crate) fn new(release: Release, merged: bool, options: &Options, allowance: &'a Allowance) -> Self {
         let memory = match release {
             Release::Besu25 => !options.disable_memory.unwrap_or(false),
             Release::Besu26 => options.enable_memory.unwrap_or(false) || options.disable_memory == Some(false),
@@ -102,8 +109,9 @@ impl StructLogger {
             stack: !options.disable_stack.unwrap_or(false),
             memory,
             storage: !options.disable_storage.unwrap_or(false),
-            limit,
-            full: false,
+            allowance,
+            full: None,
+            counted: 0,
             out: Vec::new(),
             step: Step::default(),
             merged,
@@ -113,8 +121,8 @@ impl StructLogger {
 
     /// The object with everything in it.
     pub(crate) fn finish(self, gas: u64, failed: bool, returned: &[u8]) -> Result<Vec<u8>, RpcError> {
-        if self.full {
-            return Err(RpcError::RESPONSE_SIZE);
+        if let Some(error) = self.full {
+            return Err(error);
         }
         let returned = if failed { &[] } else { returned };
         let prefix = if self.release == Release::Besu26 && !returned.is_empty() { "0x" } else { "" };
@@ -128,6 +136,17 @@ impl StructLogger {
         text.extend_from_slice(&self.out);
         text.extend_from_slice(b"]}");
         Ok(text)
+    }
+
+    /// Counts what was written: it is there a second time when the answer is put together.
+    fn count(&mut self) {
+        let more = self.out.len() - self.counted;
+        if self.out.len() > self.allowance.room() {
+            self.full = Some(RpcError::RESPONSE_SIZE);
+        } else if more >= LOT {
+            self.full = self.allowance.hold(2 * more).err();
+            self.counted = self.out.len();
+        }
     }
 
     fn depth(&self) -> usize {
@@ -241,9 +260,9 @@ fn failure(result: InstructionResult) -> Option<&'static str> {
     })
 }
 
-impl<C: ContextTr> Inspector<C, EthInterpreter> for StructLogger {
+impl<C: ContextTr> Inspector<C, EthInterpreter> for StructLogger<'_> {
     fn step(&mut self, interp: &mut Interpreter<EthInterpreter>, _: &mut C) {
-        if self.full {
+        if self.full.is_some() {
             interp.bytecode.set_action(InterpreterAction::new_halt(InstructionResult::OutOfGas, interp.gas));
             return;
         }
@@ -343,7 +362,7 @@ impl<C: ContextTr> Inspector<C, EthInterpreter> for StructLogger {
             };
         }
         self.out.push(b'}');
-        self.full |= self.out.len() > self.limit;
+        self.count();
     }
 
     fn call(&mut self, context: &mut C, inputs: &mut CallInputs) -> Option<CallOutcome> {

@@ -11,6 +11,7 @@ use crate::params::Params;
 use crate::server::{Answer, HttpConfig};
 use crate::shapes::{Place, RpcBlock, RpcLog, RpcTransaction};
 use crate::table::Group;
+use crate::turns::Caller;
 use crate::wire;
 use alloy_primitives::U64;
 use axum::extract::ws::{CloseFrame, Message, WebSocket};
@@ -70,7 +71,10 @@ struct Subscription {
 struct Session {
     api: Arc<Api>,
     config: Arc<HttpConfig>,
+    caller: Caller,
     socket: WebSocket,
+    /// A message that came while the one before it was being answered. No other is read before it.
+    early: Option<Message>,
     topics: BTreeMap<u64, Subscription>,
     next: u64,
     release: Release,
@@ -80,6 +84,14 @@ struct Session {
 async fn gone(stopped: &mut watch::Receiver<bool>) {
     // The value must not be borrowed across anything awaited; an error means that the sender is gone, which is a stop too.
     drop(stopped.wait_for(|stop| *stop).await);
+}
+
+/// The message that came early, or the next.
+async fn next(early: &mut Option<Message>, socket: &mut WebSocket) -> Option<Result<Message, axum::Error>> {
+    match early.take() {
+        Some(message) => Some(Ok(message)),
+        None => socket.recv().await,
+    }
 }
 
 /// Why a connection ends.
@@ -94,11 +106,12 @@ pub(crate) async fn connection(
     api: Arc<Api>,
     config: Arc<HttpConfig>,
     stopped: watch::Receiver<bool>,
+    caller: Caller,
     socket: WebSocket,
 ) {
     metrics::gauge!("besu_rpc_active_ws_connection_count").increment(1.0);
     let release = api.settings.release;
-    let mut session = Session { api, config, socket, topics: BTreeMap::new(), next: 1, release };
+    let mut session = Session { api, config, caller, socket, early: None, topics: BTreeMap::new(), next: 1, release };
     let close = match session.run(stopped).await {
         End::Gone => None,
         End::Slow(reason) => Some(CloseFrame { code: CLOSE_SLOW, reason: reason.into() }),
@@ -119,7 +132,7 @@ impl Session {
         loop {
             let listening = !self.topics.is_empty();
             let step = tokio::select! {
-                message = self.socket.recv() => match message {
+                message = next(&mut self.early, &mut self.socket) => match message {
                     Some(Ok(Message::Text(text))) => self.request(text.as_bytes().to_vec()).await,
                     Some(Ok(Message::Binary(bytes))) => self.request(bytes.to_vec()).await,
                     Some(Ok(Message::Ping(_) | Message::Pong(_))) => Ok(()),
@@ -171,7 +184,20 @@ impl Session {
                 return self.send_text(out).await;
             }
         }
-        let Answer { body, room, .. } = self.api.answer(body.into(), self.config.groups, self.config.max_batch).await;
+        let api = self.api.clone();
+        let answer = api.answer(self.caller, body.into(), self.config.groups, self.config.max_batch);
+        tokio::pin!(answer);
+        // A client that goes away meanwhile is noticed, which ends the work for it.
+        let Answer { body, room, .. } = loop {
+            tokio::select! {
+                answer = &mut answer => break answer,
+                message = self.socket.recv(), if self.early.is_none() => match message {
+                    Some(Ok(Message::Ping(_) | Message::Pong(_))) => {}
+                    Some(Ok(Message::Close(_)) | Err(_)) | None => return Err(End::Gone),
+                    Some(Ok(message)) => self.early = Some(message),
+                },
+            }
+        };
         let sent = if body.is_empty() { Ok(()) } else { self.send_text(body).await };
         drop(room);
         sent

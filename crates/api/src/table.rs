@@ -1,5 +1,6 @@
 //! The one closed list of methods. Dispatch, `rpc_modules` and `docs/rpc.md` are read from it.
 
+use crate::allowance::Allowance;
 use crate::backend::{Api, Release};
 use crate::error::RpcError;
 use crate::params::Params;
@@ -160,7 +161,7 @@ pub struct Method {
     handler: Handler,
 }
 
-type Handler = fn(&Api, &Params<'_>, Groups) -> Result<Vec<u8>, RpcError>;
+type Handler = fn(&Api, &Params<'_>, Groups, &Allowance) -> Result<Vec<u8>, RpcError>;
 
 macro_rules! methods {
     ($($name:ident $group:ident $cost:ident $handler:path, $about:literal $(, $only:ident)?;)*) => {
@@ -171,13 +172,23 @@ macro_rules! methods {
             cost: Cost::$cost,
             only: methods!(@only $($only)?),
             about: $about,
-            handler: |api, params, groups| { let _ = groups; methods!(@call $name $handler, api, params, groups) },
+            handler: |api, params, groups, allowance| {
+                let _ = (groups, allowance);
+                methods!(@call $name $cost $handler, api, params, groups, allowance)
+            },
         }),*];
     };
     (@only) => { None };
     (@only $only:ident) => { Some(Release::$only) };
-    (@call rpc_modules $handler:path, $api:ident, $params:ident, $groups:ident) => { $handler($api, $params, $groups) };
-    (@call $name:ident $handler:path, $api:ident, $params:ident, $groups:ident) => { $handler($api, $params) };
+    (@call rpc_modules Light $handler:path, $api:ident, $params:ident, $groups:ident, $allowance:ident) => {
+        $handler($api, $params, $groups)
+    };
+    (@call $name:ident Light $handler:path, $api:ident, $params:ident, $groups:ident, $allowance:ident) => { $handler($api, $params) };
+    (@call $name:ident Waits $handler:path, $api:ident, $params:ident, $groups:ident, $allowance:ident) => { $handler($api, $params) };
+    // What may cost more than a few reads has an allowance.
+    (@call $name:ident $cost:ident $handler:path, $api:ident, $params:ident, $groups:ident, $allowance:ident) => {
+        $handler($api, $params, $allowance)
+    };
 }
 
 methods! {
@@ -304,9 +315,20 @@ methods! {
     ipe_whyNotMined Ipe Block ipe::why_not_mined, "(transaction hash) → what keeps it from being mined";
 }
 
+/// Bytes of parameters that are long.
+const LONG: usize = 64 << 10;
+/// Bytes that values read from JSON take at most for each byte of text: maps of short keys.
+const VALUES_PER_TEXT: usize = 16;
+
 fn lookup(name: &str) -> Option<&'static Method> {
     static BY_NAME: OnceLock<HashMap<&'static str, &'static Method>> = OnceLock::new();
     BY_NAME.get_or_init(|| METHODS.iter().map(|m| (m.name, m)).collect()).get(name).copied()
+}
+
+/// Bytes that parameters take once they are read; what is short takes none worth counting.
+fn weight(params: Option<&RawValue>) -> usize {
+    let bytes = params.map_or(0, |params| params.get().len());
+    if bytes > LONG { bytes.saturating_mul(VALUES_PER_TEXT) } else { 0 }
 }
 
 impl Api {
@@ -322,15 +344,23 @@ impl Api {
     ///
     /// # Errors
     /// What the method says; -32601 for unknown methods, -32604 for methods of groups that are not enabled.
-    pub fn call(&self, name: &str, params: Option<&RawValue>, groups: Groups) -> Result<Vec<u8>, RpcError> {
-        let method = lookup(name)
+    pub(crate) fn call(&self, call: &Call<'_>, groups: Groups, allowance: &Allowance) -> Result<Vec<u8>, RpcError> {
+        let cost = self.cost(call);
+        let method = lookup(&call.method)
             .filter(|m| m.only.is_none_or(|only| only == self.settings.release))
             .ok_or(RpcError::METHOD_NOT_FOUND)?;
         if !groups.has(method.group) {
             return Err(RpcError::METHOD_NOT_ENABLED);
         }
         let started = Instant::now();
-        let answer = Params::parse(params).and_then(|params| (method.handler)(self, &params, groups));
+        let held = allowance.held();
+        let answer = Params::parse(call.params).and_then(|params| {
+            allowance.begin(cost)?;
+            allowance.hold(weight(call.params))?;
+            (method.handler)(self, &params, groups, allowance)
+        });
+        // Its answer is counted by who puts it together.
+        allowance.hold_only(held);
         metrics::histogram!("besu_rpc_request_time", "methodName" => method.name)
             .record(started.elapsed().as_secs_f64());
         if let Err(error) = &answer {

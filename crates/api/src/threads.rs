@@ -8,6 +8,8 @@ use tokio::runtime::{Builder, Runtime};
 
 /// Threads that read requests and answer the cheap ones.
 const WORKERS: usize = 2;
+/// Bytes of a thread's stack, of which only what is used takes memory.
+const STACK: usize = 4 << 20;
 /// How much later than other threads they get a processor that somebody else wants as well: a tenth of the time is theirs.
 const NICE: i32 = 10;
 
@@ -21,6 +23,8 @@ impl Threads {
         let runtime = Builder::new_multi_thread()
             .worker_threads(WORKERS)
             .max_blocking_threads(blocking)
+            // Nested calls are written as nested JSON.
+            .thread_stack_size(STACK)
             .thread_name("rpc")
             .on_thread_start(give_way)
             .enable_all()

@@ -1,66 +1,90 @@
 //! `trace_*`: flat traces.
 
+use crate::allowance::Allowance;
 use crate::backend::Api;
 use crate::debug::each_traced;
 use crate::error::RpcError;
-use crate::execution::{Call, Watch, not_executed};
+use crate::execution::Call;
 use crate::flat_trace::{FlatTrace, flatten, reward};
 use crate::object::Object;
 use crate::params::{BlockTag, Params, address};
-use crate::wire::json;
+use crate::watch::{self, Records};
 use alloy_primitives::B256;
 use alloy_primitives::map::HashSet;
 use alloy_rpc_types_trace::parity::{TraceResults, TraceResultsWithTransactionHash, TraceType};
-use revm_inspectors::tracing::{TracingInspector, TracingInspectorConfig};
+use revm_inspectors::tracing::TracingInspectorConfig;
 use serde::Deserialize;
-use std::time::Instant;
 
 /// Most flat traces in one answer of `trace_filter`.
 const MAX_TRACES: usize = 10_000;
 
 type Answer = Result<Vec<u8>, RpcError>;
 
-/// Traces of a block, with its reward at the end; `only` one transaction, without the reward.
-fn traces(api: &Api, number: u64, only: Option<usize>, deadline: Instant) -> Result<Vec<FlatTrace>, RpcError> {
+/// Bytes of one flat trace that is kept, its place and what it carries not among them.
+const FLAT: usize = 512;
+
+/// What a flat trace takes that is kept.
+fn size(trace: &FlatTrace) -> usize {
+    FLAT + 8 * trace.trace_address.len() + 3 * trace.data()
+}
+
+/// Traces of a block, with its reward at the end; `only` one transaction, without the reward. Those that are not wanted are
+/// neither kept nor counted.
+fn traces(
+    api: &Api,
+    number: u64,
+    only: Option<usize>,
+    allowance: &Allowance,
+    wanted: impl Fn(&FlatTrace) -> bool,
+) -> Result<Vec<FlatTrace>, RpcError> {
     let mut out = Vec::new();
     let Some(stored) = api.stored(number)? else { return Ok(out) };
     let header = &stored.block.header;
     let hash = stored.hash;
     if let Some(mut replay) = api.backend.ledger.replay(number)? {
         if let Some(index) = only {
-            replay.skip_to(index).map_err(not_executed)?;
+            watch::skip_to(allowance, &mut replay, index)?;
         }
-        each_traced(&mut replay, deadline, |index, inspector, _, _| {
+        let mut held = allowance.held();
+        let config = TracingInspectorConfig::default_parity();
+        each_traced(&mut replay, config, Records::CALLS, allowance, |index, inspector, _, _| {
+            let before = out.len();
             if only.is_none_or(|only| only == index) {
                 let transaction = *stored.block.body.transactions[index].tx_hash();
-                out.extend(flatten(inspector.traces(), hash, number, transaction, index));
+                out.extend(flatten(inspector.traces(), hash, number, transaction, index).into_iter().filter(&wanted));
             }
+            drop(inspector);
+            // What is kept is counted from here on, in place of the records that it was made of.
+            allowance.hold_only(held);
+            allowance.hold(out[before..].iter().map(size).sum())?;
+            held = allowance.held();
             Ok(only.is_none())
         })?;
     }
     let params = api.backend.ledger.spec().qbft_at(number, header.timestamp);
     if only.is_none() && number > 0 {
-        out.push(reward(hash, header, params.beneficiary.unwrap_or(header.beneficiary), params.block_reward));
+        let reward = reward(hash, header, params.beneficiary.unwrap_or(header.beneficiary), params.block_reward);
+        out.extend(Some(reward).filter(wanted));
     }
     Ok(out)
 }
 
-pub(crate) fn block(api: &Api, params: &Params<'_>) -> Answer {
+pub(crate) fn block(api: &Api, params: &Params<'_>, allowance: &Allowance) -> Answer {
     let number = api.number(params.block(0, &RpcError::BLOCK_NUMBER)?)?.ok_or(RpcError::BLOCK_NOT_FOUND)?;
-    json(&traces(api, number, None, api.deadline())?, api.settings.response_limit)
+    allowance.json(&traces(api, number, None, allowance, |_| true)?)
 }
 
-fn of_transaction(api: &Api, hash: B256) -> Result<Option<Vec<FlatTrace>>, RpcError> {
+fn of_transaction(api: &Api, hash: B256, allowance: &Allowance) -> Result<Option<Vec<FlatTrace>>, RpcError> {
     let Some((number, index)) = api.transaction_place(hash)? else { return Ok(None) };
-    traces(api, number, Some(index), api.deadline()).map(Some)
+    traces(api, number, Some(index), allowance, |_| true).map(Some)
 }
 
-pub(crate) fn transaction(api: &Api, params: &Params<'_>) -> Answer {
+pub(crate) fn transaction(api: &Api, params: &Params<'_>, allowance: &Allowance) -> Answer {
     let hash = params.hash(0, &RpcError::TRANSACTION_HASH)?;
-    json(&of_transaction(api, hash)?.unwrap_or_default(), api.settings.response_limit)
+    allowance.json(&of_transaction(api, hash, allowance)?.unwrap_or_default())
 }
 
-pub(crate) fn get(api: &Api, params: &Params<'_>) -> Answer {
+pub(crate) fn get(api: &Api, params: &Params<'_>, allowance: &Allowance) -> Answer {
     let hash = params.hash(0, &RpcError::TRANSACTION_HASH)?;
     let bad = RpcError::new(-32602, "Invalid trace numbers params");
     let place: Vec<String> = params.required(1, &bad)?;
@@ -69,11 +93,11 @@ pub(crate) fn get(api: &Api, params: &Params<'_>) -> Answer {
         .map(|t| crate::params::number(t).and_then(|n| usize::try_from(n).ok()))
         .collect::<Option<_>>()
         .ok_or(bad)?;
-    let found = of_transaction(api, hash)?.unwrap_or_default().into_iter().find(|t| t.trace_address == place);
-    json(&found, api.settings.response_limit)
+    let found = of_transaction(api, hash, allowance)?.unwrap_or_default().into_iter().find(|t| t.trace_address == place);
+    allowance.json(&found)
 }
 
-pub(crate) fn filter(api: &Api, params: &Params<'_>) -> Answer {
+pub(crate) fn filter(api: &Api, params: &Params<'_>, allowance: &Allowance) -> Answer {
     #[derive(Deserialize)]
     #[serde(rename_all = "camelCase")]
     struct Raw {
@@ -99,59 +123,65 @@ pub(crate) fn filter(api: &Api, params: &Params<'_>) -> Answer {
     }
     let read = |list: &[String]| list.iter().map(|t| address(t)).collect::<Option<Vec<_>>>().ok_or(RpcError::FILTER);
     let (senders, receivers) = (read(&raw.from_address)?, read(&raw.to_address)?);
-    let deadline = api.deadline();
     let most = raw.count.unwrap_or(MAX_TRACES).min(MAX_TRACES);
     let mut skip = raw.after.unwrap_or(0);
     let mut out = Vec::new();
     for number in from..=to {
-        if Instant::now() >= deadline {
-            return Err(RpcError::TIMEOUT);
-        }
-        for trace in traces(api, number, None, deadline)? {
-            if !trace.concerns(&senders, &receivers) {
-                continue;
-            }
+        allowance.pause()?;
+        for trace in traces(api, number, None, allowance, |trace| trace.concerns(&senders, &receivers))? {
             if skip > 0 {
                 skip -= 1;
+                allowance.hold_only(allowance.held().saturating_sub(size(&trace)));
                 continue;
             }
             if out.len() == most {
-                return json(&out, api.settings.response_limit);
+                return allowance.json(&out);
             }
             out.push(trace);
         }
     }
-    json(&out, api.settings.response_limit)
+    allowance.json(&out)
 }
 
 fn kinds(params: &Params<'_>, index: usize) -> Result<HashSet<TraceType>, RpcError> {
     params.required(index, &RpcError::new(-32602, "Invalid trace type params"))
 }
 
-pub(crate) fn call(api: &Api, params: &Params<'_>) -> Answer {
+/// What the tracer keeps for these kinds of traces.
+fn records(kinds: &HashSet<TraceType>) -> Records {
+    if kinds.contains(&TraceType::VmTrace) {
+        Records::VM
+    } else if kinds.contains(&TraceType::Trace) {
+        Records::CALLS
+    } else {
+        Records::PLAIN_CALLS
+    }
+}
+
+pub(crate) fn call(api: &Api, params: &Params<'_>, allowance: &Allowance) -> Answer {
     let call = Call::read(params, 0)?;
     let kinds = kinds(params, 1)?;
     let Some(scene) = api.scene(params, 2)? else { return Ok(b"null".to_vec()) };
     let mut db = scene.view.with(&ipe_chain::Overrides::new()).map_err(RpcError::internal)?;
-    let mut watch = Watch::until(api.deadline());
-    let mut inspector = TracingInspector::new(TracingInspectorConfig::from_parity_config(&kinds));
+    let mut inspector = watch::tracing(allowance, TracingInspectorConfig::from_parity_config(&kinds));
     let tx = call.tx(&scene.env, api.call_gas(&call, &scene.env));
-    let simulated = ipe_chain::simulate(&mut db, &scene.env, tx, (&mut watch, &mut inspector)).map_err(not_executed)?;
-    watch.in_time()?;
+    let (simulated, _) = watch::execute(allowance, records(&kinds), &mut db, &scene.env, tx, &mut inspector)?;
+    watch::complete(allowance, &inspector)?;
     let results: TraceResults = inspector
         .into_parity_builder()
         .into_trace_results_with_state(&simulated, &kinds, &db)
         .map_err(RpcError::internal)?;
-    json(&results, api.settings.response_limit)
+    allowance.json(&results)
 }
 
-pub(crate) fn replay_block(api: &Api, params: &Params<'_>) -> Answer {
+pub(crate) fn replay_block(api: &Api, params: &Params<'_>, allowance: &Allowance) -> Answer {
     let number = api.number(params.block(0, &RpcError::BLOCK_NUMBER)?)?.ok_or(RpcError::BLOCK_NOT_FOUND)?;
     let kinds = kinds(params, 1)?;
     let Some(mut replay) = api.backend.ledger.replay(number)? else { return Ok(b"[]".to_vec()) };
     let stored = replay.stored().clone();
     let mut out = Vec::new();
-    each_traced(&mut replay, api.deadline(), |index, inspector, simulated, db| {
+    let config = TracingInspectorConfig::from_parity_config(&kinds);
+    each_traced(&mut replay, config, records(&kinds), allowance, |index, inspector, simulated, db| {
         let full_trace = inspector
             .into_parity_builder()
             .into_trace_results_with_state(simulated, &kinds, &*db)
@@ -160,5 +190,5 @@ pub(crate) fn replay_block(api: &Api, params: &Params<'_>) -> Answer {
         out.push(TraceResultsWithTransactionHash { full_trace, transaction_hash });
         Ok(true)
     })?;
-    json(&out, api.settings.response_limit)
+    allowance.json(&out)
 }

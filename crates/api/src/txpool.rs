@@ -1,5 +1,6 @@
 //! `txpool_*`: Besu's listings and, from Besu 26.4 on, go-ethereum's.
 
+use crate::allowance::Allowance;
 use crate::backend::Api;
 use crate::error::RpcError;
 use crate::params::{Params, address, number, word};
@@ -42,7 +43,7 @@ pub(crate) fn besu_statistics(api: &Api, _: &Params<'_>) -> Answer {
     )
 }
 
-pub(crate) fn besu_transactions(api: &Api, _: &Params<'_>) -> Answer {
+pub(crate) fn besu_transactions(api: &Api, _: &Params<'_>, allowance: &Allowance) -> Answer {
     #[derive(Serialize)]
     #[serde(rename_all = "camelCase")]
     struct Entry {
@@ -58,7 +59,7 @@ pub(crate) fn besu_transactions(api: &Api, _: &Params<'_>) -> Answer {
             added_to_pool_at: utc::millis(h.at),
         })
         .collect();
-    json(&list, api.settings.response_limit)
+    allowance.json(&list)
 }
 
 /// One condition of `txpool_besuPendingTransactions`.
@@ -138,13 +139,13 @@ fn conditions(raw: &str) -> Result<Vec<Condition>, RpcError> {
     Ok(out)
 }
 
-pub(crate) fn besu_pending(api: &Api, params: &Params<'_>) -> Answer {
+pub(crate) fn besu_pending(api: &Api, params: &Params<'_>, allowance: &Allowance) -> Answer {
     let bad = RpcError::new(-32602, "Invalid pending transactions params");
     let limit = params.optional_number(0, &bad)?.map_or(MAX_LISTED, |n| usize::try_from(n).unwrap_or(MAX_LISTED));
     let conditions = params.raw(1).map(conditions).transpose()?.unwrap_or_default();
     let list: Vec<RpcTransaction> =
         held(api, |h| conditions.iter().all(|c| c.holds(h))).iter().take(limit).map(|h| shape(api, h)).collect();
-    json(&list, api.settings.response_limit)
+    allowance.json(&list)
 }
 
 fn shape(api: &Api, held: &Held) -> RpcTransaction {
@@ -179,11 +180,11 @@ fn sorted<T>(list: &[Held], mut show: impl FnMut(&Held) -> T) -> Content<T> {
     content
 }
 
-pub(crate) fn content(api: &Api, _: &Params<'_>) -> Answer {
-    json(&sorted(&held(api, |_| true), |h| shape(api, h)), api.settings.response_limit)
+pub(crate) fn content(api: &Api, _: &Params<'_>, allowance: &Allowance) -> Answer {
+    allowance.json(&sorted(&held(api, |_| true), |h| shape(api, h)))
 }
 
-pub(crate) fn content_from(api: &Api, params: &Params<'_>) -> Answer {
+pub(crate) fn content_from(api: &Api, params: &Params<'_>, allowance: &Allowance) -> Answer {
     let from = params.address(0, &RpcError::ADDRESS)?;
     let list = api.backend.pool.lock().of_sender(&from);
     let mut content = sorted(&list, |h| shape(api, h));
@@ -196,16 +197,16 @@ pub(crate) fn content_from(api: &Api, params: &Params<'_>) -> Answer {
         pending: content.pending.remove(&from).unwrap_or_default(),
         queued: content.queued.remove(&from).unwrap_or_default(),
     };
-    json(&of, api.settings.response_limit)
+    allowance.json(&of)
 }
 
-pub(crate) fn inspect(api: &Api, _: &Params<'_>) -> Answer {
+pub(crate) fn inspect(api: &Api, _: &Params<'_>, allowance: &Allowance) -> Answer {
     let line = |h: &Held| {
         let tx = &h.candidate.tx;
         let to = tx.to().map_or_else(|| "contract creation".to_owned(), |to| to.to_checksum(None));
         format!("{to}: {} wei + {} gas × {} wei", tx.value(), tx.gas_limit(), tx.max_fee_per_gas())
     };
-    json(&sorted(&held(api, |_| true), line), api.settings.response_limit)
+    allowance.json(&sorted(&held(api, |_| true), line))
 }
 
 #[cfg(test)]

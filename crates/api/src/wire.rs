@@ -1,7 +1,7 @@
 //! JSON-RPC 2.0 framing: one call or a batch in, bytes out, without building a tree of values.
 
 use crate::error::RpcError;
-use crate::object::Object;
+use crate::object::{Object, elements};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use std::borrow::Cow;
@@ -52,12 +52,10 @@ pub fn split(body: &[u8], max_batch: usize) -> Result<Frame<'_>, Vec<u8>> {
     let text = std::str::from_utf8(body).map_err(|_| failure(None, &RpcError::PARSE))?;
     let first = text.bytes().find(|b| !b.is_ascii_whitespace());
     if first == Some(b'[') {
-        let items: Vec<&RawValue> = serde_json::from_str(text).map_err(|_| failure(None, &RpcError::PARSE))?;
+        let items = elements(text, max_batch).map_err(|_| failure(None, &RpcError::PARSE))?;
+        let Some(items) = items else { return Err(failure(None, &RpcError::BATCH)) };
         if items.is_empty() {
             return Err(failure(None, &RpcError::INVALID_REQUEST));
-        }
-        if items.len() > max_batch {
-            return Err(failure(None, &RpcError::BATCH));
         }
         return Ok(Frame::Batch(items.into_iter().map(|i| one(i.get())).collect()));
     }

@@ -153,6 +153,10 @@ pub struct NodeConfig {
     pub rpc_max_batch: usize,
     /// Bytes of one request.
     pub rpc_max_body: usize,
+    /// Seconds that one request may take.
+    pub rpc_timeout_s: u64,
+    /// Bytes of one WebSocket message.
+    pub rpc_ws_max_frame: usize,
     /// Accepted `Host` names, `*` = any.
     pub host_allowlist: Vec<String>,
     /// Gas of one simulated call, 0 = unlimited.

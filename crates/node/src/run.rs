@@ -579,6 +579,7 @@ fn api_settings(
         max_logs_range: config.rpc_max_logs_range,
         max_trace_range: config.rpc_max_trace_range,
         revert_reason: config.revert_reason,
+        time_limit: Duration::from_secs(config.rpc_timeout_s),
         services: ipe_api::Services {
             http: socket(&config.rpc_http),
             ws: socket(&config.rpc_ws),
@@ -603,6 +604,7 @@ fn server_config(config: &NodeConfig) -> Result<ServerConfig, RunError> {
             max_connections: listener.max_connections,
             max_batch: config.rpc_max_batch,
             max_body: config.rpc_max_body,
+            max_frame: config.rpc_ws_max_frame,
             ..HttpConfig::at(SocketAddr::new(listener.host, listener.port))
         }))
     };

@@ -213,6 +213,10 @@ pub const OPTIONS: &[OptionSpec] = &[
         c.rpc_max_body = number(v, 1024, 1 << 30)?;
         Ok(())
     }),
+    value("rpc-timeout-seconds", "SECONDS", "30", "Longest that one request may take, all calls of a batch together", |c, v, _| {
+        c.rpc_timeout_s = number(v, 1, 86_400)?;
+        Ok(())
+    }),
     switch("rpc-ws-enabled", "false", "Serve JSON-RPC over WebSocket on a port of its own", |c, v, _| {
         c.rpc_ws.enabled = boolean(v)?;
         Ok(())
@@ -231,6 +235,10 @@ pub const OPTIONS: &[OptionSpec] = &[
     }),
     value("rpc-ws-max-active-connections", "N", "80", "WebSocket connections at once", |c, v, _| {
         c.rpc_ws.max_connections = number(v, 1, 100_000)?;
+        Ok(())
+    }),
+    value("rpc-ws-max-frame-size", "BYTES", "1048576", "Bytes of one WebSocket message", |c, v, _| {
+        c.rpc_ws_max_frame = number(v, 1024, 1 << 30)?;
         Ok(())
     }),
     list("host-allowlist", "HOST", "localhost,127.0.0.1", "Host names that JSON-RPC and metrics requests may use; * = any", |c, v, _| {
@@ -376,6 +384,8 @@ impl Default for NodeConfig {
             rpc_cors_origins: Vec::new(),
             rpc_max_batch: 1024,
             rpc_max_body: 5 << 20,
+            rpc_timeout_s: 30,
+            rpc_ws_max_frame: 1 << 20,
             host_allowlist: vec!["localhost".to_owned(), "127.0.0.1".to_owned()],
             rpc_gas_cap: 100_000_000,
             rpc_tx_fee_cap: 1_000_000_000_000_000_000,
