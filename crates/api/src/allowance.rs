@@ -4,6 +4,7 @@
 //! the request with an error that says so; a client that is gone ends it without one. See `docs/costs.md` for the bounds.
 
 use std::cell::{Cell, RefCell};
+use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -17,9 +18,9 @@ use crate::turns::{Caller, Turn, Turns};
 use crate::wire;
 
 /// Bytes of memory that all requests together may hold while they are carried out, answers that are sent not among them.
-pub(crate) const MEMORY: usize = 192 << 20;
+pub(crate) const MEMORY: usize = 128 << 20;
 /// Bytes of memory that one request may hold while it is carried out.
-pub(crate) const MEMORY_OF_ONE: usize = 96 << 20;
+pub(crate) const MEMORY_OF_ONE: usize = 64 << 20;
 /// Bytes of it that every request has and that do not count.
 const FREE: usize = 256 << 10;
 /// Bytes taken from the room of all at once.
@@ -154,6 +155,11 @@ impl Allowance {
         if self.gas.get() == 0 { Err(RpcError::GAS) } else { Ok(()) }
     }
 
+    /// Whose request it is; nobody's for one that comes from no connection.
+    pub(crate) fn from(&self) -> IpAddr {
+        self.turns.as_ref().map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |(caller, ..)| caller.from)
+    }
+
     /// Bytes that the answer may still have.
     pub(crate) fn room(&self) -> usize {
         self.bytes.get()
@@ -225,7 +231,6 @@ mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
     use crate::purse::Purse;
-    use std::net::IpAddr;
 
     fn queues(memory: &Arc<Purse>, last: u8) -> Queues {
         let from = IpAddr::from([10, 0, 0, last]);

@@ -14,7 +14,7 @@ use crate::purse::{Lease, Purse};
 /// Answers of up to so many bytes do not count: each connection has one at most.
 const SMALL: usize = 1 << 20;
 /// Bytes of larger answers that wait to be read, of all clients together.
-const LARGE: usize = 128 << 20;
+const LARGE: usize = 96 << 20;
 /// Bytes handed to a connection at once.
 const PIECE: usize = 64 * 1024;
 
@@ -74,13 +74,13 @@ mod tests {
     #[tokio::test]
     async fn who_does_not_read_takes_no_more_than_there_is_for_all() {
         let answers = Answers::new();
-        let large = 45 << 20;
+        let large = 30 << 20;
         let [greedy, other] = [1, 2].map(|last| IpAddr::from([10, 0, 0, last]));
         let held = [answers.room(greedy, large).unwrap(), answers.room(greedy, large).unwrap()];
         assert!(held.iter().all(Option::is_some));
-        assert!(answers.room(greedy, large).is_err(), "a third of 45 MiB has no room");
+        assert!(answers.room(greedy, large).is_err(), "a third of 30 MiB has no room");
         assert!(answers.room(greedy, 1 << 20).unwrap().is_none(), "small answers go on");
-        assert!(answers.room(other, 32 << 20).is_ok(), "another's share");
+        assert!(answers.room(other, 24 << 20).is_ok(), "another's share");
         let [first, _second] = held;
         let mut sent = Sent { bytes: Bytes::from(vec![1; 3 * PIECE]), _room: first };
         assert_eq!(sent.size_hint().exact(), Some(3 * PIECE as u64));

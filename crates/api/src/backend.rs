@@ -13,7 +13,7 @@ use parking_lot::Mutex;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::{Semaphore, broadcast, mpsc, oneshot};
+use tokio::sync::{broadcast, mpsc, oneshot};
 
 /// Handles to the node's parts; cheap to clone.
 #[derive(Clone)]
@@ -104,7 +104,7 @@ impl Default for Settings {
             max_trace_range: 1000,
             revert_reason: false,
             time_limit: Duration::from_secs(30),
-            heavy: 4,
+            heavy: std::thread::available_parallelism().map_or(2, |cores| cores.get().clamp(2, 8)),
             response_limit: 64 << 20,
             services: Services::default(),
         }
@@ -130,8 +130,9 @@ pub struct Api {
     pub(crate) bodies: Arc<Purse>,
     pub(crate) answers: Answers,
     /// What may still be subscribed to, see [`crate::subscribe`].
-    pub(crate) attention: Arc<Semaphore>,
-    pub(crate) waiting: Arc<Semaphore>,
+    pub(crate) attention: Arc<Purse>,
+    /// Requests that are begun, see [`begun`].
+    pub(crate) waiting: Arc<Purse>,
 }
 
 /// Requests that are begun at once, on a thread each, most of which wait for their turn: as many as the connections of two
@@ -154,8 +155,8 @@ impl Api {
             memory: Purse::new(crate::allowance::MEMORY),
             bodies: Purse::new(crate::server::BODIES),
             answers: Answers::new(),
-            attention: Arc::new(Semaphore::new(crate::subscribe::ATTENTION)),
-            waiting: Arc::new(Semaphore::new(begun(heavy))),
+            attention: Purse::new(crate::subscribe::ATTENTION),
+            waiting: Purse::new(begun(heavy)),
             prices: Mutex::new(Prices::default()),
             settings,
         })

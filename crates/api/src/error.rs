@@ -61,7 +61,7 @@ impl RpcError {
     pub const STATE_UNAVAILABLE: Self = Self::new(-32000, "World state unavailable");
     /// -32000: filter unknown or expired.
     pub const FILTER_NOT_FOUND: Self = Self::new(-32000, "Filter not found");
-    /// -32000: too many filters are installed.
+    /// -32000: too many filters are installed, in all or by this address.
     pub const TOO_MANY_FILTERS: Self =
         Self::new(-32000, "Too many filters are installed on this node; uninstall some or use eth_subscribe");
     /// -39001: `finalized` and `safe` where nobody sets them.

@@ -8,6 +8,7 @@ use crate::backend::Api;
 use crate::error::RpcError;
 use crate::object::Object;
 use crate::params::{BlockTag, Params, address};
+use crate::purse::{Lease, Purse};
 use crate::shapes::{Place, RpcLog};
 use alloy_primitives::{Address, B256, Bloom, Log};
 use ipe_chain::logs::{LogLimits, LogsError};
@@ -17,11 +18,14 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 use std::collections::{BTreeSet, HashMap};
 use std::hash::{BuildHasher, RandomState};
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 use tokio::sync::broadcast::Receiver;
 use tokio::sync::broadcast::error::TryRecvError;
 
-/// Filters installed at once: enough for many dApp pages, small enough to walk for expiry.
+/// Filters installed at once, three quarters of them by one address: enough for many dApp pages, small enough to walk for expiry.
 const MAX_FILTERS: usize = 1000;
 /// A filter that nobody asked for this long is forgotten (Besu: 10 minutes).
 const EXPIRY: Duration = Duration::from_secs(600);
@@ -206,16 +210,17 @@ pub(crate) fn get_logs(api: &Api, params: &Params<'_>, allowance: &Allowance) ->
 }
 
 /// The installed filters.
-#[derive(Default)]
 pub(crate) struct Filters {
+    parts: Arc<Purse>,
     table: Mutex<HashMap<u64, Installed>>,
     names: RandomState,
-    count: std::sync::atomic::AtomicU64,
+    count: AtomicU64,
 }
 
 struct Installed {
     asked: Instant,
     kind: Kind,
+    _part: Lease,
 }
 
 enum Kind {
@@ -224,18 +229,22 @@ enum Kind {
     Pending { news: Receiver<Notification> },
 }
 
+impl Default for Filters {
+    fn default() -> Self {
+        Self { parts: Purse::new(MAX_FILTERS), table: Mutex::default(), names: RandomState::new(), count: AtomicU64::new(0) }
+    }
+}
+
 impl Filters {
     /// Installs a filter and gives its id, which cannot be guessed from another's.
-    fn install(&self, kind: Kind) -> Result<u64, RpcError> {
+    fn install(&self, from: IpAddr, kind: Kind) -> Result<u64, RpcError> {
         let mut table = self.table.lock();
         let now = Instant::now();
         table.retain(|_, f| now.duration_since(f.asked) < EXPIRY);
-        if table.len() >= MAX_FILTERS {
-            return Err(RpcError::TOO_MANY_FILTERS);
-        }
-        let count = self.count.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        let Some(part) = self.parts.take(from, 1) else { return Err(RpcError::TOO_MANY_FILTERS) };
+        let count = self.count.fetch_add(1, Ordering::Relaxed);
         let id = self.names.hash_one(count);
-        table.insert(id, Installed { asked: now, kind });
+        table.insert(id, Installed { asked: now, kind, _part: part });
         Ok(id)
     }
 
@@ -248,7 +257,7 @@ fn installed(id: Result<u64, RpcError>) -> Answer {
     Ok(format!("\"{:#x}\"", id?).into_bytes())
 }
 
-pub(crate) fn new_filter(api: &Api, params: &Params<'_>) -> Answer {
+pub(crate) fn new_filter(api: &Api, params: &Params<'_>, allowance: &Allowance) -> Answer {
     let filter = LogFilter::read(params.raw(0).ok_or(RpcError::FILTER)?)?;
     if filter.block_hash.is_some() {
         return Err(RpcError::FILTER);
@@ -258,17 +267,17 @@ pub(crate) fn new_filter(api: &Api, params: &Params<'_>) -> Answer {
         Some(BlockTag::Number(number)) => number.max(head + 1),
         _ => head + 1,
     };
-    installed(api.filters.install(Kind::Logs { filter, next }))
+    installed(api.filters.install(allowance.from(), Kind::Logs { filter, next }))
 }
 
-pub(crate) fn new_block_filter(api: &Api, _: &Params<'_>) -> Answer {
+pub(crate) fn new_block_filter(api: &Api, _: &Params<'_>, allowance: &Allowance) -> Answer {
     let next = api.backend.ledger.head().number + 1;
-    installed(api.filters.install(Kind::Blocks { next }))
+    installed(api.filters.install(allowance.from(), Kind::Blocks { next }))
 }
 
-pub(crate) fn new_pending_filter(api: &Api, _: &Params<'_>) -> Answer {
+pub(crate) fn new_pending_filter(api: &Api, _: &Params<'_>, allowance: &Allowance) -> Answer {
     let news = api.backend.notifications.subscribe();
-    installed(api.filters.install(Kind::Pending { news }))
+    installed(api.filters.install(allowance.from(), Kind::Pending { news }))
 }
 
 pub(crate) fn uninstall_filter(api: &Api, params: &Params<'_>) -> Answer {

@@ -4,7 +4,7 @@ use crate::allowance::{Allowance, MOST_GAS};
 use crate::backend::Api;
 use crate::error::RpcError;
 use crate::eth_blocks::LATEST;
-use crate::object::Object;
+use crate::object::{Entries, Object};
 use crate::params::{BlockRef, BlockTag, Params, address, bytes, number, word};
 use crate::watch::{self, Records, Stop};
 use alloy_eips::eip2930::{AccessList, AccessListItem};
@@ -204,13 +204,13 @@ pub(crate) fn overrides(params: &Params<'_>, index: usize) -> Result<Overrides, 
         balance: Option<String>,
         nonce: Option<String>,
         code: Option<String>,
-        state: Option<BTreeMap<String, String>>,
-        state_diff: Option<BTreeMap<String, String>>,
+        state: Option<Entries<String, MAX_OVERRIDES>>,
+        state_diff: Option<Entries<String, MAX_OVERRIDES>>,
     }
     let bad = RpcError::new(-32602, "Invalid account overrides parameter");
-    let Some(raw) = params.optional::<BTreeMap<String, Object<Raw>>>(index, &bad)? else { return Ok(Overrides::new()) };
+    let Some(Entries(raw)) = params.optional::<Entries<Object<Raw>, MAX_OVERRIDES>>(index, &bad)? else { return Ok(Overrides::new()) };
     let mut size = 0;
-    let mut slots = |map: BTreeMap<String, String>| -> Option<BTreeMap<U256, U256>> {
+    let mut slots = |Entries(map): Entries<String, MAX_OVERRIDES>| -> Option<BTreeMap<U256, U256>> {
         size += map.len();
         map.iter().map(|(k, v)| Some((word(k)?, word(v)?))).collect()
     };

@@ -8,8 +8,8 @@
 //! 3. [`table`] is the one closed list of methods: name, group, cost, handler, one line of documentation.
 //!    `docs/rpc.md` is generated from it.
 //! 4. The handler (`eth_*.rs`, `qbft.rs`, `debug.rs`, …) is a plain function from the parameters to JSON text or an
-//!    [`RpcError`]. Light ones run where the request was read; heavy ones (execution, tracing, log search) on a bounded
-//!    number of blocking threads with a deadline.
+//!    [`RpcError`]. Light ones run where the request was read; heavy ones (execution, tracing, log search) on threads
+//!    of their own, in turns and within the request's allowance (`turns`, `allowance`, `watch`).
 //! 5. What must be done by the node itself (votes, peers) goes through [`Control`](ipe_engine::Control) messages; what the node announces
 //!    (blocks, pending transactions) comes through [`Notification`](ipe_engine::Notification)s.
 //!

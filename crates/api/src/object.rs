@@ -4,9 +4,10 @@
 //! `[[7,"qbft_proposeValidatorVote"]]`, so here only an object is one.
 
 use serde::de::value::MapAccessDeserializer;
-use serde::de::{IgnoredAny, MapAccess, SeqAccess, Visitor};
+use serde::de::{Error as _, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
+use std::collections::BTreeMap;
 use std::fmt;
 use std::marker::PhantomData;
 
@@ -27,6 +28,33 @@ impl<'de, T: Deserialize<'de>> Deserialize<'de> for Object<T> {
             }
         }
         from.deserialize_map(Fields(PhantomData))
+    }
+}
+
+/// A map of at most `N` entries: more are an error, before they are kept.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Entries<V, const N: usize>(pub(crate) BTreeMap<String, V>);
+
+impl<'de, V: Deserialize<'de>, const N: usize> Deserialize<'de> for Entries<V, N> {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        struct Counted<V, const N: usize>(PhantomData<V>);
+        impl<'de, V: Deserialize<'de>, const N: usize> Visitor<'de> for Counted<V, N> {
+            type Value = Entries<V, N>;
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                write!(f, "an object of at most {N} entries")
+            }
+            fn visit_map<M: MapAccess<'de>>(self, mut map: M) -> Result<Self::Value, M::Error> {
+                let mut kept = BTreeMap::new();
+                while let Some((key, value)) = map.next_entry()? {
+                    kept.insert(key, value);
+                    if kept.len() > N {
+                        return Err(M::Error::invalid_length(kept.len(), &self));
+                    }
+                }
+                Ok(Entries(kept))
+            }
+        }
+        from.deserialize_map(Counted(PhantomData))
     }
 }
 
@@ -84,6 +112,13 @@ mod tests {
         for no in ["[1,2", "[1] 2", "{}", "7", "", "[1,2,3,x]"] {
             assert!(count(no, 3).is_err(), "{no}");
         }
+    }
+
+    #[test]
+    fn entries_are_counted_as_they_are_read() {
+        let read = |text: &str| serde_json::from_str::<Entries<u8, 2>>(text).map(|Entries(map)| map.len());
+        assert_eq!(read(r#"{"a":1,"b":2,"a":3}"#).expect("two"), 2);
+        assert!(read(r#"{"a":1,"b":2,"c":3}"#).is_err() && read("[]").is_err());
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! Bytes that requests hold, of all clients together: a bound that no address can take to itself.
+//! What clients hold of something that there is only so much of (bytes, threads, filters): no address can take all of it.
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -26,7 +26,7 @@ pub(crate) struct Lease {
 }
 
 impl Purse {
-    /// Of so many bytes. One address may hold three quarters of them: the last quarter is for others.
+    /// Of so many bytes, or whatever is counted. One address may hold three quarters of them: the last quarter is for others.
     pub(crate) fn new(total: usize) -> Arc<Purse> {
         Arc::new(Purse { total, held: Mutex::default() })
     }

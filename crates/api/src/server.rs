@@ -298,27 +298,30 @@ impl Api {
     /// Answers one request body. Never fails: whatever goes wrong is inside the answer. When the future is dropped, because the
     /// connection was closed, what it began ends soon.
     pub(crate) async fn answer(self: &Arc<Self>, caller: Caller, body: Bytes, groups: Groups, max_batch: usize) -> Answer {
-        match wire::split(&body, max_batch) {
-            Err(body) => return Answer { malformed: true, ..Answer::small(body) },
-            Ok(wire::Frame::One(call)) => {
-                let Some(id) = call.id else { return Answer::small(Vec::new()) };
-                if self.cost(&call) == Cost::Light {
-                    let answer = self.call(&call, groups, &self.allowance());
-                    let mut out = Vec::with_capacity(128);
-                    wire::respond(&mut out, Some(id), &answer);
-                    return Answer::small(out);
+        // A long body costs time before anything of it is known: it is read on a thread, in a turn.
+        if body.len() <= SHORT_BODY {
+            match wire::split(&body, max_batch) {
+                Err(body) => return Answer { malformed: true, ..Answer::small(body) },
+                Ok(wire::Frame::One(call)) => {
+                    let Some(id) = call.id else { return Answer::small(Vec::new()) };
+                    if self.cost(&call) == Cost::Light {
+                        let answer = self.call(&call, groups, &self.allowance());
+                        let mut out = Vec::with_capacity(128);
+                        wire::respond(&mut out, Some(id), &answer);
+                        return Answer::small(out);
+                    }
                 }
-            }
-            Ok(wire::Frame::Batch(calls)) => {
-                if calls.len() <= INLINE_BATCH && calls.iter().flatten().all(|call| self.cost(call) == Cost::Light) {
-                    return self.answer_here(&body, groups, max_batch);
+                Ok(wire::Frame::Batch(calls)) => {
+                    if calls.len() <= INLINE_BATCH && calls.iter().flatten().all(|call| self.cost(call) == Cost::Light) {
+                        return self.answer_here(&body, groups, max_batch);
+                    }
                 }
             }
         }
         // What may execute contracts, search logs, read blocks or wait for the node has a thread, on which it waits for a turn
         // for each piece of its work: what only reads does not wait for what executes, and nobody for one who asks much.
         let busy_body = body.clone();
-        let Ok(begun) = self.waiting.clone().try_acquire_owned() else { return Answer::small(busy(&busy_body, max_batch)) };
+        let Some(begun) = self.waiting.take(caller.from, 1) else { return Answer::small(busy(&busy_body, max_batch)) };
         let waits = Waits(Gone::default());
         let memory = self.memory.lease(caller.from);
         let queues = Queues { caller, heavy: self.heavy.clone(), reading: self.reading.clone(), memory };
@@ -345,6 +348,11 @@ impl Api {
     }
 
     fn carry_out(&self, body: &[u8], groups: Groups, max_batch: usize, allowance: &Allowance) -> Answer {
+        if body.len() > SHORT_BODY
+            && let Err(error) = allowance.begin(Cost::Block)
+        {
+            return Answer::small(wire::failure(None, &error));
+        }
         match wire::split(body, max_batch) {
             Err(body) => Answer { malformed: true, ..Answer::small(body) },
             Ok(wire::Frame::One(call)) => {
@@ -374,6 +382,9 @@ impl Api {
                         // It grows by doubling.
                         allowance.hold(2 * answer.len()).map(|()| answer)
                     });
+                    if answer == Err(RpcError::GONE) {
+                        return Answer::small(Vec::new());
+                    }
                     wire::respond(&mut out, id, &answer);
                     allowance.spend_bytes(out.len() - before);
                 }
@@ -387,8 +398,11 @@ impl Api {
     }
 }
 
-/// The refusal of every call in a body that found no place to wait.
+/// The refusal of every call in a body that found no place to wait; one for all when it is long.
 fn busy(body: &[u8], max_batch: usize) -> Vec<u8> {
+    if body.len() > SHORT_BODY {
+        return wire::failure(None, &RpcError::BUSY);
+    }
     match wire::split(body, max_batch) {
         Ok(wire::Frame::One(call)) => wire::failure(call.id, &RpcError::BUSY),
         Ok(wire::Frame::Batch(calls)) => {

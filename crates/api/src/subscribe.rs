@@ -8,6 +8,7 @@ use crate::backend::{Api, Release};
 use crate::error::RpcError;
 use crate::eth_logs::LogFilter;
 use crate::params::Params;
+use crate::purse::Lease;
 use crate::server::{Answer, HttpConfig};
 use crate::shapes::{Place, RpcBlock, RpcLog, RpcTransaction};
 use crate::table::Group;
@@ -22,7 +23,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::broadcast::error::RecvError;
-use tokio::sync::{OwnedSemaphorePermit, watch};
+use tokio::sync::watch;
 
 /// Longest one message may wait for the client to read.
 const SEND_TIME: Duration = Duration::from_secs(20);
@@ -33,7 +34,8 @@ const CLOSE_SLOW: u16 = 1008;
 /// "Going away": the node stops.
 const CLOSE_AWAY: u16 = 1001;
 
-/// What all subscriptions of a node together may want, see [`Topic::weight`]: what each new block costs at most.
+/// What all subscriptions of a node together may want, see [`Topic::weight`]: what each new block costs at most. Three quarters for
+/// one address.
 pub(crate) const ATTENTION: usize = 16_384;
 /// The share of it that one connection may have: eight connections.
 const OF_ONE: usize = ATTENTION / 8;
@@ -65,7 +67,7 @@ impl Topic {
 /// A subscription, and its part of [`ATTENTION`].
 struct Subscription {
     topic: Topic,
-    part: OwnedSemaphorePermit,
+    part: Lease,
 }
 
 struct Session {
@@ -229,13 +231,13 @@ impl Session {
             _ => return Err(RpcError::INVALID_PARAMS),
         };
         let weight = topic.weight();
-        let held: usize = self.topics.values().map(|held| held.part.num_permits()).sum();
+        let held: usize = self.topics.values().map(|held| held.part.bytes()).sum();
         if held + weight > OF_ONE {
             return Err(RpcError::new(-32000, "The subscriptions of this connection want too much; ask for fewer addresses and topics"));
         }
-        let part = u32::try_from(weight).ok().and_then(|weight| self.api.attention.clone().try_acquire_many_owned(weight).ok());
-        let Some(part) = part else {
-            return Err(RpcError::new(-32000, "All subscriptions of this node together want too much; try again later"));
+        let Some(part) = self.api.attention.take(self.caller.from, weight) else {
+            let text = "All subscriptions of this node, or of this address, together want too much; try again later";
+            return Err(RpcError::new(-32000, text));
         };
         let id = self.next;
         self.next += 1;

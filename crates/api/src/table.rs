@@ -138,7 +138,7 @@ impl Groups {
 pub enum Cost {
     /// A few reads: on the thread that read the request.
     Light,
-    /// Reads a whole block or its receipts, whose size others decide: on one of a few threads.
+    /// Reads a whole block or its receipts, whose size others decide, or takes what is shared by address: on one of a few threads.
     Block,
     /// Executes, traces or searches: on one of a bounded number of threads, with a time bound.
     Heavy,
@@ -244,9 +244,9 @@ methods! {
     eth_feeHistory Eth Heavy eth_fees::fee_history, "(blocks, newest block, percentiles?) → base fees, gas ratios, rewards";
 
     eth_getLogs Eth Heavy eth_logs::get_logs, "(filter) → logs";
-    eth_newFilter Eth Light eth_logs::new_filter, "(filter) → filter id";
-    eth_newBlockFilter Eth Light eth_logs::new_block_filter, "() → filter id";
-    eth_newPendingTransactionFilter Eth Light eth_logs::new_pending_filter, "() → filter id";
+    eth_newFilter Eth Block eth_logs::new_filter, "(filter) → filter id";
+    eth_newBlockFilter Eth Block eth_logs::new_block_filter, "() → filter id";
+    eth_newPendingTransactionFilter Eth Block eth_logs::new_pending_filter, "() → filter id";
     eth_getFilterChanges Eth Heavy eth_logs::filter_changes, "(id) → what is new since the last question";
     eth_getFilterLogs Eth Heavy eth_logs::filter_logs, "(id) → all logs of the filter";
     eth_uninstallFilter Eth Light eth_logs::uninstall_filter, "(id) → whether it existed";

@@ -123,9 +123,10 @@ impl State {
                 let first = Caller { from: caller.from, connection: 0 };
                 let last = Caller { from: caller.from, connection: u64::MAX };
                 let of_address: usize = self.working.range(first..=last).map(|(_, count)| *count).sum();
-                let served = self.addresses.get(&caller.from).copied().unwrap_or(0);
+                // Who is not known counts as served when it came: coming again as somebody else gains nothing.
+                let served = self.addresses.get(&caller.from).copied().unwrap_or(waiting.ticket);
                 let of_connection = self.working.get(&caller).copied().unwrap_or(0);
-                let heard = self.connections.get(&caller).copied().unwrap_or(0);
+                let heard = self.connections.get(&caller).copied().unwrap_or(waiting.ticket);
                 (of_address, served, of_connection, heard, waiting.ticket)
             };
             let Some(next) = (0..self.waiting.len()).min_by_key(|index| claim(&self.waiting[*index])) else { return };
@@ -194,7 +195,7 @@ mod tests {
         let held = turns.take(caller(1, 1), || true).unwrap();
         let waiting = [caller(1, 1), caller(1, 1), caller(1, 2), caller(2, 7), caller(1, 2), caller(3, 9), caller(2, 7)];
         let order = order(&turns, held, &waiting);
-        let expected = [caller(2, 7), caller(3, 9), caller(1, 2), caller(2, 7), caller(1, 1), caller(1, 2), caller(1, 1)];
+        let expected = [caller(1, 1), caller(2, 7), caller(3, 9), caller(1, 2), caller(2, 7), caller(1, 1), caller(1, 2)];
         assert_eq!(order, expected);
         let state = turns.state.lock();
         assert!(state.free == 1 && state.working.is_empty() && state.waiting.is_empty());
