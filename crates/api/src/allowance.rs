@@ -55,6 +55,7 @@ pub(crate) struct Queues {
 
 /// What is left to one request. Of one thread at a time.
 pub(crate) struct Allowance {
+    from: IpAddr,
     until: Instant,
     gone: Gone,
     gas: Cell<u64>,
@@ -70,6 +71,7 @@ impl Allowance {
     /// For a request that is carried out at once where it was read, without turns.
     pub(crate) fn new(time: Duration, bytes: usize) -> Self {
         Self {
+            from: IpAddr::V4(Ipv4Addr::UNSPECIFIED),
             until: Instant::now() + time,
             gone: Gone::default(),
             gas: Cell::new(MOST_GAS),
@@ -82,10 +84,15 @@ impl Allowance {
         }
     }
 
+    /// The same with the address of the client.
+    pub(crate) fn of(self, from: IpAddr) -> Self {
+        Self { from, ..self }
+    }
+
     /// The same for one that waits for its turn and may be given up.
     pub(crate) fn queued(self, gone: Gone, queues: Queues) -> Self {
         let Queues { caller, heavy, reading, memory } = queues;
-        Self { gone, lease: RefCell::new(Some(memory)), turns: Some((caller, heavy, reading)), ..self }
+        Self { from: caller.from, gone, lease: RefCell::new(Some(memory)), turns: Some((caller, heavy, reading)), ..self }
     }
 
     /// Before a call of this cost: waits for a turn where there are turns.
@@ -157,7 +164,7 @@ impl Allowance {
 
     /// Whose request it is; nobody's for one that comes from no connection.
     pub(crate) fn from(&self) -> IpAddr {
-        self.turns.as_ref().map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |(caller, ..)| caller.from)
+        self.from
     }
 
     /// Bytes that the answer may still have.

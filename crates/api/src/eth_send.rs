@@ -3,13 +3,14 @@
 //! What costs time (decoding, recovering the sender, the rules that need no pool, the sender's account) happens outside
 //! the pool's lock; under overload the request is refused before any of it.
 
+use crate::allowance::Allowance;
 use crate::backend::Api;
 use crate::error::RpcError;
 use crate::params::Params;
 use alloy_eips::eip2718::Decodable2718;
 use alloy_primitives::hex;
 use ipe_chain::Candidate;
-use ipe_engine::pool::{Origin, Refusal};
+use ipe_engine::pool::{Ingress, Origin, Refusal};
 use ipe_engine::{Control, admission};
 use ipe_types::Transaction;
 use std::sync::Arc;
@@ -28,7 +29,7 @@ pub(crate) fn send_transaction(_: &Api, _: &Params<'_>) -> Result<Vec<u8>, RpcEr
     ))
 }
 
-pub(crate) fn send_raw(api: &Api, params: &Params<'_>) -> Result<Vec<u8>, RpcError> {
+pub(crate) fn send_raw(api: &Api, params: &Params<'_>, allowance: &Allowance) -> Result<Vec<u8>, RpcError> {
     api.gate.check().map_err(refused)?;
     if api.backend.status.get().sync.is_some_and(|s| s.highest.saturating_sub(s.current) > MAX_BEHIND) {
         return Err(refused(Refusal::Syncing));
@@ -36,7 +37,8 @@ pub(crate) fn send_raw(api: &Api, params: &Params<'_>) -> Result<Vec<u8>, RpcErr
     let candidate = decode(api, params)?;
     let hash = candidate.hash;
     let now_ms = (api.backend.steady_ms)();
-    admission::offer(&api.backend.pool, &api.backend.ledger, now_ms, candidate.clone(), Origin::Local).map_err(refused)?;
+    let ingress = Ingress::client(allowance.from());
+    admission::offer_by(&api.backend.pool, &api.backend.ledger, now_ms, candidate.clone(), Origin::Local, ingress).map_err(refused)?;
     // A full channel means that the node is busy; it announces everything fresh with the next message or block anyway.
     if let Err(error) = api.backend.control.try_send(Control::Announce(vec![candidate])) {
         tracing::debug!(%error, "the node was not told at once of a submitted transaction");

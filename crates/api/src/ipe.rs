@@ -1,5 +1,6 @@
 //! `ipe_*`: what only this node answers.
 
+use crate::allowance::Allowance;
 use crate::backend::Api;
 use crate::error::RpcError;
 use crate::params::Params;
@@ -134,7 +135,7 @@ pub(crate) fn status(api: &Api, _: &Params<'_>) -> Answer {
     json(&body, api.settings.response_limit)
 }
 
-pub(crate) fn why_not_mined(api: &Api, params: &Params<'_>) -> Answer {
+pub(crate) fn why_not_mined(api: &Api, params: &Params<'_>, _: &Allowance) -> Answer {
     #[derive(Serialize)]
     struct Body {
         hash: B256,

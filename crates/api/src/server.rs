@@ -305,7 +305,7 @@ impl Api {
                 Ok(wire::Frame::One(call)) => {
                     let Some(id) = call.id else { return Answer::small(Vec::new()) };
                     if self.cost(&call) == Cost::Light {
-                        let answer = self.call(&call, groups, &self.allowance());
+                        let answer = self.call(&call, groups, &self.allowance().of(caller.from));
                         let mut out = Vec::with_capacity(128);
                         wire::respond(&mut out, Some(id), &answer);
                         return Answer::small(out);

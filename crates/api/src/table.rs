@@ -183,6 +183,9 @@ macro_rules! methods {
     (@call rpc_modules Light $handler:path, $api:ident, $params:ident, $groups:ident, $allowance:ident) => {
         $handler($api, $params, $groups)
     };
+    (@call eth_sendRawTransaction Light $handler:path, $api:ident, $params:ident, $groups:ident, $allowance:ident) => {
+        $handler($api, $params, $allowance)
+    };
     (@call $name:ident Light $handler:path, $api:ident, $params:ident, $groups:ident, $allowance:ident) => { $handler($api, $params) };
     (@call $name:ident Waits $handler:path, $api:ident, $params:ident, $groups:ident, $allowance:ident) => { $handler($api, $params) };
     // What may cost more than a few reads has an allowance.
