@@ -11,7 +11,7 @@ use ipe_types::message::{CommitPayload, Kind, Message, Payload as _, PreparePayl
 use ipe_types::{B256, Block, ExtraData, Role, keccak256};
 use serde_json::json;
 
-use crate::{forge, history};
+use crate::{dear, forge, history};
 use crate::lab::Wanted;
 use crate::peer::{Claim, Manner, Peer};
 use crate::rlp::{self, Item};
@@ -28,6 +28,9 @@ const SECONDS: Wanted = Wanted { period_ms: 1_000, ..Wanted::USUAL };
 
 /// Ten blocks a second, where there has to be something to catch up with.
 const FAST: Wanted = Wanted { period_ms: 100, ..Wanted::USUAL };
+
+/// The gas limit that Besu recommends where gas is free.
+const FREE_GAS: Wanted = Wanted { gas_limit: 0x1f_ffff_ffff_ffff, ..Wanted::USUAL };
 
 /// One attack.
 pub struct Case {
@@ -89,6 +92,11 @@ pub fn all() -> Vec<Case> {
         case("new blocks", "no validator key: the newest block with other seals, round or body, and blocks to come", |siege| Box::pin(new_blocks(siege))),
         case("strange transactions", "no validator key: transactions of senders that do not exist, small and of 128 KiB, while an honest client sends transfers", |siege| Box::pin(strange_transactions(siege))),
         case("flooding writer", "no validator key: sound transactions of fresh accounts that use all the gas they reserve, up to whole blocks, and two bodies for a nonce; an honest client's are in one of the next three blocks", |siege| Box::pin(flooding_writer(siege))),
+        case("dear transactions", "no key of the network: transactions of accounts without funds that run for seconds, each with all gas of a block; an honest client's are in one of the next three blocks", |siege| Box::pin(dear_transactions(siege))),
+        Case {
+            wanted: FREE_GAS,
+            ..case("endless transactions", "the same where a block has the gas that Besu recommends for free gas: many never end", |siege| Box::pin(dear_transactions(siege)))
+        },
         case("deaf", "no validator key: asks for all it can and reads nothing", |siege| Box::pin(deaf(siege))),
         case("crumbs", "no validator key: each byte by itself", |siege| Box::pin(crumbs(siege))),
         case("in and out", "all its keys: is let in, leaves, and comes again at once", |siege| Box::pin(in_and_out(siege))),
@@ -354,6 +362,13 @@ async fn flood_of_transactions(siege: Arc<Siege>) -> Result<(), String> {
     }
 }
 
+async fn dear_transactions(siege: Arc<Siege>) -> Result<(), String> {
+    tokio::select! {
+        ended = soon_mined(Arc::clone(&siege)) => ended,
+        ended = dear::transactions(siege) => ended,
+    }
+}
+
 async fn flooding_writer(siege: Arc<Siege>) -> Result<(), String> {
     tokio::select! {
         ended = soon_mined(Arc::clone(&siege)) => ended,
@@ -375,7 +390,8 @@ async fn soon_mined(siege: Arc<Siege>) -> Result<(), String> {
             let before = quantity("eth_blockNumber")?;
             let hash = crate::rpc::ask(rpc, "eth_sendRawTransaction", json!([raw]))?;
             let receipt = || crate::rpc::ask(rpc, "eth_getTransactionReceipt", json!([hash])).ok().filter(|receipt| !receipt.is_null());
-            lab.until("an honest transfer is in a block", 2 * SOON, || receipt().is_some())?;
+            let mined = lab.until("an honest transfer is in a block", 2 * SOON, || receipt().is_some());
+            mined.map_err(|late| format!("{late}; {}", why_not(&lab, &hash)))?;
             let block = receipt().and_then(|receipt| crate::rpc::quantity(&receipt["blockNumber"])).ok_or("a receipt without a block")?;
             Ok(block - before)
         })
@@ -387,6 +403,15 @@ async fn soon_mined(siege: Arc<Siege>) -> Result<(), String> {
             return Err(format!("{late} of {sent} honest transfers were not in one of the next three blocks, the last after {waited}"));
         }
     }
+}
+
+/// What each honest node says about a transaction.
+fn why_not(lab: &crate::lab::Lab, hash: &serde_json::Value) -> String {
+    let why = |node: &crate::lab::Node| {
+        let answer = crate::rpc::ask(node.rpc, "ipe_whyNotMined", json!([hash]));
+        format!("{}: {}", node.name, answer.map_or_else(|error| error, |answer| answer["english"].to_string()))
+    };
+    lab.honest().map(why).collect::<Vec<_>>().join("; ")
 }
 
 async fn flood_of_gas(siege: Arc<Siege>) -> Result<(), String> {

@@ -125,6 +125,12 @@ pub fn burning(nonce: u64, chain_id: u64, key: &NodeKey, price: u64, gas: u64, b
     legacy(nonce, chain_id, key, [Item::number(price), Item::number(gas), Item::Bytes(Vec::new()), Item::number(0), code])
 }
 
+/// A creation without a price.
+pub fn creation(nonce: u64, chain_id: u64, key: &NodeKey, gas: u64, code: &[u8]) -> Vec<u8> {
+    let code = Item::Bytes(code.to_vec());
+    legacy(nonce, chain_id, key, [Item::number(0), Item::number(gas), Item::Bytes(Vec::new()), Item::number(0), code])
+}
+
 /// Of price, gas, receiver, value and input.
 fn legacy(nonce: u64, chain_id: u64, key: &NodeKey, fields: [Item; 5]) -> Vec<u8> {
     let none = Item::number(0);

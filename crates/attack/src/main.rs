@@ -5,6 +5,7 @@
 //! topology. Exit code 0: every promise was kept; 1: one was not.
 
 mod cases;
+mod dear;
 mod forge;
 mod history;
 mod lab;

@@ -12,7 +12,7 @@ use ipe_types::planted::{self, Bug};
 use ipe_types::sizes::BUILT_TRANSACTIONS_BYTES;
 use ipe_types::{B256, Block};
 
-use crate::pace;
+use crate::pace::{self, Phase};
 use crate::pool::{DropReason, PickLimits};
 use crate::signing::SignRefusal;
 use crate::status::WorkKind;
@@ -144,29 +144,31 @@ impl Replica {
         let began = clock.now_us();
         let build_us = pace::build_us(params.period_ms, self.settings.build_percent);
         let deadline = began + build_us;
-        let vain_us = Cell::new(0u64);
+        let phase = Cell::new(Phase::InOrder);
+        let elapsed_us = || clock.now_us().saturating_sub(began);
         let budget = self.pace.budget();
         let count = usize::try_from(budget / pace::work(21_000, 1)).unwrap_or(usize::MAX).saturating_add(16);
         let mut picks = self.parts.pool.lock().pick(&PickLimits { count, bytes: BUILT_TRANSACTIONS_BYTES });
         let mut used = 0;
         let mut next = |feedback: Feedback| {
             let feedback = match feedback {
-                Feedback::Cut(cut) => {
-                    vain_us.set(vain_us.get() + cut.ran_us);
-                    Feedback::Cut(fair(cut, build_us))
-                }
+                Feedback::Cut(cut) => Feedback::Cut(fair(cut, build_us)),
                 Feedback::Included { gas_used } => {
                     used += pace::work(gas_used, 1);
                     feedback
                 }
                 other => other,
             };
+            if phase.get() == Phase::InOrder && Phase::at(build_us, elapsed_us()) == Phase::SmallestFirst {
+                phase.set(Phase::SmallestFirst);
+                picks.smallest_first();
+            }
             let candidate = picks.next(feedback);
             if used >= budget { None } else { candidate }
         };
         let bound = Bound {
             left_us: &|| deadline.saturating_sub(clock.now_us()),
-            tx_us: &|| pace::tx_us(build_us, vain_us.get()),
+            tx_us: &|| phase.get().tx_us(build_us, elapsed_us()),
             tx_gas: self.settings.tx_gas,
             memory: pace::TX_MEMORY,
         };
@@ -309,11 +311,11 @@ impl Replica {
     }
 }
 
-/// A transaction is not to be blamed when it was stopped sooner than others before it, which had wasted too much, nor when it
+/// A transaction is not to be blamed when it might not run as long as one may, for others had run before it, nor when it
 /// ran for longer than its gas can account for: then this machine was held up, or its disk.
 fn fair(cut: Cut, build_us: u64) -> Cut {
     match cut.over {
-        Over::TxTime { most_us } if most_us < pace::tx_us(build_us, 0) || cut.ran_us > pace::longest_us(cut.used_gas) => {
+        Over::TxTime { most_us } if most_us < pace::longest_tx_us(build_us) || cut.ran_us > pace::longest_us(cut.used_gas) => {
             Cut { over: Over::BlockTime, ..cut }
         }
         _ => cut,

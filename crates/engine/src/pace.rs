@@ -31,11 +31,11 @@ pub const TX_MEMORY: u64 = 64 << 20;
 /// Most memory of one transaction in a proposal that is judged here, bytes. More than an honest builder of any client would
 /// let one have, since refusing its block costs a round.
 pub const JUDGED_TX_MEMORY: u64 = 1 << 30;
-/// Time that transactions which are stopped may take from a block before those that follow get little, as a part of the time
-/// for building it.
-const VAIN_PART: u64 = 4;
-/// What one transaction may take of the time for building a block, as a part of it; and when too much was in vain.
+/// Part of the time for building a block that one transaction may run for; part of it after which the order changes, see
+/// [`Phase`]; what is left for that, as a part; and what one transaction may run for then.
 const TX_PART: u64 = 2;
+const INORDER_PART: u64 = 2;
+const LEFT_PART: u64 = 4;
 const SMALL_TX_PART: u64 = 16;
 
 /// One height as this node saw it.
@@ -74,12 +74,36 @@ pub fn build_us(period_ms: u64, percent: u32) -> u64 {
     (period_ms * 10 * u64::from(percent).min(MOST_BUILD)).max(LEAST_BUILD_US)
 }
 
-/// How long the next transaction of a block may run, µs, when building may take `build_us` and transactions that were stopped
-/// took `vain_us` of it. Half of the time for anybody, as long as nobody wasted a quarter; then a sixteenth, so that what
-/// waits behind a flood of such transactions gets in.
-pub fn tx_us(build_us: u64, vain_us: u64) -> u64 {
-    let part = if vain_us.saturating_mul(VAIN_PART) < build_us { TX_PART } else { SMALL_TX_PART };
-    (build_us / part).max(1)
+/// How candidates are taken for a block. Gas limits are no times, and a flood of transactions that run long for their gas must
+/// not keep out those that cannot: so half of the time for building goes to candidates in the pool's order, and what is left, a
+/// quarter at least, to the smallest first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Phase {
+    /// In the pool's order.
+    InOrder,
+    /// Those that name the least gas first.
+    SmallestFirst,
+}
+
+impl Phase {
+    /// The phase of a block for which building may take `build_us` when it has taken `elapsed_us`.
+    pub fn at(build_us: u64, elapsed_us: u64) -> Self {
+        if elapsed_us.saturating_mul(INORDER_PART) < build_us { Phase::InOrder } else { Phase::SmallestFirst }
+    }
+
+    /// How long the next transaction may run, µs, 1 or more.
+    pub fn tx_us(self, build_us: u64, elapsed_us: u64) -> u64 {
+        let longest = match self {
+            Phase::InOrder => longest_tx_us(build_us).min((build_us - build_us / LEFT_PART).saturating_sub(elapsed_us)),
+            Phase::SmallestFirst => build_us / SMALL_TX_PART,
+        };
+        longest.max(1)
+    }
+}
+
+/// The longest that any transaction may run in a block for which building may take `build_us`, µs.
+pub fn longest_tx_us(build_us: u64) -> u64 {
+    build_us / TX_PART
 }
 
 /// Time that so much gas accounts for at the worst rate of what is held in memory, µs (docs/costs.md), with what a scheduler
@@ -185,6 +209,21 @@ mod tests {
         pace.observe(Height { period_ms: 1_000, gas_used: 0, transactions: 0, took_us: 5_000_000 });
         pace.observe(Height { period_ms: 1_000, gas_used: 21_000, transactions: 1, took_us: 10_000 });
         assert_eq!(pace.budget(), before);
+    }
+
+    /// However long the transactions before run, a quarter of the time is left for the smallest, and there no one takes much.
+    #[test]
+    fn a_quarter_of_the_time_is_left_for_the_smallest() {
+        let build_us = 300_000;
+        for steps in [1u64, 7, 1_000, 50_000, 149_000, 150_000] {
+            let mut elapsed_us = 0;
+            while Phase::at(build_us, elapsed_us) == Phase::InOrder {
+                elapsed_us += Phase::InOrder.tx_us(build_us, elapsed_us).min(steps.max(1));
+            }
+            assert!(elapsed_us <= build_us * 3 / 4, "{steps}: {elapsed_us}");
+        }
+        assert_eq!(Phase::InOrder.tx_us(build_us, 0), longest_tx_us(build_us));
+        assert!(Phase::SmallestFirst.tx_us(build_us, 225_000) * 4 <= build_us / 4);
     }
 
     #[test]

@@ -78,6 +78,22 @@ impl Picks {
         Some(next)
     }
 
+    /// From here on those that name the least gas come first, of a sender in the order of nonces.
+    pub fn smallest_first(&mut self) {
+        let mut most: AddressHashMap<u64> = AddressHashMap::default();
+        let mut left: Vec<(u64, Arc<Candidate>)> = self
+            .list
+            .by_ref()
+            .map(|candidate| {
+                let gas = most.entry(candidate.sender).or_default();
+                *gas = candidate.tx.gas_limit().max(*gas);
+                (*gas, candidate)
+            })
+            .collect();
+        left.sort_by_key(|(gas, _)| *gas);
+        self.list = left.into_iter().map(|(_, candidate)| candidate).collect::<Vec<_>>().into_iter();
+    }
+
     /// How many are left, passed-over ones included.
     pub fn len(&self) -> usize {
         self.list.len()

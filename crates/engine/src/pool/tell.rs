@@ -40,11 +40,11 @@ impl Pool {
             && let Some(Reverse((_, ingress))) = waiting.pop()
         {
             let flow = self.fair.flow_mut(&ingress);
-            if count(flow) >= most_told || gas(flow) >= most_gas {
-                continue;
-            }
+            // What nobody includes, of one size, does not keep back the others: an eighth of the window is each size's own.
+            let whole = count(flow) >= most_told || gas(flow) >= most_gas;
+            let has_room = |(count, gas): (u64, u128)| count < most_told.div_ceil(SIZES as u64) && gas < most_gas / SIZES as u128;
             // Of the size of which least was told.
-            let sizes = (0..SIZES).filter(|size| !flow.untold[*size].is_empty());
+            let sizes = (0..SIZES).filter(|size| !flow.untold[*size].is_empty() && (!whole || has_room(flow.told[*size])));
             let Some(size) = sizes.min_by_key(|size| flow.told[*size].1) else { continue };
             let Some((_, (sender, nonce))) = flow.untold[size].pop_first() else { continue };
             if let Some(queue) = self.senders.get_mut(&sender)

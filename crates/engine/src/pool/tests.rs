@@ -531,6 +531,31 @@ fn what_came_late_is_put_off() {
     audit(&pool);
 }
 
+/// Where time runs short those that name the least gas come next; nobody's nonces change places.
+#[test]
+fn the_smallest_come_first_when_time_runs_short() {
+    let with_gas = |from, nonce, gas_limit| {
+        let tx = TxLegacy { chain_id: Some(7), nonce, gas_price: 0, gas_limit, to: TxKind::Create, value: U256::ZERO, input: Bytes::new() };
+        candidate(from, Transaction::Legacy(tx.into_signed(signature(from * 100 + nonce))))
+    };
+    let mut pool = pool();
+    for (from, nonce, gas) in [(1, 0, 900_000), (1, 1, 60_000), (2, 0, 500_000), (3, 0, 70_000), (3, 1, 800_000)] {
+        add(&mut pool, &with_gas(from, nonce, gas)).unwrap();
+    }
+    let mut picks = pool.pick(&PickLimits { count: 10, bytes: 1 << 20 });
+    let first = picks.next(Feedback::Start).unwrap();
+    picks.smallest_first();
+    let mut gas = vec![first.tx.gas_limit()];
+    while let Some(candidate) = picks.next(Feedback::Included { gas_used: 53_000 }) {
+        gas.push(candidate.tx.gas_limit());
+    }
+    let rest = &gas[1..];
+    assert_eq!(rest.len(), 4);
+    let place = |limit| gas.iter().position(|gas| *gas == limit).unwrap();
+    assert!(place(900_000) < place(60_000) && place(70_000) < place(800_000), "{gas:?}");
+    assert!(place(500_000) < place(800_000), "{gas:?}");
+}
+
 #[test]
 fn an_operator_drops_a_transaction_known_or_not() {
     let mut pool = pool();

@@ -272,6 +272,19 @@ fn peers_are_told_what_the_next_blocks_hold_and_of_everybody_first() {
     assert!(pool.told(4_096).len() < 100);
 }
 
+/// Those behind this node drop what takes too long, of which it does not hear; what the same ingress has in another size goes on.
+#[test]
+fn what_nobody_includes_keeps_back_its_own_size_alone() {
+    let mut pool = pool();
+    (0..300).for_each(|n| drop(bring(&mut pool, 0, &tx(n, 0, 0, BLOCK, 0), peer(1)).unwrap()));
+    assert_eq!(pool.take_fresh(4_096).len(), 2, "two blocks");
+    let honest = legacy(5_000, 0, 0);
+    bring(&mut pool, 0, &honest, peer(1)).unwrap();
+    assert_eq!(pool.take_fresh(4_096).iter().map(|tx| tx.hash).collect::<Vec<_>>(), [honest.hash]);
+    assert!(pool.take_fresh(4_096).is_empty());
+    audit(&pool);
+}
+
 /// Whoever repeats what another's clients sent must not draw them into its own line.
 #[test]
 fn a_sender_takes_the_share_of_who_holds_less_of_those_that_bring_it() {
