@@ -30,6 +30,9 @@ pub const CONSOLIDATION_REQUESTS_CONTRACT: Address = address!("0000BBdDc7CE48864
 /// Hash of no requests (EIP-7685): SHA-256 of nothing.
 pub const NO_REQUESTS_HASH: B256 = b256!("e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855");
 
+/// Gas of the cheapest transaction.
+const LEAST_GAS: u64 = 21_000;
+
 /// What executing a block gave: kept by block hash, so that the block is executed once.
 pub struct Executed {
     /// The block that was executed, as it was then.
@@ -179,9 +182,9 @@ impl<'a> Execution<'a> {
             None => tx_error(error),
         })?;
         let gas = result.tx_gas_used();
-        // What was due before the first instruction.
-        let uncounted = gas.saturating_sub(self.evm.counted_gas());
-        ipe_types::work::count(|done| done.gas = done.gas.wrapping_add(uncounted));
+        // What was due before the first instruction; a failure takes all gas and does nothing for it.
+        let due = if result.is_halt() { LEAST_GAS } else { gas.saturating_sub(self.evm.counted_gas()) };
+        ipe_types::work::count(|done| done.gas = done.gas.wrapping_add(due));
         let success = result.is_success();
         let logs = match result {
             ExecutionResult::Success { logs, .. } => logs,

@@ -172,6 +172,7 @@ impl Replica {
             tx_gas: self.settings.tx_gas,
             memory: pace::TX_MEMORY,
         };
+        let bound = if planted::is(Bug::ExecutionUnbounded) { Bound::NONE } else { bound };
         let built = self.parts.ledger.build(&order, &mut next, bound);
         let dropped = self.parts.pool.lock().judged(clock.now_ms(), picks);
         for (hash, reason) in dropped.iter().take(TOLD_DROPS) {
@@ -216,7 +217,7 @@ impl Replica {
         let terms = Terms {
             min_gas_price: self.settings.min_gas_price,
             gas_limit_aim: (!prepared).then_some(aim),
-            bound: Bound { left_us: &left_us, memory, ..Bound::NONE },
+            bound: if planted::is(Bug::ExecutionUnbounded) { Bound::NONE } else { Bound { left_us: &left_us, memory, ..Bound::NONE } },
         };
         let checked = match self.parts.ledger.check_proposal(block, clock.wall_ms(), &senders, terms) {
             Ok(checked) => checked,

@@ -268,6 +268,13 @@ pub const SCENARIOS: &[Scenario] = &[
     Scenario { name: "invalid-blocks", about: "sentry of four, one of them a villain of this kind, flapping links", villains: &[Kind::InvalidBlocks], ..ONE_VILLAIN },
     Scenario { name: "flooding-peer", about: "sentry of four, one of them a villain of this kind, flapping links", villains: &[Kind::FloodingPeer], ..ONE_VILLAIN },
     Scenario { name: "flood", about: "sentry of four, writer and boot of one send transactions as fast as they can: the others' are mined within three blocks", ..FLOOD },
+    Scenario {
+        name: "dear",
+        about: "sentry of four, writer and boot of one send transactions that run long for their gas: blocks come, with the others' in them",
+        villains: &[Kind::Dear],
+        gas_limit: 1_000_000_000,
+        ..FLOOD
+    },
     Scenario { name: "flood-mesh", about: "the same in a mesh", topology: Topology::Mesh, ..FLOOD },
     Scenario { name: "lying-sync", about: "sentry of four, one of them a villain of this kind, flapping links", villains: &[Kind::LyingSync], ..ONE_VILLAIN },
     Scenario { name: "derived", about: "sentry of four, one institution changes every item of every message; others are wiped", villains: &[Kind::Derived], observers: true, faults: WIPES, ..BASE },

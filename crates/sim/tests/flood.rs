@@ -4,7 +4,7 @@ use ipe_sim::{by_name, run};
 
 #[test]
 fn a_flood_keeps_nobody_elses_transactions_waiting() {
-    for (name, seed) in [("flood", 1), ("flood-mesh", 1)] {
+    for (name, seed) in [("flood", 1), ("flood-mesh", 1), ("dear", 1)] {
         let report = run(by_name(name).expect("it is listed"), seed);
         assert!(report.violations.is_empty(), "{:#?}; {}", report.violations, report.replay_command());
         assert!(report.included > 300, "{} transactions", report.included);

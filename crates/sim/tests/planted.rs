@@ -33,6 +33,7 @@ fn hunted_in(bug: Bug) -> &'static str {
         Bug::DoubtIgnored => "rot-undecided",
         Bug::CommitSealUnchecked => "equivocating-voter",
         Bug::ArrivalAlone | Bug::FloodToldOn => "flood",
+        Bug::ExecutionUnbounded => "dear",
         Bug::FutureUnbounded | Bug::VotesUnbounded | Bug::RoundChangesUnbounded => "wrong-round",
         Bug::ConflictUnchecked | Bug::JournalForgottenAtStart | Bug::TornTailKept => "crashes",
         Bug::RelayWithoutAuthorCheck => "impersonating",

@@ -85,7 +85,7 @@ impl Checkers {
             unseen: scenario.unseen,
             behind: std::collections::BTreeSet::new(),
             period_s: scenario.period_ms / 1_000,
-            flooded: scenario.villains.contains(&Villainy::Flood),
+            flooded: scenario.villains.iter().any(|kind| matches!(kind, Villainy::Flood | Villainy::Dear)),
             decoded: std::collections::BTreeSet::new(),
             violations: Vec::new(),
             now: (0, 0),

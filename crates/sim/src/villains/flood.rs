@@ -42,7 +42,7 @@ pub(super) fn act(villain: &mut Villain, scene: &Scene<'_>) -> Vec<Said> {
 }
 
 /// An account that nobody has seen.
-fn fresh(villain: &mut Villain) -> NodeKey {
+pub(super) fn fresh(villain: &mut Villain) -> NodeKey {
     loop {
         let words: Vec<u8> = (0..4).flat_map(|_| villain.rng.next().to_be_bytes()).collect();
         let Ok(secret) = <[u8; 32]>::try_from(words.as_slice()) else { continue };
@@ -54,7 +54,12 @@ fn fresh(villain: &mut Villain) -> NodeKey {
 
 /// A creation whose only instruction is none: it uses all of its gas at once.
 fn burning(key: &NodeKey, nonce: u64, gas_price: u128, gas_limit: u64, body: u8) -> Option<Transaction> {
-    let input = Bytes::from(vec![0xfe, body]);
+    creation(key, nonce, gas_price, gas_limit, vec![0xfe, body])
+}
+
+/// A creation with this code.
+pub(super) fn creation(key: &NodeKey, nonce: u64, gas_price: u128, gas_limit: u64, code: Vec<u8>) -> Option<Transaction> {
+    let input = Bytes::from(code);
     let tx = TxLegacy { chain_id: Some(CHAIN_ID), nonce, gas_price, gas_limit, to: TxKind::Create, value: U256::ZERO, input };
     let signed = key.sign(tx.signature_hash());
     let bytes = signed.as_slice();

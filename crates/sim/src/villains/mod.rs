@@ -7,6 +7,7 @@ mod colluding;
 mod derived;
 mod equivocating_proposer;
 mod equivocating_voter;
+mod dear;
 mod flood;
 mod flooding_peer;
 mod impersonating;
@@ -62,6 +63,8 @@ pub enum Kind {
     LyingSync,
     /// A writer and a boot that send sound transactions as fast as they can.
     Flood,
+    /// A writer and a boot that send transactions which run long for their gas.
+    Dear,
     /// A whole institution that changes every item of every message, with all its keys in the hands of all its nodes.
     Derived,
     /// The same by a boot without any validator's key.
@@ -98,7 +101,7 @@ impl Kind {
         match self {
             Kind::Derived | Kind::Claimant => true,
             Kind::FloodingPeer | Kind::LyingSync | Kind::DerivedBoot => role == Role::Boot,
-            Kind::Flood => matches!(role, Role::Boot | Role::Writer),
+            Kind::Flood | Kind::Dear => matches!(role, Role::Boot | Role::Writer),
             Kind::DerivedLeaf => matches!(role, Role::Writer | Role::Observer | Role::ObserverBoot),
             _ => role == Role::Validator,
         }
@@ -108,7 +111,7 @@ impl Kind {
     pub(crate) fn pause_us(self) -> u64 {
         match self {
             Kind::Silent | Kind::EquivocatingProposer | Kind::Twin | Kind::InvalidBlocks => 0,
-            Kind::EquivocatingVoter | Kind::Colluding | Kind::Stale | Kind::Flood => 100_000,
+            Kind::EquivocatingVoter | Kind::Colluding | Kind::Stale | Kind::Flood | Kind::Dear => 100_000,
             Kind::Impersonating | Kind::WrongRound | Kind::Mutating | Kind::LyingSync => 300_000,
             Kind::Replaying => 200_000,
             Kind::FloodingPeer => 50_000,
@@ -231,7 +234,7 @@ impl Villain {
             Kind::Twin => twin::speak(to, &message),
             Kind::WrongRound => wrong_round::speak(self, to, &message),
             Kind::Derived | Kind::DerivedBoot | Kind::DerivedLeaf => derived::speak(self, to, &message),
-            Kind::Impersonating | Kind::Replaying | Kind::Mutating | Kind::FloodingPeer | Kind::LyingSync | Kind::Claimant | Kind::Flood => {
+            Kind::Impersonating | Kind::Replaying | Kind::Mutating | Kind::FloodingPeer | Kind::LyingSync | Kind::Claimant | Kind::Flood | Kind::Dear => {
                 passed(to, bytes)
             }
         }
@@ -264,6 +267,7 @@ impl Villain {
             Kind::Colluding => colluding::act(self, scene),
             Kind::FloodingPeer => flooding_peer::act(self, scene),
             Kind::Flood => flood::act(self, scene),
+            Kind::Dear => dear::act(self, scene),
             Kind::LyingSync => lying_sync::act(self, scene),
             Kind::Derived | Kind::DerivedBoot | Kind::DerivedLeaf => derived::act(self, scene),
             Kind::Claimant => claimant::act(self, scene),
