@@ -16,21 +16,24 @@ use parking_lot::{Mutex, RwLock};
 pub enum Table {
     /// keccak(address) → account row (nonce, balance, code hash, storage root) after the settled block.
     Accounts,
-    /// keccak(address) ‖ keccak(slot) → value without leading zero bytes, after the settled block. Zero is absent.
+    /// storage ‖ keccak(slot) → value without leading zero bytes, after the settled block. Zero is absent. A storage's key is
+    /// keccak(address), or keccak(keccak(address) ‖ block) for one that began in a block after the genesis.
     Slots,
     /// code hash → code. Never deleted: other accounts or older heights may share it.
     Code,
     /// trie path → branch record of the account trie.
     AccountTrie,
-    /// keccak(address) ‖ trie path → branch record of that account's storage trie.
+    /// storage ‖ trie path → branch record of that storage's trie.
     StorageTrie,
     /// keccak(address) ‖ block → account rows before the changes that were settled together and ended with that block
     /// (empty = it did not exist).
     AccountHistory,
-    /// keccak(address) ‖ keccak(slot) ‖ block → the same for a slot (empty = zero).
+    /// storage ‖ keccak(slot) ‖ block → the same for a slot (empty = zero).
     SlotHistory,
     /// block → every account and slot that it changed, with the values before and after.
     Changes,
+    /// block ‖ storage → how far the rows of this storage, which its account lost in that block, are removed.
+    DeadStorage,
     /// block → header as RLP, seals inside.
     Headers,
     /// block → body as RLP.
@@ -51,7 +54,7 @@ pub enum Table {
 
 impl Table {
     /// Every table, in the order of [`Table::index`].
-    pub const ALL: [Table; 16] = [
+    pub const ALL: [Table; 17] = [
         Table::Accounts,
         Table::Slots,
         Table::Code,
@@ -60,6 +63,7 @@ impl Table {
         Table::AccountHistory,
         Table::SlotHistory,
         Table::Changes,
+        Table::DeadStorage,
         Table::Headers,
         Table::Bodies,
         Table::Receipts,
@@ -86,6 +90,7 @@ impl Table {
             Table::AccountHistory => "account_history",
             Table::SlotHistory => "slot_history",
             Table::Changes => "changes",
+            Table::DeadStorage => "dead_storage",
             Table::Headers => "headers",
             Table::Bodies => "bodies",
             Table::Receipts => "receipts",

@@ -31,9 +31,10 @@ use crate::validators::{ContractError, Tally, ask_contract, selection};
 const KEPT_RESULTS: usize = 4;
 
 /// Written into every data folder; another number means another layout.
-const LAYOUT: &[u8] = b"2";
-/// The layout before: the head's row also held the tally, whole, at every block. It is read, and taken over at the first opening.
-const LAYOUT_BEFORE: &[u8] = b"1";
+const LAYOUT: &[u8] = b"3";
+/// Layouts that are read, and taken over at the first opening. In 1 the head's row also held the tally, whole, at every block. In 1
+/// and 2 storages had no numbers: all have the key of one that began in the genesis.
+const LAYOUTS_BEFORE: [&[u8]; 2] = [b"1", b"2"];
 const META_LAYOUT: &[u8] = b"ledger_layout";
 const META_GENESIS: &[u8] = b"genesis";
 const META_HEAD: &[u8] = b"head";
@@ -198,7 +199,7 @@ impl Ledger {
             }
         }
         let layout = store.get(Table::Meta, META_LAYOUT)?.unwrap_or_default();
-        if layout == LAYOUT_BEFORE {
+        if LAYOUTS_BEFORE.contains(&layout.as_slice()) {
             let mut batch = Batch::new();
             batch.put(Table::Meta, META_LAYOUT, LAYOUT);
             store.commit(batch)?;
@@ -541,7 +542,7 @@ mod tests {
         let (spec, store) = (spec(), Arc::new(MemoryStore::new()));
         let votes = Ledger::open(store.clone(), spec.clone()).expect("opens").head().votes.clone();
         let mut batch = Batch::new();
-        batch.put(Table::Meta, META_LAYOUT, LAYOUT_BEFORE);
+        batch.put(Table::Meta, META_LAYOUT, LAYOUTS_BEFORE[0]);
         batch.put(Table::Meta, META_HEAD, &[&0u64.to_be_bytes()[..], &votes.encode()].concat());
         store.commit(batch).expect("written");
         for _ in 0..2 {

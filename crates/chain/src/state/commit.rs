@@ -6,7 +6,7 @@ use std::sync::atomic::Ordering;
 use super::rows::{POSITION, Position, encode_value, slot_row};
 use super::tail::{BlockDiff, Tail, encode_account};
 use super::view::{RecordKey, View, code_bytes};
-use super::{CHANGES_KEPT, MAX_LAG, MIN_KEEP, Prepared, Retention, State, StateError, history};
+use super::{CHANGES_KEPT, MAX_LAG, MIN_KEEP, Prepared, Retention, State, StateError, dead, history};
 use crate::kv::{Batch, Table};
 use crate::trie::Record;
 
@@ -41,7 +41,11 @@ impl State {
                 put_record(batch, key, record.as_deref());
             }
         }
+        for storage in prepared.wiped.values() {
+            dead::put(batch, number, storage);
+        }
         self.forget_old(&view, &position, batch)?;
+        dead::clear(&*view.snapshot, &position, self.settings.retention, &self.dead_from, batch)?;
         batch.put(Table::Meta, POSITION, &position.encode());
         Ok(())
     }
@@ -58,14 +62,12 @@ impl State {
         let caches = &self.shared.caches;
         caches.head.store(version, Ordering::SeqCst);
         if !prepared.wiped.is_empty() {
-            caches.slots.forget(|(address, _)| prepared.wiped.contains(address));
+            caches.slots.forget(|(address, _)| prepared.wiped.contains_key(address));
         }
         for write in &prepared.accounts {
             caches.accounts.set(version, write.address, (write.key, write.new), 0);
             for slot in &write.slots {
-                if let Some(name) = slot.slot {
-                    caches.slots.set(version, (write.address, name), (slot.key, slot.new), 0);
-                }
+                caches.slots.set(version, (write.address, slot.slot), (slot.key, slot.new), 0);
             }
         }
         for (hash, code) in &prepared.codes {

@@ -10,6 +10,9 @@
 //!   replaced above h, else the flat row: any kept height costs one ordered seek a read.
 //! - **Branch records** of the trie ([`crate::trie`]) are settled like flat rows. After a crash the missing ones are
 //!   computed again from the tail and checked against the root.
+//! - **A storage has its own key**, of the account and the block in which it began. An account that is destroyed leaves its
+//!   storage as it is: older heights still read it, a new one has another key. What no height reads any more is removed a
+//!   little with every block.
 //! - **Proofs** of recent heights undo the changes since then in a throw-away copy of the touched records.
 //!
 //! One writer prepares, applies, commits and then says [`State::committed`]; readers take [`StateAt`], which never
@@ -17,6 +20,7 @@
 
 mod cache;
 mod commit;
+mod dead;
 mod history;
 mod prepare;
 mod retrace;
@@ -29,7 +33,7 @@ mod view;
 mod tests;
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use alloy_primitives::B256;
 use parking_lot::RwLock;
@@ -60,6 +64,8 @@ pub struct State {
     store: Arc<dyn Store>,
     settings: StateSettings,
     shared: Arc<Shared>,
+    /// No storage that accounts lost in a block below this one has rows to remove.
+    dead_from: AtomicU64,
 }
 
 impl State {
@@ -82,7 +88,7 @@ impl State {
         let caches = Caches::new(&settings);
         caches.head.store(view.version(), Ordering::SeqCst);
         let shared = Shared { caches, published: RwLock::new(Arc::new(view)), unwritten: RwLock::new(unwritten) };
-        Ok(State { store, settings, shared: Arc::new(shared) })
+        Ok(State { store, settings, shared: Arc::new(shared), dead_from: AtomicU64::new(0) })
     }
 
     /// The state at the head. Before the genesis: the empty state, numbered 0.

@@ -1,6 +1,6 @@
 //! The root that a block's changes lead to, and all rows that change with it. Nothing is written.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use alloy_primitives::{Address, B256, U256};
@@ -10,8 +10,7 @@ use revm::bytecode::Bytecode;
 use super::rows::{AccountRow, slot_key, slot_leaf};
 use super::view::{RecordKey, RecordMap, TrieView, record_memory};
 use super::{AccountChange, State, StateAt, StateChanges, StateError};
-use crate::kv::StoreError;
-use crate::trie::{EMPTY_ROOT_HASH, LeafChange, Nibbles, Record, TrieRead, key_path, update};
+use crate::trie::{EMPTY_ROOT_HASH, LeafChange, Nibbles, Record, key_path, update};
 
 /// From this many changed accounts and slots the accounts are worked on in parallel.
 const PARALLEL: usize = 64;
@@ -23,8 +22,8 @@ pub struct Prepared {
     pub(super) root: B256,
     /// Sorted by key.
     pub(super) accounts: Vec<AccountWrite>,
-    /// Accounts that lost storage from before the block.
-    pub(super) wiped: BTreeSet<Address>,
+    /// Accounts that lost the storage from before the block, and the key of that storage.
+    pub(super) wiped: BTreeMap<Address, B256>,
     pub(super) codes: Vec<(B256, Bytecode)>,
     /// Changed branch records of all tries, each once.
     pub(super) records: Vec<(RecordKey, Option<Arc<Record>>)>,
@@ -38,14 +37,13 @@ pub(super) struct AccountWrite {
     pub key: B256,
     pub old: Option<AccountRow>,
     pub new: Option<AccountRow>,
-    /// Sorted by key.
+    /// Slots of the new row's storage, sorted by key. Those of a storage that the account lost stay as they are.
     pub slots: Vec<SlotWrite>,
 }
 
 /// One slot that changes.
 pub(super) struct SlotWrite {
-    /// The slot, or `None` when only its key is known (storage that was wiped without the block naming its slots).
-    pub slot: Option<U256>,
+    pub slot: U256,
     pub key: B256,
     pub old: U256,
     pub new: U256,
@@ -78,7 +76,8 @@ type Records = Vec<(Nibbles, Option<Arc<Record>>)>;
 /// What one account's changes lead to.
 struct Work {
     write: AccountWrite,
-    wiped: bool,
+    /// The storage that the account lost.
+    lost: Option<B256>,
     records: Records,
 }
 
@@ -119,22 +118,24 @@ impl State {
             base: head.view().version(),
             root: done.root,
             accounts: Vec::with_capacity(works.len()),
-            wiped: BTreeSet::new(),
+            wiped: BTreeMap::new(),
             codes: Vec::new(),
             records: Vec::with_capacity(done.records.len() * 2),
             record_bytes: 0,
         };
         keep_records(&mut prepared, None, done.records);
         for work in works {
-            keep_records(&mut prepared, Some(work.write.key), work.records);
+            if let Some(storage) = work.write.new.and_then(|row| row.storage(&work.write.key)) {
+                keep_records(&mut prepared, Some(storage), work.records);
+            }
             let change = &changes.accounts[&work.write.address];
             if let (Some(row), Some(code)) = (&work.write.new, &change.code)
                 && work.write.old.is_none_or(|old| old.account.code_hash != row.account.code_hash)
             {
                 prepared.codes.push((row.account.code_hash, code.clone()));
             }
-            if work.wiped {
-                prepared.wiped.insert(work.write.address);
+            if let Some(storage) = work.lost {
+                prepared.wiped.insert(work.write.address, storage);
             }
             prepared.accounts.push(work.write);
         }
@@ -163,33 +164,44 @@ fn account_work(
     let (key, old) = head.account_row(address)?;
     let old_root = old.map_or(EMPTY_ROOT_HASH, |row| row.storage_root);
     let wiped = (change.wiped || change.account.is_none()) && old_root != EMPTY_ROOT_HASH;
-    let (root, slots, records) = if wiped {
-        wiped_storage(head, unwritten, &key, change)?
-    } else if change.slots.is_empty() || change.account.is_none() {
-        (old_root, Vec::new(), Vec::new())
-    } else {
-        changed_storage(head, unwritten, address, &key, old_root, change)?
+    let lost = old.filter(|_| wiped).and_then(|row| row.storage(&key));
+    let Some(account) = change.account else {
+        let write = AccountWrite { address, key, old, new: None, slots: Vec::new() };
+        return Ok(old.map(|_| Work { write, lost, records: Vec::new() }));
     };
-    let new = change.account.map(|account| AccountRow { account, storage_root: root });
+    // A storage that begins now has the number of this block: the account cannot have had it before. Nothing of an older one
+    // is read or listed, however much it holds.
+    let kept = old.filter(|_| !wiped).and_then(|row| row.incarnation);
+    let begun = AccountRow { account, storage_root: old_root, incarnation: kept.or(Some(head.view().version())) };
+    let (root, slots, records) = match begun.storage(&key) {
+        Some(_) if change.slots.is_empty() => (if wiped { EMPTY_ROOT_HASH } else { old_root }, Vec::new(), Vec::new()),
+        Some(storage) => {
+            let old_value = |slot| if wiped { Ok((slot_key(slot), U256::ZERO)) } else { head.slot_value(address, slot) };
+            let root = if wiped { EMPTY_ROOT_HASH } else { old_root };
+            changed_storage(&trie_of(head, unwritten, Some(storage)), root, change, old_value)?
+        }
+        None => (EMPTY_ROOT_HASH, Vec::new(), Vec::new()),
+    };
+    let incarnation = if root == EMPTY_ROOT_HASH { kept } else { begun.incarnation };
+    let new = Some(AccountRow { account, storage_root: root, incarnation });
     if new == old && slots.is_empty() {
         return Ok(None);
     }
-    Ok(Some(Work { write: AccountWrite { address, key, old, new, slots }, wiped, records }))
+    Ok(Some(Work { write: AccountWrite { address, key, old, new, slots }, lost, records }))
 }
 
+/// The new root of a storage, its slots that change, and its changed records. `root` and `old_value` say what it was.
 fn changed_storage(
-    head: &StateAt,
-    unwritten: &RecordMap,
-    address: Address,
-    owner: &B256,
-    old_root: B256,
+    trie: &TrieView<'_>,
+    root: B256,
     change: &AccountChange,
+    old_value: impl Fn(U256) -> Result<(B256, U256), StateError>,
 ) -> Result<(B256, Vec<SlotWrite>, Records), StateError> {
     let mut slots = Vec::with_capacity(change.slots.len());
     for (slot, new) in &change.slots {
-        let (key, old) = head.slot_value(address, *slot)?;
+        let (key, old) = old_value(*slot)?;
         if old != *new {
-            slots.push(SlotWrite { slot: Some(*slot), key, old, new: *new });
+            slots.push(SlotWrite { slot: *slot, key, old, new: *new });
         }
     }
     slots.sort_unstable_by_key(|write| write.key);
@@ -201,51 +213,6 @@ fn changed_storage(
             existed: !write.old.is_zero(),
         })
         .collect();
-    let done = update(&trie_of(head, unwritten, Some(*owner)), old_root, &leaves)?;
+    let done = update(trie, root, &leaves)?;
     Ok((done.root, slots, done.records))
-}
-
-/// Everything from before goes; what the block wrote after that is all there is.
-fn wiped_storage(
-    head: &StateAt,
-    unwritten: &RecordMap,
-    owner: &B256,
-    change: &AccountChange,
-) -> Result<(B256, Vec<SlotWrite>, Records), StateError> {
-    let mut before = head.all_slots(owner)?;
-    let mut slots = Vec::new();
-    let mut leaves = Vec::new();
-    if change.account.is_some() {
-        for (slot, new) in &change.slots {
-            let key = slot_key(*slot);
-            let old = before.remove(&key).unwrap_or_default();
-            if old != *new {
-                slots.push(SlotWrite { slot: Some(*slot), key, old, new: *new });
-            }
-            if let Some(value) = slot_leaf(*new) {
-                leaves.push(LeafChange { key: key_path(&key), value: Some(value), existed: false });
-            }
-        }
-    }
-    slots.extend(before.into_iter().map(|(key, old)| SlotWrite { slot: None, key, old, new: U256::ZERO }));
-    slots.sort_unstable_by_key(|write| write.key);
-    leaves.sort_unstable_by_key(|change| change.key);
-    let done = update(&NoTrie, EMPTY_ROOT_HASH, &leaves)?;
-    let mut records: BTreeMap<Nibbles, Option<Arc<Record>>> =
-        head.all_records(owner, unwritten)?.into_iter().map(|path| (path, None)).collect();
-    records.extend(done.records);
-    Ok((done.root, slots, records.into_iter().collect()))
-}
-
-/// A trie without anything.
-struct NoTrie;
-
-impl TrieRead for NoTrie {
-    fn record(&self, _path: &Nibbles) -> Result<Option<Arc<Record>>, StoreError> {
-        Ok(None)
-    }
-
-    fn leaf(&self, _path: &Nibbles) -> Result<Option<(Nibbles, Vec<u8>)>, StoreError> {
-        Ok(None)
-    }
 }

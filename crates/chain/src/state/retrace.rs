@@ -58,13 +58,13 @@ pub(super) fn recover(read: &Arc<dyn Read>, position: &Position) -> Result<(Tail
     let accounts = tail.accounts(&B256::ZERO, |_| true);
     let owners: BTreeSet<B256> =
         tail.blocks.iter().flat_map(|diff| diff.storage.iter().map(|(owner, _)| *owner)).collect();
+    let roots = tail.storage_roots();
     for owner in owners {
-        let (old, new) = accounts.get(&owner).copied().unwrap_or_default();
-        let root = |row: Option<AccountRow>| row.map_or(EMPTY_ROOT_HASH, |row| row.storage_root);
+        let (old, new) = roots.get(&owner).copied().unwrap_or((EMPTY_ROOT_HASH, EMPTY_ROOT_HASH));
         let slots = tail.slots(&owner, &B256::ZERO, |_| true);
         let changes: Vec<_> = slots.iter().filter_map(|(key, (old, new))| slot_change(key, *old, *new)).collect();
         let trie = TrieView { view: &view, unwritten: &none, owner: Some(owner), caches: None, hidden: None };
-        keep(Some(owner), update(&trie, root(old), &changes)?, root(new))?;
+        keep(Some(owner), update(&trie, old, &changes)?, new)?;
     }
     let changes: Vec<_> = accounts.iter().filter_map(|(key, (old, new))| account_change(key, *old, *new)).collect();
     let trie = TrieView { view: &view, unwritten: &none, owner: None, caches: None, hidden: None };
@@ -127,16 +127,23 @@ pub(super) fn prove(at: &StateAt, address: Address, slots: &[U256]) -> Result<Ac
     }
     let (number, head) = (at.number(), view.number());
     let (key, row) = at.account_row(address)?;
+    let storage = row.and_then(|row| row.storage(&key));
+    let storage_root = row.map_or(EMPTY_ROOT_HASH, |row| row.storage_root);
+    // The root that the storage's records have: the head's, or that of the moment when the account lost the storage.
+    let mut newest_root = storage_root;
     let (mut accounts, mut changed_slots) = (BTreeSet::new(), BTreeSet::new());
     if number < head {
         let too_old = || StateError::ProofTooOld { asked: number, limit: PROOF_LIMIT };
         if head - number > CHANGES_KEPT {
             return Err(too_old());
         }
-        for block in (number + 1..=head).rev() {
+        for block in number + 1..=head {
             let diff = history::changed(&*view.snapshot, block)?;
             accounts.extend(diff.accounts.iter().map(|change| change.key));
-            changed_slots.extend(diff.slots(&key).iter().map(|change| change.key));
+            if let Some(storage) = &storage {
+                changed_slots.extend(diff.slots(storage).iter().map(|change| change.key));
+                newest_root = diff.account(&key).map_or(newest_root, |change| diff.storage_root(storage, change, newest_root));
+            }
             if accounts.len() + changed_slots.len() > PROOF_LIMIT {
                 return Err(too_old());
             }
@@ -148,13 +155,17 @@ pub(super) fn prove(at: &StateAt, address: Address, slots: &[U256]) -> Result<Ac
     }
     let nodes = prove_in((view, &unwritten), None, view.root(), &changes, &[key])?.pop().unwrap_or_default();
 
-    let mut changes = Vec::with_capacity(changed_slots.len());
-    for slot in &changed_slots {
-        changes.extend(slot_change(slot, view.slot(&key, slot, head)?, view.slot(&key, slot, number)?));
-    }
     let keys: Vec<B256> = slots.iter().map(|slot| slot_key(*slot)).collect();
-    let head_root = view.account(&key, head)?.map_or(EMPTY_ROOT_HASH, |row| row.storage_root);
-    let proofs = prove_in((view, &unwritten), Some(key), head_root, &changes, &keys)?;
+    let proofs = match &storage {
+        None => vec![Vec::new(); keys.len()],
+        Some(storage) => {
+            let mut changes = Vec::with_capacity(changed_slots.len());
+            for slot in &changed_slots {
+                changes.extend(slot_change(slot, view.slot(storage, slot, head)?, view.slot(storage, slot, number)?));
+            }
+            prove_in((view, &unwritten), Some(*storage), newest_root, &changes, &keys)?
+        }
+    };
     let mut proven = Vec::with_capacity(slots.len());
     for (slot, nodes) in slots.iter().zip(proofs) {
         proven.push(SlotProof { slot: *slot, value: at.slot(address, *slot)?, nodes });
@@ -162,7 +173,7 @@ pub(super) fn prove(at: &StateAt, address: Address, slots: &[U256]) -> Result<Ac
     Ok(AccountProof {
         address,
         account: row.map(|row| row.account),
-        storage_root: row.map_or(EMPTY_ROOT_HASH, |row| row.storage_root),
+        storage_root,
         nodes,
         slots: proven,
     })

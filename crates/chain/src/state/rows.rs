@@ -11,26 +11,44 @@ use crate::kv::{StoreError, Table};
 pub(super) struct AccountRow {
     pub account: Account,
     pub storage_root: B256,
+    /// The block in which the account's storage began; `None` when it has had no slot since the account began. A storage that
+    /// was emptied slot by slot keeps its number; one that was wiped does not.
+    pub incarnation: Option<u64>,
 }
 
 const HAS_CODE: u8 = 0x10;
 const HAS_STORAGE: u8 = 0x20;
+/// The incarnation is not the one that goes without saying: 0 with storage, none without.
+const HAS_INCARNATION: u8 = 0x40;
 
 impl AccountRow {
-    /// `flags | nonce length ‖ balance length ‖ nonce ‖ balance [‖ code hash] [‖ storage root]`, numbers without leading
-    /// zero bytes. Never empty, so that an empty row can stand for "no account".
+    /// `flags | nonce length ‖ balance length ‖ nonce ‖ balance [‖ incarnation length ‖ incarnation] [‖ code hash]
+    /// [‖ storage root]`, numbers without leading zero bytes. Never empty, so that an empty row can stand for "no account".
     pub fn encode(&self) -> Vec<u8> {
         let nonce = self.account.nonce.to_be_bytes();
         let nonce = trimmed(&nonce);
         let balance = self.account.balance.to_be_bytes::<32>();
         let balance = trimmed(&balance);
-        let mut row = Vec::with_capacity(2 + nonce.len() + balance.len() + 64);
+        let mut row = Vec::with_capacity(2 + nonce.len() + balance.len() + 9 + 64);
         let has_code = self.account.code_hash != KECCAK256_EMPTY;
         let has_storage = self.storage_root != EMPTY_ROOT_HASH;
-        row.push(nonce.len() as u8 | if has_code { HAS_CODE } else { 0 } | if has_storage { HAS_STORAGE } else { 0 });
+        let incarnation = self.incarnation.filter(|number| *number != 0 || !has_storage);
+        let flag = |set: bool, flag: u8| if set { flag } else { 0 };
+        row.push(
+            nonce.len() as u8
+                | flag(has_code, HAS_CODE)
+                | flag(has_storage, HAS_STORAGE)
+                | flag(incarnation.is_some(), HAS_INCARNATION),
+        );
         row.push(balance.len() as u8);
         row.extend_from_slice(nonce);
         row.extend_from_slice(balance);
+        if let Some(number) = incarnation {
+            let number = number.to_be_bytes();
+            let number = trimmed(&number);
+            row.push(number.len() as u8);
+            row.extend_from_slice(number);
+        }
         if has_code {
             row.extend_from_slice(self.account.code_hash.as_slice());
         }
@@ -45,13 +63,20 @@ impl AccountRow {
         let bad = || StoreError::corrupt(table, format!("account row of {} bytes", row.len()));
         let [flags, balance_length, rest @ ..] = row else { return Err(bad()) };
         let nonce_length = usize::from(flags & 0x0f);
-        if nonce_length > 8 || *balance_length > 32 || flags & !(0x0f | HAS_CODE | HAS_STORAGE) != 0 {
+        if nonce_length > 8 || *balance_length > 32 || flags & !(0x0f | HAS_CODE | HAS_STORAGE | HAS_INCARNATION) != 0 {
             return Err(bad());
         }
         let (nonce, rest) = rest.split_at_checked(nonce_length).ok_or_else(bad)?;
         let (balance, rest) = rest.split_at_checked(usize::from(*balance_length)).ok_or_else(bad)?;
-        let mut number = [0; 8];
-        number[8 - nonce.len()..].copy_from_slice(nonce);
+        let number = |bytes: &[u8]| bytes.iter().fold(0, |number, byte| number << 8 | u64::from(*byte));
+        let mut incarnation = (flags & HAS_STORAGE != 0).then_some(0);
+        let mut rest = rest;
+        if flags & HAS_INCARNATION != 0 {
+            let (&length, after) = rest.split_first().filter(|(length, _)| **length <= 8).ok_or_else(bad)?;
+            let (bytes, after) = after.split_at_checked(usize::from(length)).ok_or_else(bad)?;
+            incarnation = Some(number(bytes));
+            rest = after;
+        }
         let mut hashes = rest.chunks(32);
         let mut hash = |flag: u8, otherwise: B256| match flags & flag {
             0 => Ok(otherwise),
@@ -63,9 +88,15 @@ impl AccountRow {
             return Err(bad());
         }
         Ok(AccountRow {
-            account: Account { nonce: u64::from_be_bytes(number), balance: U256::from_be_slice(balance), code_hash },
+            account: Account { nonce: number(nonce), balance: U256::from_be_slice(balance), code_hash },
             storage_root,
+            incarnation,
         })
+    }
+
+    /// The key under which the rows and records of the account's storage are; `None` when it has none. `key` is the account's.
+    pub fn storage(&self, key: &B256) -> Option<B256> {
+        self.incarnation.map(|incarnation| storage_key(key, incarnation))
     }
 
     /// What the account's leaf in the trie holds.
@@ -105,15 +136,26 @@ pub(super) fn address_key(address: Address) -> B256 {
     keccak256(address)
 }
 
+/// Key of an account's storage: the account's own key for one that began in the genesis, or before storages had numbers.
+fn storage_key(account: &B256, incarnation: u64) -> B256 {
+    if incarnation == 0 {
+        return *account;
+    }
+    let mut bytes = [0; 40];
+    bytes[..32].copy_from_slice(account.as_slice());
+    bytes[32..].copy_from_slice(&incarnation.to_be_bytes());
+    keccak256(bytes)
+}
+
 /// Key of a slot in its account's storage trie.
 pub(super) fn slot_key(slot: U256) -> B256 {
     keccak256(slot.to_be_bytes::<32>())
 }
 
 /// Key of a row in [`Table::Slots`].
-pub(super) fn slot_row(owner: &B256, slot: &B256) -> [u8; 64] {
+pub(super) fn slot_row(storage: &B256, slot: &B256) -> [u8; 64] {
     let mut key = [0; 64];
-    key[..32].copy_from_slice(owner.as_slice());
+    key[..32].copy_from_slice(storage.as_slice());
     key[32..].copy_from_slice(slot.as_slice());
     key
 }
@@ -182,10 +224,14 @@ mod tests {
         let hash = B256::repeat_byte(9);
         for nonce in [0, 1, 255, 256, u64::MAX] {
             for balance in [U256::ZERO, U256::from(1), U256::from(10).pow(U256::from(18)), U256::MAX] {
-                for (code_hash, storage_root) in
-                    [(KECCAK256_EMPTY, EMPTY_ROOT_HASH), (hash, EMPTY_ROOT_HASH), (KECCAK256_EMPTY, hash), (hash, hash)]
-                {
-                    let row = AccountRow { account: Account { nonce, balance, code_hash }, storage_root };
+                for (code_hash, storage_root, incarnation) in [
+                    (KECCAK256_EMPTY, EMPTY_ROOT_HASH, None),
+                    (hash, EMPTY_ROOT_HASH, Some(0)),
+                    (hash, EMPTY_ROOT_HASH, Some(u64::MAX)),
+                    (KECCAK256_EMPTY, hash, Some(0)),
+                    (hash, hash, Some(300)),
+                ] {
+                    let row = AccountRow { account: Account { nonce, balance, code_hash }, storage_root, incarnation };
                     let bytes = row.encode();
                     assert_eq!(AccountRow::decode(Table::Accounts, &bytes).expect("decodes"), row);
                     for cut in 0..bytes.len() {
@@ -194,6 +240,16 @@ mod tests {
                 }
             }
         }
+    }
+
+    #[test]
+    fn rows_from_before_storages_had_numbers_keep_their_meaning() {
+        let with = [&[HAS_STORAGE, 0][..], &[9; 32]].concat();
+        let row = AccountRow::decode(Table::Accounts, &with).expect("decodes");
+        assert_eq!(row.storage(&B256::ZERO), Some(B256::ZERO), "under the account's own key");
+        assert_eq!(row.encode(), with);
+        let without = AccountRow::decode(Table::Accounts, &[0, 0]).expect("decodes");
+        assert_eq!((without.incarnation, without.encode()), (None, vec![0, 0]));
     }
 
     #[test]

@@ -8,6 +8,7 @@ use alloy_primitives::{B256, U256};
 use super::prepare::Prepared;
 use super::rows::{AccountRow, decode_value, encode_value};
 use crate::kv::{StoreError, Table};
+use crate::trie::EMPTY_ROOT_HASH;
 
 /// A value that a block replaced.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -22,7 +23,7 @@ pub(super) struct Change<V> {
 pub(super) struct BlockDiff {
     pub number: u64,
     pub accounts: Vec<Change<Option<AccountRow>>>,
-    /// By the account's key.
+    /// By the storage's key.
     pub storage: Vec<(B256, Vec<Change<U256>>)>,
 }
 
@@ -37,11 +38,14 @@ impl BlockDiff {
             if write.old != write.new {
                 diff.accounts.push(Change { key: write.key, old: write.old, new: write.new });
             }
-            if !write.slots.is_empty() {
+            if let Some(storage) = write.new.and_then(|row| row.storage(&write.key))
+                && !write.slots.is_empty()
+            {
                 let slots = write.slots.iter().map(|slot| Change { key: slot.key, old: slot.old, new: slot.new });
-                diff.storage.push((write.key, slots.collect()));
+                diff.storage.push((storage, slots.collect()));
             }
         }
+        diff.storage.sort_unstable_by_key(|(storage, _)| *storage);
         diff
     }
 
@@ -61,16 +65,26 @@ impl BlockDiff {
         find(&self.accounts, key)
     }
 
-    /// Changed slots of one account.
-    pub fn slots(&self, owner: &B256) -> &[Change<U256>] {
-        match self.storage.binary_search_by(|(other, _)| other.cmp(owner)) {
+    /// Changed slots of one storage.
+    pub fn slots(&self, storage: &B256) -> &[Change<U256>] {
+        match self.storage.binary_search_by(|(other, _)| other.cmp(storage)) {
             Ok(at) => &self.storage[at].1,
             Err(_) => &[],
         }
     }
 
+    /// The root of a storage after the block, from the root before it. `change` is the block's of the storage's account.
+    pub fn storage_root(&self, storage: &B256, change: &Change<Option<AccountRow>>, before: B256) -> B256 {
+        match &change.new {
+            Some(row) if row.storage(&change.key) == Some(*storage) => row.storage_root,
+            // The account lost it, and it stays as it was. Blocks from before storages had numbers list all its slots: they went.
+            _ if self.slots(storage).is_empty() => before,
+            _ => EMPTY_ROOT_HASH,
+        }
+    }
+
     /// The row of [`Table::Changes`]:
-    /// `count (4) ‖ (key ‖ old ‖ new)… ‖ (owner ‖ count (4) ‖ (key ‖ old ‖ new)…)…`, each value after its length (1).
+    /// `count (4) ‖ (key ‖ old ‖ new)… ‖ (storage ‖ count (4) ‖ (key ‖ old ‖ new)…)…`, each value after its length (1).
     pub fn encode(&self) -> Vec<u8> {
         fn value(row: &mut Vec<u8>, value: &[u8]) {
             row.push(value.len() as u8);
@@ -199,9 +213,31 @@ impl Tail {
         spanned(self.blocks.iter().map(|diff| &diff.accounts[..]), lowest, within)
     }
 
-    /// The same for the slots of one account.
+    /// The same for the slots of one storage.
     pub fn slots(&self, owner: &B256, lowest: &B256, within: impl Fn(&B256) -> bool) -> BTreeMap<B256, (U256, U256)> {
         spanned(self.blocks.iter().map(|diff| diff.slots(owner)), lowest, within)
+    }
+
+    /// Roots of the storages that the tail's accounts had: before its first block, and after its last block or, of those that an
+    /// account lost, when it lost them.
+    pub fn storage_roots(&self) -> BTreeMap<B256, (B256, B256)> {
+        let mut roots = BTreeMap::new();
+        for diff in &self.blocks {
+            for change in &diff.accounts {
+                let storage = |row: Option<AccountRow>| row.and_then(|row| row.storage(&change.key));
+                let before = change.old.map_or(EMPTY_ROOT_HASH, |row| row.storage_root);
+                let (old, new) = (storage(change.old), storage(change.new));
+                if let Some(old) = old {
+                    let (_, root) = roots.entry(old).or_insert((before, before));
+                    *root = diff.storage_root(&old, change, *root);
+                }
+                if let Some(new) = new.filter(|new| old != Some(*new)) {
+                    let (_, root) = roots.entry(new).or_insert((EMPTY_ROOT_HASH, EMPTY_ROOT_HASH));
+                    *root = diff.storage_root(&new, change, *root);
+                }
+            }
+        }
+        roots
     }
 }
 
@@ -230,7 +266,7 @@ mod tests {
     }
 
     fn row(nonce: u64) -> Option<AccountRow> {
-        Some(AccountRow { account: Account { nonce, ..Account::default() }, storage_root: key(9) })
+        Some(AccountRow { account: Account { nonce, ..Account::default() }, storage_root: key(9), incarnation: Some(1) })
     }
 
     fn diff(number: u64, from: u64) -> BlockDiff {

@@ -13,7 +13,7 @@ use crate::kv::{Batch, MemoryStore, Read};
 use crate::trie::key_path;
 
 /// The state as plain maps.
-type Model = BTreeMap<Address, (Account, BTreeMap<U256, U256>)>;
+pub(super) type Model = BTreeMap<Address, (Account, BTreeMap<U256, U256>)>;
 
 fn root_of(leaves: BTreeMap<B256, Vec<u8>>) -> B256 {
     let mut builder = HashBuilder::default();
@@ -36,11 +36,11 @@ fn leaf(account: &Account, slots: &BTreeMap<U256, U256>) -> Vec<u8> {
     })
 }
 
-fn state_root(model: &Model) -> B256 {
+pub(super) fn state_root(model: &Model) -> B256 {
     root_of(model.iter().map(|(address, (account, slots))| (keccak256(address), leaf(account, slots))).collect())
 }
 
-fn play(model: &mut Model, changes: &StateChanges) {
+pub(super) fn play(model: &mut Model, changes: &StateChanges) {
     for (address, change) in &changes.accounts {
         let Some(account) = change.account else {
             model.remove(address);
@@ -56,12 +56,12 @@ fn play(model: &mut Model, changes: &StateChanges) {
     }
 }
 
-fn address(n: u8) -> Address {
+pub(super) fn address(n: u8) -> Address {
     Address::with_last_byte(n)
 }
 
 /// One block on the head: prepared, applied, committed.
-fn block(store: &MemoryStore, state: &State, changes: &StateChanges) -> B256 {
+pub(super) fn block(store: &MemoryStore, state: &State, changes: &StateChanges) -> B256 {
     let number = state.position().map_or(0, |(number, _)| number + 1);
     let prepared = state.prepare(changes).expect("prepares");
     let mut batch = Batch::new();
@@ -71,11 +71,11 @@ fn block(store: &MemoryStore, state: &State, changes: &StateChanges) -> B256 {
     prepared.root()
 }
 
-fn open(store: &MemoryStore, settings: StateSettings) -> State {
+pub(super) fn open(store: &MemoryStore, settings: StateSettings) -> State {
     State::open(Arc::new(store.clone()), settings).expect("opens")
 }
 
-fn small() -> StateSettings {
+pub(super) fn small() -> StateSettings {
     // Small enough that everything is evicted, flushed and read again.
     StateSettings {
         account_cache: 8 * 600,
@@ -87,7 +87,7 @@ fn small() -> StateSettings {
     }
 }
 
-fn check_view(at: &StateAt, model: &Model, root: B256) {
+pub(super) fn check_view(at: &StateAt, model: &Model, root: B256) {
     for n in 0..24u8 {
         let address = address(n);
         let expected = model.get(&address);
@@ -116,7 +116,7 @@ fn check_view(at: &StateAt, model: &Model, root: B256) {
 }
 
 #[derive(Clone, Debug)]
-enum Step {
+pub(super) enum Step {
     Pay(u8, u8),
     Store(u8, Vec<(u8, u8)>),
     Delete(u8),
@@ -133,7 +133,7 @@ fn step() -> impl Strategy<Value = Step> {
     ]
 }
 
-fn changes_of(model: &Model, steps: &[Step]) -> StateChanges {
+pub(super) fn changes_of(model: &Model, steps: &[Step]) -> StateChanges {
     let mut changes = StateChanges::default();
     let named =
         |slots: &[(u8, u8)]| slots.iter().map(|(slot, value)| (U256::from(*slot), U256::from(*value))).collect();
@@ -196,7 +196,7 @@ proptest! {
     }
 }
 
-fn pay(n: u8, balance: u64) -> StateChanges {
+pub(super) fn pay(n: u8, balance: u64) -> StateChanges {
     let account = Account { nonce: 0, balance: U256::from(balance), code_hash: KECCAK256_EMPTY };
     let change = AccountChange { account: Some(account), ..AccountChange::default() };
     StateChanges { accounts: BTreeMap::from([(address(n), change)]) }

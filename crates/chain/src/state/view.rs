@@ -17,10 +17,10 @@ use super::{Account, AccountProof, StateError, StateSettings, history, retrace};
 use crate::kv::{Read, StoreError, Table, prefix_end};
 use crate::trie::{EMPTY_ROOT_HASH, Nibbles, Record, TrieRead, encode_path, key_path, lowest_key};
 
-/// Which branch record: of the account trie, or of one account's storage trie.
+/// Which branch record: of the account trie, or of one storage's trie.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) struct RecordKey {
-    /// Whose storage trie; `None` for the account trie.
+    /// The storage's key; `None` for the account trie.
     pub owner: Option<B256>,
     pub path: Nibbles,
 }
@@ -146,12 +146,12 @@ impl View {
         Ok(row.map(|row| AccountRow::decode(Table::Accounts, &row)).transpose()?)
     }
 
-    /// The value of a slot after block `number`, by its keys.
-    pub fn slot(&self, owner: &B256, slot: &B256, number: u64) -> Result<U256, StateError> {
-        if let Some(value) = self.tail.slot(owner, slot, number) {
+    /// The value of a slot after block `number`, by the keys of its storage and its own.
+    pub fn slot(&self, storage: &B256, slot: &B256, number: u64) -> Result<U256, StateError> {
+        if let Some(value) = self.tail.slot(storage, slot, number) {
             return Ok(value);
         }
-        let row = self.stored(Table::Slots, &slot_row(owner, slot), number)?;
+        let row = self.stored(Table::Slots, &slot_row(storage, slot), number)?;
         Ok(row.map_or(Ok(U256::ZERO), |row| decode_value(Table::Slots, &row))?)
     }
 
@@ -352,9 +352,10 @@ impl StateAt {
         let hash = slot_key(slot);
         // An account without storage has no slots: the account is nearly always in the cache, the slot is not.
         let (owner, row) = self.account_row(address)?;
-        let value = match row {
-            Some(row) if row.storage_root != EMPTY_ROOT_HASH => self.view.slot(&owner, &hash, self.number)?,
-            _ => U256::ZERO,
+        let storage = row.filter(|row| row.storage_root != EMPTY_ROOT_HASH).and_then(|row| row.storage(&owner));
+        let value = match storage {
+            Some(storage) => self.view.slot(&storage, &hash, self.number)?,
+            None => U256::ZERO,
         };
         if self.is_head() {
             self.shared.caches.slots.keep(
@@ -371,55 +372,6 @@ impl StateAt {
     /// The newest version of a row that this state may see.
     fn number_version(&self) -> u64 {
         if self.is_head() { self.view.version() } else { self.number + 1 }
-    }
-
-    /// All slots of an account at the head, by key, past the caches.
-    pub(super) fn all_slots(&self, owner: &B256) -> Result<BTreeMap<B256, U256>, StateError> {
-        let mut slots = BTreeMap::new();
-        let mut bad = None;
-        self.view.snapshot.range(
-            Table::Slots,
-            owner.as_slice(),
-            &prefix_end(owner.as_slice()),
-            false,
-            &mut |key, row| match (B256::try_from(&key[32..]), decode_value(Table::Slots, row)) {
-                (Ok(slot), Ok(value)) => {
-                    slots.insert(slot, value);
-                    ControlFlow::Continue(())
-                }
-                (_, Err(error)) => {
-                    bad = Some(error);
-                    ControlFlow::Break(())
-                }
-                (Err(_), _) => ControlFlow::Continue(()),
-            },
-        )?;
-        if let Some(error) = bad {
-            return Err(error.into());
-        }
-        for (key, (_, new)) in self.view.tail.slots(owner, &B256::ZERO, |_| true) {
-            slots.insert(key, new);
-        }
-        slots.retain(|_, value| !value.is_zero());
-        Ok(slots)
-    }
-
-    /// Paths of all branch records of an account's storage trie at the head.
-    pub(super) fn all_records(&self, owner: &B256, unwritten: &RecordMap) -> Result<Vec<Nibbles>, StateError> {
-        let mut paths = Vec::new();
-        let prefix = owner.as_slice();
-        self.view.snapshot.range(Table::StorageTrie, prefix, &prefix_end(prefix), false, &mut |key, _| {
-            paths.extend(crate::trie::decode_path(&key[32..]));
-            ControlFlow::Continue(())
-        })?;
-        paths.retain(|path| !unwritten.contains_key(&RecordKey { owner: Some(*owner), path: *path }));
-        paths.extend(
-            unwritten
-                .iter()
-                .filter(|(key, record)| key.owner == Some(*owner) && record.is_some())
-                .map(|(key, _)| key.path),
-        );
-        Ok(paths)
     }
 }
 
