@@ -37,6 +37,7 @@ impl Ledger {
         let root_of = |changes: &StateChanges| {
             self.state.prepare(changes).map(|prepared| prepared.root()).map_err(ReadError::State)
         };
+        crate::ahead::read_ahead(&state, &block.body.transactions, &senders);
         let env = Env::of(&self.spec, header);
         let mut execution =
             Execution::begin(env, header, &state, &hashes, &root_of, bound).map_err(|error| not_judged(&error))?;

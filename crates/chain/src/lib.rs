@@ -3,6 +3,7 @@
 //! A block climbs a ladder of types ([`ladder`]): bytes, block, checked block, final block. It is executed once per node:
 //! the result is kept by block hash until the block is imported, in one atomic and durable commit.
 
+mod ahead;
 pub mod bound;
 pub mod build;
 pub mod bulk;

@@ -89,6 +89,8 @@ pub struct PoolSettings {
 pub struct NodeConfig {
     /// Folder that holds everything the node writes.
     pub data_dir: PathBuf,
+    /// Bytes that the database keeps of what it read; `None` = by the machine's memory, see [`ipe_store::DiskSettings`].
+    pub database_cache: Option<u64>,
     /// Genesis file.
     pub genesis: Option<PathBuf>,
     /// Node key in Besu's format; `None` = `<data_dir>/key`, made when absent.

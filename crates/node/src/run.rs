@@ -235,7 +235,9 @@ struct Node {
 impl Node {
     fn open(config: &NodeConfig, spec: &Arc<ChainSpec>, key: &NodeKey) -> Result<Self, RunError> {
         let path = config.data_dir.join("database");
-        let store = FjallStore::open(&path, DiskSettings::default())
+        let settings = DiskSettings::default();
+        let settings = DiskSettings { cache: config.database_cache.unwrap_or(settings.cache), ..settings };
+        let store = FjallStore::open(&path, settings)
             .map_err(|error| RunError::Store { path: path.clone(), reason: error.to_string() })?;
         let ledger = Ledger::open(Arc::new(store), spec.clone()).map_err(|source| RunError::Ledger { path, source })?;
         check_checkpoint(config, &ledger)?;

@@ -5,16 +5,19 @@ use std::sync::Arc;
 
 use fjall::{
     CompressionType, Database, Keyspace, KeyspaceCreateOptions, OwnedWriteBatch, PersistMode, Readable, Snapshot,
-    config::CompressionPolicy,
+    config::{CompressionPolicy, PartitioningPolicy},
 };
 use ipe_chain::kv::{Batch, Read, Store, StoreError, Table, Visit};
+
+use crate::moved;
 
 const MIB: u64 = 1024 * 1024;
 
 /// Memory and threads of the disk store.
 #[derive(Clone, Copy, Debug)]
 pub struct DiskSettings {
-    /// Bytes of decompressed blocks kept in memory for reads.
+    /// Bytes of decompressed blocks, filters and indexes kept in memory for reads: the bound on what the engine's reading takes,
+    /// whatever the state holds. By default 1/256 of the memory of the machine or its container, from 16 to 256 MiB.
     pub cache: u64,
     /// Background threads that flush and compact. With more than one, fjall 3.1's first worker hands compactions back to
     /// the queue without waiting and so takes a whole core for as long as another worker compacts; and what a block writes
@@ -28,8 +31,23 @@ pub struct DiskSettings {
 
 impl Default for DiskSettings {
     fn default() -> Self {
-        DiskSettings { cache: 8 * MIB, workers: 1, open_files: 256, durable: true }
+        DiskSettings { cache: default_cache(memory()), workers: 1, open_files: 256, durable: true }
     }
+}
+
+/// The cache of a machine with `memory` bytes. The filters and indexes of ten million accounts and ten million slots take some 50 MB.
+fn default_cache(memory: u64) -> u64 {
+    (memory / 256).clamp(16 * MIB, 256 * MIB)
+}
+
+/// Bytes of memory of the machine, or of the control group when it has less; 0 where neither can be read.
+fn memory() -> u64 {
+    let machine = std::fs::read_to_string("/proc/meminfo").ok().and_then(|text| {
+        let line = text.lines().find_map(|line| line.strip_prefix("MemTotal:"))?;
+        line.trim().strip_suffix(" kB")?.parse::<u64>().ok()?.checked_mul(1024)
+    });
+    let group = std::fs::read_to_string("/sys/fs/cgroup/memory.max").ok().and_then(|text| text.trim().parse().ok());
+    machine.into_iter().chain(group).min().unwrap_or(0)
 }
 
 /// The ledger's store on disk: one keyspace per table, one synced journal entry per batch.
@@ -79,7 +97,12 @@ fn memtable(table: Table) -> u64 {
 }
 
 fn options(table: Table) -> KeyspaceCreateOptions {
-    let options = KeyspaceCreateOptions::default().max_memtable_size(memtable(table));
+    // Filters and indexes in parts of 4 KiB on every level. Whole, those of a large file take a megabyte and more, which no cache of
+    // ours keeps: each lookup would read and checksum them anew. What finds a part is in memory always, a byte for some ten rows.
+    let options = KeyspaceCreateOptions::default()
+        .max_memtable_size(memtable(table))
+        .filter_block_partitioning_policy(PartitioningPolicy::all(true))
+        .index_block_partitioning_policy(PartitioningPolicy::all(true));
     match table {
         // Written once, large, compressible.
         Table::Bodies | Table::Receipts | Table::Code => {
@@ -89,8 +112,15 @@ fn options(table: Table) -> KeyspaceCreateOptions {
     }
 }
 
+/// The keyspace of a table. The engine keeps a keyspace's options as they were when it was made, so the tables whose options changed
+/// are in keyspaces of another name; [`moved`] takes over what is under the old one.
+fn disk_name(table: Table) -> String {
+    if moved::MOVED.contains(&table) { format!("{}.2", table.name()) } else { table.name().to_owned() }
+}
+
 impl FjallStore {
-    /// Opens the database in `folder`, creating it when absent.
+    /// Opens the database in `folder`, creating it when absent. Tables of an older version are rewritten: some seconds for each
+    /// million rows, and room for the largest of them once more.
     ///
     /// # Errors
     /// [`StoreError::InUse`] when another process has it open; [`StoreError::Engine`] for anything the disk says.
@@ -108,8 +138,9 @@ impl FjallStore {
             .map_err(failed)?;
         let keyspaces = Table::ALL
             .into_iter()
-            .map(|table| database.keyspace(table.name(), || options(table)).map_err(failed))
+            .map(|table| database.keyspace(&disk_name(table), || options(table)).map_err(failed))
             .collect::<Result<Arc<[_]>, _>>()?;
+        moved::take_over(&database, &keyspaces).map_err(failed)?;
         Ok(FjallStore { folder: folder.to_path_buf(), database, keyspaces, durable: settings.durable })
     }
 
@@ -222,5 +253,18 @@ impl Read for DiskSnapshot {
         visit: &mut Visit<'_>,
     ) -> Result<(), StoreError> {
         range(&self.snapshot, &self.keyspaces[table.index()], table, from, to, reverse, visit)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_cache_follows_the_memory_within_its_bounds() {
+        let gib = 1024 * MIB;
+        assert_eq!([0, 4, 24, 512].map(|memory| default_cache(memory * gib) / MIB), [16, 16, 96, 256]);
+        #[cfg(target_os = "linux")]
+        assert!(memory() > 0, "this machine says how much it has");
     }
 }

@@ -2,6 +2,7 @@
 
 mod fjall_store;
 mod journal;
+mod moved;
 
 pub use fjall_store::{DiskSettings, FjallStore};
 pub use journal::JournalFileDisk;

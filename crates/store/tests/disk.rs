@@ -222,3 +222,97 @@ fn a_killed_state_opens_at_its_last_block_with_all_its_past() {
         state.head().proof(paid(1), &[U256::from(7)]).expect("proves");
     }
 }
+
+/// A folder as versions before this one left it: keyspaces under the tables' own names, with the engine's options.
+fn older(folder: &Path, table: Table, rows: impl Iterator<Item = (Vec<u8>, Vec<u8>)>) {
+    let database = fjall::Database::builder(folder).open().expect("opens");
+    let keyspace = database.keyspace(table.name(), fjall::KeyspaceCreateOptions::default).expect("creates");
+    for (key, value) in rows {
+        keyspace.insert(key, value).expect("writes");
+    }
+    keyspace.rotate_memtable_and_wait().expect("flushes");
+    database.persist(fjall::PersistMode::SyncAll).expect("syncs");
+}
+
+fn rows_of(store: &FjallStore, table: Table) -> BTreeMap<Vec<u8>, Vec<u8>> {
+    let mut rows = BTreeMap::new();
+    store
+        .range(table, &[], &[], false, &mut |key, value| {
+            rows.insert(key.to_vec(), value.to_vec());
+            ControlFlow::Continue(())
+        })
+        .expect("reads");
+    rows
+}
+
+#[test]
+fn tables_of_an_older_version_are_taken_over_once() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let number = |n: u64| (n.to_be_bytes().to_vec(), [n.to_be_bytes(), [3; 8]].concat());
+    let expected: BTreeMap<_, _> = (0..5_000).map(number).collect();
+    older(folder.path(), Table::Slots, expected.clone().into_iter());
+    older(folder.path(), Table::Accounts, (0..10).map(number));
+    older(folder.path(), Table::Meta, [(b"head".to_vec(), b"here".to_vec())].into_iter());
+    for turn in 0..3 {
+        let store = open(folder.path());
+        assert_eq!(rows_of(&store, Table::Slots), expected, "turn {turn}");
+        assert_eq!(rows_of(&store, Table::Accounts).len(), 10);
+        assert_eq!(store.get(Table::Meta, b"head").expect("reads").as_deref(), Some(&b"here"[..]));
+    }
+    // A process that ended between the copy and the deletion: the old rows do not come back over newer ones.
+    let store = open(folder.path());
+    let mut batch = Batch::new();
+    batch.put(Table::Slots, &7u64.to_be_bytes(), b"newer");
+    batch.delete(Table::Slots, &8u64.to_be_bytes());
+    store.commit(batch).expect("commits");
+    drop(store);
+    older(folder.path(), Table::Slots, expected.into_iter());
+    let store = open(folder.path());
+    assert_eq!(store.get(Table::Slots, &7u64.to_be_bytes()).expect("reads").as_deref(), Some(&b"newer"[..]));
+    assert_eq!(store.get(Table::Slots, &8u64.to_be_bytes()).expect("reads"), None);
+    drop(store);
+    let database = fjall::Database::builder(folder.path()).open().expect("opens");
+    assert!(!database.keyspace_exists(Table::Slots.name()), "what was taken over is gone");
+}
+
+/// Bytes that this thread asked the operating system to read.
+#[cfg(target_os = "linux")]
+fn bytes_read() -> u64 {
+    let text = std::fs::read_to_string("/proc/thread-self/io").expect("reads");
+    text.lines().find_map(|line| line.strip_prefix("rchar: ")?.parse().ok()).expect("has the count")
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn a_cold_lookup_in_a_large_table_reads_parts_of_its_filter_and_index() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let key = |n: u64| alloy_primitives::keccak256(n.to_be_bytes());
+    let keys: Vec<_> = (0..600_000).map(key).collect();
+    let store = FjallStore::open(folder.path(), DiskSettings { durable: false, ..DiskSettings::default() }).expect("opens");
+    for keys in keys.chunks(10_000) {
+        let mut batch = Batch::new();
+        keys.iter().for_each(|key| batch.put(Table::Slots, key.as_slice(), &key[..8]));
+        store.commit(batch).expect("commits");
+    }
+    drop(store);
+    // A cache that holds next to nothing: every part is read from the file.
+    let store = FjallStore::open(folder.path(), DiskSettings { cache: 64 * 1024, ..DiskSettings::default() }).expect("opens");
+    let before = bytes_read();
+    let lookups = 500;
+    for n in 0..lookups {
+        let key = key(n * 577);
+        assert_eq!(store.get(Table::Slots, key.as_slice()).expect("reads").as_deref(), Some(&key[..8]));
+    }
+    let each = (bytes_read() - before) / lookups;
+    assert!(each <= 16 * 1024, "{each} bytes a lookup");
+    // Ranges find their way through the parts of the index too.
+    let mut keys = keys;
+    keys.sort();
+    for at in (1..keys.len() - 1).step_by(1_237) {
+        let key = keys[at].as_slice();
+        for (from, to, reverse, expected) in [(key, &[][..], false, at), (&[][..], key, true, at - 1)] {
+            let found = ipe_chain::kv::first(&store, Table::Slots, from, to, reverse).expect("reads");
+            assert_eq!(found.expect("there is one").0, keys[expected].as_slice(), "row {at}, reverse {reverse}");
+        }
+    }
+}

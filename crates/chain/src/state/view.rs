@@ -8,6 +8,7 @@ use std::sync::{Arc, OnceLock};
 use alloy_primitives::map::HashMap;
 use alloy_primitives::{Address, B256, Bytes, KECCAK256_EMPTY, U256};
 use parking_lot::RwLock;
+use rayon::prelude::*;
 use revm::bytecode::Bytecode;
 
 use super::cache::Cache;
@@ -16,6 +17,9 @@ use super::tail::Tail;
 use super::{Account, AccountProof, StateError, StateSettings, history, retrace};
 use crate::kv::{Read, StoreError, Table, prefix_end};
 use crate::trie::{EMPTY_ROOT_HASH, Nibbles, Record, TrieRead, encode_path, key_path, lowest_key};
+
+/// Rows that one thread reads ahead at least: some tenths of a millisecond when none is in a cache.
+const READ_TOGETHER: usize = 32;
 
 /// Which branch record: of the account trie, or of one storage's trie.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -329,6 +333,17 @@ impl StateAt {
     /// [`StateError::ProofTooOld`] when more has changed since than a proof may undo.
     pub fn proof(&self, address: Address, slots: &[U256]) -> Result<AccountProof, StateError> {
         retrace::prove(self, address, slots)
+    }
+
+    /// Reads accounts and slots into the caches, on all processors, for whoever asks for them one by one right after. A row that
+    /// cannot be read is for that reader to complain about.
+    pub fn read_ahead(&self, accounts: &[Address], slots: &[(Address, U256)]) {
+        accounts.par_iter().with_min_len(READ_TOGETHER).for_each(|address| {
+            self.account_row(*address).ok();
+        });
+        slots.par_iter().with_min_len(READ_TOGETHER).for_each(|(address, slot)| {
+            self.slot_value(*address, *slot).ok();
+        });
     }
 
     /// Key and row of an account.

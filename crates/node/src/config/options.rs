@@ -61,6 +61,10 @@ pub const OPTIONS: &[OptionSpec] = &[
         c.data_dir = path(v, base)?;
         Ok(())
     }),
+    value("database-cache", "BYTES", "1/256 of the memory, 16 to 256 MiB", "Memory for rows, filters and indexes read from the database", |c, v, _| {
+        c.database_cache = Some(number(v, 8 << 20, 1 << 40)?);
+        Ok(())
+    }),
     value("genesis", "FILE", "", "Genesis file, Besu's or GoQuorum's format", |c, v, base| {
         c.genesis = Some(path(v, base)?);
         Ok(())
@@ -354,6 +358,7 @@ impl Default for NodeConfig {
         let api = || ["ETH", "NET", "WEB3"].map(str::to_owned).to_vec();
         NodeConfig {
             data_dir: PathBuf::from("ipe-data"),
+            database_cache: None,
             genesis: None,
             key_file: None,
             role: Role::Observer,
