@@ -83,7 +83,7 @@ fn main() {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
     runtime.block_on(async {
         let http = HttpConfig { groups, ..HttpConfig::at(SocketAddr::from(([127, 0, 0, 1], 0))) };
-        let server = serve(api, ServerConfig { http: Some(http), ws: None }).await.unwrap();
+        let server = serve(api, ServerConfig { http: Some(http), ..ServerConfig::default() }).await.unwrap();
         let address = server.http.unwrap();
         let bodies = Arc::new(bodies);
         let cpu = cpu_seconds();

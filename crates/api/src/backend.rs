@@ -1,6 +1,7 @@
 //! What the API may touch of the node, and what it asks the node to do.
 
 use crate::answers::Answers;
+use crate::authentication::Desk;
 use crate::eth_fees::Prices;
 use crate::eth_logs::Filters;
 use crate::purse::Purse;
@@ -133,6 +134,7 @@ pub struct Api {
     pub(crate) attention: Arc<Purse>,
     /// Requests that are begun, see [`begun`].
     pub(crate) waiting: Arc<Purse>,
+    pub(crate) desk: Desk,
 }
 
 /// Requests that are begun at once, on a thread each, most of which wait for their turn: as many as the connections of two
@@ -157,6 +159,7 @@ impl Api {
             answers: Answers::new(),
             attention: Purse::new(crate::subscribe::ATTENTION),
             waiting: Purse::new(begun(heavy)),
+            desk: Desk::new(),
             prices: Mutex::new(Prices::default()),
             settings,
         })

@@ -239,6 +239,11 @@ const ABSENT: &[(&str, &str)] = &[
     ("trace_rawTransaction", "`trace_call` with the same fields does the same"),
 ];
 
+/// Whether a release of Besu has a method of this name.
+pub(crate) fn is_besus(name: &str) -> bool {
+    BOTH.iter().chain(ONLY_25).chain(ONLY_26).chain(&SUBSCRIPTIONS).any(|known| *known == name)
+}
+
 /// Why the method is absent; `None` when nobody said.
 fn why_absent(name: &str) -> Option<&'static str> {
     let fits = |pattern: &str| pattern.strip_suffix('*').map_or(pattern == name, |start| name.starts_with(start));

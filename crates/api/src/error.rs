@@ -33,6 +33,8 @@ impl RpcError {
     pub const METHOD_NOT_FOUND: Self = Self::new(-32601, "Method not found");
     /// -32604: the method's group is not among the enabled ones.
     pub const METHOD_NOT_ENABLED: Self = Self::new(-32604, "Method not enabled");
+    /// -40100: the client's token permits no such call, or it has none.
+    pub const UNAUTHORIZED: Self = Self::new(-40100, "Unauthorized");
     /// -32602 without further words.
     pub const INVALID_PARAMS: Self = Self::new(-32602, "Invalid params");
     /// -32603 without further words.
@@ -109,6 +111,7 @@ impl RpcError {
             -32603 => "INTERNAL_ERROR",
             -32604 => "METHOD_NOT_ENABLED",
             -32005 => "LIMIT_EXCEEDED",
+            -40100 => "UNAUTHORIZED",
             _ => "UNKNOWN",
         }
     }

@@ -2,8 +2,8 @@
 //!
 //! One request in one page:
 //!
-//! 1. [`server`] takes bytes from a socket, checks the headers `Host`, `Origin` and `Content-Type` and the limits, and hands the body to
-//!    [`Api::answer`].
+//! 1. [`server`] takes bytes from a socket, checks the headers `Host`, `Origin` and `Content-Type`, the token where one is asked for
+//!    (`authentication`, `token`) and the limits, and hands the body to [`Api::answer`].
 //! 2. [`wire`] splits it into one call or a batch without building a tree: parameters stay slices of the body.
 //! 3. [`table`] is the one closed list of methods: name, group, cost, handler, one line of documentation.
 //!    `docs/rpc.md` is generated from it.
@@ -27,9 +27,12 @@ pub mod server;
 pub mod table;
 pub mod wire;
 
+mod access;
 mod admin;
 mod allowance;
 mod answers;
+mod authentication;
+mod credentials;
 mod debug;
 mod eth_blocks;
 mod eth_call;
@@ -39,6 +42,7 @@ mod eth_send;
 mod eth_state;
 mod execution;
 mod flat_trace;
+mod handshakes;
 mod ipe;
 mod lookup;
 mod miner;
@@ -53,12 +57,19 @@ mod shapes;
 mod struct_log;
 mod subscribe;
 mod threads;
+mod tls;
+mod token;
 mod trace;
 mod turns;
 mod txpool;
 mod watch;
+mod watched;
 
+pub use authentication::{AuthenticationConfig, AuthenticationError};
 pub use backend::{Api, Backend, Release, Services, Settings};
 pub use error::RpcError;
 pub use server::{HttpConfig, RunningServer, ServeError, ServerConfig, serve};
 pub use table::{Group, Groups};
+pub use tls::{Authorities, Clients, Identity, Password, Store, TlsConfig};
+pub use token::Algorithm;
+pub use watched::Unusable;

@@ -18,11 +18,16 @@ use axum::http::{HeaderValue, StatusCode};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use axum::serve::IncomingStream;
+use parking_lot::Mutex;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::time::{Instant, Sleep};
+use tokio_rustls::Accept;
+use tokio_rustls::server::TlsStream;
 
+use crate::handshakes;
 use crate::places::{GUEST_TIME, Place, Places};
+use crate::tls::Tls;
 use crate::turns::Caller;
 
 /// A connection on which nothing was sent to the client for this long is closed: what a client dribbles in does not count,
@@ -51,7 +56,18 @@ pub struct Doors {
 /// # Errors
 /// The runtime's, of which none is known: failing to accept a connection is told in the log and tried again.
 pub async fn run(listener: TcpListener, router: Router, doors: Doors, until: impl Future<Output = ()> + Send + 'static) -> io::Result<()> {
-    let accepting = Accepting { listener, places: Places::new(doors.places), doors, refused: Line::default(), full: Line::default() };
+    run_with(listener, router, doors, None, until).await
+}
+
+/// The same, with TLS.
+pub(crate) async fn run_with(
+    listener: TcpListener,
+    router: Router,
+    doors: Doors,
+    tls: Option<Arc<Tls>>,
+    until: impl Future<Output = ()> + Send + 'static,
+) -> io::Result<()> {
+    let accepting = Accepting { listener, places: Places::new(doors.places), doors, tls, refused: Line::new(), full: Line::new() };
     let router = router.layer(axum::middleware::from_fn_with_state(doors, guests));
     axum::serve(accepting, router.into_make_service_with_connect_info::<Guest>()).with_graceful_shutdown(until).await
 }
@@ -91,15 +107,19 @@ async fn guests(State(doors): State<Doors>, ConnectInfo(Guest { guest, asks, cal
 }
 
 /// A line of the log that comes once in [`LINE`], with how often it would have come.
-#[derive(Default)]
-struct Line {
+#[derive(Debug)]
+pub(crate) struct Line {
     said: Option<Instant>,
     times: u64,
 }
 
 impl Line {
+    pub(crate) const fn new() -> Self {
+        Self { said: None, times: 0 }
+    }
+
     /// How often since the last line, if it is time for one.
-    fn due(&mut self) -> Option<u64> {
+    pub(crate) fn due(&mut self) -> Option<u64> {
         self.times += 1;
         if self.said.is_some_and(|said| said.elapsed() < LINE) {
             return None;
@@ -113,6 +133,7 @@ struct Accepting {
     listener: TcpListener,
     places: Arc<Places>,
     doors: Doors,
+    tls: Option<Arc<Tls>>,
     refused: Line,
     full: Line,
 }
@@ -142,7 +163,11 @@ impl axum::serve::Listener for Accepting {
                     if let Err(error) = stream.set_nodelay(true) {
                         tracing::debug!(%address, %error, "could not set TCP_NODELAY");
                     }
-                    return (Connection::new(stream, place, self.doors.gauge.map(Open::new)), address);
+                    let wire = match &self.tls {
+                        None => Wire::Plain(stream),
+                        Some(tls) => Wire::begin(stream, tls, &place),
+                    };
+                    return (Connection::new(wire, place, self.doors.gauge.map(Open::new)), address);
                 }
                 Err(error) => {
                     if let Some(times) = self.refused.due() {
@@ -162,10 +187,98 @@ impl axum::serve::Listener for Accepting {
     }
 }
 
+/// What carries a connection's bytes.
+enum Wire {
+    Plain(TcpStream),
+    /// TLS begins: with the first byte that is wanted, on the thread that reads requests, and not where connections are accepted.
+    Begins(Box<Begins>),
+    /// With how often the clients that are let in had changed when it began.
+    Tls(Box<TlsStream<TcpStream>>, u64, Arc<Tls>),
+    /// TLS never came about.
+    Over,
+}
+
+/// A handshake, and the wait before it.
+struct Begins {
+    tls: Arc<Tls>,
+    /// Set as long as the address has to wait.
+    wait: Option<(Pin<Box<Sleep>>, TcpStream)>,
+    accept: Option<(Accept<TcpStream>, u64)>,
+    until: Pin<Box<Sleep>>,
+}
+
+/// How often a handshake failed, for the log.
+static FAILED: Mutex<Line> = Mutex::new(Line::new());
+
+impl Wire {
+    fn begin(stream: TcpStream, tls: &Arc<Tls>, place: &Place) -> Wire {
+        let Some(wait) = tls.handshakes.begin(place.from(), Instant::now()) else {
+            count("throttled");
+            return Wire::Over;
+        };
+        let until = Box::pin(tokio::time::sleep(handshakes::TIME));
+        let wait = Some((Box::pin(tokio::time::sleep(wait)), stream));
+        Wire::Begins(Box::new(Begins { tls: tls.clone(), wait, accept: None, until }))
+    }
+
+    /// Ready once bytes of the client can be read and written.
+    fn poll_open(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self {
+            Wire::Plain(_) | Wire::Tls(..) => Poll::Ready(Ok(())),
+            Wire::Over => Poll::Ready(Err(io::ErrorKind::ConnectionAborted.into())),
+            Wire::Begins(begins) => {
+                let done = std::task::ready!(begins.poll(cx));
+                let tls = begins.tls.clone();
+                *self = match done {
+                    Ok((stream, generation)) => {
+                        count("completed");
+                        Wire::Tls(Box::new(stream), generation, tls)
+                    }
+                    Err(error) => {
+                        count(if error.kind() == io::ErrorKind::TimedOut { "slow" } else { "failed" });
+                        if let Some(times) = FAILED.lock().due() {
+                            tracing::warn!(%error, times, "a TLS handshake failed: the client speaks no TLS, trusts another certificate, or has none that is let in");
+                        }
+                        Wire::Over
+                    }
+                };
+                self.poll_open(cx)
+            }
+        }
+    }
+
+    /// The clients that are let in have changed since this one was.
+    fn is_outdated(&self) -> bool {
+        matches!(self, Wire::Tls(_, generation, tls) if *generation != tls.generation())
+    }
+}
+
+impl Begins {
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<(TlsStream<TcpStream>, u64)>> {
+        if self.until.as_mut().poll(cx).is_ready() {
+            return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
+        }
+        if let Some((mut wait, stream)) = self.wait.take() {
+            if wait.as_mut().poll(cx).is_pending() {
+                self.wait = Some((wait, stream));
+                return Poll::Pending;
+            }
+            let (acceptor, generation) = self.tls.acceptor();
+            self.accept = Some((acceptor.accept(stream), generation));
+        }
+        let Some((accept, generation)) = &mut self.accept else { return Poll::Ready(Err(io::ErrorKind::NotConnected.into())) };
+        Pin::new(accept).poll(cx).map_ok(|stream| (stream, *generation))
+    }
+}
+
+fn count(outcome: &'static str) {
+    metrics::counter!("ipe_rpc_tls_handshakes_total", "outcome" => outcome).increment(1);
+}
+
 /// A TCP stream that gives its place back when dropped, and ends when its place is another's, after [`QUIET`] without
 /// anything sent to the client, and a guest's after [`GUEST_TIME`].
 struct Connection {
-    stream: TcpStream,
+    wire: Wire,
     place: Place,
     alarm: Pin<Box<Sleep>>,
     /// The place is another's.
@@ -190,14 +303,14 @@ impl Drop for Open {
 }
 
 impl Connection {
-    fn new(stream: TcpStream, place: Place, open: Option<Open>) -> Self {
+    fn new(wire: Wire, place: Place, open: Option<Open>) -> Self {
         let time = if place.guest { GUEST_TIME } else { QUIET };
-        Self { alarm: Box::pin(tokio::time::sleep_until(place.since() + time)), stream, place, cut: false, _open: open }
+        Self { alarm: Box::pin(tokio::time::sleep_until(place.since() + time)), wire, place, cut: false, _open: open }
     }
 
     /// Ready with an error once the connection is over.
     fn poll_over(&mut self, cx: &mut Context<'_>) -> Poll<io::Error> {
-        self.cut = self.cut || Pin::new(&mut self.place.cut).poll(cx).is_ready();
+        self.cut = self.cut || self.wire.is_outdated() || Pin::new(&mut self.place.cut).poll(cx).is_ready();
         if self.cut {
             return Poll::Ready(io::ErrorKind::ConnectionAborted.into());
         }
@@ -228,14 +341,18 @@ impl AsyncRead for Connection {
         if let Poll::Ready(error) = self.poll_over(cx) {
             return Poll::Ready(Err(error));
         }
-        Pin::new(&mut self.stream).poll_read(cx, buf)
+        std::task::ready!(self.wire.poll_open(cx))?;
+        match &mut self.wire {
+            Wire::Plain(stream) => Pin::new(stream).poll_read(cx, buf),
+            Wire::Tls(stream, ..) => Pin::new(stream).poll_read(cx, buf),
+            Wire::Begins(_) | Wire::Over => Poll::Ready(Err(io::ErrorKind::NotConnected.into())),
+        }
     }
 }
 
 impl AsyncWrite for Connection {
-    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        let sent = Pin::new(&mut self.stream).poll_write(cx, buf);
-        self.poll_sent(cx, sent)
+    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        self.poll_write_vectored(cx, &[io::IoSlice::new(buf)])
     }
 
     fn poll_write_vectored(
@@ -243,7 +360,12 @@ impl AsyncWrite for Connection {
         cx: &mut Context<'_>,
         bufs: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        let sent = Pin::new(&mut self.stream).poll_write_vectored(cx, bufs);
+        std::task::ready!(self.wire.poll_open(cx))?;
+        let sent = match &mut self.wire {
+            Wire::Plain(stream) => Pin::new(stream).poll_write_vectored(cx, bufs),
+            Wire::Tls(stream, ..) => Pin::new(stream).poll_write_vectored(cx, bufs),
+            Wire::Begins(_) | Wire::Over => Poll::Ready(Err(io::ErrorKind::NotConnected.into())),
+        };
         self.poll_sent(cx, sent)
     }
 
@@ -252,10 +374,25 @@ impl AsyncWrite for Connection {
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(cx)
+        match &mut self.wire {
+            Wire::Plain(stream) => Pin::new(stream).poll_flush(cx),
+            Wire::Tls(stream, ..) => {
+                let flushed = Pin::new(stream).poll_flush(cx);
+                // What TLS holds back for a client that does not read is over when the connection is.
+                if flushed.is_pending() { self.poll_over(cx).map(Err) } else { flushed }
+            }
+            Wire::Begins(_) | Wire::Over => Poll::Ready(Ok(())),
+        }
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_shutdown(cx)
+        match &mut self.wire {
+            Wire::Plain(stream) => Pin::new(stream).poll_shutdown(cx),
+            Wire::Tls(stream, ..) => {
+                let closed = Pin::new(stream).poll_shutdown(cx);
+                if closed.is_pending() { self.poll_over(cx).map(Err) } else { closed }
+            }
+            Wire::Begins(_) | Wire::Over => Poll::Ready(Ok(())),
+        }
     }
 }

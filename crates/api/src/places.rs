@@ -112,6 +112,11 @@ impl Place {
         Caller { from: self.from, connection: CONNECTIONS.fetch_add(1, Ordering::Relaxed) }
     }
 
+    /// The client's address; of IPv6 its network.
+    pub(crate) fn from(&self) -> IpAddr {
+        self.from
+    }
+
     /// Something was sent to the client.
     pub(crate) fn spoke(&self) {
         self.spoke.store(self.places.now(), Ordering::Relaxed);

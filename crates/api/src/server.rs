@@ -1,20 +1,24 @@
 //! JSON-RPC over HTTP and WebSocket, with its limits.
 
+use crate::access::{Access, Rights};
 use crate::allowance::{Allowance, Gone, Queues, Waits};
 use crate::answers::{Room, Sent};
+use crate::authentication::{self, Authentication, AuthenticationConfig, AuthenticationError, LOGINS, MAX_LOGIN};
 use crate::backend::{Api, begun};
 use crate::error::RpcError;
 use crate::listener::{self, Doors};
 use crate::purse::Lease;
 use crate::table::{Cost, Groups};
 use crate::threads::Threads;
+use crate::tls::{Tls, TlsConfig};
 use crate::turns::Caller;
+use crate::watched::Unusable;
 use crate::{health, hosts, origins, subscribe, wire};
 use axum::Router;
 use axum::body::{Body, Bytes};
 use axum::extract::{Extension, FromRequestParts, Request, State, WebSocketUpgrade};
 use axum::http::header::{ALLOW, CONTENT_TYPE, UPGRADE};
-use axum::http::{Method, StatusCode};
+use axum::http::{HeaderMap, Method, StatusCode};
 use axum::response::{IntoResponse, Response};
 use http_body::Body as _;
 use std::future::poll_fn;
@@ -35,6 +39,11 @@ pub(crate) const BODIES: usize = 48 << 20;
 /// Bodies of up to so many bytes do not count: each connection has one at most.
 const SHORT_BODY: usize = 64 << 10;
 
+/// How often the files of TLS are looked at.
+const LOOK: Duration = Duration::from_secs(5);
+/// Threads for reading files.
+const READERS: usize = 4;
+
 /// Batches of light calls up to this length are answered where they were read: handing them to another thread costs more.
 const INLINE_BATCH: usize = 16;
 
@@ -45,6 +54,8 @@ pub struct ServerConfig {
     pub http: Option<HttpConfig>,
     /// JSON-RPC over WebSocket on a port of its own.
     pub ws: Option<HttpConfig>,
+    /// JSON-RPC over HTTP for operators, on a port that clients do not reach.
+    pub operator: Option<HttpConfig>,
 }
 
 /// One listener.
@@ -69,6 +80,10 @@ pub struct HttpConfig {
     pub max_frame: usize,
     /// Subscriptions of one WebSocket connection.
     pub max_subscriptions: usize,
+    /// Who may call what; `None` = everybody everything of the groups.
+    pub authentication: Option<AuthenticationConfig>,
+    /// TLS; `None` = in clear.
+    pub tls: Option<TlsConfig>,
 }
 
 impl HttpConfig {
@@ -86,6 +101,8 @@ impl HttpConfig {
             // Besu's `rpc-ws-max-frame-size`.
             max_frame: 1 << 20,
             max_subscriptions: 100,
+            authentication: None,
+            tls: None,
         }
     }
 }
@@ -103,6 +120,22 @@ pub enum ServeError {
         /// What the system said.
         source: io::Error,
     },
+    /// Nobody could be told from anybody.
+    #[error("authentication of {listener}: {source}")]
+    Authentication {
+        /// Which listener.
+        listener: &'static str,
+        /// What is wrong.
+        source: AuthenticationError,
+    },
+    /// TLS cannot begin.
+    #[error("TLS of {listener}: {source}")]
+    Tls {
+        /// Which listener.
+        listener: &'static str,
+        /// What is wrong.
+        source: Unusable,
+    },
     /// The system gives no threads.
     #[error("could not start the threads of JSON-RPC: {0}")]
     Threads(#[source] io::Error),
@@ -115,6 +148,8 @@ pub struct RunningServer {
     pub http: Option<SocketAddr>,
     /// Where WebSocket really listens.
     pub ws: Option<SocketAddr>,
+    /// Where operators are really listened to.
+    pub operator: Option<SocketAddr>,
     stop: watch::Sender<bool>,
     tasks: Vec<JoinHandle<()>>,
     threads: Option<Threads>,
@@ -151,26 +186,45 @@ impl Drop for RunningServer {
 pub async fn serve(api: Arc<Api>, config: ServerConfig) -> Result<RunningServer, ServeError> {
     let (stop, stopped) = watch::channel(false);
     // Each request that takes time has a thread, on which it waits for its turn: see [`Api::answer`].
-    let threads = Threads::start(begun(api.settings.heavy.max(1))).map_err(ServeError::Threads)?;
-    let mut running = RunningServer { http: None, ws: None, stop, tasks: Vec::new(), threads: None };
-    if let Some(config) = config.http {
-        let (address, task) = threads.run(listen(api.clone(), config, true, stopped.clone())).await.map_err(ServeError::Threads)??;
-        running.http = Some(address);
-        running.tasks.push(task);
-    }
-    if let Some(config) = config.ws {
-        let (address, task) = threads.run(listen(api, config, false, stopped)).await.map_err(ServeError::Threads)??;
-        running.ws = Some(address);
+    let threads = Threads::start(begun(api.settings.heavy.max(1)) + LOGINS + READERS).map_err(ServeError::Threads)?;
+    let mut running = RunningServer { http: None, ws: None, operator: None, stop, tasks: Vec::new(), threads: None };
+    for (of, config) in [(Of::Clients, config.http), (Of::WebSockets, config.ws), (Of::Operators, config.operator)] {
+        let Some(config) = config else { continue };
+        let (address, task) = threads.run(listen(api.clone(), config, of, stopped.clone())).await.map_err(ServeError::Threads)??;
+        *match of {
+            Of::Clients => &mut running.http,
+            Of::WebSockets => &mut running.ws,
+            Of::Operators => &mut running.operator,
+        } = Some(address);
         running.tasks.push(task);
     }
     running.threads = Some(threads);
     Ok(running)
 }
 
+/// Whose a listener is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Of {
+    Clients,
+    WebSockets,
+    Operators,
+}
+
+impl Of {
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Clients => "JSON-RPC over HTTP",
+            Self::WebSockets => "JSON-RPC over WebSocket",
+            Self::Operators => "JSON-RPC for operators",
+        }
+    }
+}
+
 #[derive(Clone)]
 struct Shared {
     api: Arc<Api>,
     config: Arc<HttpConfig>,
+    authentication: Option<Arc<Authentication>>,
     /// POST and health are answered; otherwise WebSocket only.
     http: bool,
     stopped: watch::Receiver<bool>,
@@ -179,20 +233,37 @@ struct Shared {
 async fn listen(
     api: Arc<Api>,
     config: HttpConfig,
-    http: bool,
+    of: Of,
     mut stopped: watch::Receiver<bool>,
 ) -> Result<(SocketAddr, JoinHandle<()>), ServeError> {
+    let name = of.name();
+    let authentication = match config.authentication.clone() {
+        Some(settings) => {
+            let started = tokio::task::spawn_blocking(move || Authentication::start(&settings)).await;
+            let started = started.map_err(|error| ServeError::Threads(io::Error::other(error)))?;
+            Some(Arc::new(started.map_err(|source| ServeError::Authentication { listener: name, source })?))
+        }
+        None => None,
+    };
+    let tls = match config.tls.clone() {
+        Some(settings) => {
+            let opened = tokio::task::spawn_blocking(move || Tls::open(settings)).await;
+            let opened = opened.map_err(|error| ServeError::Threads(io::Error::other(error)))?;
+            Some(opened.map_err(|source| ServeError::Tls { listener: name, source })?)
+        }
+        None => None,
+    };
     let bind = |source| ServeError::Bind { address: config.address, source };
     let listener = TcpListener::bind(config.address).await.map_err(bind)?;
     let address = listener.local_addr().map_err(bind)?;
     let doors = Doors {
-        name: if http { "JSON-RPC over HTTP" } else { "JSON-RPC over WebSocket" },
+        name,
         places: config.max_connections,
         always: |request| request.method() == Method::GET && health::PATHS.contains(&request.uri().path()),
-        gauge: http.then_some("besu_rpc_active_http_connection_count"),
+        gauge: (of == Of::Clients).then_some("besu_rpc_active_http_connection_count"),
     };
     let cors = origins::cors(&config.cors_origins);
-    let shared = Shared { api, config: Arc::new(config), http, stopped: stopped.clone() };
+    let shared = Shared { api, config: Arc::new(config), authentication, http: of != Of::WebSockets, stopped: stopped.clone() };
     let mut router = Router::new().fallback(handle).with_state(shared);
     if let Some(cors) = cors {
         router = router.layer(cors);
@@ -202,11 +273,29 @@ async fn listen(
             // An error means that the sender is gone, which is a stop too.
             let _ = stopped.wait_for(|stop| *stop).await;
         };
-        if let Err(error) = listener::run(listener, router, doors, until).await {
-            tracing::error!(%address, %error, "the JSON-RPC listener ended");
+        let watched = tls.clone();
+        let serving = async {
+            if let Err(error) = listener::run_with(listener, router, doors, tls, until).await {
+                tracing::error!(%address, %error, "the JSON-RPC listener ended");
+            }
+        };
+        tokio::select! {
+            () = serving => {}
+            () = look_again(watched) => {}
         }
     });
     Ok((address, task))
+}
+
+/// Looks at the files of TLS now and then, for ever.
+async fn look_again(tls: Option<Arc<Tls>>) {
+    let Some(tls) = tls else { return std::future::pending().await };
+    loop {
+        tokio::time::sleep(LOOK).await;
+        let tls = tls.clone();
+        // It fails when the runtime ends.
+        let _ = tokio::task::spawn_blocking(move || tls.look()).await;
+    }
 }
 
 async fn handle(State(shared): State<Shared>, Extension(caller): Extension<Caller>, request: Request) -> Response {
@@ -219,23 +308,30 @@ async fn handle(State(shared): State<Shared>, Extension(caller): Extension<Calle
         return origins::refusal();
     }
     if upgrade {
+        let Some(access) = shared.access(&parts.headers).filter(|access| access.permits_something()) else { return unauthorized() };
         return match WebSocketUpgrade::from_request_parts(&mut parts, &()).await {
             Ok(upgrade) => {
                 let max = shared.config.max_frame;
                 upgrade
                     .max_message_size(max)
                     .max_frame_size(max)
-                    .on_upgrade(move |socket| subscribe::connection(shared.api, shared.config, shared.stopped, caller, socket))
+                    .on_upgrade(move |socket| subscribe::connection(shared.api, shared.config, access, shared.stopped, caller, socket))
             }
             Err(refused) => refused.into_response(),
         };
+    }
+    if parts.method == Method::POST && parts.uri.path() == "/login" {
+        return login(&shared, caller, body).await;
     }
     if !shared.http {
         return (StatusCode::UPGRADE_REQUIRED, "this port speaks WebSocket only").into_response();
     }
     match (&parts.method, parts.uri.path()) {
         (&Method::POST, "/") if !origins::is_json(&parts.headers) => origins::not_json(),
-        (&Method::POST, "/") => post(&shared, caller, body).await,
+        (&Method::POST, "/") => match shared.access(&parts.headers) {
+            Some(access) => post(&shared, caller, access, body).await,
+            None => unauthorized(),
+        },
         (_, "/") => (StatusCode::METHOD_NOT_ALLOWED, [(ALLOW, "POST")], "").into_response(),
         (&Method::GET, path) => health::answer(&shared.api, path, parts.uri.query().unwrap_or(""))
             .unwrap_or_else(|| (StatusCode::NOT_FOUND, "Not Found").into_response()),
@@ -243,8 +339,34 @@ async fn handle(State(shared): State<Shared>, Extension(caller): Extension<Calle
     }
 }
 
-/// Reads a body. What is long counts as it arrives, so that slow senders of much leave room for others.
-async fn read(shared: &Shared, caller: Caller, mut body: Body) -> Result<(Vec<u8>, Lease), Response> {
+impl Shared {
+    /// What a request with these headers may call; `None` when that is nothing, whatever it asks.
+    fn access(&self, headers: &HeaderMap) -> Option<Access> {
+        let rights = match &self.authentication {
+            Some(authentication) => authentication.rights(headers)?,
+            None => Rights::All,
+        };
+        Some(Access::new(self.config.groups, rights))
+    }
+}
+
+/// Besu's answer to a request without a token.
+fn unauthorized() -> Response {
+    let body = wire::failure(None, &RpcError::UNAUTHORIZED);
+    (StatusCode::UNAUTHORIZED, [(CONTENT_TYPE, "application/json")], body).into_response()
+}
+
+async fn login(shared: &Shared, caller: Caller, body: Body) -> Response {
+    let Some(authentication) = &shared.authentication else { return authentication::disabled() };
+    match tokio::time::timeout(BODY_TIME, read(shared, caller, body, MAX_LOGIN)).await {
+        Ok(Ok((body, _held))) => authentication.login(&shared.api.desk, caller, body.into()).await,
+        Ok(Err(refused)) => refused,
+        Err(_) => (StatusCode::REQUEST_TIMEOUT, "Request Timeout").into_response(),
+    }
+}
+
+/// Reads a body of at most `limit` bytes. What is long counts as it arrives, so that slow senders of much leave room for others.
+async fn read(shared: &Shared, caller: Caller, mut body: Body, limit: usize) -> Result<(Vec<u8>, Lease), Response> {
     let mut held = shared.api.bodies.lease(caller.from);
     let mut all = Vec::new();
     while let Some(frame) = poll_fn(|cx| Pin::new(&mut body).poll_frame(cx)).await {
@@ -252,7 +374,7 @@ async fn read(shared: &Shared, caller: Caller, mut body: Body) -> Result<(Vec<u8
         let Ok(frame) = frame else { return Err(StatusCode::BAD_REQUEST.into_response()) };
         let Some(piece) = frame.data_ref() else { continue };
         let length = all.len() + piece.len();
-        if length > shared.config.max_body {
+        if length > limit {
             return Err((StatusCode::PAYLOAD_TOO_LARGE, "Request Entity Too Large").into_response());
         }
         if length > SHORT_BODY && length > held.bytes() && !held.grow((length - held.bytes()).next_multiple_of(SHORT_BODY)) {
@@ -264,15 +386,19 @@ async fn read(shared: &Shared, caller: Caller, mut body: Body) -> Result<(Vec<u8
     Ok((all, held))
 }
 
-async fn post(shared: &Shared, caller: Caller, body: Body) -> Response {
-    let (body, held) = match tokio::time::timeout(BODY_TIME, read(shared, caller, body)).await {
+async fn post(shared: &Shared, caller: Caller, access: Access, body: Body) -> Response {
+    let (body, held) = match tokio::time::timeout(BODY_TIME, read(shared, caller, body, shared.config.max_body)).await {
         Ok(Ok(read)) => read,
         Ok(Err(refused)) => return refused,
         Err(_) => return (StatusCode::REQUEST_TIMEOUT, "Request Timeout").into_response(),
     };
-    let answer = shared.api.answer(caller, body.into(), shared.config.groups, shared.config.max_batch).await;
+    let answer = shared.api.answer(caller, body.into(), access, shared.config.max_batch).await;
     drop(held);
-    let status = if answer.malformed { StatusCode::BAD_REQUEST } else { StatusCode::OK };
+    let status = match (answer.malformed, answer.unauthorized) {
+        (true, _) => StatusCode::BAD_REQUEST,
+        (_, true) => StatusCode::UNAUTHORIZED,
+        _ => StatusCode::OK,
+    };
     let body = Sent { bytes: answer.body.into(), _room: answer.room };
     (status, [(CONTENT_TYPE, "application/json")], Body::new(body)).into_response()
 }
@@ -283,6 +409,8 @@ pub struct Answer {
     pub body: Vec<u8>,
     /// Besu answers HTTP 400 when the body was no request.
     pub malformed: bool,
+    /// Besu answers HTTP 401 when the one call was not permitted.
+    pub unauthorized: bool,
     /// Held until it is sent.
     pub(crate) room: Room,
 }
@@ -290,30 +418,32 @@ pub struct Answer {
 impl Answer {
     /// One that takes no room.
     fn small(body: Vec<u8>) -> Self {
-        Self { body, malformed: false, room: None }
+        Self { body, malformed: false, unauthorized: false, room: None }
     }
 }
 
 impl Api {
     /// Answers one request body. Never fails: whatever goes wrong is inside the answer. When the future is dropped, because the
     /// connection was closed, what it began ends soon.
-    pub(crate) async fn answer(self: &Arc<Self>, caller: Caller, body: Bytes, groups: Groups, max_batch: usize) -> Answer {
+    pub(crate) async fn answer(self: &Arc<Self>, caller: Caller, body: Bytes, access: Access, max_batch: usize) -> Answer {
+        // What is not permitted costs nothing but the refusal.
+        let cost = |call: &wire::Call<'_>| if access.permits(&call.method) { self.cost(call) } else { Cost::Light };
         // A long body costs time before anything of it is known: it is read on a thread, in a turn.
         if body.len() <= SHORT_BODY {
             match wire::split(&body, max_batch) {
                 Err(body) => return Answer { malformed: true, ..Answer::small(body) },
                 Ok(wire::Frame::One(call)) => {
                     let Some(id) = call.id else { return Answer::small(Vec::new()) };
-                    if self.cost(&call) == Cost::Light {
-                        let answer = self.call(&call, groups, &self.allowance().of(caller.from));
+                    if cost(&call) == Cost::Light {
+                        let answer = self.call(&call, &access, &self.allowance().of(caller.from));
                         let mut out = Vec::with_capacity(128);
                         wire::respond(&mut out, Some(id), &answer);
-                        return Answer::small(out);
+                        return Answer { unauthorized: answer == Err(RpcError::UNAUTHORIZED), ..Answer::small(out) };
                     }
                 }
                 Ok(wire::Frame::Batch(calls)) => {
-                    if calls.len() <= INLINE_BATCH && calls.iter().flatten().all(|call| self.cost(call) == Cost::Light) {
-                        return self.answer_here(&body, groups, max_batch);
+                    if calls.len() <= INLINE_BATCH && calls.iter().flatten().all(|call| cost(call) == Cost::Light) {
+                        return self.carry_out(&body, &access, max_batch, &self.allowance());
                     }
                 }
             }
@@ -329,7 +459,7 @@ impl Api {
         let api = self.clone();
         let work = tokio::task::spawn_blocking(move || {
             let _begun = begun;
-            let answer = api.carry_out(&body, groups, max_batch, &allowance);
+            let answer = api.carry_out(&body, &access, max_batch, &allowance);
             // What it held is free when it has its room, so that no more answers are held than there is room for.
             let room = api.answers.room(caller.from, answer.body.len());
             drop(allowance);
@@ -344,10 +474,10 @@ impl Api {
 
     /// Answers one request body on the calling thread, whatever it costs, without waiting for turns. Not for async threads.
     pub fn answer_here(&self, body: &[u8], groups: Groups, max_batch: usize) -> Answer {
-        self.carry_out(body, groups, max_batch, &self.allowance())
+        self.carry_out(body, &Access::new(groups, Rights::All), max_batch, &self.allowance())
     }
 
-    fn carry_out(&self, body: &[u8], groups: Groups, max_batch: usize, allowance: &Allowance) -> Answer {
+    fn carry_out(&self, body: &[u8], access: &Access, max_batch: usize, allowance: &Allowance) -> Answer {
         if body.len() > SHORT_BODY
             && let Err(error) = allowance.begin(Cost::Block)
         {
@@ -356,18 +486,20 @@ impl Api {
         match wire::split(body, max_batch) {
             Err(body) => Answer { malformed: true, ..Answer::small(body) },
             Ok(wire::Frame::One(call)) => {
-                let mut out = Vec::new();
-                if call.id.is_some() {
-                    wire::respond(&mut out, call.id, &self.call(&call, groups, allowance));
+                if call.id.is_none() {
+                    return Answer::small(Vec::new());
                 }
-                Answer::small(out)
+                let mut out = Vec::new();
+                let answer = self.call(&call, access, allowance);
+                wire::respond(&mut out, call.id, &answer);
+                Answer { unauthorized: answer == Err(RpcError::UNAUTHORIZED), ..Answer::small(out) }
             }
             Ok(wire::Frame::Batch(calls)) => {
                 let mut out = vec![b'['];
                 for call in &calls {
                     let (id, answer) = match call {
                         Ok(call) if call.id.is_none() => continue,
-                        Ok(call) => (call.id, self.call(call, groups, allowance)),
+                        Ok(call) => (call.id, self.call(call, access, allowance)),
                         Err(id) => (*id, Err(RpcError::INVALID_REQUEST)),
                     };
                     if out.len() > 1 {

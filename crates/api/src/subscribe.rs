@@ -4,6 +4,7 @@
 //! announced more than the ring of notifications holds while the client was busy, the connection is closed with a reason.
 //! Silently skipping logs would be worse than making the client reconnect.
 
+use crate::access::Access;
 use crate::backend::{Api, Release};
 use crate::error::RpcError;
 use crate::eth_logs::LogFilter;
@@ -73,6 +74,8 @@ struct Subscription {
 struct Session {
     api: Arc<Api>,
     config: Arc<HttpConfig>,
+    /// By the token of the upgrade, which may come to its end meanwhile: asked for each call.
+    access: Access,
     caller: Caller,
     socket: WebSocket,
     /// A message that came while the one before it was being answered. No other is read before it.
@@ -107,13 +110,14 @@ enum End {
 pub(crate) async fn connection(
     api: Arc<Api>,
     config: Arc<HttpConfig>,
+    access: Access,
     stopped: watch::Receiver<bool>,
     caller: Caller,
     socket: WebSocket,
 ) {
     metrics::gauge!("besu_rpc_active_ws_connection_count").increment(1.0);
     let release = api.settings.release;
-    let mut session = Session { api, config, caller, socket, early: None, topics: BTreeMap::new(), next: 1, release };
+    let mut session = Session { api, config, access, caller, socket, early: None, topics: BTreeMap::new(), next: 1, release };
     let close = match session.run(stopped).await {
         End::Gone => None,
         End::Slow(reason) => Some(CloseFrame { code: CLOSE_SLOW, reason: reason.into() }),
@@ -176,6 +180,7 @@ impl Session {
     async fn request(&mut self, body: Vec<u8>) -> Result<(), End> {
         if let Ok(wire::Frame::One(call)) = wire::split(&body, self.config.max_batch) {
             let answer = match &*call.method {
+                "eth_subscribe" | "eth_unsubscribe" if !self.access.permits(&call.method) => Some(Err(RpcError::UNAUTHORIZED)),
                 "eth_subscribe" => Some(Params::parse(call.params).and_then(|p| self.subscribe(&p))),
                 "eth_unsubscribe" => Some(Params::parse(call.params).and_then(|p| self.unsubscribe(&p))),
                 _ => None,
@@ -187,7 +192,7 @@ impl Session {
             }
         }
         let api = self.api.clone();
-        let answer = api.answer(self.caller, body.into(), self.config.groups, self.config.max_batch);
+        let answer = api.answer(self.caller, body.into(), self.access.clone(), self.config.max_batch);
         tokio::pin!(answer);
         // A client that goes away meanwhile is noticed, which ends the work for it.
         let Answer { body, room, .. } = loop {

@@ -1,5 +1,6 @@
 //! The one closed list of methods. Dispatch, `rpc_modules` and `docs/rpc.md` are read from it.
 
+use crate::access::Access;
 use crate::allowance::Allowance;
 use crate::backend::{Api, Release};
 use crate::error::RpcError;
@@ -328,6 +329,11 @@ fn lookup(name: &str) -> Option<&'static Method> {
     BY_NAME.get_or_init(|| METHODS.iter().map(|m| (m.name, m)).collect()).get(name).copied()
 }
 
+/// Whether there is a method of this name, here or in Besu.
+pub(crate) fn is_method(name: &str) -> bool {
+    lookup(name).is_some() || crate::besu_methods::is_besus(name)
+}
+
 /// Bytes that parameters take once they are read; what is short takes none worth counting.
 fn weight(params: Option<&RawValue>) -> usize {
     let bytes = params.map_or(0, |params| params.get().len());
@@ -346,21 +352,27 @@ impl Api {
     /// Carries out one call on the calling thread.
     ///
     /// # Errors
-    /// What the method says; -32601 for unknown methods, -32604 for methods of groups that are not enabled.
-    pub(crate) fn call(&self, call: &Call<'_>, groups: Groups, allowance: &Allowance) -> Result<Vec<u8>, RpcError> {
+    /// What the method says; -32601 for unknown methods, -32604 for methods of groups that are not enabled, -40100 for those that
+    /// are not permitted.
+    pub(crate) fn call(&self, call: &Call<'_>, access: &Access, allowance: &Allowance) -> Result<Vec<u8>, RpcError> {
         let cost = self.cost(call);
         let method = lookup(&call.method)
             .filter(|m| m.only.is_none_or(|only| only == self.settings.release))
             .ok_or(RpcError::METHOD_NOT_FOUND)?;
-        if !groups.has(method.group) {
+        if !access.groups.has(method.group) {
             return Err(RpcError::METHOD_NOT_ENABLED);
+        }
+        if !access.permits(method.name) {
+            let error = RpcError::UNAUTHORIZED;
+            metrics::counter!("besu_rpc_errors_count_total", "rpcMethod" => method.name, "errorType" => error.kind()).increment(1);
+            return Err(error);
         }
         let started = Instant::now();
         let held = allowance.held();
         let answer = Params::parse(call.params).and_then(|params| {
             allowance.begin(cost)?;
             allowance.hold(weight(call.params))?;
-            (method.handler)(self, &params, groups, allowance)
+            (method.handler)(self, &params, access.groups, allowance)
         });
         // Its answer is counted by who puts it together.
         allowance.hold_only(held);

@@ -44,7 +44,7 @@ fn api(settings: Settings) -> Arc<Api> {
 
 async fn start(api: &Arc<Api>) -> RunningServer {
     let config = || HttpConfig { groups: Groups::all(), ..HttpConfig::at(SocketAddr::from(([127, 0, 0, 1], 0))) };
-    serve(api.clone(), ServerConfig { http: Some(config()), ws: Some(config()) }).await.unwrap()
+    serve(api.clone(), ServerConfig { http: Some(config()), ws: Some(config()), ..ServerConfig::default() }).await.unwrap()
 }
 
 fn head(body: &str) -> String {

@@ -32,7 +32,7 @@ fn config() -> HttpConfig {
 
 async fn start(api: &Arc<Api>, http: HttpConfig) -> RunningServer {
     let ws = config();
-    serve(api.clone(), ServerConfig { http: Some(http), ws: Some(ws) }).await.unwrap()
+    serve(api.clone(), ServerConfig { http: Some(http), ws: Some(ws), ..ServerConfig::default() }).await.unwrap()
 }
 
 /// Sends one request and reads status line with headers, and body.
@@ -121,7 +121,7 @@ async fn hosts_origins_and_health() {
 async fn pages_of_other_origins_drive_nothing() {
     let api = api();
     let listed = || HttpConfig { cors_origins: vec!["http://app.example".into()], groups: Groups::all(), ..config() };
-    let server = serve(api.clone(), ServerConfig { http: Some(listed()), ws: Some(listed()) }).await.unwrap();
+    let server = serve(api.clone(), ServerConfig { http: Some(listed()), ws: Some(listed()), ..ServerConfig::default() }).await.unwrap();
     let address = server.http.unwrap();
     let vote = r#"{"jsonrpc":"2.0","id":1,"method":"qbft_proposeValidatorVote","params":["0x0000000000000000000000000000000000000007",true]}"#;
     let json = "\r\nContent-Type: application/json";
@@ -338,7 +338,7 @@ async fn a_port_in_use_is_named() {
     let api = api();
     let server = start(&api, config()).await;
     let again = HttpConfig { address: server.http.unwrap(), ..config() };
-    let error = serve(api, ServerConfig { http: Some(again), ws: None }).await.unwrap_err().to_string();
+    let error = serve(api, ServerConfig { http: Some(again), ..ServerConfig::default() }).await.unwrap_err().to_string();
     assert!(error.contains(&server.http.unwrap().to_string()) && error.contains("choose another"), "{error}");
 }
 

@@ -133,7 +133,7 @@ fn write_template(path: &PathBuf, config: &NodeConfig, given: &[(&'static str, V
             let _ = write!(text, " [default: {}]", spec.default);
         }
         let _ = match given.iter().find(|(key, _)| *key == spec.key) {
-            Some((_, texts)) if ["data-dir", "genesis", "key-file", "members", "static-nodes-file"].contains(&spec.key) => {
+            Some((_, texts)) if ["DIR", "FILE"].contains(&spec.value) => {
                 let path = std::path::absolute(texts.last().map_or("", String::as_str)).map_err(failed)?;
                 writeln!(text, "\n{} = {}", spec.key, toml::Value::from(path.display().to_string()))
             }

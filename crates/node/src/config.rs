@@ -6,6 +6,7 @@
 pub mod besu;
 mod options;
 mod resolve;
+mod texts;
 
 pub use options::{OPTIONS, OptionKind, OptionSpec};
 pub use resolve::{ConfigError, Given, Origin, resolve, split};
@@ -53,6 +54,73 @@ pub struct RpcListener {
     pub api: Vec<String>,
     /// Connections at once.
     pub max_connections: usize,
+    /// Who may call what.
+    pub authentication: RpcAuthentication,
+    /// Whether and how the listener speaks TLS.
+    pub tls: RpcTls,
+}
+
+/// TLS of one JSON-RPC listener. Key and certificate are in a PKCS#12 file or in two PEM files.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RpcTls {
+    /// Whether it is on.
+    pub enabled: bool,
+    /// PKCS#12 file with key and certificates.
+    pub keystore_file: Option<PathBuf>,
+    /// What opens it.
+    pub keystore_password: Option<ipe_api::Password>,
+    /// PEM file with the key.
+    pub key_file: Option<PathBuf>,
+    /// PEM file with the certificates.
+    pub cert_file: Option<PathBuf>,
+    /// Whether clients need a certificate.
+    pub client_auth: bool,
+    /// Besu's file of known clients.
+    pub known_clients_file: Option<PathBuf>,
+    /// PKCS#12 file with certificates of authorities whose clients are let in.
+    pub truststore_file: Option<PathBuf>,
+    /// What opens it.
+    pub truststore_password: Option<ipe_api::Password>,
+    /// PEM file with such certificates.
+    pub trustcert_file: Option<PathBuf>,
+    /// `TLSv1.3`, `TLSv1.2`.
+    pub protocols: Vec<String>,
+    /// Names of ciphers; none = all.
+    pub cipher_suites: Vec<String>,
+}
+
+impl Default for RpcTls {
+    fn default() -> Self {
+        Self {
+            enabled: false,
+            keystore_file: None,
+            keystore_password: None,
+            key_file: None,
+            cert_file: None,
+            client_auth: false,
+            known_clients_file: None,
+            truststore_file: None,
+            truststore_password: None,
+            trustcert_file: None,
+            protocols: vec!["TLSv1.3".to_owned(), "TLSv1.2".to_owned()],
+            cipher_suites: Vec::new(),
+        }
+    }
+}
+
+/// Authentication of one JSON-RPC listener.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct RpcAuthentication {
+    /// Whether a token is asked for.
+    pub enabled: bool,
+    /// TOML file of users, whose names and passwords are worth a token.
+    pub credentials_file: Option<PathBuf>,
+    /// PEM file with the public key of whoever else makes tokens.
+    pub public_key_file: Option<PathBuf>,
+    /// How those are signed.
+    pub algorithm: ipe_api::Algorithm,
+    /// Methods that need no token.
+    pub open_methods: Vec<String>,
 }
 
 /// One local allow-list (spec/besu-compat.md 4).
@@ -149,6 +217,8 @@ pub struct NodeConfig {
     pub rpc_http: RpcListener,
     /// JSON-RPC over WebSocket on a port of its own.
     pub rpc_ws: RpcListener,
+    /// JSON-RPC over HTTP for operators, with the authentication and TLS of [`NodeConfig::rpc_http`].
+    pub rpc_operator: RpcListener,
     /// CORS origins, `*` = any.
     pub rpc_cors_origins: Vec<String>,
     /// Calls in one batch.

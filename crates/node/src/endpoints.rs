@@ -19,6 +19,9 @@ pub struct Endpoints {
     pub rpc_http: Option<SocketAddr>,
     /// JSON-RPC over WebSocket.
     pub rpc_ws: Option<SocketAddr>,
+    /// JSON-RPC for operators.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rpc_operator: Option<SocketAddr>,
     /// Prometheus.
     pub metrics: Option<SocketAddr>,
 }

@@ -20,6 +20,7 @@ pub mod metric_table;
 mod outbound;
 mod peers;
 mod permissions;
+mod rpc_server;
 mod run;
 pub mod signing_journal;
 mod telemetry;

@@ -162,6 +162,9 @@ pub const METRICS: &[Metric] = &[
     counter("ipe_carried_streams_opened_total", &["by"], "streams carried since the start, by who opened them"),
     counter("ipe_carried_bytes_total", &["direction"], "bytes of carried streams"),
     once(counter("ipe_carried_refused_total", &["reason"], "streams that were not carried, or cut")),
+    once(counter("ipe_rpc_logins_total", &["outcome"], "logins to JSON-RPC: `accepted`, `refused` (no such user, or another password), `busy` (too many at once), `malformed`")),
+    once(counter("ipe_rpc_tls_handshakes_total", &["outcome"], "TLS handshakes of clients of JSON-RPC: `completed`, `failed`, `slow`, `throttled` (cut, its address begins too many)")),
+    once(counter("ipe_rpc_reload_failures_total", &["what"], "changed files of users, certificates or keys that could not be used: what was read before stays in force")),
     once(counter("ipe_rpc_transactions_refused_total", &["reason"], "transactions of clients that were not taken")),
 ];
 

@@ -10,7 +10,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use ipe_api::{Api, Backend, Groups, HttpConfig, Release, ServerConfig};
+use ipe_api::{Api, Backend, Release};
 use ipe_chain::Ledger;
 use ipe_engine::pool::{LocalJournalError, Pool, Rules, Settings as PoolLimits};
 use ipe_engine::signing::Gate;
@@ -36,7 +36,7 @@ use crate::peers::{Neighbours, dial_list};
 use crate::permissions::{NodeList, Permissions, keep as keep_permissions};
 use crate::signing_journal::{self, lock_folder, lock_key};
 use crate::watchdog::{self, EXIT_STUCK, Pulse, Watch};
-use crate::{driver, key_file, telemetry};
+use crate::{driver, key_file, rpc_server, telemetry};
 
 /// Notifications that a slow subscriber may lag behind before it misses some: two minutes of blocks and a burst of
 /// transactions.
@@ -69,11 +69,19 @@ pub enum RunError {
     #[error("{key}: got {got:?}, expected {expected}")]
     Groups {
         /// The setting.
-        key: &'static str,
+        key: String,
         /// As given.
         got: String,
         /// What belongs there.
         expected: String,
+    },
+    /// Settings of JSON-RPC that do not fit together.
+    #[error("{key}: {reason}")]
+    Rpc {
+        /// The setting.
+        key: String,
+        /// What is wrong, and what to do.
+        reason: String,
     },
     /// The data folder cannot be used.
     #[error("data folder {}: {reason}", path.display())]
@@ -331,13 +339,14 @@ impl Node {
             .map(|((_, listener), handle, sources)| {
                 telemetry::serve(listener, handle, sources, api.clone(), config.host_allowlist.clone(), stopped.clone())
             });
-        let server = ipe_api::serve(api, server_config(&config)?).await?;
+        let server = ipe_api::serve(api, rpc_server::config(&config)?).await?;
         let endpoints = Endpoints {
             pid: std::process::id(),
             p2p: network.local().listen,
             enode: network.local().enode.as_ref().map(ToString::to_string),
             rpc_http: server.http,
             rpc_ws: server.ws,
+            rpc_operator: server.operator,
             metrics,
         };
         endpoints.write(&config.data_dir).map_err(|error| RunError::DataDir {
@@ -590,25 +599,4 @@ fn api_settings(
         },
         ..ipe_api::Settings::default()
     }
-}
-
-fn server_config(config: &NodeConfig) -> Result<ServerConfig, RunError> {
-    let listener = |key: &'static str, listener: &RpcListener| -> Result<Option<HttpConfig>, RunError> {
-        if !listener.enabled {
-            return Ok(None);
-        }
-        let groups = Groups::parse(listener.api.iter().map(String::as_str))
-            .map_err(|expected| RunError::Groups { key, got: listener.api.join(","), expected })?;
-        Ok(Some(HttpConfig {
-            groups,
-            host_allowlist: config.host_allowlist.clone(),
-            cors_origins: config.rpc_cors_origins.clone(),
-            max_connections: listener.max_connections,
-            max_batch: config.rpc_max_batch,
-            max_body: config.rpc_max_body,
-            max_frame: config.rpc_ws_max_frame,
-            ..HttpConfig::at(SocketAddr::new(listener.host, listener.port))
-        }))
-    };
-    Ok(ServerConfig { http: listener("rpc-http-api", &config.rpc_http)?, ws: listener("rpc-ws-api", &config.rpc_ws)? })
 }

@@ -1,10 +1,13 @@
 //! The table of every setting: key, default, help and how its text becomes a value.
 
-use super::{AllowListSetting, LogFormat, NodeConfig, PoolSettings, RpcListener, RpcRelease};
+use super::texts::{boolean, bracketed, choose, enodes, groups, ip, number, one, path, protocols, reserved, short_text, unhex};
+use super::{AllowListSetting, LogFormat, NodeConfig, PoolSettings, RpcAuthentication, RpcListener, RpcRelease, RpcTls};
+use ipe_api::Password;
 use ipe_types::{Checkpoint, Dialect, Enode, NodeId, Role, Topology};
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
+use zeroize::Zeroizing;
 
 /// How a setting is written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -217,6 +220,74 @@ pub const OPTIONS: &[OptionSpec] = &[
         c.rpc_max_body = number(v, 1024, 1 << 30)?;
         Ok(())
     }),
+    switch("rpc-http-authentication-enabled", "false", "Ask clients over HTTP for a token (docs/exposing-json-rpc.md)", |c, v, _| {
+        c.rpc_http.authentication.enabled = boolean(v)?;
+        Ok(())
+    }),
+    value("rpc-http-authentication-credentials-file", "FILE", "", "TOML file of users for POST /login: [Users.name] with password, a bcrypt hash, and permissions", |c, v, base| {
+        c.rpc_http.authentication.credentials_file = Some(path(v, base)?);
+        Ok(())
+    }),
+    value("rpc-http-authentication-jwt-public-key-file", "FILE", "", "PEM file with the public key of whoever signs tokens, in place of POST /login", |c, v, base| {
+        c.rpc_http.authentication.public_key_file = Some(path(v, base)?);
+        Ok(())
+    }),
+    value("rpc-http-authentication-jwt-algorithm", "NAME", "RS256", "How those tokens are signed: RS256, RS384, RS512, ES256, ES384 or ES512", |c, v, _| {
+        c.rpc_http.authentication.algorithm = one(v)?.parse()?;
+        Ok(())
+    }),
+    list("rpc-http-api-methods-no-auth", "METHOD", "", "Methods that need no token", |c, v, _| {
+        c.rpc_http.authentication.open_methods = v.to_vec();
+        Ok(())
+    }),
+    switch("rpc-http-tls-enabled", "false", "Encrypt JSON-RPC over HTTP (docs/exposing-json-rpc.md)", |c, v, _| {
+        c.rpc_http.tls.enabled = boolean(v)?;
+        Ok(())
+    }),
+    value("rpc-http-tls-keystore-file", "FILE", "", "PKCS#12 file with the private key and its certificates; read again when it changes", |c, v, base| {
+        c.rpc_http.tls.keystore_file = Some(path(v, base)?);
+        Ok(())
+    }),
+    value("rpc-http-tls-keystore-password-file", "FILE", "", "File whose first line opens it", |c, v, base| {
+        c.rpc_http.tls.keystore_password = Some(Password::File(path(v, base)?));
+        Ok(())
+    }),
+    value("rpc-http-tls-key-file", "FILE", "", "PEM file with the private key, in place of the PKCS#12 file", |c, v, base| {
+        c.rpc_http.tls.key_file = Some(path(v, base)?);
+        Ok(())
+    }),
+    value("rpc-http-tls-cert-file", "FILE", "", "PEM file with its certificate and those of its authorities", |c, v, base| {
+        c.rpc_http.tls.cert_file = Some(path(v, base)?);
+        Ok(())
+    }),
+    switch("rpc-http-tls-client-auth-enabled", "false", "Let in only clients with a certificate that the next settings name", |c, v, _| {
+        c.rpc_http.tls.client_auth = boolean(v)?;
+        Ok(())
+    }),
+    value("rpc-http-tls-known-clients-file", "FILE", "", "Lines with a common name and the SHA-256 fingerprint of a certificate", |c, v, base| {
+        c.rpc_http.tls.known_clients_file = Some(path(v, base)?);
+        Ok(())
+    }),
+    value("rpc-http-tls-truststore-file", "FILE", "", "PKCS#12 file with certificates of authorities", |c, v, base| {
+        c.rpc_http.tls.truststore_file = Some(path(v, base)?);
+        Ok(())
+    }),
+    value("rpc-http-tls-truststore-password-file", "FILE", "", "File whose first line opens it", |c, v, base| {
+        c.rpc_http.tls.truststore_password = Some(Password::File(path(v, base)?));
+        Ok(())
+    }),
+    value("rpc-http-tls-trustcert-file", "FILE", "", "PEM file with certificates of authorities, in place of the PKCS#12 file", |c, v, base| {
+        c.rpc_http.tls.trustcert_file = Some(path(v, base)?);
+        Ok(())
+    }),
+    list("rpc-http-tls-protocols", "NAME", "TLSv1.3,TLSv1.2", "Versions that are spoken", |c, v, _| {
+        c.rpc_http.tls.protocols = protocols(v)?;
+        Ok(())
+    }),
+    list("rpc-http-tls-cipher-suites", "NAME", "", "Ciphers that are spoken, by their names in Java and at IANA; none = all that are safe", |c, v, _| {
+        c.rpc_http.tls.cipher_suites = v.to_vec();
+        Ok(())
+    }),
     value("rpc-timeout-seconds", "SECONDS", "30", "Longest that one request may take, all calls of a batch together", |c, v, _| {
         c.rpc_timeout_s = number(v, 1, 86_400)?;
         Ok(())
@@ -243,6 +314,102 @@ pub const OPTIONS: &[OptionSpec] = &[
     }),
     value("rpc-ws-max-frame-size", "BYTES", "1048576", "Bytes of one WebSocket message", |c, v, _| {
         c.rpc_ws_max_frame = number(v, 1024, 1 << 30)?;
+        Ok(())
+    }),
+    switch("rpc-ws-authentication-enabled", "false", "Ask clients over WebSocket for a token (docs/exposing-json-rpc.md)", |c, v, _| {
+        c.rpc_ws.authentication.enabled = boolean(v)?;
+        Ok(())
+    }),
+    value("rpc-ws-authentication-credentials-file", "FILE", "", "TOML file of users for POST /login: [Users.name] with password, a bcrypt hash, and permissions", |c, v, base| {
+        c.rpc_ws.authentication.credentials_file = Some(path(v, base)?);
+        Ok(())
+    }),
+    value("rpc-ws-authentication-jwt-public-key-file", "FILE", "", "PEM file with the public key of whoever signs tokens, in place of POST /login", |c, v, base| {
+        c.rpc_ws.authentication.public_key_file = Some(path(v, base)?);
+        Ok(())
+    }),
+    value("rpc-ws-authentication-jwt-algorithm", "NAME", "RS256", "How those tokens are signed: RS256, RS384, RS512, ES256, ES384 or ES512", |c, v, _| {
+        c.rpc_ws.authentication.algorithm = one(v)?.parse()?;
+        Ok(())
+    }),
+    list("rpc-ws-api-methods-no-auth", "METHOD", "", "Methods that need no token", |c, v, _| {
+        c.rpc_ws.authentication.open_methods = v.to_vec();
+        Ok(())
+    }),
+    switch("rpc-ws-ssl-enabled", "false", "Encrypt JSON-RPC over WebSocket (docs/exposing-json-rpc.md)", |c, v, _| {
+        c.rpc_ws.tls.enabled = boolean(v)?;
+        Ok(())
+    }),
+    value("rpc-ws-ssl-keystore-file", "FILE", "", "PKCS#12 file with the private key and its certificates; read again when it changes", |c, v, base| {
+        c.rpc_ws.tls.keystore_file = Some(path(v, base)?);
+        Ok(())
+    }),
+    value("rpc-ws-ssl-keystore-password", "TEXT", "", "What opens it; the file of the next setting is safer", |c, v, _| {
+        c.rpc_ws.tls.keystore_password = Some(Password::Text(Zeroizing::new(v.concat())));
+        Ok(())
+    }),
+    value("rpc-ws-ssl-keystore-password-file", "FILE", "", "File whose first line opens it", |c, v, base| {
+        c.rpc_ws.tls.keystore_password = Some(Password::File(path(v, base)?));
+        Ok(())
+    }),
+    value("rpc-ws-ssl-key-file", "FILE", "", "PEM file with the private key, in place of the PKCS#12 file", |c, v, base| {
+        c.rpc_ws.tls.key_file = Some(path(v, base)?);
+        Ok(())
+    }),
+    value("rpc-ws-ssl-cert-file", "FILE", "", "PEM file with its certificate and those of its authorities", |c, v, base| {
+        c.rpc_ws.tls.cert_file = Some(path(v, base)?);
+        Ok(())
+    }),
+    switch("rpc-ws-ssl-client-auth-enabled", "false", "Let in only clients with a certificate that the next settings name", |c, v, _| {
+        c.rpc_ws.tls.client_auth = boolean(v)?;
+        Ok(())
+    }),
+    value("rpc-ws-ssl-known-clients-file", "FILE", "", "Lines with a common name and the SHA-256 fingerprint of a certificate", |c, v, base| {
+        c.rpc_ws.tls.known_clients_file = Some(path(v, base)?);
+        Ok(())
+    }),
+    value("rpc-ws-ssl-truststore-file", "FILE", "", "PKCS#12 file with certificates of authorities", |c, v, base| {
+        c.rpc_ws.tls.truststore_file = Some(path(v, base)?);
+        Ok(())
+    }),
+    value("rpc-ws-ssl-truststore-password", "TEXT", "", "What opens it", |c, v, _| {
+        c.rpc_ws.tls.truststore_password = Some(Password::Text(Zeroizing::new(v.concat())));
+        Ok(())
+    }),
+    value("rpc-ws-ssl-truststore-password-file", "FILE", "", "File whose first line opens it", |c, v, base| {
+        c.rpc_ws.tls.truststore_password = Some(Password::File(path(v, base)?));
+        Ok(())
+    }),
+    value("rpc-ws-ssl-trustcert-file", "FILE", "", "PEM file with certificates of authorities, in place of the PKCS#12 file", |c, v, base| {
+        c.rpc_ws.tls.trustcert_file = Some(path(v, base)?);
+        Ok(())
+    }),
+    list("rpc-ws-ssl-protocols", "NAME", "TLSv1.3,TLSv1.2", "Versions that are spoken", |c, v, _| {
+        c.rpc_ws.tls.protocols = protocols(v)?;
+        Ok(())
+    }),
+    list("rpc-ws-ssl-cipher-suites", "NAME", "", "Ciphers that are spoken, by their names in Java and at IANA; none = all that are safe", |c, v, _| {
+        c.rpc_ws.tls.cipher_suites = v.to_vec();
+        Ok(())
+    }),
+    switch("rpc-operator-enabled", "false", "Serve JSON-RPC over HTTP for operators on a port of its own, with the authentication and TLS of rpc-http", |c, v, _| {
+        c.rpc_operator.enabled = boolean(v)?;
+        Ok(())
+    }),
+    value("rpc-operator-host", "IP", "127.0.0.1", "Address that it binds", |c, v, _| {
+        c.rpc_operator.host = ip(v)?;
+        Ok(())
+    }),
+    value("rpc-operator-port", "PORT", "8548", "Its port; 0 = any free one", |c, v, _| {
+        c.rpc_operator.port = number(v, 0, 65_535)?;
+        Ok(())
+    }),
+    list("rpc-operator-api", "GROUP", "ETH,NET,WEB3,ADMIN,DEBUG,MINER,PERM,QBFT,TXPOOL,IPE", "Its method groups: leave those that change the node out of rpc-http-api and rpc-ws-api", |c, v, _| {
+        c.rpc_operator.api = groups(v)?;
+        Ok(())
+    }),
+    value("rpc-operator-max-active-connections", "N", "16", "Its connections at once", |c, v, _| {
+        c.rpc_operator.max_connections = number(v, 1, 100_000)?;
         Ok(())
     }),
     list("host-allowlist", "HOST", "localhost,127.0.0.1", "Host names that JSON-RPC and metrics requests may use; * = any", |c, v, _| {
@@ -384,8 +551,17 @@ impl Default for NodeConfig {
             max_peers: 25,
             nodes_list: AllowListSetting::default(),
             accounts_list: AllowListSetting::default(),
-            rpc_http: RpcListener { enabled: true, host: local, port: 8545, api: api(), max_connections: 80 },
-            rpc_ws: RpcListener { enabled: false, host: local, port: 8546, api: api(), max_connections: 80 },
+            rpc_http: RpcListener { enabled: true, host: local, port: 8545, api: api(), max_connections: 80, authentication: RpcAuthentication::default(), tls: RpcTls::default() },
+            rpc_ws: RpcListener { enabled: false, host: local, port: 8546, api: api(), max_connections: 80, authentication: RpcAuthentication::default(), tls: RpcTls::default() },
+            rpc_operator: RpcListener {
+                enabled: false,
+                host: local,
+                port: 8548,
+                api: ["ETH", "NET", "WEB3", "ADMIN", "DEBUG", "MINER", "PERM", "QBFT", "TXPOOL", "IPE"].map(str::to_owned).to_vec(),
+                max_connections: 16,
+                authentication: RpcAuthentication::default(),
+                tls: RpcTls::default(),
+            },
             rpc_cors_origins: Vec::new(),
             rpc_max_batch: 1024,
             rpc_max_body: 5 << 20,
@@ -420,92 +596,4 @@ impl Default for NodeConfig {
             warnings: Vec::new(),
         }
     }
-}
-
-fn one(values: &[String]) -> Result<&str, String> {
-    match values {
-        [value] if !value.is_empty() => Ok(value),
-        _ => Err("exactly one value".to_owned()),
-    }
-}
-
-fn short_text(values: &[String]) -> Result<String, String> {
-    let text = values.first().map_or("", String::as_str);
-    if text.chars().count() <= 64 && !text.chars().any(char::is_control) {
-        Ok(text.to_owned())
-    } else {
-        Err("at most 64 printable characters".to_owned())
-    }
-}
-
-fn path(values: &[String], base: &Path) -> Result<PathBuf, String> {
-    Ok(base.join(one(values).map_err(|_| "a path")?))
-}
-
-fn number<T: TryFrom<u64>>(values: &[String], least: u64, most: u64) -> Result<T, String> {
-    let expected = || format!("an integer from {least} to {most}");
-    let value: u64 = one(values).map_err(|_| expected())?.replace('_', "").parse().map_err(|_| expected())?;
-    if value < least || value > most {
-        return Err(expected());
-    }
-    T::try_from(value).map_err(|_| expected())
-}
-
-fn boolean(values: &[String]) -> Result<bool, String> {
-    one(values).ok().and_then(|text| text.to_lowercase().parse().ok()).ok_or_else(|| "true or false".to_owned())
-}
-
-fn ip(values: &[String]) -> Result<IpAddr, String> {
-    let expected = || "an IP address (0.0.0.0 or :: = every interface)".to_owned();
-    match one(values).map_err(|_| expected())? {
-        "localhost" => Ok(IpAddr::V4(Ipv4Addr::LOCALHOST)),
-        text => text.parse().map_err(|_| expected()),
-    }
-}
-
-/// A public key, or an enode with its hosts.
-fn reserved(text: &str) -> Option<(NodeId, Vec<String>)> {
-    let (id, hosts) = match text.parse::<Enode>() {
-        Ok(enode) => (enode.id, enode.hosts),
-        Err(_) => (NodeId::from_str(text).ok()?, Vec::new()),
-    };
-    (!id.is_zero()).then_some((id, hosts))
-}
-
-fn enodes(values: &[String]) -> Result<Vec<Enode>, String> {
-    values
-        .iter()
-        .map(|text| {
-            let enode: Enode = text.parse().map_err(|error| format!("enode URLs ({error})"))?;
-            if enode.tcp == 0 { Err(format!("enode URLs with the port they listen on, not {enode}")) } else { Ok(enode) }
-        })
-        .collect()
-}
-
-fn groups(values: &[String]) -> Result<Vec<String>, String> {
-    let word = |text: &String| !text.is_empty() && text.chars().all(|c| c.is_ascii_alphanumeric() || c == '*');
-    if values.iter().all(word) {
-        Ok(values.iter().map(|text| text.to_uppercase()).collect())
-    } else {
-        Err("method groups such as ETH,NET,WEB3".to_owned())
-    }
-}
-
-fn choose<T: Copy>(values: &[String], choices: &[(&str, T)]) -> Result<T, String> {
-    let given = one(values).unwrap_or_default().to_lowercase();
-    choices.iter().find(|(name, _)| *name == given).map(|(_, value)| *value).ok_or_else(|| {
-        let names: Vec<&str> = choices.iter().map(|(name, _)| *name).collect();
-        names.join(" or ")
-    })
-}
-
-fn bracketed(host: &str) -> String {
-    if host.contains(':') && !host.starts_with('[') { format!("[{host}]") } else { host.to_owned() }
-}
-
-fn unhex(digits: &str) -> Option<Vec<u8>> {
-    if !digits.len().is_multiple_of(2) || !digits.is_ascii() {
-        return None;
-    }
-    (0..digits.len()).step_by(2).map(|at| u8::from_str_radix(&digits[at..at + 2], 16).ok()).collect()
 }

@@ -118,7 +118,7 @@ fn mistakes_are_named() {
         ("p2p-port=70000", vec!["p2p-port", "70000", "65535"]),
         ("logging=\"LOUD\"", vec!["logging", "LOUD", "TRACE"]),
         ("tx-pool-retention-hours=\"x\"", vec!["tx-pool-retention-hours", "hours"]),
-        ("rpc-http-tls-enabled=true", vec!["rpc-http-tls-enabled", "reverse proxy"]),
+        ("graphql-http-enabled=true", vec!["graphql-http-enabled", "GraphQL"]),
         ("net-restrict=[\"10.0.0.0/8\"]", vec!["net-restrict", "10.0.0.0/8"]),
         ("profile=\"STAKER\"", vec!["profile", "staker"]),
         ("p2p-port=1979-05-27", vec!["p2p-port", "a value or an array"]),
