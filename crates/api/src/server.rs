@@ -426,15 +426,13 @@ impl Api {
     /// Answers one request body. Never fails: whatever goes wrong is inside the answer. When the future is dropped, because the
     /// connection was closed, what it began ends soon.
     pub(crate) async fn answer(self: &Arc<Self>, caller: Caller, body: Bytes, access: Access, max_batch: usize) -> Answer {
-        // What is not permitted costs nothing but the refusal.
-        let cost = |call: &wire::Call<'_>| if access.permits(&call.method) { self.cost(call) } else { Cost::Light };
         // A long body costs time before anything of it is known: it is read on a thread, in a turn.
         if body.len() <= SHORT_BODY {
             match wire::split(&body, max_batch) {
                 Err(body) => return Answer { malformed: true, ..Answer::small(body) },
                 Ok(wire::Frame::One(call)) => {
                     let Some(id) = call.id else { return Answer::small(Vec::new()) };
-                    if cost(&call) == Cost::Light {
+                    if self.cost(&call) == Cost::Light {
                         let answer = self.call(&call, &access, &self.allowance().of(caller.from));
                         let mut out = Vec::with_capacity(128);
                         wire::respond(&mut out, Some(id), &answer);
@@ -442,7 +440,7 @@ impl Api {
                     }
                 }
                 Ok(wire::Frame::Batch(calls)) => {
-                    if calls.len() <= INLINE_BATCH && calls.iter().flatten().all(|call| cost(call) == Cost::Light) {
+                    if calls.len() <= INLINE_BATCH && calls.iter().flatten().all(|call| self.cost(call) == Cost::Light) {
                         return self.carry_out(&body, &access, max_batch, &self.allowance());
                     }
                 }
