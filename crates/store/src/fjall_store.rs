@@ -17,7 +17,7 @@ const MIB: u64 = 1024 * 1024;
 #[derive(Clone, Copy, Debug)]
 pub struct DiskSettings {
     /// Bytes of decompressed blocks, filters and indexes kept in memory for reads: the bound on what the engine's reading takes,
-    /// whatever the state holds. By default 1/256 of the memory of the machine or its container, from 16 to 256 MiB.
+    /// whatever the state holds. By default 1/512 of the memory of the machine or its container, from 16 to 128 MiB.
     pub cache: u64,
     /// Background threads that flush and compact. With more than one, fjall 3.1's first worker hands compactions back to
     /// the queue without waiting and so takes a whole core for as long as another worker compacts; and what a block writes
@@ -37,7 +37,7 @@ impl Default for DiskSettings {
 
 /// The cache of a machine with `memory` bytes. The filters and indexes of ten million accounts and ten million slots take some 50 MB.
 fn default_cache(memory: u64) -> u64 {
-    (memory / 256).clamp(16 * MIB, 256 * MIB)
+    (memory / 512).clamp(16 * MIB, 128 * MIB)
 }
 
 /// Bytes of memory of the machine, or of the control group when it has less; 0 where neither can be read.
@@ -119,8 +119,8 @@ fn disk_name(table: Table) -> String {
 }
 
 impl FjallStore {
-    /// Opens the database in `folder`, creating it when absent. Tables of an older version are rewritten: some seconds for each
-    /// million rows, and room for the largest of them once more.
+    /// Opens the database in `folder`, creating it when absent. Tables of an older version are rewritten: a second or two for
+    /// each million rows, and room for the largest of them once more.
     ///
     /// # Errors
     /// [`StoreError::InUse`] when another process has it open; [`StoreError::Engine`] for anything the disk says.
@@ -263,7 +263,7 @@ mod tests {
     #[test]
     fn the_cache_follows_the_memory_within_its_bounds() {
         let gib = 1024 * MIB;
-        assert_eq!([0, 4, 24, 512].map(|memory| default_cache(memory * gib) / MIB), [16, 16, 96, 256]);
+        assert_eq!([0, 4, 24, 512].map(|memory| default_cache(memory * gib) / MIB), [16, 16, 48, 128]);
         #[cfg(target_os = "linux")]
         assert!(memory() > 0, "this machine says how much it has");
     }

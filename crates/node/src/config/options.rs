@@ -64,7 +64,7 @@ pub const OPTIONS: &[OptionSpec] = &[
         c.data_dir = path(v, base)?;
         Ok(())
     }),
-    value("database-cache", "BYTES", "1/256 of the memory, 16 to 256 MiB", "Memory for rows, filters and indexes read from the database", |c, v, _| {
+    value("database-cache", "BYTES", "1/512 of the memory, 16 to 128 MiB", "Memory for rows, filters and indexes read from the database", |c, v, _| {
         c.database_cache = Some(number(v, 8 << 20, 1 << 40)?);
         Ok(())
     }),
