@@ -240,7 +240,11 @@ mod tests {
         block(&store, &state, &only(address(2), destroyed()));
         pass(&store, &state, CHANGES_KEPT - 1);
         let proof = |number: u64| state.at(number).expect("is kept").proof(address(2), &[U256::from(7)]);
-        assert_eq!(proof(1).expect("is the oldest").slots[0].value, U256::from(8));
+        let oldest = proof(1).expect("is the oldest");
+        assert_eq!(oldest.slots[0].value, U256::from(8));
+        let path = crate::trie::key_path(&crate::state::rows::slot_key(U256::from(7)));
+        let value = Some(alloy_rlp::encode(U256::from(8)));
+        alloy_trie::proof::verify_proof(oldest.storage_root, path, value, &oldest.slots[0].nodes).expect("proves it");
         assert_eq!(proof(2).expect("proves").slots[0].value, U256::ZERO);
         pass(&store, &state, 1);
         assert!(matches!(proof(1), Err(crate::state::StateError::ProofTooOld { .. })), "nobody needs the records now");
