@@ -12,7 +12,7 @@ const LOOP: &str = "5b600056";
 /// MODEXP of eight ones to the power of 32 ones, again and again.
 const MODEXP: &str = concat!(
     "6008600052602060205260086040527fffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff6060527f",
-    "ffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff6080525b60086101006090600060055afa50610056",
+    "ffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff6080525b60086101006090600060055afa50610057",
     "56"
 );
 /// Gas of those that are as small as anybody's.
