@@ -6,13 +6,14 @@ use std::fs;
 use std::path::Path;
 
 /// Pages that have a twin in `docs/pt/` of the same name.
-const TWINS: [&str; 6] = [
+const TWINS: [&str; 7] = [
     "moving-from-besu.md",
     "carried-sessions.md",
     "local-permissioning.md",
     "signing-journal.md",
     "checkpoint.md",
     "threat-model.md",
+    "exposing-json-rpc.md",
 ];
 
 /// Every page and its twin say the same as far as it can be seen, and lead to each other.

@@ -304,7 +304,9 @@ fn a_cold_lookup_in_a_large_table_reads_parts_of_its_filter_and_index() {
         assert_eq!(store.get(Table::Slots, key.as_slice()).expect("reads").as_deref(), Some(&key[..8]));
     }
     let each = (bytes_read() - before) / lookups;
-    assert!(each <= 16 * 1024, "{each} bytes a lookup");
+    // 16 KiB at rest. Right after so much was written some tables of level 0 are not merged yet, and each costs its parts; a
+    // filter that is read whole would be 900 KB.
+    assert!(each <= 64 * 1024, "{each} bytes a lookup");
     // Ranges find their way through the parts of the index too.
     let mut keys = keys;
     keys.sort();
