@@ -42,7 +42,7 @@ pub(crate) type MachineError = EVMError<ReadError, InvalidTransaction>;
 impl<'a> Machine<'a> {
     pub(crate) fn new(context: Context<'a>, bound: Bound<'a>) -> Self {
         let spec = *context.cfg().spec();
-        let precompiles = Precompiles { eth: EthPrecompiles::new(spec), spec, meter: Meter::new(bound) };
+        let precompiles = Precompiles { eth: EthPrecompiles::new(spec), meter: Meter::new(bound) };
         Self(Evm::new(context, EthInstructions::new_mainnet_with_spec(spec), precompiles))
     }
 
@@ -158,7 +158,6 @@ impl<'a> Meter<'a> {
 /// The precompiled contracts, within what is left.
 pub(crate) struct Precompiles<'a> {
     eth: EthPrecompiles,
-    spec: SpecId,
     meter: Meter<'a>,
 }
 
@@ -166,7 +165,6 @@ impl<'a> PrecompileProvider<Context<'a>> for Precompiles<'a> {
     type Output = InterpreterResult;
 
     fn set_spec(&mut self, spec: SpecId) -> bool {
-        self.spec = spec;
         PrecompileProvider::<Context<'a>>::set_spec(&mut self.eth, spec)
     }
 
@@ -185,7 +183,7 @@ impl<'a> PrecompileProvider<Context<'a>> for Precompiles<'a> {
             self.meter.stop_before();
             return Err(STOPPED.into());
         }
-        // What it charges is what it did, unless it failed: then all is charged and little was done.
+        // What it charges is what it did, unless it failed: then all is charged, whatever was done.
         let worked = if output.halt_reason().is_some() { 0 } else { output.gas_used };
         self.meter.used(worked);
         ipe_types::work::count(|done| done.precompiled_ns = done.precompiled_ns.wrapping_add(worked.saturating_mul(rate) / 1_000));

@@ -152,7 +152,7 @@ impl Replica {
         let mut used = 0;
         let mut next = |feedback: Feedback| {
             let feedback = match feedback {
-                Feedback::Cut(cut) => Feedback::Cut(fair(cut, build_us)),
+                Feedback::Cut(cut) if !pace::is_to_blame(&cut, build_us) => Feedback::Cut(Cut { over: Over::BlockTime, ..cut }),
                 Feedback::Included { gas_used } => {
                     used += pace::work(gas_used, 1);
                     feedback
@@ -209,7 +209,10 @@ impl Replica {
         let began = clock.now_us();
         let pool = self.parts.pool.clone();
         let senders = move |hash: &B256| pool.lock().sender_of(hash);
-        let round_ends_us = self.round_ends_ms(round).unwrap_or(u64::MAX).saturating_mul(1_000);
+        let params = self.parts.spec.qbft_at(block.header.number, block.header.timestamp);
+        let period_ms = params.period_ms;
+        let round_ends_ms = self.round_ends_ms(round).unwrap_or_else(|| clock.now_ms().saturating_add(params.request_timeout_ms));
+        let round_ends_us = round_ends_ms.saturating_mul(1_000);
         let left_us = || round_ends_us.saturating_sub(clock.now_us());
         // A quorum has found a prepared block good: what is only this node's own choice is not held against it.
         let memory = if prepared { u64::MAX } else { pace::JUDGED_TX_MEMORY };
@@ -223,7 +226,7 @@ impl Replica {
             Ok(checked) => checked,
             Err(invalid) => {
                 if let InvalidBlock::TooDear { hash, cut, .. } = &invalid {
-                    self.too_dear(clock, *hash, cut, clock.now_us().saturating_sub(began), put);
+                    self.too_dear(clock, *hash, cut, period_ms, put);
                 }
                 return Err(format!("{invalid} ({})", invalid.rule()));
             }
@@ -239,9 +242,10 @@ impl Replica {
         self.timers.iter().flatten().find(|(timer, _)| of_round(timer)).map(|(_, at)| *at)
     }
 
-    /// A proposal was stopped at a transaction that had the larger part of the time: ours will not have it.
-    fn too_dear(&mut self, clock: Clock<'_>, hash: B256, cut: &Cut, took_us: u64, put: Put<'_>) {
-        if cut.is_its_own() || cut.ran_us.saturating_mul(2) >= took_us {
+    /// A proposal was stopped at this transaction. It is dropped only when building would have dropped it, too: the proposer
+    /// decides what comes before a transaction, and how late in the round.
+    fn too_dear(&mut self, clock: Clock<'_>, hash: B256, cut: &Cut, period_ms: u64, put: Put<'_>) {
+        if pace::is_to_blame(cut, pace::build_us(period_ms, self.settings.build_percent)) {
             let reason = DropReason::TooDear { reason: cut.to_string() };
             self.parts.pool.lock().drop_for_good(clock.now_ms(), &hash, reason);
         }
@@ -309,17 +313,6 @@ impl Replica {
         self.last_error = Some(what.clone());
         self.touch_status();
         put(Output::Log(Level::Error, what));
-    }
-}
-
-/// A transaction is not to be blamed when it might not run as long as one may, for others had run before it, nor when it
-/// ran for longer than its gas can account for: then this machine was held up, or its disk.
-fn fair(cut: Cut, build_us: u64) -> Cut {
-    match cut.over {
-        Over::TxTime { most_us } if most_us < pace::longest_tx_us(build_us) || cut.ran_us > pace::longest_us(cut.used_gas) => {
-            Cut { over: Over::BlockTime, ..cut }
-        }
-        _ => cut,
     }
 }
 

@@ -6,6 +6,8 @@
 //! builds itself: it grows while full blocks are imported well inside the period, and shrinks in proportion when they
 //! are not. The machine's speed, its load and the network are all inside what is measured; nothing has to be configured.
 
+use ipe_chain::{Cut, Over};
+
 /// What one transaction costs beyond its gas, in gas: decoding, hashing, roots, receipts and indexes of a plain transfer
 /// cost about as much again as the 21,000 gas that it pays.
 const GAS_A_TRANSACTION: u64 = 21_000;
@@ -106,9 +108,22 @@ pub fn longest_tx_us(build_us: u64) -> u64 {
     build_us / TX_PART
 }
 
+/// Whether a transaction that was stopped is itself to blame, in a block for which building may take `build_us`: it used more gas or
+/// memory than one may, or ran for as long as one may while its gas accounts for that. Not when others had left it less time, or
+/// the proposer of a block that is judged had, nor when this machine, or its disk, was held up.
+pub fn is_to_blame(cut: &Cut, build_us: u64) -> bool {
+    let longest_us = longest_tx_us(build_us);
+    let had_its_time = match cut.over {
+        Over::Gas { .. } | Over::Memory { .. } => return true,
+        Over::TxTime { most_us } => most_us >= longest_us,
+        Over::BlockTime => cut.ran_us >= longest_us,
+    };
+    had_its_time && cut.ran_us <= accounted_us(cut.used_gas)
+}
+
 /// Time that so much gas accounts for at the worst rate of what is held in memory, µs (docs/costs.md), with what a scheduler
 /// takes now and then.
-pub fn longest_us(gas: u64) -> u64 {
+fn accounted_us(gas: u64) -> u64 {
     (gas / 10).saturating_add(10_000)
 }
 
@@ -209,6 +224,21 @@ mod tests {
         pace.observe(Height { period_ms: 1_000, gas_used: 0, transactions: 0, took_us: 5_000_000 });
         pace.observe(Height { period_ms: 1_000, gas_used: 21_000, transactions: 1, took_us: 10_000 });
         assert_eq!(pace.budget(), before);
+    }
+
+    /// Whoever decides what runs before a transaction, or when, has nothing dropped that could have been in a block.
+    #[test]
+    fn who_is_left_little_time_is_not_to_blame() {
+        let build_us = 300_000;
+        let cut = |ran_us, used_gas, over| is_to_blame(&Cut { ran_us, used_gas, over }, build_us);
+        let own = |most_us| Over::TxTime { most_us };
+        assert!(cut(150_000, 30_000_000, own(150_000)));
+        assert!(cut(10, 60_000, own(150_000)), "before a precompiled contract that would take longer");
+        assert!(!cut(18_750, 30_000_000, own(18_750)), "the smallest come first");
+        assert!(!cut(150_000, 60_000, own(150_000)), "the machine was held up");
+        assert!(!cut(2_000, 500_000, Over::BlockTime), "proposed when the round was nearly over");
+        assert!(cut(900_000, 100_000_000, Over::BlockTime), "a proposal that it held up by itself");
+        assert!(cut(1, 100_000_001, Over::Gas { most: TX_GAS }) && cut(1, 1, Over::Memory { most: TX_MEMORY }));
     }
 
     /// However long the transactions before run, a quarter of the time is left for the smallest, and there no one takes much.

@@ -184,6 +184,8 @@ const ANNOUNCE_AGAIN_MOST: usize = 512;
 const SWEEP_MS: u64 = 20_000;
 /// Refusals by the builder after which a transaction is dropped; with doubled pauses it has had about 60 blocks.
 const MAX_FAILURES: u8 = 6;
+/// Blocks for which a transaction is put off that came when the time for one was about to end: as short as the first refusal.
+const LATE_BLOCKS: u64 = 2;
 /// Unclaimed journal or announcement entries; beyond it the oldest are forgotten (their owner is not listening).
 const MAX_FEED: usize = 65_536;
 /// How far [`Pool::why`] counts a position: beyond it "later than that" says enough, and counting holds the pool's lock.
@@ -536,28 +538,37 @@ impl Pool {
                     dropped.push((hash, reason));
                 }
                 order::Verdict::Refused { reason } => {
-                    let height = self.height;
                     let Some(entry) = self.senders.get_mut(&sender).and_then(|queue| queue.entries.get_mut(&nonce)) else {
                         continue;
                     };
                     entry.failures += 1;
-                    if entry.failures >= MAX_FAILURES {
+                    let failures = entry.failures;
+                    if failures >= MAX_FAILURES {
                         self.remove(now, sender, nonce, DropReason::Unbuildable { reason });
                     } else {
-                        let until = height + (1 << entry.failures);
-                        if let Some(queue) = self.senders.get_mut(&sender)
-                            && queue.next == nonce
-                        {
-                            queue.parked = Some(Parked { until, reason });
-                            self.parked.insert(sender);
-                        }
+                        self.put_off(sender, nonce, 1 << failures, reason);
                     }
+                    self.settle(sender);
+                }
+                order::Verdict::Late { reason } => {
+                    self.put_off(sender, nonce, LATE_BLOCKS, reason);
                     self.settle(sender);
                 }
             }
         }
         self.tell_shed();
         dropped
+    }
+
+    /// Leaves a sender out for so many blocks, when this nonce is its next.
+    fn put_off(&mut self, sender: Address, nonce: u64, blocks: u64, reason: String) {
+        let until = self.height + blocks;
+        if let Some(queue) = self.senders.get_mut(&sender)
+            && queue.next == nonce
+        {
+            queue.parked = Some(Parked { until, reason });
+            self.parked.insert(sender);
+        }
     }
 
     /// Drops a transaction for a reason for which it is not taken again, whether it waits here or not; says whether it did.

@@ -34,6 +34,7 @@ pub struct PickLimits {
 pub(super) enum Verdict {
     NonceUsed { next: u64 },
     Refused { reason: String },
+    Late { reason: String },
     TooDear { reason: String },
 }
 
@@ -64,7 +65,7 @@ impl Picks {
                     if cut.is_its_own() {
                         self.verdicts.push((last.hash, Verdict::TooDear { reason: cut.to_string() }));
                     } else if cut.ran_us >= LATE_US {
-                        self.verdicts.push((last.hash, Verdict::Refused { reason: cut.to_string() }));
+                        self.verdicts.push((last.hash, Verdict::Late { reason: cut.to_string() }));
                     }
                 }
                 Feedback::Refused { reason } => {
