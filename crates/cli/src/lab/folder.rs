@@ -20,6 +20,9 @@ const TURN: Duration = Duration::from_secs(120);
 /// Bytes from a log's end that `logs` looks at for lines.
 const LOG_TAIL: u64 = 4 * 1024 * 1024;
 
+/// Bytes of a log that `logs --follow` prints in one go.
+const LOG_CHUNK: usize = 64 * 1024;
+
 /// A log that is larger than this when its node starts is set aside (one older log is kept), so that a lab left
 /// running for weeks does not fill the disk with one file.
 const LOG_LIMIT: u64 = 256 * 1024 * 1024;
@@ -57,6 +60,9 @@ impl Folder {
         }
         let root = fs::canonicalize(dir).map_err(|error| file_failure("find", dir, error))?;
         let path = Folder::plan_path(&root);
+        if !fs::symlink_metadata(&path).is_ok_and(|found| found.is_file()) {
+            return Err(foreign(&root, format!("{} is no plain file", path.display())));
+        }
         let text = read_text(&path, MAX_SETTINGS_BYTES)?;
         let plan = serde_json::from_str(&text).map_err(|error| {
             Failure::Failed(format!("{}: {error}; expected the plan that ipe lab up wrote", path.display()))
@@ -67,11 +73,10 @@ impl Folder {
     }
 
     /// Whether this is a lab of ours: the plan, the folders of its nodes and the files in them belong to this user and are
-    /// no links, and the nodes have the names that the plan's own order gives them.
+    /// plain files and folders (no links; a pipe would hold up whoever reads it), and the nodes have the names that the plan's
+    /// own order gives them.
     fn check(&self) -> Outcome {
-        let foreign = |what: String| {
-            Failure::Usage(format!("{} is no lab of ours: {what}; nothing was touched", self.root.display()))
-        };
+        let foreign = |what: String| foreign(&self.root, what);
         let order = &self.plan.order;
         order.check().map_err(|error| foreign(format!("its plan is not sound ({error})")))?;
         let names: Vec<String> = order.slots().into_iter().map(|slot| slot.name).collect();
@@ -82,15 +87,20 @@ impl Folder {
             return Err(foreign(format!("its plan has {} nodes where its order has {}", self.plan.nodes.len(), names.len())));
         }
         let me = fs::metadata("/proc/self").map_err(|error| file_failure("read", Path::new("/proc/self"), error))?.uid();
-        let mut paths = vec![Folder::plan_path(&self.root), self.accounts(), self.root.join("lab.lock")];
+        let mut paths: Vec<(PathBuf, bool)> =
+            ["accounts.json", "genesis.json", "network.json", "lab.lock"].map(|name| (self.root.join(name), false)).to_vec();
         for name in &names {
-            let files = [self.data_dir(name), self.log(name), self.pid_file(name), self.settings(name)];
-            paths.extend([vec![self.node_dir(name)], files.to_vec()].concat());
+            let dir = self.node_dir(name);
+            let files = [self.log(name), self.pid_file(name), self.settings(name), dir.join("key")];
+            paths.extend(files.map(|file| (file, false)));
+            paths.extend([dir, self.data_dir(name)].map(|dir| (dir, true)));
         }
-        for path in paths {
+        for (path, is_folder) in paths {
             match fs::symlink_metadata(&path) {
                 Ok(found) if found.is_symlink() => return Err(foreign(format!("{} is a link", path.display()))),
                 Ok(found) if found.uid() != me => return Err(foreign(format!("{} belongs to another user", path.display()))),
+                Ok(found) if is_folder && !found.is_dir() => return Err(foreign(format!("{} is no folder", path.display()))),
+                Ok(found) if !is_folder && !found.is_file() => return Err(foreign(format!("{} is no plain file", path.display()))),
                 Ok(_) => {}
                 Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
                 Err(error) => return Err(file_failure("read", &path, error)),
@@ -282,7 +292,7 @@ impl Folder {
             file.seek(SeekFrom::Start(length.saturating_sub(LOG_TAIL)))?;
             let mut bytes = Vec::new();
             file.take(LOG_TAIL).read_to_end(&mut bytes)?;
-            Ok(String::from_utf8_lossy(&bytes).into_owned())
+            Ok(printable(&bytes))
         };
         let text = read().unwrap_or_default();
         let all: Vec<&str> = text.lines().collect();
@@ -299,11 +309,13 @@ impl Folder {
         let path = self.log(name);
         let mut file = File::open(&path).map_err(|error| file_failure("open", &path, error))?;
         file.seek(SeekFrom::End(0)).map_err(|error| file_failure("read", &path, error))?;
+        let mut chunk = vec![0; LOG_CHUNK];
         loop {
-            if std::io::copy(&mut file, &mut out).is_err() || out.flush().is_err() {
-                return Ok(());
+            match file.read(&mut chunk).map_err(|error| file_failure("read", &path, error))? {
+                0 => std::thread::sleep(Duration::from_millis(200)),
+                length if out.write_all(printable(&chunk[..length]).as_bytes()).and_then(|()| out.flush()).is_err() => return Ok(()),
+                _ => {}
             }
-            std::thread::sleep(Duration::from_millis(200));
         }
     }
 
@@ -325,6 +337,16 @@ impl Folder {
         delete_empty(&self.root);
         Ok(())
     }
+}
+
+fn foreign(root: &Path, what: String) -> Failure {
+    Failure::Usage(format!("{} is no lab of ours: {what}; nothing was touched", root.display()))
+}
+
+/// The text without what a terminal would obey: whoever wrote the log may be somebody else.
+fn printable(bytes: &[u8]) -> String {
+    let harmless = |c: char| !c.is_control() || matches!(c, '\n' | '\t');
+    String::from_utf8_lossy(bytes).chars().map(|c| if harmless(c) { c } else { char::REPLACEMENT_CHARACTER }).collect()
 }
 
 /// Deletes a file, a link (not what it leads to), or a folder with what is in it; what is not there is as good.

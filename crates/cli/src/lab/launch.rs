@@ -55,6 +55,9 @@ fn spawn(folder: &Folder, name: &str) -> Result<Child, Failure> {
     command
         .args(["node", "run", "--config"])
         .arg(folder.settings(name))
+        // What its settings file may say of it: the lab's other commands know this one, and delete it.
+        .arg("--data-dir")
+        .arg(folder.data_dir(name))
         .current_dir(folder.node_dir(name))
         .stdin(Stdio::null())
         .stdout(log)

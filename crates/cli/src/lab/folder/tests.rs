@@ -77,6 +77,28 @@ fn a_lab_with_links_in_the_place_of_its_files_is_refused() {
 }
 
 #[test]
+fn a_lab_with_a_pipe_in_the_place_of_a_file_is_refused_and_holds_nobody_up() {
+    for path in ["lab.json", "lab.lock", "genesis.json", "inst1-validator/node.pid", "inst1-validator/node.toml", "inst1-validator/data"] {
+        let place = tempfile::tempdir().expect("folder");
+        let dir = place.path().join("lab");
+        lab(&dir);
+        delete(&dir.join(path)).expect("deleted");
+        nix::unistd::mkfifo(&dir.join(path), nix::sys::stat::Mode::S_IRWXU).expect("a pipe");
+        let Err(Failure::Usage(why)) = Folder::open(&dir).map(|_| ()) else { panic!("{path} is taken") };
+        assert!(why.contains("no lab of ours") && why.contains(" is no "), "{why}");
+    }
+}
+
+#[test]
+fn a_log_tells_the_terminal_nothing() {
+    let place = tempfile::tempdir().expect("folder");
+    let folder = lab(&place.path().join("lab"));
+    fs::write(folder.log("inst1-boot"), "ol\u{e1}\tmundo \u{1b}]0;title\u{7} \u{9b}31m\r\nnext\n").expect("written");
+    let shown = folder.log_tail("inst1-boot", 9);
+    assert_eq!(shown, "ol\u{e1}\tmundo \u{fffd}]0;title\u{fffd} \u{fffd}31m\u{fffd}\nnext");
+}
+
+#[test]
 fn down_deletes_what_a_lab_wrote_and_leaves_what_it_did_not() {
     let place = tempfile::tempdir().expect("folder");
     let dir = place.path().join("lab");
