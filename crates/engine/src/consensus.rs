@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
-use ipe_chain::{Bound, BuildOrder, CheckedBlock, Cut, Feedback, InvalidBlock, Over, Terms, vote_choice};
+use ipe_chain::{Bound, BuildOrder, CheckedBlock, Cut, Feedback, InvalidBlock, Over, Terms};
 use ipe_qbft::{Draft, Effect, Event, HeadInfo, Now, Timer};
 use ipe_types::message::{Kind, Message};
 use ipe_types::planted::{self, Bug};
@@ -130,7 +130,7 @@ impl Replica {
             return None;
         }
         let params = self.parts.spec.qbft_at(height, timestamp);
-        let vote = if params.is_epoch(height) { None } else { vote_choice(&self.intents, &head.votes, self.settings.local, self.proposed) };
+        let vote = if params.is_epoch(height) { None } else { self.wishes.choice(&head.votes, self.settings.local, self.proposed) };
         let order = BuildOrder {
             timestamp,
             coinbase: self.settings.local,
@@ -184,6 +184,9 @@ impl Replica {
         match built {
             Ok(checked) => {
                 let (block, empty) = (checked.block().clone(), checked.is_empty());
+                let until_ms = head.header.timestamp.saturating_mul(1_000).saturating_add(params.empty_period_ms);
+                let held_back = empty && round == 0 && clock.wall_ms() < until_ms;
+                let empty = empty && !(held_back && vote.is_some_and(|vote| self.wishes.hurries(&vote)));
                 let build = Duration::from_micros(clock.now_us().saturating_sub(began));
                 self.remember(Candidacy { hash: checked.hash(), checked, build, check: Duration::ZERO });
                 Some((block, empty))

@@ -28,6 +28,7 @@ pub mod signing;
 pub mod status;
 pub mod sync;
 pub mod unproven;
+pub mod wishes;
 
 pub use ipe_qbft::Restored;
 pub use control::{Control, PeerControl, Reply, VoteControl, VoteError};

@@ -3,7 +3,7 @@
 //! Inputs come one at a time, outputs leave through a closure the moment they are decided, so that a proposal is on the
 //! wire before the block behind it is imported. Consensus effects are in `consensus.rs`, blocks in `blocks.rs`.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -18,7 +18,7 @@ use parking_lot::Mutex;
 
 use crate::abstain::Waiting;
 use crate::blocks::{CHECKPOINT, Unwritten};
-use crate::control::{MAX_VOTE_INTENTS, MinerControl, VoteControl, VoteError};
+use crate::control::{MinerControl, VoteControl};
 use crate::gossip::{Gossip, GossipPlace};
 use crate::held::Held;
 use crate::pace::Pace;
@@ -31,6 +31,7 @@ use crate::status::{RefusedBlock, Status, StatusCell};
 use crate::sync::{SyncFault, Sync};
 use crate::unproven::{Early, Unproven};
 use crate::serve;
+use crate::wishes::Wishes;
 
 /// The clocks of a node, in microseconds, asked whenever the replica needs to know how late it is. A simulator hands in
 /// closures over its virtual time.
@@ -277,7 +278,7 @@ pub struct Replica {
     /// Proposals that are not executed for a vote; see [`Replica::distrust`].
     pub(crate) suspects: BTreeSet<B256>,
     pub(crate) unwritten: Option<Unwritten>,
-    pub(crate) intents: BTreeMap<Address, bool>,
+    pub(crate) wishes: Wishes,
     /// By what consensus messages of the head's height and of the next are judged.
     pub(crate) rules: [Rules; 2],
     /// Head that the core was told last; `None` until consensus starts.
@@ -341,7 +342,7 @@ impl Replica {
             bad_blocks: Recent::new(BAD_BLOCKS),
             suspects: BTreeSet::new(),
             unwritten: None,
-            intents: BTreeMap::new(),
+            wishes: Wishes::default(),
             rules,
             told_head: None,
             round_began: None,
@@ -698,20 +699,7 @@ impl Replica {
         let head = self.parts.ledger.head();
         let next = self.parts.spec.qbft_at(head.number + 1, head.header.timestamp);
         let by_contract = matches!(next.selection, ipe_types::transition::Selection::Contract(_));
-        let guard = if by_contract { Err(VoteError::ContractMode) } else { Ok(()) };
-        match request {
-            VoteControl::Propose(recipient, add, reply) => reply(guard.and_then(|()| {
-                if self.intents.len() >= MAX_VOTE_INTENTS && !self.intents.contains_key(&recipient) {
-                    return Err(VoteError::TooMany);
-                }
-                self.intents.insert(recipient, add);
-                Ok(())
-            })),
-            VoteControl::Discard(recipient, reply) => reply(guard.map(|()| {
-                self.intents.remove(&recipient);
-            })),
-            VoteControl::Pending(reply) => reply(self.intents.iter().map(|(address, add)| (*address, *add)).collect()),
-        }
+        self.wishes.answer(request, by_contract);
     }
 
     /// Consensus starts when there is somebody to talk to and nothing to catch up with, or when patience ends. A

@@ -85,7 +85,8 @@ pub enum Event {
         round: u32,
         /// Round in the extra data, no seals.
         block: Arc<Block>,
-        /// True when it carries no transaction.
+        /// True when nothing in it is worth ending the wait of an empty-block period: no transaction, and no vote that the host
+        /// lets end it.
         empty: bool,
     },
     /// Answer to [`Effect::CheckBlock`].

@@ -52,6 +52,11 @@ impl Faults {
     pub fn is_none(&self) -> bool {
         Self { wipe: 0, ..*self } == Self::default()
     }
+
+    /// Whether nothing goes wrong, and the set of validators changes.
+    pub fn is_only_change(&self) -> bool {
+        Self { set_change: 0, ..*self } == Self::default()
+    }
 }
 
 /// Kinds of fault, as they are counted.

@@ -9,6 +9,7 @@ use crate::checkers::Promise;
 use crate::disk::{CrashPoint, Remains, Room, Rot};
 use crate::faults::Fault;
 use crate::setup::{self, START_US, class};
+use crate::villains::Kind;
 use crate::world::{Happening, World};
 
 /// Room in the promise of a block for connecting, starting and the way of messages, ms.
@@ -225,8 +226,13 @@ impl World {
     }
 
     /// All honest validators are told to vote for one change, and told again until it has happened: several at once could
-    /// leave a set with more villains than it bears. The set keeps enough members for those it has.
+    /// leave a set with more villains than it bears. The set keeps enough members for those it has. Where a villain lives on
+    /// disagreement they are told once, half of them to vote for it and half against.
     fn change_set(&mut self) {
+        let at_odds = self.scenario.villains.contains(&Kind::Seesaw);
+        if at_odds && self.change.is_some() {
+            return;
+        }
         let height = self.checkers.chain.height() + 1;
         let set = self.checkers.chain.validators_of(height).to_vec();
         // An institution with a hostile boot is as faulty as one with a hostile validator: it can cut its own validator off.
@@ -252,8 +258,14 @@ impl World {
         self.change = Some((address, add));
         self.counts.count(Fault::SetChange);
         self.note(21, || format!("votes to {} {address} begin", if add { "add" } else { "drop" }));
+        let mut told = 0;
         for index in 0..self.nodes.len() {
             if self.nodes[index].role == Role::Validator && self.nodes[index].is_honest() {
+                let add = add == (!at_odds || told % 2 == 0);
+                told += 1;
+                let (at_ms, step) = (self.now_ms(), self.log.steps());
+                self.checkers.at(at_ms, step);
+                self.checkers.asked(self.nodes[index].address, address, add, !at_odds);
                 let propose = VoteControl::Propose(address, add, Box::new(|_| {}));
                 self.input(index, 13, address.as_slice(), Input::Vote(propose), || format!("is told to vote on {address}"));
             }

@@ -183,6 +183,17 @@ const FLOOD: Scenario = Scenario {
     ..BASE
 };
 
+const VOTES: Scenario = Scenario {
+    writers: 0,
+    load_ms: 0,
+    cycles: 1,
+    storm_ms: 600_000,
+    calm_ms: 100_000,
+    strike_ms: 20_000,
+    faults: Faults { set_change: 1_000, ..QUIET },
+    ..BASE
+};
+
 /// Every scenario, in the order of `ipe sim list`.
 pub const SCENARIOS: &[Scenario] = &[
     Scenario {
@@ -255,6 +266,21 @@ pub const SCENARIOS: &[Scenario] = &[
         calm_ms: 30_000,
         faults: EVERYTHING,
         ..BASE
+    },
+    Scenario {
+        name: "votes-idle",
+        about: "empty blocks are held back for a minute, nobody sends transactions, and validators are voted in and out",
+        standby: 1,
+        empty_period_s: 60,
+        ..VOTES
+    },
+    Scenario {
+        name: "votes-at-odds",
+        about: "the same with operators who disagree, and a villain that votes now with these and now with those",
+        standby: 1,
+        empty_period_s: 5,
+        villains: &[Kind::Seesaw],
+        ..VOTES
     },
     Scenario { name: "silent", about: "sentry of four, one of them a villain of this kind, flapping links", villains: &[Kind::Silent], ..ONE_VILLAIN },
     Scenario { name: "equivocating-proposer", about: "sentry of four, one of them a villain of this kind, flapping links", villains: &[Kind::EquivocatingProposer], ..ONE_VILLAIN },

@@ -131,7 +131,7 @@ pub(crate) struct World {
     pub(crate) others: usize,
     /// Which of the validators has a disk that rots.
     pub(crate) rotten: u64,
-    log: Log,
+    pub(crate) log: Log,
 }
 
 impl World {

@@ -34,6 +34,8 @@ fn hunted_in(bug: Bug) -> &'static str {
         Bug::CommitSealUnchecked => "equivocating-voter",
         Bug::ArrivalAlone | Bug::FloodToldOn => "flood",
         Bug::ExecutionUnbounded => "dear",
+        Bug::VotesHurryForEver => "votes-at-odds",
+        Bug::VotesWait => "votes-idle",
         Bug::FutureUnbounded | Bug::VotesUnbounded | Bug::RoundChangesUnbounded => "wrong-round",
         Bug::ConflictUnchecked | Bug::JournalForgottenAtStart | Bug::TornTailKept => "crashes",
         Bug::RelayWithoutAuthorCheck => "impersonating",

@@ -72,3 +72,13 @@ fn a_validator_may_die_in_any_write() {
     assert!(bad.is_empty(), "{bad:#?}");
     assert_eq!(faults.of(Fault::LostWrite) + faults.of(Fault::TornWrite) + faults.of(Fault::UnacknowledgedWrite), 3 * writes);
 }
+
+/// A change of the set takes some block periods where empty blocks come once a minute; and whoever swings the vote of operators who
+/// disagree ends few waits of theirs.
+#[test]
+fn votes_do_not_wait_for_empty_blocks_nor_end_that_wait_for_ever() {
+    let runs: Vec<_> = ["votes-idle", "votes-at-odds"].iter().flat_map(|name| (1..=6).map(|seed| (by_name(name).expect("it is listed").clone(), seed))).collect();
+    let (faults, bad) = all(&runs);
+    assert!(bad.is_empty(), "{bad:#?}");
+    assert!(faults.of(Fault::SetChange) > 6 * 20, "{faults:?}");
+}

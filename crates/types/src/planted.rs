@@ -52,6 +52,8 @@ pub enum Bug {
     EarlyForgotten,
     ArrivalAlone,
     FloodToldOn,
+    VotesHurryForEver,
+    VotesWait,
 }
 
 #[cfg(debug_assertions)]
@@ -124,6 +126,8 @@ mod planting {
                 (EarlyForgotten, "early-forgotten", "engine::relay", "what cannot be judged yet is lost"),
                 (ArrivalAlone, "arrival-alone", "engine::pool", "transactions are chosen and told by arrival alone"),
                 (FloodToldOn, "flood-told-on", "engine::pool::tell", "peers are told of everything at once"),
+                (VotesHurryForEver, "votes-hurry-for-ever", "engine::wishes", "a vote ends the wait of an empty-block period as often as it is of use"),
+                (VotesWait, "votes-wait", "engine::wishes", "a vote waits for the empty-block period"),
             ]
         }
     }

@@ -3,6 +3,7 @@
 mod agreement;
 mod cuts;
 mod durability;
+mod early;
 mod journal_first;
 mod liveness;
 mod members;
@@ -59,6 +60,7 @@ pub(crate) struct Checkers {
     /// Validators whose turns are the attackers'.
     tainted: Vec<Address>,
     pace: pace::Pace,
+    pub(crate) early: early::Early,
     unseen: &'static [&'static str],
     /// Nodes that were far behind when they were looked at last.
     behind: std::collections::BTreeSet<usize>,
@@ -82,6 +84,7 @@ impl Checkers {
             villains: Vec::new(),
             tainted: Vec::new(),
             pace: pace::Pace::default(),
+            early: early::Early::new(scenario),
             unseen: scenario.unseen,
             behind: std::collections::BTreeSet::new(),
             period_s: scenario.period_ms / 1_000,
@@ -136,6 +139,14 @@ impl Checkers {
         }
     }
 
+    /// An operator asks for a vote; `of_all` tells that every honest one asks for the same.
+    pub(crate) fn asked(&mut self, voter: Address, about: Address, add: bool, of_all: bool) {
+        self.early.asked(voter);
+        if of_all {
+            self.early.change(about, add, self.now.0);
+        }
+    }
+
     /// A block became final at an honest node.
     pub(crate) fn imported(&mut self, who: &Who<'_>, imported: &Imported, ledger: &Ledger, clients: &mut Clients) {
         let number = imported.number();
@@ -155,6 +166,11 @@ impl Checkers {
                 self.pace.block(self.now.0, turn.is_some_and(|turn| !self.tainted.contains(turn)));
                 let outcome = self.chain.take(number, imported.hash, header.clone());
                 self.verdict("agreement", outcome);
+                if let Some(parent) = parent {
+                    let (honest, after) = (self.honest.contains(&header.beneficiary), self.chain.validators_of(number + 1));
+                    let outcome = self.early.block(header, &parent, honest, after, self.now.0);
+                    self.verdict("early", outcome);
+                }
                 for outcome in transactions::included(clients, number, &imported.block, self.flooded) {
                     self.verdict("transactions", outcome);
                 }

@@ -15,6 +15,7 @@ mod invalid_blocks;
 mod lying_sync;
 mod mutating;
 mod replaying;
+mod seesaw;
 mod silent;
 mod stale;
 mod twin;
@@ -28,7 +29,7 @@ use ipe_engine::PeerId;
 use ipe_types::eth::EthMessage;
 use ipe_types::header::commit_hash;
 use ipe_types::message::{CommitPayload, Payload, PreparePayload, Proposal, ProposalPayload, RoundChange, RoundChangePayload, Signed};
-use ipe_types::{B256, Block, Bytes, ExtraData, Header, Kind as Code, Message, NodeKey, Role};
+use ipe_types::{Address, B256, Block, Bytes, ExtraData, Header, Kind as Code, Message, NodeKey, Role};
 
 use crate::rng::Rng;
 
@@ -73,6 +74,8 @@ pub enum Kind {
     DerivedLeaf,
     /// A whole institution that claims heights and transactions that do not exist, and answers nothing.
     Claimant,
+    /// Votes in and out whom others disagree about.
+    Seesaw,
 }
 
 impl Kind {
@@ -110,7 +113,7 @@ impl Kind {
     /// Time between two acts of its own, µs; 0 when it only alters what it says.
     pub(crate) fn pause_us(self) -> u64 {
         match self {
-            Kind::Silent | Kind::EquivocatingProposer | Kind::Twin | Kind::InvalidBlocks => 0,
+            Kind::Silent | Kind::EquivocatingProposer | Kind::Twin | Kind::InvalidBlocks | Kind::Seesaw => 0,
             Kind::EquivocatingVoter | Kind::Colluding | Kind::Stale | Kind::Flood | Kind::Dear => 100_000,
             Kind::Impersonating | Kind::WrongRound | Kind::Mutating | Kind::LyingSync => 300_000,
             Kind::Replaying => 200_000,
@@ -184,6 +187,8 @@ pub(crate) struct Villain {
     siege: (u64, u64, Option<PeerId>),
     /// Messages near the limit of size that it has sent.
     large: u32,
+    /// Whom it voted about last.
+    swung: Option<Address>,
     /// How often it has acted.
     acts: u64,
     rng: Rng,
@@ -195,7 +200,7 @@ pub(crate) struct Villain {
 impl Villain {
     pub(crate) fn new(kind: Kind, key: NodeKey, allies: Vec<NodeKey>, rng: Rng) -> Self {
         let shares_keys = kind == Kind::Derived;
-        Self { kind, key, allies, shares_keys, siege: (0, 0, None), large: 0, acts: 0, rng, heard: VecDeque::new(), late: VecDeque::new() }
+        Self { kind, key, allies, shares_keys, siege: (0, 0, None), large: 0, swung: None, acts: 0, rng, heard: VecDeque::new(), late: VecDeque::new() }
     }
 
     /// Remembers what a peer said.
@@ -230,6 +235,7 @@ impl Villain {
             Kind::EquivocatingVoter => equivocating_voter::speak(self, to, &message),
             Kind::Stale => stale::speak(self, scene, to, &message),
             Kind::InvalidBlocks => invalid_blocks::speak(self, scene, to, &message),
+            Kind::Seesaw => seesaw::speak(self, scene, to, &message),
             Kind::Colluding => colluding::speak(self, to, &message),
             Kind::Twin => twin::speak(to, &message),
             Kind::WrongRound => wrong_round::speak(self, to, &message),
@@ -271,7 +277,7 @@ impl Villain {
             Kind::LyingSync => lying_sync::act(self, scene),
             Kind::Derived | Kind::DerivedBoot | Kind::DerivedLeaf => derived::act(self, scene),
             Kind::Claimant => claimant::act(self, scene),
-            Kind::Silent | Kind::EquivocatingProposer | Kind::Twin | Kind::InvalidBlocks => Vec::new(),
+            Kind::Silent | Kind::EquivocatingProposer | Kind::Twin | Kind::InvalidBlocks | Kind::Seesaw => Vec::new(),
         }
     }
 
