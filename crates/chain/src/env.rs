@@ -9,6 +9,7 @@ use ipe_types::fork::Fork;
 use ipe_types::header::Header;
 use ipe_types::spec::ChainSpec;
 use ipe_types::transition::TxGasCap;
+use crate::net_gas;
 use revm::context::{BlockEnv, CfgEnv, TxEnv};
 use revm::context_interface::block::BlobExcessGasAndPrice;
 use revm::context_interface::either::Either;
@@ -28,8 +29,14 @@ pub struct Env {
     pub block: BlockEnv,
 }
 
-/// The EVM's name for a fork. Constantinople's EIP-1283 is not in the EVM; [`crate::Ledger::open`] refuses chains that
-/// have it without Petersburg at the same height.
+/// Rules of a fork on chain 1, with every limit as the fork has it.
+pub fn rules(fork: Fork) -> CfgEnv {
+    let mut cfg = CfgEnv::new_with_spec(spec_id(fork));
+    net_gas::set_gas(fork, &mut cfg);
+    cfg
+}
+
+/// The EVM's name for a fork. Constantinople is Petersburg with EIP-1283, which is ours ([`crate::net_gas`]).
 pub fn spec_id(fork: Fork) -> SpecId {
     match fork {
         Fork::Frontier => SpecId::FRONTIER,
@@ -54,7 +61,7 @@ impl Env {
     pub fn of(spec: &ChainSpec, header: &Header) -> Self {
         let fork = spec.fork_at(header.number, header.timestamp);
         let params = spec.qbft_at(header.number, header.timestamp);
-        let mut cfg = CfgEnv::new_with_spec(spec_id(fork)).with_chain_id(spec.chain_id());
+        let mut cfg = rules(fork).with_chain_id(spec.chain_id());
         cfg.limit_contract_code_size = Some(usize::try_from(spec.code_size_limit(header.number)).unwrap_or(usize::MAX));
         cfg.limit_contract_initcode_size = Some(INITCODE_LIMIT);
         // Gas is the only limit that the rules have.

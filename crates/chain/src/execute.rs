@@ -144,7 +144,7 @@ impl<'a> Execution<'a> {
         let mut cfg = env.cfg.clone();
         cfg.memory_limit = bound.memory;
         let context = MainnetContext::new(overlay, cfg.spec).with_cfg(cfg).with_block(env.block.clone());
-        let evm = Machine::new(context, bound);
+        let evm = Machine::new(env.fork, context, bound);
         let mut execution =
             Self { evm, env, gas_used: 0, blobs: 0, receipts: Vec::new(), blooms: BloomMaker::default(), root_of };
         if execution.env.fork >= Fork::Cancun

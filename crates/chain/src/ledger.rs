@@ -6,7 +6,6 @@ use std::sync::Arc;
 use alloy_primitives::{Address, B256, U256};
 use ipe_types::block::Block;
 use ipe_types::extra::{ExtraData, ExtraDataError};
-use ipe_types::fork::{Activation, Fork};
 use ipe_types::header::{Header, block_hash};
 use ipe_types::spec::ChainSpec;
 use ipe_types::transition::Selection;
@@ -132,14 +131,6 @@ pub enum OpenError {
     /// The genesis' extra data does not decode.
     #[error("genesis: {0}")]
     ExtraData(#[from] ExtraDataError),
-    /// A fork that the EVM does not have.
-    #[error("the genesis has blocks under {fork}: {reason}")]
-    Fork {
-        /// Which.
-        fork: Fork,
-        /// What to do.
-        reason: &'static str,
-    },
     /// The store or the state failed.
     #[error(transparent)]
     Ledger(#[from] LedgerError),
@@ -188,7 +179,6 @@ impl Ledger {
     /// # Errors
     /// As [`Ledger::open`].
     pub fn open_with(store: Arc<dyn Store>, spec: Arc<ChainSpec>, settings: StateSettings) -> Result<Self, OpenError> {
-        refuse_unknown_forks(&spec)?;
         let state = State::open(Arc::clone(&store), settings)?;
         match store.get(Table::Meta, META_GENESIS)? {
             None => write_genesis(&*store, &spec, &state)?,
@@ -423,26 +413,6 @@ fn head_of(
 /// Every block has difficulty 1 (spec/qbft.md 1).
 pub(crate) fn total_difficulty(spec: &ChainSpec, number: u64) -> U256 {
     spec.genesis_header().difficulty.saturating_add(U256::from(number))
-}
-
-fn refuse_unknown_forks(spec: &ChainSpec) -> Result<(), OpenError> {
-    let points = spec.genesis().forks.points();
-    let petersburg_at = |at: Activation| {
-        points
-            .iter()
-            .any(|point| point.fork >= Fork::Petersburg && point.at.value() <= at.value() && same_kind(point.at, at))
-    };
-    match points.iter().find(|point| point.fork == Fork::Constantinople) {
-        Some(point) if !petersburg_at(point.at) => Err(OpenError::Fork {
-            fork: Fork::Constantinople,
-            reason: "its EIP-1283 is not implemented; set petersburgBlock to the same height",
-        }),
-        _ => Ok(()),
-    }
-}
-
-fn same_kind(a: Activation, b: Activation) -> bool {
-    matches!((a, b), (Activation::Block(_), Activation::Block(_)) | (Activation::Time(_), Activation::Time(_)))
 }
 
 fn write_genesis(store: &dyn Store, spec: &ChainSpec, state: &State) -> Result<(), OpenError> {

@@ -21,7 +21,11 @@ use revm::interpreter::{CallInputs, InstructionResult, Interpreter, InterpreterA
 use revm::primitives::hardfork::SpecId;
 use revm::state::EvmState;
 
+use ipe_types::fork::Fork;
+
 use crate::bound::{Bound, Cut, Over};
+use crate::collision;
+use crate::net_gas;
 use crate::overlay::{Overlay, ReadError};
 use crate::rates;
 
@@ -40,10 +44,12 @@ pub(crate) struct Machine<'a>(Evm<Context<'a>, (), Instructions<'a>, Precompiles
 pub(crate) type MachineError = EVMError<ReadError, InvalidTransaction>;
 
 impl<'a> Machine<'a> {
-    pub(crate) fn new(context: Context<'a>, bound: Bound<'a>) -> Self {
+    pub(crate) fn new(fork: Fork, context: Context<'a>, bound: Bound<'a>) -> Self {
         let spec = *context.cfg().spec();
         let precompiles = Precompiles { eth: EthPrecompiles::new(spec), meter: Meter::new(bound) };
-        Self(Evm::new(context, EthInstructions::new_mainnet_with_spec(spec), precompiles))
+        let mut instructions = EthInstructions::new_mainnet_with_spec(spec);
+        net_gas::set_instruction(fork, &mut instructions);
+        Self(Evm::new(context, instructions, precompiles))
     }
 
     pub(crate) fn context(&mut self) -> &mut Context<'a> {
@@ -216,7 +222,10 @@ impl<'a> EvmTr for Machine<'a> {
     }
 
     fn frame_init(&mut self, input: <Self::Frame as FrameTr>::FrameInit) -> Result<FrameInitResult<'_, Self::Frame>, ContextDbError<Self::Context>> {
-        self.0.frame_init(input)
+        match collision::over_storage(&mut self.0.ctx, &input)? {
+            Some(result) => Ok(ItemOrResult::Result(result)),
+            None => self.0.frame_init(input),
+        }
     }
 
     fn frame_run(&mut self) -> Result<FrameInitOrResult<Self::Frame>, ContextDbError<Self::Context>> {

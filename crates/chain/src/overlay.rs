@@ -8,6 +8,7 @@ use revm::database_interface::DBErrorMarker;
 use revm::state::{Account as EvmAccount, AccountInfo, EvmState};
 
 use crate::state::{Account, AccountChange, StateAt, StateChanges, StateError};
+use crate::trie::EMPTY_ROOT_HASH;
 
 /// Reading failed under the EVM: the disk's fault, never the transaction's.
 #[derive(Debug, thiserror::Error)]
@@ -138,6 +139,15 @@ impl<'a> Overlay<'a> {
             changes.accounts.insert(*address, change);
         }
         changes
+    }
+
+    /// Whether an account has storage, and neither nonce nor code, since before the block: no transaction since Spurious Dragon
+    /// makes one, and nothing can write to it.
+    pub fn is_only_storage(&mut self, address: Address) -> Result<bool, ReadError> {
+        let state = self.state;
+        let cell = self.cell(address)?;
+        let bare = cell.before.is_some_and(|before| before.nonce == 0 && before.code_hash == KECCAK256_EMPTY);
+        Ok(bare && !cell.wiped && state.storage_root(address)? != EMPTY_ROOT_HASH)
     }
 
     fn cell(&mut self, address: Address) -> Result<&mut Cell, ReadError> {

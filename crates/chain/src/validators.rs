@@ -253,6 +253,7 @@ pub fn ask_contract(
     env.cfg.tx_gas_limit_cap = Some(u64::MAX);
     let overlay = Overlay::new(state, hashes, true);
     let mut evm = MainnetContext::new(overlay, env.cfg.spec).with_cfg(env.cfg).with_block(env.block).build_mainnet();
+    crate::net_gas::set_instruction(env.fork, &mut evm.instruction);
     let tx = TxEnv {
         caller: Address::ZERO,
         gas_limit: CALL_GAS,

@@ -19,6 +19,7 @@ use crate::env::{Env, tx_env};
 use crate::execute::{BEACON_ROOTS_CONTRACT, HISTORY_CONTRACT};
 use crate::kv::Store;
 use crate::ledger::{Ledger, LedgerError};
+use crate::net_gas;
 use crate::overlay::{ReadError, info_of};
 use crate::read::StoredBlock;
 use crate::state::StateAt;
@@ -193,6 +194,7 @@ where
         .with_cfg(env.cfg.clone())
         .with_block(env.block.clone())
         .build_mainnet_with_inspector(inspector);
+    net_gas::set_instruction(env.fork, &mut evm.instruction);
     Ok(evm.inspect_tx(tx)?)
 }
 
@@ -203,6 +205,7 @@ where
 pub fn call(db: &mut SimDb, env: &Env, tx: TxEnv) -> Result<Simulated, SimulateError> {
     let mut evm =
         MainnetContext::new(db, env.cfg.spec).with_cfg(env.cfg.clone()).with_block(env.block.clone()).build_mainnet();
+    net_gas::set_instruction(env.fork, &mut evm.instruction);
     Ok(evm.transact(tx)?)
 }
 

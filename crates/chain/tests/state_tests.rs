@@ -9,7 +9,7 @@ use alloy_eips::eip2718::Decodable2718;
 use alloy_primitives::{Address, B256, Bytes, KECCAK256_EMPTY, Log, U256, keccak256};
 use alloy_rlp::Encodable;
 use ipe_chain::{Bound, Env};
-use ipe_chain::env::spec_id;
+use ipe_chain::env::rules;
 use ipe_chain::execute::Execution;
 use ipe_chain::kv::{Batch, MemoryStore, Store};
 use ipe_chain::senders::recover_at;
@@ -18,21 +18,11 @@ use ipe_types::block::Transaction;
 use ipe_types::fork::Fork;
 use ipe_types::header::Header;
 use revm::bytecode::Bytecode;
-use revm::context::{BlockEnv, CfgEnv};
+use revm::context::BlockEnv;
 use serde_json::Value;
 
 /// Bounds that no test comes near: being bounded changes no result.
 const FAR: Bound<'static> = Bound { left_us: &|| 1 << 40, tx_us: &|| 1 << 39, tx_gas: 1 << 60, memory: 1 << 30 };
-
-/// Tests of creation over an account that has storage but neither nonce nor code (EIP-7610). Such an account can only come
-/// from a genesis file that gives it; no transaction makes one, and the EVM below does not look for it.
-const NO_COLLISION_BY_STORAGE: [&str; 5] = [
-    "RevertInCreateInInitCreate2Paris",
-    "RevertInCreateInInit_Paris",
-    "create2collisionStorageParis",
-    "dynamicAccountOverwriteEmpty_Paris",
-    "InitCollisionParis",
-];
 
 fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../shared/fixtures/ethereum-tests/GeneralStateTests")
@@ -61,11 +51,10 @@ fn bytes(value: &Value) -> Bytes {
     alloy_primitives::hex::decode(value.as_str().unwrap()).unwrap().into()
 }
 
-/// The forks of the tests that our executor has; Constantinople with EIP-1283 it refuses.
+/// The forks of the tests.
 fn fork(name: &str) -> Option<Fork> {
     match name {
         "ConstantinopleFix" => Some(Fork::Petersburg),
-        "Constantinople" => None,
         "EIP150" => Some(Fork::Tangerine),
         "EIP158" => Some(Fork::SpuriousDragon),
         other => Fork::from_name(other),
@@ -101,7 +90,7 @@ fn environment(fork: Fork, env: &Value) -> (Env, Header) {
         beneficiary: env["currentCoinbase"].as_str().unwrap().parse().unwrap(),
         ..Header::default()
     };
-    let cfg = CfgEnv::new_with_spec(spec_id(fork));
+    let cfg = rules(fork);
     let mut block = BlockEnv {
         number: U256::from(header.number),
         beneficiary: header.beneficiary,
@@ -180,7 +169,7 @@ fn the_public_state_tests_pass() {
     let passed: usize = results.iter().map(|result| result.0).sum();
     let skipped: usize = results.iter().map(|result| result.1).sum();
     let failed: Vec<&String> = results.iter().flat_map(|result| &result.2).collect();
-    println!("{passed} passed, {skipped} not run (EIP-1283, EIP-7610), {} failed", failed.len());
+    println!("{passed} passed, {skipped} not run, {} failed", failed.len());
     let shown: Vec<&str> = failed.iter().take(40).map(|line| line.as_str()).collect();
     assert!(failed.is_empty(), "{} failed:\n{}", failed.len(), shown.join("\n"));
     assert!(passed > 7000, "only {passed} cases found");
@@ -191,10 +180,6 @@ fn run_file(path: &Path) -> (usize, usize, Vec<String>) {
     let tests: Value = serde_json::from_str(&text).unwrap();
     let (mut passed, mut skipped, mut failed) = (0, 0, Vec::new());
     for (name, test) in tests.as_object().unwrap() {
-        if NO_COLLISION_BY_STORAGE.contains(&name.as_str()) {
-            skipped += 1;
-            continue;
-        }
         for (fork_name, cases) in test["post"].as_object().unwrap() {
             for case in cases.as_array().unwrap() {
                 let Some(fork) = fork(fork_name) else {

@@ -1,0 +1,172 @@
+//! Rules that the EVM's library leaves to us: EIP-1283, which Constantinople has until Petersburg, and EIP-7610.
+#![allow(clippy::unwrap_used, clippy::panic)]
+
+use std::sync::Arc;
+
+use alloy_consensus::{SignableTransaction, TxLegacy, TxReceipt};
+use alloy_primitives::{Address, Bytes, Signature, TxKind, U256};
+use ipe_chain::kv::MemoryStore;
+use ipe_chain::receipts::gas_used;
+use ipe_chain::{Bound, BuildOrder, Candidate, Ledger};
+use ipe_types::block::{Block, Transaction};
+use ipe_types::crypto::NodeKey;
+use ipe_types::extra::ExtraData;
+use ipe_types::header::{commit_hash, with_round_and_seals};
+use ipe_types::spec::ChainSpec;
+use revm::inspector::NoOpInspector;
+
+fn key(byte: u8) -> NodeKey {
+    NodeKey::from_bytes([byte; 32]).unwrap()
+}
+
+fn ledger(forks: &str, alloc: &str) -> Ledger {
+    let extra = ExtraData::genesis(vec![key(1).address()]).encode();
+    let genesis = format!(
+        r#"{{"config":{{"chainId":5,{forks},"zeroBaseFee":true,"qbft":{{"blockperiodseconds":1}}}},"gasLimit":"0x1c9c380","difficulty":"0x1","baseFeePerGas":"0x0",
+        "extraData":"{extra}","alloc":{{"{}":{{"balance":"1000000"}}{alloc}}}}}"#,
+        key(9).address(),
+    );
+    Ledger::open(Arc::new(MemoryStore::new()), Arc::new(ChainSpec::parse(&genesis).unwrap())).unwrap()
+}
+
+fn transaction(nonce: u64, to: TxKind, input: Bytes) -> Arc<Candidate> {
+    signed(TxLegacy { chain_id: Some(5), nonce, gas_price: 0, gas_limit: 200_000, to, value: U256::ZERO, input })
+}
+
+fn signed(tx: TxLegacy) -> Arc<Candidate> {
+    let signed = key(9).sign(tx.signature_hash());
+    let bytes = signed.as_slice();
+    let signature =
+        Signature::new(U256::from_be_slice(&bytes[..32]), U256::from_be_slice(&bytes[32..64]), bytes[64] == 1);
+    Arc::new(Candidate::recover(Transaction::Legacy(tx.into_signed(signature))).unwrap())
+}
+
+/// Imports the next block with these transactions, those that it may have; whether each succeeded, and the gas that it used.
+fn block(ledger: &Ledger, transactions: Vec<Arc<Candidate>>) -> Vec<(bool, u64)> {
+    let order = BuildOrder {
+        timestamp: ledger.head().header.timestamp + 1,
+        coinbase: key(1).address(),
+        round: 0,
+        vanity: Bytes::from(vec![0; 32]),
+        vote: None,
+        min_gas_price: 0,
+        target_gas_limit: None,
+    };
+    let mut left = transactions.into_iter();
+    let built = ledger.build(&order, &mut |_| left.next(), Bound::NONE).unwrap();
+    let header = &built.block().header;
+    let seal = key(1).sign(commit_hash(header, 0).unwrap());
+    let header = with_round_and_seals(header, 0, vec![seal]).unwrap();
+    ledger.import(built.clone(), Arc::new(Block { header, body: built.block().body.clone() })).unwrap();
+    let receipts = ledger.receipts(ledger.head().number).unwrap().unwrap();
+    receipts.iter().map(TxReceipt::status).zip(gas_used(&receipts)).collect()
+}
+
+/// The examples of EIP-1283: code, gas that it uses, refund, and the slot's value before.
+const EXAMPLES: [(&str, u64, u64, u64); 17] = [
+    ("60006000556000600055", 412, 0, 0),
+    ("60006000556001600055", 20_212, 0, 0),
+    ("60016000556000600055", 20_212, 19_800, 0),
+    ("60016000556002600055", 20_212, 0, 0),
+    ("60016000556001600055", 20_212, 0, 0),
+    ("60006000556000600055", 5_212, 15_000, 1),
+    ("60006000556001600055", 5_212, 4_800, 1),
+    ("60006000556002600055", 5_212, 0, 1),
+    ("60026000556000600055", 5_212, 15_000, 1),
+    ("60026000556003600055", 5_212, 0, 1),
+    ("60026000556001600055", 5_212, 4_800, 1),
+    ("60026000556002600055", 5_212, 0, 1),
+    ("60016000556000600055", 5_212, 15_000, 1),
+    ("60016000556002600055", 5_212, 0, 1),
+    ("60016000556001600055", 412, 0, 1),
+    ("600160005560006000556001600055", 40_218, 19_800, 0),
+    ("600060005560016000556000600055", 10_218, 19_800, 1),
+];
+
+#[test]
+fn constantinople_without_petersburg_has_the_gas_of_eip_1283() {
+    let address = |at: usize| Address::with_last_byte(0x80 + u8::try_from(at).unwrap());
+    let alloc: String = EXAMPLES
+        .iter()
+        .enumerate()
+        .map(|(at, (code, _, _, before))| {
+            format!(r#","{}":{{"balance":"1","code":"0x{code}","storage":{{"0x0":"{before:#x}"}}}}"#, address(at))
+        })
+        .collect();
+    let calls = || (0..EXAMPLES.len()).map(|at| transaction(at as u64, TxKind::Call(address(at)), Bytes::new())).collect();
+
+    let net = ledger(r#""byzantiumBlock":0,"constantinopleBlock":0"#, &alloc);
+    let used = block(&net, calls());
+    for (at, (code, gas, refund, before)) in EXAMPLES.iter().enumerate() {
+        let whole = 21_000 + gas;
+        assert_eq!(used[at], (true, whole - (*refund).min(whole / 2)), "{code} over {before}");
+    }
+    let mut replay = net.replay(1).unwrap().unwrap();
+    for (at, (_, gas)) in used.iter().enumerate() {
+        assert_eq!(replay.step(NoOpInspector).unwrap().unwrap().result.tx_gas_used(), *gas, "transaction {at} again");
+    }
+
+    // Petersburg takes it back, at whatever height: two writes of nothing over nothing are 5,000 gas each.
+    for forks in [r#""byzantiumBlock":0,"constantinopleBlock":0,"petersburgBlock":0"#, r#""byzantiumBlock":0,"constantinopleBlock":9"#] {
+        assert_eq!(block(&ledger(forks, &alloc), calls())[0], (true, 31_012), "{forks}");
+    }
+}
+
+#[test]
+fn nothing_is_created_where_storage_is() {
+    let created = key(9).address().create(0);
+    // A contract whose code creates what it is called with, and one that CREATE2 would make of no code.
+    let factory = Address::repeat_byte(0xfa);
+    let by_factory = factory.create2(alloy_primitives::B256::ZERO, alloy_primitives::keccak256([]));
+    let storage = r#"{"balance":"7","storage":{"0x1":"0x2"}}"#;
+    // CREATE2 of nothing with salt 0; the address goes to slot 0.
+    let alloc = format!(
+        r#","{created}":{storage},"{by_factory}":{storage},"{factory}":{{"balance":"0","code":"0x6000600060006000f5600055"}}"#
+    );
+    let ledger = ledger(r#""petersburgBlock":0"#, &alloc);
+    let calls = vec![
+        transaction(0, TxKind::Create, Bytes::from_static(&[0x00])),
+        transaction(1, TxKind::Create, Bytes::from_static(&[0x00])),
+        transaction(2, TxKind::Call(factory), Bytes::new()),
+    ];
+    let used = block(&ledger, calls);
+    assert_eq!(used[0], (false, 200_000), "all gas, as of a creation over code");
+    assert!(used[1].0, "the next address has no storage");
+    assert_eq!(used[2], (false, 200_000), "what the creation left is not enough for the write after it");
+    let view = ledger.view(1).unwrap().unwrap();
+    for address in [created, by_factory] {
+        assert_eq!(view.state().slot(address, U256::from(1)).unwrap(), U256::from(2), "{address} keeps its storage");
+        assert_eq!(view.state().account(address).unwrap().unwrap().nonce, 0, "{address} is no contract");
+    }
+    assert_eq!(view.state().slot(factory, U256::ZERO).unwrap(), U256::ZERO);
+    assert_eq!(view.state().account(key(9).address()).unwrap().unwrap().nonce, 3);
+}
+
+#[test]
+fn the_cap_on_a_transaction_s_gas_comes_and_goes_by_transition() {
+    let wants = 17_000_000;
+    let sent = |nonce: u64| {
+        let to = TxKind::Call(Address::repeat_byte(0xcc));
+        let tx = TxLegacy { chain_id: Some(5), nonce, gas_price: 0, gas_limit: wants, to, value: U256::ZERO, input: Bytes::new() };
+        signed(tx)
+    };
+    let transitions = r#""transitions":{"qbft":[{"block":2,"pertxgaslimit":16999999},{"block":3,"pertxgaslimit":17000000},
+        {"block":5,"pertxgaslimit":0},{"block":6,"blockreward":"0x1"}]}"#;
+    // By height: no cap of the fork's own.
+    let berlin = ledger(&format!(r#""berlinBlock":0,{transitions}"#), "");
+    let mut nonce = 0;
+    for (height, fits) in [(1, true), (2, false), (3, true), (4, true), (5, true), (6, true)] {
+        let used = block(&berlin, vec![sent(nonce)]);
+        assert_eq!(used.len(), usize::from(fits), "block {height}");
+        nonce += used.len() as u64;
+    }
+    // Osaka has a cap of 2^24, which 0 lifts; its transitions come by timestamp, and a block's is its height here.
+    let osaka = ledger(&format!(r#""londonBlock":0,"osakaTime":0,{transitions}"#), "");
+    let mut nonce = 0;
+    for (height, fits) in [(1, false), (2, false), (3, true), (4, true), (5, true), (6, true)] {
+        let used = block(&osaka, vec![sent(nonce)]);
+        assert_eq!(osaka.head().header.timestamp, height);
+        assert_eq!(used.len(), usize::from(fits), "block {height}");
+        nonce += used.len() as u64;
+    }
+}
