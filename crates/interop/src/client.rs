@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 /// Groups of JSON-RPC methods that the suite asks.
-const APIS: [&str; 6] = ["ETH", "NET", "WEB3", "QBFT", "ADMIN", "TXPOOL"];
+const APIS: [&str; 7] = ["ETH", "NET", "WEB3", "QBFT", "ADMIN", "TXPOOL", "DEBUG"];
 
 /// What Besu is told, and what ours is translated from.
 fn besu_settings(place: &Place) -> Vec<(&'static str, Value)> {

@@ -7,8 +7,8 @@ use serde_json::{Value, json};
 /// Blocks or receipts asked for at once; small enough for every client's default batch limit.
 const BATCH: usize = 200;
 
-/// Fields of a block that all clients name alike. Extra data is not among them: two nodes may hold other seals.
-const BLOCK: [&str; 12] = [
+/// Fields of a block that all clients name alike, those of later forks where a block has them. Extra data is not among them: two nodes may hold other seals.
+const BLOCK: [&str; 18] = [
     "number",
     "hash",
     "parentHash",
@@ -21,6 +21,12 @@ const BLOCK: [&str; 12] = [
     "timestamp",
     "miner",
     "transactions",
+    "baseFeePerGas",
+    "withdrawalsRoot",
+    "blobGasUsed",
+    "excessBlobGas",
+    "parentBeaconBlockRoot",
+    "requestsHash",
 ];
 
 /// Fields of a receipt that all clients name alike.

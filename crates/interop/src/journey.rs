@@ -43,6 +43,16 @@ pub const CASES: &[Case] = &[
 /// Cases of a newer Besu that is spoken to in the older dialect, our default: what it reads of it.
 pub const LEGACY: &[Case] = &[CASES[0], CASES[1], CASES[2], CASES[3], CASES[4], ("the whole chain, on every node", whole)];
 
+/// Cases of a chain that GoQuorum's quickstart began.
+pub const QUICKSTART: &[Case] = &[
+    CASES[0],
+    CASES[1],
+    ("one of theirs stopped: later rounds", |journey| stopped(journey, 3)),
+    ("they sync from ours alone, again after a wipe", they_sync),
+    ("ours syncs from theirs alone, again after a crash and a wipe", we_sync),
+    ("the whole chain, on every node", whole),
+];
+
 /// Cases of a network where Besu and GoQuorum validators sit at one table. They name a block of a later round
 /// differently and refuse each other's votes for it (spec/qbft.md 3.4): the heights go on because the rounds that ours or
 /// GoQuorum propose are agreed upon by all. Two paused at once is left out: a later round that is prepared and not

@@ -6,16 +6,21 @@
 mod children;
 mod client;
 mod compare;
+mod evm;
 mod genesis;
 mod journey;
+mod lab;
 mod network;
 mod rpc;
 mod sentry;
 mod traffic;
+mod typed;
+mod wishes;
 
 use client::{Client, Kind};
 use ipe_types::Dialect;
 use journey::{CASES, Case, Journey, THREE_CLIENTS};
+use lab::System;
 use network::Network;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -86,22 +91,35 @@ fn suite() -> Result<ExitCode, String> {
     let mut outcomes = Vec::new();
     for theirs in &others {
         let clients = [&ours, theirs, &ours, theirs].map(Clone::clone);
-        let table = Table { name: theirs.name(), clients: clients.clone(), dialect: theirs.dialect, cases: CASES, sentry: false };
+        let table = Table { name: theirs.name(), clients: clients.clone(), dialect: theirs.dialect, cases: CASES, form: Form::Mesh };
         run(&folder, table, &wanted, &mut outcomes);
         if theirs.dialect == Dialect::Besu26 {
             let name = format!("{} in the legacy dialect", theirs.name());
             let untold = |client: Client| Client { untold: true, ..client };
-            let table = Table { name, clients: clients.clone().map(untold), dialect: Dialect::Legacy, cases: journey::LEGACY, sentry: false };
+            let table = Table { name, clients: clients.clone().map(untold), dialect: Dialect::Legacy, cases: journey::LEGACY, form: Form::Mesh };
             run(&folder, table, &wanted, &mut outcomes);
         }
         let name = format!("{} before boots of ours", theirs.name());
-        run(&folder, Table { name, clients, dialect: theirs.dialect, cases: sentry::CASES, sentry: true }, &wanted, &mut outcomes);
+        let table = Table { name, clients: clients.clone(), dialect: theirs.dialect, cases: sentry::CASES, form: Form::Sentry };
+        run(&folder, table, &wanted, &mut outcomes);
+        if theirs.kind == Kind::GoQuorum {
+            let name = format!("{} on its quickstart's genesis", theirs.name());
+            let table = Table { name, clients: clients.clone(), dialect: theirs.dialect, cases: journey::QUICKSTART, form: Form::Quickstart };
+            run(&folder, table, &wanted, &mut outcomes);
+        }
+        if theirs.kind == Kind::Besu {
+            for (system, words) in [(System::Named, "every instruction"), (System::Unnamed, "every instruction, system contracts unnamed")] {
+                let name = format!("{} {words}", theirs.name());
+                let table = Table { name, clients: clients.clone(), dialect: theirs.dialect, cases: lab::LAB, form: Form::Lab(system) };
+                run(&folder, table, &wanted, &mut outcomes);
+            }
+        }
     }
     let legacy_besu = others.iter().find(|other| other.kind == Kind::Besu && other.dialect == Dialect::Legacy);
     if let (Some(besu), Some(goquorum)) = (legacy_besu, others.iter().find(|other| other.kind == Kind::GoQuorum)) {
         let clients = [&ours, besu, &ours, goquorum].map(Clone::clone);
         let name = format!("{} and {}", besu.name(), goquorum.name());
-        run(&folder, Table { name, clients, dialect: Dialect::GoQuorum, cases: THREE_CLIENTS, sentry: false }, &wanted, &mut outcomes);
+        run(&folder, Table { name, clients, dialect: Dialect::GoQuorum, cases: THREE_CLIENTS, form: Form::Mesh }, &wanted, &mut outcomes);
     }
     println!("\n| network | case | result | seconds |\n|---|---|---|---|");
     for outcome in &outcomes {
@@ -134,13 +152,25 @@ struct Table {
     clients: [Client; 4],
     dialect: Dialect,
     cases: &'static [Case],
-    /// Whether ours is one validator behind boots, beside three of theirs; else two and two are all connected.
-    sentry: bool,
+    form: Form,
+}
+
+/// Who stands where, on which genesis.
+#[derive(Clone, Copy)]
+enum Form {
+    /// Two and two, all connected.
+    Mesh,
+    /// One of ours behind boots, beside three of theirs.
+    Sentry,
+    /// As a mesh, on a genesis in the form of GoQuorum's quickstart.
+    Quickstart,
+    /// As a mesh, with the contracts of a lab in the genesis.
+    Lab(System),
 }
 
 /// The cases of one network, if any is wanted. The first always runs; after a failure the rest still do, each on what it finds.
 fn run(folder: &Path, table: Table, wanted: &[String], outcomes: &mut Vec<Outcome>) {
-    let Table { name, clients, dialect, cases, sentry } = table;
+    let Table { name, clients, dialect, cases, form } = table;
     let is_wanted =
         |name: &str, case: &str| wanted.is_empty() || wanted.iter().any(|words| format!("{name}: {case}").contains(words));
     if !cases.iter().any(|(case, _)| is_wanted(&name, case)) {
@@ -148,14 +178,18 @@ fn run(folder: &Path, table: Table, wanted: &[String], outcomes: &mut Vec<Outcom
     }
     println!("\n=== {} with {name}", clients[0].name());
     let with_besu = clients.iter().any(|client| client.kind == Kind::Besu);
-    let network = genesis::genesis(dialect, with_besu)
-        .and_then(|genesis| {
-            let folder = folder.join(name.replace(' ', "-"));
-            match sentry {
-                true => Network::sentry(&folder, &clients[0], &clients[1], dialect, genesis),
-                false => Network::start(&folder, &clients, dialect, genesis),
-            }
-        });
+    let genesis = match form {
+        Form::Lab(system) => lab::genesis(dialect, system),
+        Form::Quickstart => genesis::quickstart(),
+        Form::Mesh | Form::Sentry => genesis::genesis(dialect, with_besu),
+    };
+    let network = genesis.and_then(|genesis| {
+        let folder = folder.join(name.replace([' ', ',', '\''], "-"));
+        match form {
+            Form::Sentry => Network::sentry(&folder, &clients[0], &clients[1], dialect, genesis),
+            Form::Mesh | Form::Quickstart | Form::Lab(_) => Network::start(&folder, &clients, dialect, genesis),
+        }
+    });
     let [ours, theirs, ..] = clients;
     let mut journey = match network {
         Ok(network) => Journey { network, ours, theirs },

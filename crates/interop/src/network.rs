@@ -250,6 +250,11 @@ impl Network {
         Ok(lines)
     }
 
+    /// Name of its folder.
+    pub fn name(&self) -> String {
+        self.folder.file_name().unwrap_or_default().to_string_lossy().into_owned()
+    }
+
     /// Nodes that run and are not paused.
     pub fn up(&self) -> Vec<usize> {
         (0..self.nodes.len()).filter(|&at| self.nodes[at].child.is_some() && !self.nodes[at].paused).collect()
