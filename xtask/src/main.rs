@@ -1,8 +1,9 @@
 //! Chores of the project: `cargo xtask test | fuzz | sim | release | tidy | purity | conformance | clients | monitoring |
-//! interop | attack`.
+//! interop | attack | contracts`.
 //!
 //! `test` is the one command that has to pass before a change lands, at the desk and in CI.
 
+mod contracts;
 mod fuzz;
 mod purity;
 mod steps;
@@ -23,6 +24,8 @@ const USAGE: &str = "cargo xtask <chore>
   interop   mixed networks with the Besu and GoQuorum executables of IPE_BESU and IPE_GOQUORUM (docs/interop.md)
   attack    what one institution or a stranger can do to release processes on loopback (docs/attacks.md): [--seconds N]
             [--mesh] [words of an attack's name]
+  contracts [--check | --gen02]  compile contracts/, compare with what is committed, or run RBB's scenarios on it (docs/contracts.md;
+            needs npm)
   sim       fresh seeds of the simulator, --hours N: violations with the commands that replay them, and all faults
   release   the tests of the simulator, of the fuzz targets and of real processes, on the profile that ships
   clients   real Ethereum clients against a lab network (needs npm and python3; says \"not run\" without them)
@@ -37,6 +40,7 @@ fn main() -> ExitCode {
     match chore.as_str() {
         "interop" => return steps::interop(&root),
         "attack" => return steps::attack(&root),
+        "contracts" => return contracts::run(&root),
         _ => {}
     }
     let outcome = match chore.as_str() {
