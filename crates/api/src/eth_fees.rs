@@ -8,9 +8,8 @@ use crate::wire::json;
 use alloy_consensus::Transaction as _;
 use alloy_primitives::{U64, U256};
 use ipe_types::Header;
-use ipe_types::fees::{blob_params, blob_price, next_excess_blob_gas};
 use ipe_types::fork::Fork;
-use ipe_types::genesis::BaseFeePolicy;
+use ipe_types::spec::ChainSpec;
 use serde::Serialize;
 use std::collections::VecDeque;
 
@@ -119,9 +118,7 @@ fn blob_fee(api: &Api, header: &Header) -> u128 {
     let spec = api.backend.ledger.spec();
     let fork = spec.fork_at(header.number, header.timestamp);
     match header.excess_blob_gas {
-        // Where fees are switched off, blobs are free too.
-        Some(_) if spec.base_fee_policy() == BaseFeePolicy::Zero => 0,
-        Some(excess) if fork >= Fork::Cancun => blob_price(fork, excess),
+        Some(excess) if fork >= Fork::Cancun => spec.blob_rules(header.number, header.timestamp).price(excess),
         _ => 0,
     }
 }
@@ -171,13 +168,12 @@ pub(crate) fn fee_history(api: &Api, params: &Params<'_>, allowance: &Allowance)
     for number in oldest..=newest {
         allowance.pause()?;
         let header = api.header(number)?;
-        let fork = spec.fork_at(number, header.timestamp);
         out.base_fee_per_gas.push(U64::from(header.base_fee_per_gas.unwrap_or(0)));
         out.base_fee_per_blob_gas.push(U256::from(blob_fee(api, &header)));
         #[allow(clippy::cast_precision_loss)]
         let ratio = |used: u64, limit: u64| if limit == 0 { 0.0 } else { used as f64 / limit as f64 };
         out.gas_used_ratio.push(ratio(header.gas_used, header.gas_limit));
-        let most = blob_params(fork).max_blob_gas_per_block();
+        let most = spec.blob_rules(number, header.timestamp).params.max_blob_gas_per_block();
         out.blob_gas_used_ratio.push(ratio(header.blob_gas_used.unwrap_or(0), most));
         if let (Some(list), Some(rewards)) = (&percentiles, &mut out.reward) {
             rewards.push(rewards_of(api, number, &header, list)?);
@@ -186,17 +182,17 @@ pub(crate) fn fee_history(api: &Api, params: &Params<'_>, allowance: &Allowance)
             let floor = u64::try_from(api.min_gas_price()).unwrap_or(u64::MAX);
             let next = spec.next_base_fee(&header, header.timestamp.saturating_add(1), floor);
             out.base_fee_per_gas.push(U64::from(next.unwrap_or(0)));
-            let free = spec.base_fee_policy() == BaseFeePolicy::Zero;
-            let next = if free { 0 } else { next_blob_fee(&header, fork) };
-            out.base_fee_per_blob_gas.push(U256::from(next));
+            out.base_fee_per_blob_gas.push(U256::from(next_blob_fee(spec, &header)));
         }
     }
     allowance.json(&out)
 }
 
-fn next_blob_fee(header: &Header, fork: Fork) -> u128 {
+fn next_blob_fee(spec: &ChainSpec, header: &Header) -> u128 {
     match (header.excess_blob_gas, header.blob_gas_used) {
-        (Some(_), Some(_)) if fork >= Fork::Cancun => blob_price(fork, next_excess_blob_gas(fork, header)),
+        (Some(_), Some(_)) if spec.fork_at(header.number, header.timestamp) >= Fork::Cancun => {
+            spec.blob_rules(header.number, header.timestamp).price_after(header)
+        }
         _ => 0,
     }
 }

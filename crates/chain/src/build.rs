@@ -7,7 +7,6 @@ use alloy_eips::Encodable2718;
 use alloy_primitives::{B64, B256, U256};
 use ipe_types::block::{Block, Body};
 use ipe_types::extra::ExtraData;
-use ipe_types::fees::next_excess_blob_gas;
 use ipe_types::fork::Fork;
 use ipe_types::header::{BFT_MIX_HASH, EMPTY_OMMERS_HASH, EMPTY_ROOT, Header, block_hash};
 use ipe_types::sizes::{BUILT_TRANSACTIONS_BYTES, VANITY_BYTES};
@@ -17,13 +16,14 @@ use revm::context::result::InvalidTransaction;
 
 use crate::bound::Bound;
 use crate::env::Env;
-use crate::execute::{Executed, Execution, FinishError, NO_REQUESTS_HASH, TxError};
+use crate::execute::{Executed, Execution, TxError};
 use crate::ladder::{BuildOrder, Candidate, CheckedBlock, Feedback};
 use crate::ledger::{Head, Ledger, LedgerError};
 use crate::overlay::ReadError;
 use crate::receipts;
 use crate::rules::{GAS_LIMIT_DIVISOR, MAX_GAS_LIMIT, MIN_GAS_LIMIT, gas_limit_base};
 use crate::state::StateChanges;
+use crate::system::NO_REQUESTS_HASH;
 use crate::validators::may_vote;
 
 /// Gas of the cheapest transaction: with less left, nothing more fits.
@@ -50,7 +50,7 @@ impl Ledger {
         let root_of = |changes: &StateChanges| {
             self.state.prepare(changes).map(|prepared| prepared.root()).map_err(ReadError::State)
         };
-        let env = Env::of(&self.spec, &header);
+        let env = Env::of(&self.spec, &header, Some(&head.header));
         let fork = env.fork;
         let mut execution =
             Execution::begin(env, &header, &state, &hashes, &root_of, bound).map_err(|error| cannot(error.to_string()))?;
@@ -78,9 +78,7 @@ impl Ledger {
             };
         }
         let reward = self.spec.qbft_at(header.number, header.timestamp).block_reward;
-        let outcome = execution.finish(reward).map_err(|error| match error {
-            FinishError::System { .. } | FinishError::Tx(_) => cannot(error.to_string()),
-        })?;
+        let outcome = execution.finish(reward).map_err(|error| cannot(error.to_string()))?;
         let (prepared, (transactions_root, receipts_root)) = rayon::join(
             || self.state.prepare(&outcome.changes),
             || (calculate_transaction_root(&transactions), receipts::root(&outcome.receipts)),
@@ -160,7 +158,7 @@ pub(crate) fn next_header(spec: &ChainSpec, parent: &Header, timestamp: u64, min
         base_fee_per_gas: spec.next_base_fee(parent, timestamp, min_gas_price),
         withdrawals_root: (fork >= Fork::Shanghai).then_some(EMPTY_ROOT),
         blob_gas_used: (fork >= Fork::Cancun).then_some(0),
-        excess_blob_gas: (fork >= Fork::Cancun).then(|| next_excess_blob_gas(fork, parent)),
+        excess_blob_gas: (fork >= Fork::Cancun).then(|| spec.blob_rules(number, timestamp).next_excess(parent)),
         parent_beacon_block_root: (fork >= Fork::Cancun).then_some(B256::ZERO),
         requests_hash: (fork >= Fork::Prague).then_some(NO_REQUESTS_HASH),
         ..Header::default()

@@ -199,7 +199,7 @@ fn prepare(spec: &ChainSpec, head: u64, block: Block) -> Ready {
     if block.header.number <= head {
         return Ready { block: Arc::new(block), senders: Ok(Vec::new()) };
     }
-    let senders = check_body(spec, &block, Judging::Sealed).and_then(|()| {
+    let senders = check_body(&block, Judging::Sealed).and_then(|()| {
         let fork = spec.fork_at(block.header.number, block.header.timestamp);
         block
             .body

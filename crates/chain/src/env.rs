@@ -4,12 +4,13 @@ use alloy_consensus::{Transaction as _, Typed2718};
 use alloy_eips::eip7702::{RecoveredAuthority, RecoveredAuthorization, SignedAuthorization};
 use alloy_primitives::{Address, U256};
 use ipe_types::block::Transaction;
-use ipe_types::fees::blob_price;
+use ipe_types::fees::BlobRules;
 use ipe_types::fork::Fork;
 use ipe_types::header::Header;
 use ipe_types::spec::ChainSpec;
 use ipe_types::transition::TxGasCap;
 use crate::net_gas;
+use crate::system::SystemCalls;
 use revm::context::{BlockEnv, CfgEnv, TxEnv};
 use revm::context_interface::block::BlobExcessGasAndPrice;
 use revm::context_interface::either::Either;
@@ -27,6 +28,10 @@ pub struct Env {
     pub cfg: CfgEnv,
     /// Number, time, coinbase (the beneficiary, where one is configured), base fee.
     pub block: BlockEnv,
+    /// How blobs are counted and priced.
+    pub blobs: BlobRules,
+    /// What happens beside the transactions.
+    pub system: SystemCalls,
 }
 
 /// Rules of a fork on chain 1, with every limit as the fork has it.
@@ -57,8 +62,9 @@ pub fn spec_id(fork: Fork) -> SpecId {
 }
 
 impl Env {
-    /// The environment of the block with this header.
-    pub fn of(spec: &ChainSpec, header: &Header) -> Self {
+    /// The environment of the block with this header. What a blob costs follows from the parent, whatever the header says; without
+    /// a parent (block 0, and where it is not stored) from the header's own field.
+    pub fn of(spec: &ChainSpec, header: &Header, parent: Option<&Header>) -> Self {
         let fork = spec.fork_at(header.number, header.timestamp);
         let params = spec.qbft_at(header.number, header.timestamp);
         let mut cfg = rules(fork).with_chain_id(spec.chain_id());
@@ -82,20 +88,16 @@ impl Env {
             blob_excess_gas_and_price: None,
             slot_num: 0,
         };
+        let blobs = spec.blob_rules(header.number, header.timestamp);
         if fork >= Fork::Cancun {
             let excess_blob_gas = header.excess_blob_gas.unwrap_or(0);
             // Not by the EVM's own function, which a large excess keeps busy for days.
-            let blob_gasprice = blob_price(fork, excess_blob_gas);
+            let blob_gasprice = parent.map_or_else(|| blobs.price(excess_blob_gas), |parent| blobs.price_after(parent));
             block.blob_excess_gas_and_price = Some(BlobExcessGasAndPrice { excess_blob_gas, blob_gasprice });
-            cfg.set_max_blobs_per_tx(max_blobs(fork));
+            cfg.set_max_blobs_per_tx(blobs.most_in_transaction());
         }
-        Self { fork, cfg, block }
+        Self { fork, cfg, block, blobs, system: SystemCalls::of(spec, fork) }
     }
-}
-
-/// Blobs that one block (and so one transaction) may name.
-pub fn max_blobs(fork: Fork) -> u64 {
-    if fork >= Fork::Prague { 9 } else { 6 }
 }
 
 /// A signed transaction as the EVM takes it. The authorities of a set-code transaction are recovered here.

@@ -3,14 +3,14 @@
 use std::sync::Arc;
 
 use alloy_consensus::{Eip658Value, Transaction as _, TxReceipt};
-use alloy_primitives::{Address, B256, Bloom, Bytes, U256, address, b256};
+use alloy_primitives::{Address, B256, Bloom, Bytes, U256};
 use ipe_types::block::{Block, Transaction};
 use ipe_types::fork::Fork;
 use ipe_types::header::Header;
 use revm::context::result::{EVMError, ExecutionResult, InvalidTransaction};
+use revm::context::journaled_state::account::JournaledAccountTr;
 use revm::context::{ContextTr, JournalTr};
 use revm::handler::MainnetContext;
-use sha2::{Digest, Sha256};
 
 use crate::bound::{Bound, Cut};
 use crate::env::{Env, tx_env};
@@ -18,17 +18,7 @@ use crate::machine::Machine;
 use crate::overlay::{BlockHashes, Overlay, ReadError};
 use crate::receipts::{BloomMaker, Receipt, receipt};
 use crate::state::{Prepared, StateAt, StateChanges};
-
-/// Ring of parent hashes (EIP-2935, Prague). Called when the genesis put its code there, as Besu does.
-pub const HISTORY_CONTRACT: Address = address!("0000F90827F1C53a10cb7A02335B175320002935");
-/// Beacon roots (EIP-4788, Cancun).
-pub const BEACON_ROOTS_CONTRACT: Address = address!("000F3df6D732807Ef1319fB7B8bB8522d0Beac02");
-/// Withdrawal requests (EIP-7002, Prague).
-pub const WITHDRAWAL_REQUESTS_CONTRACT: Address = address!("00000961Ef480Eb55e80D19ad83579A64c007002");
-/// Consolidation requests (EIP-7251, Prague).
-pub const CONSOLIDATION_REQUESTS_CONTRACT: Address = address!("0000BBdDc7CE488642fb579F8B00f3a590007251");
-/// Hash of no requests (EIP-7685): SHA-256 of nothing.
-pub const NO_REQUESTS_HASH: B256 = b256!("e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855");
+use crate::system::{First, deposit_of, requests_hash};
 
 /// Gas of the cheapest transaction.
 const LEAST_GAS: u64 = 21_000;
@@ -131,7 +121,7 @@ impl<'a> Execution<'a> {
     /// its transactions.
     ///
     /// # Errors
-    /// Reading the state failed.
+    /// Reading the state failed, or a system contract did.
     pub fn begin(
         env: Env,
         header: &Header,
@@ -139,21 +129,16 @@ impl<'a> Execution<'a> {
         hashes: BlockHashes<'a>,
         root_of: &'a dyn Fn(&StateChanges) -> Result<B256, ReadError>,
         bound: Bound<'a>,
-    ) -> Result<Self, TxError> {
+    ) -> Result<Self, FinishError> {
         let overlay = Overlay::new(state, hashes, env.fork >= Fork::SpuriousDragon);
         let mut cfg = env.cfg.clone();
         cfg.memory_limit = bound.memory;
         let context = MainnetContext::new(overlay, cfg.spec).with_cfg(cfg).with_block(env.block.clone());
-        let evm = Machine::new(env.fork, context, bound);
+        let evm = Machine::new(env.fork, context, bound, env.system.requests.map(|contracts| contracts.deposits));
         let mut execution =
             Self { evm, env, gas_used: 0, blobs: 0, receipts: Vec::new(), blooms: BloomMaker::default(), root_of };
-        if execution.env.fork >= Fork::Cancun
-            && let Some(root) = header.parent_beacon_block_root
-        {
-            execution.system_call(BEACON_ROOTS_CONTRACT, Bytes::copy_from_slice(root.as_slice()))?;
-        }
-        if execution.env.fork >= Fork::Prague {
-            execution.system_call(HISTORY_CONTRACT, Bytes::copy_from_slice(header.parent_hash.as_slice()))?;
+        for (contract, first) in execution.env.system.first(header) {
+            execution.do_first(contract, first)?;
         }
         Ok(execution)
     }
@@ -174,8 +159,9 @@ impl<'a> Execution<'a> {
             return Err(TxError::DoesNotFit { gas_limit: tx.gas_limit(), gas_left });
         }
         let blobs = tx.blob_count().unwrap_or(0);
-        if self.blobs + blobs > crate::env::max_blobs(self.env.fork) {
-            return Err(TxError::TooManyBlobs { max: crate::env::max_blobs(self.env.fork) });
+        let max = self.env.blobs.most_in_block();
+        if self.blobs + blobs > max {
+            return Err(TxError::TooManyBlobs { max });
         }
         let result = self.evm.transact(tx_env(tx, sender)).map_err(|error| match self.evm.cut() {
             Some(cut) => TxError::Cut(cut),
@@ -211,7 +197,10 @@ impl<'a> Execution<'a> {
         if !reward.is_zero() {
             let beneficiary = self.env.block.beneficiary;
             let journal = self.evm.context().journal_mut();
-            journal.balance_incr(beneficiary, reward).map_err(|error| FinishError::Tx(TxError::Read(error)))?;
+            let mut account = journal.load_account_mut(beneficiary).map_err(|error| FinishError::Tx(TxError::Read(error)))?;
+            if !account.incr_balance(reward) {
+                return Err(FinishError::Reward { beneficiary });
+            }
             journal.commit_tx();
         }
         self.take_over();
@@ -235,40 +224,59 @@ impl<'a> Execution<'a> {
         (self.root_of)(&self.evm.context().db().changes()).map_err(TxError::Read)
     }
 
-    /// A call by the system address; nothing happens where no code is, as in Besu.
-    fn system_call(&mut self, contract: Address, input: Bytes) -> Result<Option<ExecutionResult>, TxError> {
-        let has_code = {
-            let account = self.evm.context().journal_mut().load_account(contract).map_err(TxError::Read)?;
-            !account.data.info.is_empty_code_hash()
-        };
-        self.evm.context().journal_mut().commit_tx();
-        if !has_code {
-            return Ok(None);
-        }
-        self.evm.system_call(contract, input).map(Some).map_err(tx_error)
+    fn has_code(&mut self, contract: Address) -> Result<bool, TxError> {
+        let journal = self.evm.context().journal_mut();
+        let has_code = !journal.load_account(contract).map_err(TxError::Read)?.data.info.is_empty_code_hash();
+        journal.commit_tx();
+        Ok(has_code)
     }
 
-    /// EIP-7685. Deposits (EIP-6110) are the beacon chain's and have no meaning here.
-    fn requests_hash(&mut self) -> Result<B256, FinishError> {
-        let mut all = Sha256::new();
-        for (kind, contract) in [(1u8, WITHDRAWAL_REQUESTS_CONTRACT), (2u8, CONSOLIDATION_REQUESTS_CONTRACT)] {
-            match self.system_call(contract, Bytes::new())? {
-                None => {}
-                Some(result) if result.is_success() => {
-                    let output = result.into_output().unwrap_or_default();
-                    if !output.is_empty() {
-                        let mut one = Sha256::new();
-                        one.update([kind]);
-                        one.update(&output);
-                        all.update(one.finalize());
-                    }
+    fn do_first(&mut self, contract: Address, first: First) -> Result<(), FinishError> {
+        if !self.has_code(contract)? {
+            return Ok(());
+        }
+        match first {
+            First::Call(word) => self.system_call(contract, Bytes::copy_from_slice(word.as_slice())).map(drop),
+            First::Write(slots) => {
+                let journal = self.evm.context().journal_mut();
+                journal.load_account(contract).map_err(TxError::Read)?;
+                journal.touch_account(contract);
+                for (slot, value) in slots {
+                    journal.sload(contract, slot).map_err(TxError::Read)?;
+                    journal.sstore(contract, slot, value).map_err(TxError::Read)?;
                 }
-                Some(result) => {
-                    return Err(FinishError::System { contract, reason: format!("{result:?}") });
-                }
+                journal.commit_tx();
+                Ok(())
             }
         }
-        Ok(B256::from_slice(&all.finalize()))
+    }
+
+    /// A call by the system address, which has to succeed (besu `SystemCallProcessor`).
+    fn system_call(&mut self, contract: Address, input: Bytes) -> Result<Bytes, FinishError> {
+        match self.evm.system_call(contract, input).map_err(tx_error)? {
+            ExecutionResult::Success { output, .. } => Ok(output.into_data()),
+            failed => Err(FinishError::System { contract, reason: format!("{failed:?}") }),
+        }
+    }
+
+    /// EIP-7685: what the request contracts say.
+    fn requests_hash(&mut self) -> Result<B256, FinishError> {
+        let Some(contracts) = self.env.system.requests else { return Ok(requests_hash([])) };
+        let mut deposits = Vec::new();
+        for log in self.receipts.iter().flat_map(TxReceipt::logs) {
+            let deposit = deposit_of(contracts.deposits, log);
+            let deposit = deposit.map_err(|reason| FinishError::System { contract: contracts.deposits, reason })?;
+            deposits.extend(deposit.unwrap_or_default());
+        }
+        let mut called = Vec::new();
+        for contract in [contracts.withdrawals, contracts.consolidations] {
+            if !self.has_code(contract)? {
+                return Err(FinishError::System { contract, reason: "there is no code".to_owned() });
+            }
+            called.push(self.system_call(contract, Bytes::new())?);
+        }
+        let deposits = Bytes::from(deposits);
+        Ok(requests_hash(std::iter::once(&deposits).chain(&called).enumerate().map(|(kind, request)| (kind as u8, request))))
     }
 }
 
@@ -278,13 +286,19 @@ pub enum FinishError {
     /// As of a transaction.
     #[error(transparent)]
     Tx(#[from] TxError),
-    /// A system contract reverted.
+    /// A system contract failed, or left something that cannot be read.
     #[error("system call to {contract} failed: {reason}")]
     System {
         /// Which.
         contract: Address,
-        /// What the EVM said.
+        /// What the EVM said, or what cannot be read.
         reason: String,
+    },
+    /// The block's reward does not fit into a balance.
+    #[error("the reward does not fit into the balance of {beneficiary}")]
+    Reward {
+        /// Who would get it.
+        beneficiary: Address,
     },
 }
 

@@ -13,7 +13,7 @@ use alloy_primitives::{Address, B256, U256, hex};
 use ipe_types::block::Block;
 use ipe_types::extra::ExtraData;
 use ipe_types::fork::Fork;
-use ipe_types::genesis::GOQUORUM_GAS_LIMIT;
+use ipe_types::genesis::{BesuRules, GOQUORUM_GAS_LIMIT};
 use ipe_types::header::Header;
 use ipe_types::planted::{self, Bug};
 use ipe_types::sizes::VANITY_BYTES;
@@ -34,10 +34,21 @@ pub struct Field {
     pub name: &'static str,
     /// Fork that brought it; before it, and always where there is none, the field must be absent, at voting and at import.
     pub since: Option<Fork>,
+    /// Fork from which on no block is without it. Before that a header may end in front of it.
+    pub needed: Option<Fork>,
     /// Before a vote.
     pub voting: Voting,
     /// At import of a sealed block, in words: Besu's rule.
     pub import: &'static str,
+}
+
+impl Field {
+    /// Whether a block with the rules of `fork` must have the field. Besu 25.5.0 needs none of those that came after London
+    /// (besu `AbstractBlockProcessor`: it compares `requestsHash` where there is one).
+    pub fn needed(&self, fork: Fork, rules: BesuRules) -> bool {
+        let from = self.needed.filter(|from| rules == BesuRules::V26_8 || *from <= Fork::London);
+        from.is_some_and(|from| fork >= from)
+    }
 }
 
 /// What a validator asks of a field before it votes.
@@ -88,8 +99,8 @@ pub const FIELDS: [Field; 23] = [
     field(
         "timestamp",
         Fork::Frontier,
-        Voting::AsImport,
-        "the parent's and a block period at least (no period below 1 s), our clock and 1 s at most",
+        Voting::Rule("as at import, and the parent's at least", timestamp),
+        "the parent's and a block period at least (nothing where the period is below 1 s), our clock and 1 s at most",
     ),
     field(
         "extraData",
@@ -107,39 +118,39 @@ pub const FIELDS: [Field; 23] = [
             "EIP-1559 from the parent; 10^9 in the first London block; 0 with `zeroBaseFee`; this node's `min-gas-price` at its \
              start with `fixedBaseFee`",
         ),
-        "any value; must be there",
+        "any value",
     ),
-    field("withdrawalsRoot", Fork::Shanghai, Voting::BuiltOrAbsent("root of no withdrawals"), "the same, or absent"),
-    field(
+    later("withdrawalsRoot", Fork::Shanghai, Voting::BuiltOrAbsent("root of no withdrawals"), "the same"),
+    later(
         "blobGasUsed",
         Fork::Cancun,
         Voting::BuiltOrAbsent("131,072 for each blob that the body names"),
-        "as executed, or absent together with excessBlobGas",
+        "131,072 for each blob of the body",
     ),
-    field(
+    later(
         "excessBlobGas",
         Fork::Cancun,
         Voting::BuiltOrAbsent("EIP-4844 from the parent, EIP-7918 from Osaka on"),
-        "any value, or absent together with blobGasUsed; the price that follows stops at 2^128 − 1",
+        "any value: a blob's price follows from the parent",
     ),
-    field("parentBeaconBlockRoot", Fork::Cancun, Voting::BuiltOrAbsent("zero"), "any value, or absent"),
-    field(
-        "requestsHash",
-        Fork::Prague,
-        Voting::Executed("of the requests (EIP-7685), or absent as in `BuiltOrAbsent`"),
-        "the same",
-    ),
+    later("parentBeaconBlockRoot", Fork::Cancun, Voting::BuiltOrAbsent("zero"), "any value"),
+    later("requestsHash", Fork::Prague, Voting::Executed("of the requests (EIP-7685)"), "the same"),
     unknown("blockAccessListHash"),
     unknown("slotNumber"),
 ];
 
 const fn field(name: &'static str, since: Fork, voting: Voting, import: &'static str) -> Field {
-    Field { name, since: Some(since), voting, import }
+    Field { name, since: Some(since), needed: Some(since), voting, import }
+}
+
+/// A field that a header may end in front of until Prague.
+const fn later(name: &'static str, since: Fork, voting: Voting, import: &'static str) -> Field {
+    Field { name, since: Some(since), needed: Some(Fork::Prague), voting, import }
 }
 
 /// A field of a fork that is newer than all that this node knows.
 const fn unknown(name: &'static str) -> Field {
-    Field { name, since: None, voting: Voting::AsImport, import: "absent" }
+    Field { name, since: None, needed: None, voting: Voting::AsImport, import: "absent" }
 }
 
 /// A proposed block with what it is judged by.
@@ -220,6 +231,15 @@ fn gas_limit(proposed: &Proposed<'_>) -> Result<(), InvalidBlock> {
     if got.abs_diff(base) > bound && !jump {
         let delta = got.abs_diff(base);
         return Err(InvalidBlock::GasLimitDelta { got, parent: base, delta, bound: bound.saturating_add(1) });
+    }
+    Ok(())
+}
+
+/// Where the period is below 1 s, Besu's rule is that there is none, at import (`QbftBlockHeaderValidationRulesetFactory`).
+fn timestamp(proposed: &Proposed<'_>) -> Result<(), InvalidBlock> {
+    let (got, parent) = (proposed.block.header.timestamp, proposed.parent.header.timestamp);
+    if got < parent {
+        return Err(InvalidBlock::TimestampEarly { got, parent, period: 0 });
     }
     Ok(())
 }
@@ -332,15 +352,16 @@ pub fn items(header: &Header) -> [Option<Item<'_>>; FIELDS.len()] {
 /// The page `docs/spec/header-fields.md`.
 pub fn page() -> String {
     let mut out = String::from(PAGE_HEAD);
-    for Field { name, since, voting, import } in FIELDS {
-        let since = match since {
-            Some(Fork::Frontier) => "always".to_owned(),
-            Some(fork) => format!("{fork} on"),
-            None => "never".to_owned(),
+    for Field { name, since, needed, voting, import } in FIELDS {
+        let since = match (since, needed) {
+            (Some(Fork::Frontier), _) => "always".to_owned(),
+            (Some(fork), Some(needed)) if needed > fork => format!("{fork} on; needed from {needed} on"),
+            (Some(fork), _) => format!("{fork} on"),
+            (None, _) => "never".to_owned(),
         };
         let voting = match voting {
             Voting::Built(words) => words.to_owned(),
-            Voting::BuiltOrAbsent(words) => format!("{words}; or absent (see below) where that says the same"),
+            Voting::BuiltOrAbsent(words) => format!("{words}; where it may be absent, only if that says the same (see below)"),
             Voting::Rule(words, _) => words.to_owned(),
             Voting::AsImport => "as at import".to_owned(),
             Voting::Executed(words) => format!("{words} (after execution)"),
@@ -362,19 +383,24 @@ busy for days, and a base fee near 2^64 prices every sender out for hundreds of 
 
 At import of a block that a quorum sealed the rules are Besu's (spec/qbft.md 4.1), because whoever refuses what the others took
 stands alone. There, too, nothing that feeds arithmetic is unbounded: prices saturate (`ipe_types::fees`), and what Besu leaves
-without a bound on size has one (`ipe_types::sizes`).
+without a bound on size has one (`ipe_types::sizes`). What Besu makes of each change of each field, and where this node differs on
+purpose, is in [verdicts.md](verdicts.md).
 
 | field | present | before a vote | at import of a sealed block |
 |---|---|---|---|
 ";
 
 const PAGE_TAIL: &str = "
-- **Absent.** Besu leaves out the blob fields and all that follow where its fee market knows no blobs (`fixedBaseFee`; `zeroBaseFee`
-  up to 25.x), and some releases the withdrawals root of a QBFT block (spec/qbft.md 4.5, 13). A field may be missing together with
-  all that follow it when its value would be that of nothing: no withdrawals, no blobs, a zero root, no requests.
+- **Absent.** Besu's builder ends a header in front of the blob fields where its fee market knows no blobs (`fixedBaseFee`;
+  `zeroBaseFee` up to 25.x), 25.5.0 in front of `parentBeaconBlockRoot`, and some releases left out the withdrawals root of a QBFT
+  block (spec/qbft.md 4.5, 13). So up to Cancun a header may end in front of a field that came after London; before a vote only when
+  the values that are missing would be those of nothing: no withdrawals, no blobs, a zero root. `blobGasUsed` and `excessBlobGas` come
+  together. From Prague on every field is there: without `requestsHash` Besu 26.8.0 takes no block (`AbstractBlockProcessor`). Besu
+  25.5.0 does; a chain of that release says so in its genesis (`config.ipe.besuRules`, [besu-compat.md](besu-compat.md) 14).
 - **Size.** Counted without seals and at round 0, so that no verdict depends on who sealed a block when. Before a vote: 10 MiB less
-  the largest envelope and the most seals; from Osaka on 8 MiB (EIP-7934) less the most seals, because Besu compares the sealed
-  block with the 8 MiB when it imports it. At import: 10 MiB, from Osaka on 8 MiB. The numbers are in `ipe_types::sizes`.
+  the largest envelope and the most seals. At import: 10 MiB, which is what a message carries. The 8 MiB of EIP-7934 are no rule of
+  QBFT: Besu takes its block validator without it; this node builds below 8 MiB on every fork. The numbers are in
+  `ipe_types::sizes`.
 - **Round.** The round in the extra data of a proposal is that of the message, or 0 (spec/qbft.md 3.4). It counts in no rule here but
   that it is below 2^31.
 - **Fixed base fee.** Besu takes the `min-gas-price` that each node was started with and compares it with nobody's, so it has to be

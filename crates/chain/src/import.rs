@@ -38,9 +38,8 @@ impl Ledger {
             self.state.prepare(changes).map(|prepared| prepared.root()).map_err(ReadError::State)
         };
         crate::ahead::read_ahead(&state, &block.body.transactions, &senders);
-        let env = Env::of(&self.spec, header);
-        let mut execution =
-            Execution::begin(env, header, &state, &hashes, &root_of, bound).map_err(|error| not_judged(&error))?;
+        let env = Env::of(&self.spec, header, Some(&self.head().header));
+        let mut execution = Execution::begin(env, header, &state, &hashes, &root_of, bound).map_err(finish_error)?;
         for (index, (tx, sender)) in block.body.transactions.iter().zip(&senders).enumerate() {
             execution.transact(tx, *sender).map_err(|error| match error {
                 TxError::Cut(cut) => InvalidBlock::TooDear { index, hash: *tx.tx_hash(), cut },
@@ -170,6 +169,7 @@ impl Ledger {
 pub(crate) fn finish_error(error: FinishError) -> InvalidBlock {
     match error {
         FinishError::System { contract, reason } => InvalidBlock::SystemCall { contract, reason },
+        FinishError::Reward { beneficiary } => InvalidBlock::Reward { beneficiary },
         FinishError::Tx(TxError::Read(error)) => InvalidBlock::NotJudged { reason: error.to_string() },
         FinishError::Tx(error) => InvalidBlock::NotJudged { reason: error.to_string() },
     }

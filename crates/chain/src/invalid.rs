@@ -200,7 +200,7 @@ pub enum InvalidBlock {
     TooLarge {
         /// Bytes.
         got: usize,
-        /// Bytes (EIP-7934 from Osaka on).
+        /// Bytes.
         max: usize,
     },
     /// A transaction that may not be in this block.
@@ -248,13 +248,19 @@ pub enum InvalidBlock {
         /// After execution.
         computed: B256,
     },
-    /// A system contract failed (EIP-7002, EIP-7251).
-    #[error("system call to {contract} failed: {reason}")]
+    /// A system contract failed (EIP-4788, 2935, 7002, 7251), or a deposit cannot be read (EIP-6110).
+    #[error("system contract {contract}: {reason}")]
     SystemCall {
         /// The contract.
         contract: Address,
         /// What happened.
         reason: String,
+    },
+    /// The block's reward makes a balance larger than 256 bits.
+    #[error("the block reward does not fit into the balance of {beneficiary}")]
+    Reward {
+        /// Who would get it.
+        beneficiary: Address,
     },
     /// A sealed block that is not the checked one.
     #[error("the sealed block {got} is not the checked block {expected}")]
@@ -323,6 +329,7 @@ impl InvalidBlock {
             Self::StateRoot { .. } => "state_root",
             Self::RequestsHash { .. } => "requests_hash",
             Self::SystemCall { .. } => "system_call",
+            Self::Reward { .. } => "reward",
             Self::OtherBlock { .. } => "other_block",
             Self::GasLimitAway { .. } => "gas_limit_away",
             Self::TooDear { .. } => "too_dear",

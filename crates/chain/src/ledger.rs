@@ -299,7 +299,7 @@ impl Ledger {
         }
         if !matches!(known, Known::All(_)) {
             let judging = if mode == Mode::Sealed { Judging::Sealed } else { Judging::Proposal };
-            check_body(&self.spec, &block, judging)?;
+            check_body(&block, judging)?;
         }
         let senders = match known {
             Known::All(senders) => senders,

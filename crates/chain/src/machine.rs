@@ -4,19 +4,22 @@
 //! stopped, so it gets no more gas than fits the time that is left at the worst rate measured for it ([`crate::rates`]): it
 //! answers "out of gas" before it works, and if that is because of our bound, the transaction is stopped.
 
-use alloy_primitives::Bytes;
+use alloy_primitives::{Address, Bytes};
 use alloy_primitives::map::AddressSet;
 use revm::context::result::{EVMError, ExecutionResult, InvalidTransaction};
-use revm::context::{Cfg, ContextError, ContextSetters, ContextTr, Evm, FrameStack, JournalTr, LocalContextTr, TxEnv};
+use revm::context::{
+    Cfg, ContextError, ContextSetters, ContextTr, Evm, FrameStack, JournalEntry, JournalTr, LocalContextTr, TxEnv,
+};
 use revm::handler::evm::{ContextDbError, FrameInitResult, FrameTr};
 use revm::handler::instructions::EthInstructions;
 use revm::handler::precompile_output_to_interpreter_result;
 use revm::handler::{
-    EthFrame, EthPrecompiles, EvmTr, FrameInitOrResult, Handler, ItemOrResult, MainnetContext, MainnetHandler, PrecompileProvider, SystemCallTx,
+    EthFrame, EthPrecompiles, EvmTr, FrameInitOrResult, Handler, ItemOrResult, MainnetContext, PrecompileProvider, SystemCallTx,
 };
 use revm::interpreter::interpreter::EthInterpreter;
 use revm::interpreter::interpreter_action::FrameInput;
 use revm::interpreter::interpreter_types::{LoopControl, MemoryTr};
+use revm::inspector::JournalExt;
 use revm::interpreter::{CallInputs, InstructionResult, Interpreter, InterpreterAction, InterpreterResult};
 use revm::primitives::hardfork::SpecId;
 use revm::state::EvmState;
@@ -25,6 +28,7 @@ use ipe_types::fork::Fork;
 
 use crate::bound::{Bound, Cut, Over};
 use crate::collision;
+use crate::handler::Rules;
 use crate::net_gas;
 use crate::overlay::{Overlay, ReadError};
 use crate::rates;
@@ -34,56 +38,67 @@ const SLICE_GAS: u64 = 50_000;
 /// What the EVM is told when we stop it; the reason is in the meter.
 const STOPPED: &str = "stopped by this node";
 
+/// The same when a balance would exceed 2^256 − 1.
+const OVERFLOW: &str = "a balance overflows";
+
 type Context<'a> = MainnetContext<Overlay<'a>>;
 type Instructions<'a> = EthInstructions<EthInterpreter, Context<'a>>;
 
 /// An EVM over a block in execution.
-pub(crate) struct Machine<'a>(Evm<Context<'a>, (), Instructions<'a>, Precompiles<'a>, EthFrame<EthInterpreter>>);
+pub(crate) struct Machine<'a> {
+    evm: Evm<Context<'a>, (), Instructions<'a>, Precompiles<'a>, EthFrame<EthInterpreter>>,
+    /// Contract whose logs are deposits, where the block has any.
+    deposits: Option<Address>,
+    /// Whether a payment of the transaction at hand did not fit into a balance.
+    overflow: bool,
+}
 
 /// How an execution fails: the transaction is invalid, reading failed, or it was stopped.
 pub(crate) type MachineError = EVMError<ReadError, InvalidTransaction>;
 
 impl<'a> Machine<'a> {
-    pub(crate) fn new(fork: Fork, context: Context<'a>, bound: Bound<'a>) -> Self {
+    pub(crate) fn new(fork: Fork, context: Context<'a>, bound: Bound<'a>, deposits: Option<Address>) -> Self {
         let spec = *context.cfg().spec();
         let precompiles = Precompiles { eth: EthPrecompiles::new(spec), meter: Meter::new(bound) };
         let mut instructions = EthInstructions::new_mainnet_with_spec(spec);
         net_gas::set_instruction(fork, &mut instructions);
-        Self(Evm::new(context, instructions, precompiles))
+        Self { evm: Evm::new(context, instructions, precompiles), deposits, overflow: false }
     }
 
     pub(crate) fn context(&mut self) -> &mut Context<'a> {
-        &mut self.0.ctx
+        &mut self.evm.ctx
     }
 
     /// Executes a transaction; its changes stay in the journal. After an error nothing of it remains.
     pub(crate) fn transact(&mut self, tx: TxEnv) -> Result<ExecutionResult, MachineError> {
-        self.0.precompiles.meter.begin();
-        self.0.ctx.set_tx(tx);
-        MainnetHandler::<_, MachineError, EthFrame<EthInterpreter>>::default().run(self)
+        self.evm.precompiles.meter.begin();
+        self.evm.ctx.set_tx(tx);
+        self.overflow = false;
+        let result = Rules::<_, MachineError, EthFrame<EthInterpreter>>::new(self.deposits).run(self);
+        if self.overflow { Err(InvalidTransaction::OverflowPaymentInTransaction.into()) } else { result }
     }
 
     /// Why the last transaction was stopped, if it was.
     pub(crate) fn cut(&mut self) -> Option<Cut> {
-        self.0.precompiles.meter.cut.take()
+        self.evm.precompiles.meter.cut.take()
     }
 
     /// Gas that the interpreters have counted as work since the transaction began, see [`ipe_types::work`].
     pub(crate) fn counted_gas(&self) -> u64 {
-        self.0.precompiles.meter.used
+        self.evm.precompiles.meter.used
     }
 
     /// A call by the system address, which nothing stops.
-    pub(crate) fn system_call(&mut self, contract: alloy_primitives::Address, input: Bytes) -> Result<ExecutionResult, MachineError> {
-        self.0.precompiles.meter.exempt();
+    pub(crate) fn system_call(&mut self, contract: Address, input: Bytes) -> Result<ExecutionResult, MachineError> {
+        self.evm.precompiles.meter.exempt();
         let caller = revm::handler::SYSTEM_ADDRESS;
-        self.0.ctx.set_tx(TxEnv::new_system_tx_with_caller(caller, contract, input));
-        MainnetHandler::<_, MachineError, EthFrame<EthInterpreter>>::default().run_system_call(self)
+        self.evm.ctx.set_tx(TxEnv::new_system_tx_with_caller(caller, contract, input));
+        Rules::<_, MachineError, EthFrame<EthInterpreter>>::new(None).run_system_call(self)
     }
 
     /// All changes since the last call.
     pub(crate) fn take(&mut self) -> EvmState {
-        self.0.ctx.journal_mut().finalize()
+        self.evm.ctx.journal_mut().finalize()
     }
 }
 
@@ -214,26 +229,38 @@ impl<'a> EvmTr for Machine<'a> {
     type Frame = EthFrame<EthInterpreter>;
 
     fn all(&self) -> (&Self::Context, &Self::Instructions, &Self::Precompiles, &FrameStack<Self::Frame>) {
-        self.0.all()
+        self.evm.all()
     }
 
     fn all_mut(&mut self) -> (&mut Self::Context, &mut Self::Instructions, &mut Self::Precompiles, &mut FrameStack<Self::Frame>) {
-        self.0.all_mut()
+        self.evm.all_mut()
     }
 
     fn frame_init(&mut self, input: <Self::Frame as FrameTr>::FrameInit) -> Result<FrameInitResult<'_, Self::Frame>, ContextDbError<Self::Context>> {
-        match collision::over_storage(&mut self.0.ctx, &input)? {
-            Some(result) => Ok(ItemOrResult::Result(result)),
-            None => self.0.frame_init(input),
+        let Machine { evm, overflow, .. } = self;
+        if let Some(result) = collision::over_storage(&mut evm.ctx, &input)? {
+            return Ok(ItemOrResult::Result(result));
         }
+        let begun = evm.frame_init(input)?;
+        if let ItemOrResult::Result(result) = &begun
+            && result.instruction_result() == InstructionResult::OverflowPayment
+        {
+            *overflow = true;
+            return Err(ContextError::Custom(OVERFLOW.into()));
+        }
+        Ok(begun)
     }
 
     fn frame_run(&mut self) -> Result<FrameInitOrResult<Self::Frame>, ContextDbError<Self::Context>> {
-        let Evm { ctx, instruction, precompiles, frame_stack, .. } = &mut self.0;
+        let Evm { ctx, instruction, precompiles, frame_stack, .. } = &mut self.evm;
         let frame = frame_stack.get();
         let Some(action) = run(&mut frame.interpreter, instruction, ctx, &mut precompiles.meter) else {
             return Err(ContextError::Custom(STOPPED.into()));
         };
+        if matches!(&action, InterpreterAction::Return(end) if end.result == InstructionResult::SelfDestruct) && heir_overflows(ctx) {
+            self.overflow = true;
+            return Err(ContextError::Custom(OVERFLOW.into()));
+        }
         let next: Result<_, ContextDbError<Self::Context>> = frame.process_next_action(ctx, action);
         next.inspect(|next| {
             if matches!(next, ItemOrResult::Result(_)) {
@@ -246,7 +273,7 @@ impl<'a> EvmTr for Machine<'a> {
         &mut self,
         result: <Self::Frame as FrameTr>::FrameResult,
     ) -> Result<Option<<Self::Frame as FrameTr>::FrameResult>, ContextDbError<Self::Context>> {
-        self.0.frame_return_result(result)
+        self.evm.frame_return_result(result)
     }
 }
 
@@ -300,6 +327,17 @@ fn run<'a>(
         return None;
     }
     Some(action)
+}
+
+/// Whether what a contract that has just destroyed itself left was more than its heir's balance could take: the library adds
+/// without a check, so the sum is then below what was added.
+fn heir_overflows(context: &Context<'_>) -> bool {
+    let (heir, left) = match context.journal().journal().last() {
+        Some(JournalEntry::AccountDestroyed { had_balance, target, address, .. }) if target != address => (target, had_balance),
+        Some(JournalEntry::BalanceTransfer { balance, to, from }) if to != from => (to, balance),
+        _ => return false,
+    };
+    context.journal().evm_state().get(heir).is_some_and(|account| account.info.balance < *left)
 }
 
 /// Whether a frame that would need more memory than `limit` bytes, with those that called it, has the gas for that. If not, it

@@ -244,7 +244,7 @@ pub fn ask_contract(
     hashes: BlockHashes<'_>,
 ) -> Result<ValidatorSet, ContractError> {
     let failed = |reason: String| ContractError::Call { contract, parent: parent.number, reason };
-    let mut env = Env::of(spec, parent);
+    let mut env = Env::of(spec, parent, None);
     env.cfg.disable_balance_check = true;
     env.cfg.disable_base_fee = true;
     env.cfg.disable_block_gas_limit = true;

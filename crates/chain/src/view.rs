@@ -6,24 +6,25 @@ use std::sync::Arc;
 use alloy_primitives::{Address, B256, Bytes, U256};
 use ipe_types::header::Header;
 use revm::bytecode::Bytecode;
-use revm::context::TxEnv;
+use revm::context::{ContextSetters as _, TxEnv};
 use revm::context::result::{EVMError, ExecResultAndState, ExecutionResult};
 use revm::database::CacheDB;
 use revm::database_interface::DatabaseRef;
 use revm::handler::MainnetContext;
-use revm::inspector::NoOpInspector;
+use revm::handler::Handler as _;
+use revm::inspector::{InspectorHandler as _, NoOpInspector};
 use revm::state::{AccountInfo, EvmState};
-use revm::{DatabaseCommit, ExecuteEvm, InspectEvm, Inspector, MainBuilder};
+use revm::{DatabaseCommit, ExecuteEvm as _, Inspector, MainBuilder};
 
 use crate::env::{Env, tx_env};
-use crate::execute::{BEACON_ROOTS_CONTRACT, HISTORY_CONTRACT};
+use crate::handler::Rules;
 use crate::kv::Store;
 use crate::ledger::{Ledger, LedgerError};
 use crate::net_gas;
 use crate::overlay::{ReadError, info_of};
 use crate::read::StoredBlock;
 use crate::state::StateAt;
-use ipe_types::fork::Fork;
+use crate::system::First;
 
 /// The state after one block, unchanging while the chain goes on. Cheap to clone.
 #[derive(Clone)]
@@ -195,7 +196,10 @@ where
         .with_block(env.block.clone())
         .build_mainnet_with_inspector(inspector);
     net_gas::set_instruction(env.fork, &mut evm.instruction);
-    Ok(evm.inspect_tx(tx)?)
+    evm.set_tx(tx);
+    let result = Rules::<_, EVMError<ReadError>, _>::new(None).inspect_run(&mut evm);
+    let state = evm.finalize();
+    Ok(ExecResultAndState::new(result?, state))
 }
 
 /// As [`simulate`], watched by nobody and faster.
@@ -206,7 +210,10 @@ pub fn call(db: &mut SimDb, env: &Env, tx: TxEnv) -> Result<Simulated, SimulateE
     let mut evm =
         MainnetContext::new(db, env.cfg.spec).with_cfg(env.cfg.clone()).with_block(env.block.clone()).build_mainnet();
     net_gas::set_instruction(env.fork, &mut evm.instruction);
-    Ok(evm.transact(tx)?)
+    evm.set_tx(tx);
+    let result = Rules::<_, EVMError<ReadError>, _>::new(None).run(&mut evm);
+    let state = evm.finalize();
+    Ok(ExecResultAndState::new(result?, state))
 }
 
 /// A stored block executed again, transaction by transaction, on the state of its parent.
@@ -290,7 +297,9 @@ impl Ledger {
 
     /// The environment of a block: stored, or made by [`Ledger::pending_header`].
     pub fn env(&self, header: &Header) -> Env {
-        Env::of(&self.spec, header)
+        // Where the parent cannot be read the header's own field stands for it, the same in every honest block.
+        let parent = header.number.checked_sub(1).and_then(|number| self.header(number).ok().flatten());
+        Env::of(&self.spec, header, parent.as_deref())
     }
 
     /// Starts executing block `number` again; `None` when there is no such block or it is the genesis.
@@ -301,7 +310,7 @@ impl Ledger {
         let Some(parent) = number.checked_sub(1) else { return Ok(None) };
         let Some(stored) = self.stored(number)? else { return Ok(None) };
         let Some(view) = self.view(parent)? else { return Ok(None) };
-        let env = Env::of(&self.spec, &stored.block.header);
+        let env = Env::of(&self.spec, &stored.block.header, Some(&view.header));
         let mut db = CacheDB::new(view);
         first_system_calls(&mut db, &env, &stored.block.header)?;
         Ok(Some(Replay { db, env, stored, next: 0 }))
@@ -322,24 +331,26 @@ pub enum ReplayError {
 /// What [`crate::execute::Execution::begin`] does before the transactions, on a simulation's database.
 fn first_system_calls(db: &mut SimDb, env: &Env, header: &Header) -> Result<(), SimulateError> {
     use revm::SystemCallEvm;
-    let mut calls = Vec::new();
-    if env.fork >= Fork::Cancun {
-        calls.extend(header.parent_beacon_block_root.map(|root| (BEACON_ROOTS_CONTRACT, root)));
-    }
-    if env.fork >= Fork::Prague {
-        calls.push((HISTORY_CONTRACT, header.parent_hash));
-    }
-    for (contract, word) in calls {
-        let has_code = db.basic_ref(contract)?.is_some_and(|info| !info.is_empty_code_hash());
-        if has_code {
-            let simulated = {
-                let mut evm = MainnetContext::new(&mut *db, env.cfg.spec)
-                    .with_cfg(env.cfg.clone())
-                    .with_block(env.block.clone())
-                    .build_mainnet();
-                evm.system_call(contract, Bytes::copy_from_slice(word.as_slice()))?
-            };
-            db.commit(simulated.state);
+    for (contract, first) in env.system.first(header) {
+        if db.basic_ref(contract)?.is_none_or(|info| info.is_empty_code_hash()) {
+            continue;
+        }
+        match first {
+            First::Call(word) => {
+                let simulated = {
+                    let mut evm = MainnetContext::new(&mut *db, env.cfg.spec)
+                        .with_cfg(env.cfg.clone())
+                        .with_block(env.block.clone())
+                        .build_mainnet();
+                    evm.system_call(contract, Bytes::copy_from_slice(word.as_slice()))?
+                };
+                db.commit(simulated.state);
+            }
+            First::Write(slots) => {
+                for (slot, value) in slots {
+                    db.insert_account_storage(contract, slot, value)?;
+                }
+            }
         }
     }
     Ok(())

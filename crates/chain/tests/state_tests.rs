@@ -14,7 +14,9 @@ use ipe_chain::execute::Execution;
 use ipe_chain::kv::{Batch, MemoryStore, Store};
 use ipe_chain::senders::recover_at;
 use ipe_chain::state::{Account, AccountChange, State, StateChanges, StateSettings};
+use ipe_chain::system::SystemCalls;
 use ipe_types::block::Transaction;
+use ipe_types::fees::BlobRules;
 use ipe_types::fork::Fork;
 use ipe_types::header::Header;
 use revm::bytecode::Bytecode;
@@ -102,13 +104,14 @@ fn environment(fork: Fork, env: &Value) -> (Env, Header) {
         blob_excess_gas_and_price: None,
         slot_num: 0,
     };
-    let mut env_of = Env { fork, cfg, block: block.clone() };
+    let blobs = BlobRules::of(fork, true);
+    let mut env_of = Env { fork, cfg, block: block.clone(), blobs, system: SystemCalls::of_ethereum(fork) };
     if fork >= Fork::Cancun {
         block.set_blob_excess_gas_and_price(
             small(&env["currentExcessBlobGas"]),
             env_of.cfg.blob_base_fee_update_fraction(),
         );
-        env_of.cfg.set_max_blobs_per_tx(ipe_chain::env::max_blobs(fork));
+        env_of.cfg.set_max_blobs_per_tx(blobs.most_in_transaction());
         env_of.block = block;
     }
     (env_of, header)

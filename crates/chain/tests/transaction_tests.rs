@@ -14,7 +14,9 @@ use ipe_chain::execute::Execution;
 use ipe_chain::kv::{Batch, MemoryStore, Store};
 use ipe_chain::senders::recover_at;
 use ipe_chain::state::{Account, AccountChange, State, StateChanges, StateSettings};
+use ipe_chain::system::SystemCalls;
 use ipe_types::block::Transaction;
+use ipe_types::fees::BlobRules;
 use ipe_types::fork::Fork;
 use ipe_types::header::Header;
 use revm::context::{BlockEnv, CfgEnv};
@@ -67,7 +69,8 @@ fn judge(fork: Fork, raw: &[u8]) -> Result<(Address, B256), String> {
     let head = state.head();
     let hashes = |_| Ok(B256::ZERO);
     let root_of = |changes: &StateChanges| Ok(state.prepare(changes).unwrap().root());
-    let mut execution = Execution::begin(Env { fork, cfg, block }, &header, &head, &hashes, &root_of, Bound::NONE).unwrap();
+    let env = Env { fork, cfg, block, blobs: BlobRules::of(fork, true), system: SystemCalls::of_ethereum(fork) };
+    let mut execution = Execution::begin(env, &header, &head, &hashes, &root_of, Bound::NONE).unwrap();
     execution.transact(&tx, sender).map_err(|error| error.to_string())?;
     Ok((sender, *tx.tx_hash()))
 }

@@ -15,6 +15,7 @@ mod rpc;
 mod sentry;
 mod traffic;
 mod typed;
+mod verdicts;
 mod wishes;
 
 use client::{Client, Kind};
@@ -85,9 +86,12 @@ fn suite() -> Result<ExitCode, String> {
     let wanted: Vec<String> = std::env::args().skip(1).collect();
     let here = std::env::current_exe().map_err(|error| format!("finding this executable: {error}"))?;
     let target = here.parent().ok_or("this executable has no folder")?;
-    let ours = Client::find(Kind::Ipe, &target.join("ipe"))?;
     let folder = std::env::var_os("IPE_INTEROP_DIR").map_or_else(|| target.join("interop-networks"), PathBuf::from);
     println!("logs and data of every node: {}", folder.display());
+    if wanted.first().is_some_and(|first| first == "verdicts") {
+        return verdicts::run(&others, &folder, &wanted[1..]).map(|()| ExitCode::SUCCESS);
+    }
+    let ours = Client::find(Kind::Ipe, &target.join("ipe"))?;
     let mut outcomes = Vec::new();
     for theirs in &others {
         let clients = [&ours, theirs, &ours, theirs].map(Clone::clone);

@@ -31,38 +31,70 @@ pub fn next_market_base_fee(gas_used: u64, gas_limit: u64, base_fee: u64) -> u64
     }
 }
 
-/// Blob limits of a fork that has blobs; Cancun's for the forks before it.
-pub fn blob_params(fork: Fork) -> BlobParams {
-    match fork {
-        Fork::Osaka => BlobParams::osaka(),
-        Fork::Prague => BlobParams::prague(),
-        _ => BlobParams::cancun(),
-    }
+/// How blobs are counted and priced in a block (EIP-4844; EIP-7691 from Prague on; EIP-7594 and EIP-7918 from Osaka on; the
+/// genesis's `blobSchedule`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct BlobRules {
+    /// Target, most and step of the price.
+    pub params: BlobParams,
+    /// False where the base fee is zero or fixed: there blobs cost nothing, whatever the excess (besu `FeeMarket`,
+    /// `blobGasPricePerGas`).
+    pub priced: bool,
 }
 
-/// Wei per unit of blob gas at this excess (EIP-4844), from 1 on; `u128::MAX` when it is more. Computed in 512 bits, which
-/// some dozens of terms fill whatever the excess: the EVM's own function wraps at 128 bits and then hardly ends.
-pub fn blob_price(fork: Fork, excess_blob_gas: u64) -> u128 {
-    let params = blob_params(fork);
-    params.calc_blob_fee(excess_blob_gas).max(params.min_blob_fee)
-}
-
-/// `excessBlobGas` of the block after `parent` (EIP-4844, EIP-7918 from Osaka on); absent fields of the parent count as 0, as
-/// in Besu.
-pub fn next_excess_blob_gas(fork: Fork, parent: &Header) -> u64 {
-    let params = blob_params(fork);
-    let (excess, used) = (parent.excess_blob_gas.unwrap_or(0), parent.blob_gas_used.unwrap_or(0));
-    let (sum, target) = (excess.saturating_add(used), params.target_blob_gas_per_block());
-    if sum < target {
-        return 0;
+impl BlobRules {
+    /// The rules of a fork; Cancun's for the forks before it.
+    pub fn of(fork: Fork, priced: bool) -> Self {
+        let params = match fork {
+            Fork::Osaka => BlobParams::osaka(),
+            Fork::Prague => BlobParams::prague(),
+            _ => BlobParams::cancun(),
+        };
+        Self { params, priced }
     }
-    let reserve = U256::from(params.blob_base_cost) * U256::from(parent.base_fee_per_gas.unwrap_or(0));
-    if reserve > U256::from(DATA_GAS_PER_BLOB) * U256::from(blob_price(fork, excess)) {
-        let room = u128::from(params.max_blob_count.saturating_sub(params.target_blob_count));
-        let scaled = u128::from(used) * room / u128::from(params.max_blob_count.max(1));
-        excess.saturating_add(u64::try_from(scaled).unwrap_or(u64::MAX))
-    } else {
-        sum.saturating_sub(target)
+
+    /// Wei per unit of blob gas at this excess, from 1 on; `u128::MAX` when it is more. Computed in 512 bits, which some dozens
+    /// of terms fill whatever the excess: the EVM's own function wraps at 128 bits and then hardly ends.
+    pub fn price(&self, excess_blob_gas: u64) -> u128 {
+        if !self.priced {
+            return 0;
+        }
+        self.params.calc_blob_fee(excess_blob_gas).max(self.params.min_blob_fee)
+    }
+
+    /// Wei per unit of blob gas in the block after `parent`, whatever that block's own header says (besu
+    /// `AbstractBlockProcessor`, `ExcessBlobGasCalculator`).
+    pub fn price_after(&self, parent: &Header) -> u128 {
+        self.price(self.next_excess(parent))
+    }
+
+    /// `excessBlobGas` of the block after `parent`; absent fields of the parent count as 0, as in Besu.
+    pub fn next_excess(&self, parent: &Header) -> u64 {
+        let params = &self.params;
+        let (excess, used) = (parent.excess_blob_gas.unwrap_or(0), parent.blob_gas_used.unwrap_or(0));
+        let (sum, target) = (excess.saturating_add(used), params.target_blob_gas_per_block());
+        if sum < target {
+            return 0;
+        }
+        let reserve = U256::from(params.blob_base_cost) * U256::from(parent.base_fee_per_gas.unwrap_or(0));
+        if reserve > U256::from(DATA_GAS_PER_BLOB) * U256::from(self.price(excess)) {
+            let room = u128::from(params.max_blob_count.saturating_sub(params.target_blob_count));
+            let scaled = u128::from(used) * room / u128::from(params.max_blob_count.max(1));
+            excess.saturating_add(u64::try_from(scaled).unwrap_or(u64::MAX))
+        } else {
+            sum.saturating_sub(target)
+        }
+    }
+
+    /// Blobs that one transaction may name (besu `OsakaTargetingGasLimitCalculator`: 6 from Osaka on, before as many as a
+    /// block).
+    pub fn most_in_transaction(&self) -> u64 {
+        self.params.max_blobs_per_tx.min(self.params.max_blob_count)
+    }
+
+    /// Blobs that the transactions of one block may name.
+    pub fn most_in_block(&self) -> u64 {
+        self.params.max_blob_count
     }
 }
 
@@ -96,7 +128,9 @@ mod tests {
         let extremes = [0, 1, 7, 1 << 20, 393_216, 1 << 32, 1 << 44, 1 << 53, u64::MAX / 2, u64::MAX - 1, u64::MAX];
         for fork in [Fork::Cancun, Fork::Prague, Fork::Osaka] {
             for excess in extremes {
-                assert!(blob_price(fork, excess) >= 1);
+                let rules = BlobRules::of(fork, true);
+                assert!(rules.price(excess) >= 1);
+                assert_eq!(BlobRules::of(fork, false).price(excess), 0);
                 for used in extremes {
                     for fee in extremes {
                         let parent = Header {
@@ -105,7 +139,7 @@ mod tests {
                             base_fee_per_gas: Some(fee),
                             ..Header::default()
                         };
-                        let _ = next_excess_blob_gas(fork, &parent);
+                        let _ = rules.next_excess(&parent);
                         for limit in [0, 1, 2, 5_000, u64::MAX] {
                             let _ = next_market_base_fee(used, limit, fee);
                         }
@@ -113,7 +147,7 @@ mod tests {
                 }
             }
         }
-        assert_eq!(blob_price(Fork::Osaka, u64::MAX), u128::MAX);
+        assert_eq!(BlobRules::of(Fork::Osaka, true).price(u64::MAX), u128::MAX);
         assert!(began.elapsed() < Duration::from_secs(30), "{:?}", began.elapsed());
     }
 
@@ -130,9 +164,10 @@ mod tests {
                     ..Header::default()
                 };
                 let expected = params.next_block_excess_blob_gas_osaka(excess, used, fee);
-                assert_eq!(next_excess_blob_gas(fork, &parent), expected, "{fork} {excess} {used} {fee}");
+                let rules = BlobRules::of(fork, true);
+                assert_eq!(rules.next_excess(&parent), expected, "{fork} {excess} {used} {fee}");
             }
         }
-        assert_eq!(next_excess_blob_gas(Fork::Osaka, &Header::default()), 0);
+        assert_eq!(BlobRules::of(Fork::Osaka, true).next_excess(&Header::default()), 0);
     }
 }

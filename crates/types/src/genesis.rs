@@ -3,11 +3,15 @@
 //! Keys are matched in any letter case, as Besu does. Unknown keys become [`Genesis::warnings`]. Every error names the
 //! key, what was found and what was expected; the caller adds the file's name.
 
+mod blobs;
 mod builder;
 mod consensus;
 mod field;
+mod system;
 
+pub use blobs::BlobLimits;
 pub use builder::{GOQUORUM_GAS_LIMIT, GenesisBuilder};
+pub use system::{BEACON_ROOTS_CONTRACT, BesuRules, HISTORY_CONTRACT, RequestContracts, SystemContracts};
 
 use crate::fork::{Activation, FORK_KEYS, Fork, ForkPoint, ForkSchedule};
 use crate::transition::QbftSchedule;
@@ -137,6 +141,10 @@ pub struct Genesis {
     pub code_size_limits: Vec<(u64, u64)>,
     /// Gas limits that GoQuorum's builder jumps up to besides its default (`transitions[].miner.gaslimit`).
     pub gas_floors: Vec<u64>,
+    /// `config.blobSchedule` by the fork key at which it begins.
+    pub blob_schedule: Vec<(&'static str, BlobLimits)>,
+    /// Which contracts the protocol itself calls, and by whose rules.
+    pub system: SystemContracts,
     /// `config.discovery.bootnodes`, enode URLs as written.
     pub bootnodes: Vec<String>,
     /// Header fields.
@@ -197,7 +205,9 @@ impl Genesis {
         let base_fee = read_base_fee(&mut config)?;
         check_unsupported(&mut config)?;
         let bootnodes = read_bootnodes(&mut config, &mut warnings)?;
-        config.ignore(&["eip155Block", "eip150Hash", "parisBlock", "blobSchedule", "depositContractAddress"]);
+        let blob_schedule = blobs::read(&mut config, &mut warnings)?;
+        let system = system::read(&mut config, &mut warnings)?;
+        config.ignore(&["eip155Block", "eip150Hash", "parisBlock"]);
         for engine in ["ethash", "clique", "ibft", "ibft2"] {
             if config.has(engine) && consensus.schedule.is_some() {
                 warnings.push(format!("config.{engine} is ignored: config.qbft decides the consensus"));
@@ -220,6 +230,8 @@ impl Genesis {
             base_fee,
             code_size_limits: consensus.code_size_limits,
             gas_floors: consensus.gas_floors,
+            blob_schedule,
+            system,
             bootnodes,
             difficulty: root.need("difficulty", "a hex number", field::hex_quantity)?,
             gas_limit,

@@ -7,8 +7,8 @@
 //! | message of eth or istanbul, decompressed | [`MESSAGE_BYTES`] | Besu's bound of 10 MiB; compressed it fits a frame |
 //! | sealed block | [`SEALED_BLOCK_BYTES`] | a message, less NewBlock's envelope |
 //! | block without seals that is voted for | [`PROPOSED_BLOCK_BYTES`] | a sealed block less the most seals; a message less the justification of a Proposal or RoundChange |
-//! | the same from Osaka on | [`OSAKA_PROPOSED_BLOCK_BYTES`] | EIP-7934's 8 MiB, which Besu compares with the sealed block, less the most seals |
-//! | transactions of a block that we build | [`BUILT_TRANSACTIONS_BYTES`] | the smaller of the last two, less the largest header |
+//! | block that we build | [`BUILT_BLOCK_BYTES`] | our own choice, below all of these |
+//! | transactions of a block that we build | [`BUILT_TRANSACTIONS_BYTES`] | the last one, less the largest header |
 //! | sealed header | [`SEALED_HEADER_BYTES`] | the most validators and seals, and the longest vanity that is imported |
 //!
 //! At import no rule looks at the bytes of seals: what counts is the block without them (`ipe_chain::rules`).
@@ -21,9 +21,10 @@ pub const FRAME_BYTES: usize = (1 << 24) - 1;
 /// Bytes of one message of eth or istanbul, decompressed: what Besu takes (`maxMessageSize`, 10 MiB).
 pub const MESSAGE_BYTES: usize = 10 * 1024 * 1024;
 
-/// Bytes of a block from Osaka on (EIP-7934: 10 MiB less 2 MiB). Besu compares them with the block as it came: a proposal
-/// without seals, a sealed block with them.
-pub const OSAKA_BLOCK_BYTES: usize = 8 * 1024 * 1024;
+/// Bytes of a block that this node builds, sealed by the most validators: 8 MiB. EIP-7934 has this bound from Osaka on; in Besu
+/// it does not hold for QBFT (`BaseBftProtocolScheduleBuilder` takes the block validator without it), so a larger block is
+/// voted for and imported. Ours keeps to it on every fork: one limit for the pool, and room on every link.
+pub const BUILT_BLOCK_BYTES: usize = 8 * 1024 * 1024;
 
 /// RLP of one commit seal in extra data: 65 bytes and their prefix.
 pub const SEAL_BYTES: usize = 67;
@@ -79,12 +80,9 @@ pub const SEALED_BLOCK_BYTES: usize = MESSAGE_BYTES - ETH_ENVELOPE_BYTES;
 pub const PROPOSED_BLOCK_BYTES: usize =
     smaller(SEALED_BLOCK_BYTES - SEALS_BYTES, MESSAGE_BYTES - CONSENSUS_ENVELOPE_BYTES);
 
-/// The same from Osaka on: with the most seals it is still within what Besu imports.
-pub const OSAKA_PROPOSED_BLOCK_BYTES: usize = smaller(PROPOSED_BLOCK_BYTES, OSAKA_BLOCK_BYTES - SEALS_BYTES);
-
-/// Transactions of a block that we build, with the prefixes that they have in the block: one limit for every fork, so that a
-/// pool learns no other one on the day of Osaka. The rest holds the header and the lists of the block.
-pub const BUILT_TRANSACTIONS_BYTES: usize = OSAKA_PROPOSED_BLOCK_BYTES - UNSEALED_HEADER_BYTES - 3 * 4;
+/// Transactions of a block that we build, with the prefixes that they have in the block. The rest holds the header and the
+/// lists of the block.
+pub const BUILT_TRANSACTIONS_BYTES: usize = BUILT_BLOCK_BYTES - SEALS_BYTES - UNSEALED_HEADER_BYTES - 3 * 4;
 
 /// Bytes of a block that are read from a file or a message, with any seals: a block without seals that fills a message on its
 /// own, and the most seals. More cannot be received from anybody.
@@ -99,8 +97,8 @@ const _: () = assert!(MESSAGE_BYTES + MESSAGE_BYTES / 6 + 32 + 64 < FRAME_BYTES)
 const _: () = assert!(SEALED_BLOCK_BYTES + ETH_ENVELOPE_BYTES <= MESSAGE_BYTES);
 const _: () = assert!(PROPOSED_BLOCK_BYTES + SEALS_BYTES <= SEALED_BLOCK_BYTES);
 const _: () = assert!(PROPOSED_BLOCK_BYTES + CONSENSUS_ENVELOPE_BYTES <= MESSAGE_BYTES);
-const _: () = assert!(OSAKA_PROPOSED_BLOCK_BYTES + SEALS_BYTES <= OSAKA_BLOCK_BYTES);
-const _: () = assert!(BUILT_TRANSACTIONS_BYTES + UNSEALED_HEADER_BYTES < OSAKA_PROPOSED_BLOCK_BYTES);
+const _: () = assert!(BUILT_BLOCK_BYTES <= PROPOSED_BLOCK_BYTES);
+const _: () = assert!(BUILT_TRANSACTIONS_BYTES + UNSEALED_HEADER_BYTES + SEALS_BYTES < BUILT_BLOCK_BYTES);
 const _: () = assert!(SEALED_HEADER_BYTES + ETH_ENVELOPE_BYTES <= crate::eth::SOFT_ANSWER_BYTES);
 const _: () = assert!(crate::eth::SOFT_ANSWER_BYTES <= MESSAGE_BYTES);
 const _: () = assert!(SEALED_BLOCK_BYTES <= READ_BLOCK_BYTES);

@@ -1,5 +1,6 @@
 //! What a chain's genesis fixes for every block: forks, consensus parameters, limits, genesis hash, fork id.
 
+use crate::fees::BlobRules;
 use crate::fork::Fork;
 use crate::fork_id::{ForkId, ForkIds};
 use crate::genesis::{BaseFeePolicy, Genesis, GenesisAccount, GenesisError, INITIAL_BASE_FEE};
@@ -103,6 +104,27 @@ impl ChainSpec {
             .rev()
             .find(|(from, _)| *from <= number)
             .map_or(crate::genesis::DEFAULT_CODE_SIZE_LIMIT, |(_, limit)| *limit)
+    }
+
+    /// How blobs are counted and priced in a block with this number and timestamp (unix seconds): of the fork, or what
+    /// `blobSchedule` says for it (besu `MainnetProtocolSpecs`).
+    pub fn blob_rules(&self, number: u64, timestamp: u64) -> BlobRules {
+        let fork = self.fork_at(number, timestamp);
+        let mut rules = BlobRules::of(fork, self.genesis.base_fee == BaseFeePolicy::Market);
+        let schedule = &self.genesis.blob_schedule;
+        let begun = self.genesis.forks.points().iter().filter(|point| point.at.active(number, timestamp)).map(|point| point.key);
+        let first = if fork >= Fork::Prague { "pragueTime" } else { "cancunTime" };
+        for key in std::iter::once(first).chain(begun.filter(|key| key.starts_with("bpo"))) {
+            if let Some((_, limits)) = schedule.iter().find(|(at, _)| *at == key) {
+                rules.params.target_blob_count = limits.target;
+                rules.params.max_blob_count = limits.max;
+                rules.params.update_fraction = u128::from(limits.update_fraction);
+                if fork < Fork::Osaka {
+                    rules.params.max_blobs_per_tx = limits.max;
+                }
+            }
+        }
+        rules
     }
 
     /// How base fees are chosen once London is active.

@@ -6,7 +6,8 @@ use ipe_node::config::{MAX_GENESIS_BYTES, read_text};
 use ipe_types::ExtraData;
 use ipe_types::fork::Activation;
 use ipe_types::fork_id::ForkIds;
-use ipe_types::genesis::{BaseFeePolicy, Genesis, GenesisFormat};
+use ipe_types::fork::Fork;
+use ipe_types::genesis::{BaseFeePolicy, BesuRules, Genesis, GenesisFormat, RequestContracts};
 use ipe_types::transition::{QbftParams, QbftSchedule, Selection, TxGasCap};
 use ipe_types::utc;
 use serde::Serialize;
@@ -103,6 +104,46 @@ struct SizeLimit {
     bytes: u64,
 }
 
+/// Which contracts the protocol calls or reads.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct SystemContracts {
+    besu_rules: &'static str,
+    called: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    deposits: Option<Address>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    withdrawals: Option<Address>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    consolidations: Option<Address>,
+}
+
+impl SystemContracts {
+    fn of(genesis: &Genesis) -> Option<Self> {
+        genesis.forks.points().iter().find(|point| point.fork >= Fork::Cancun)?;
+        let system = &genesis.system;
+        let address = |of: fn(&RequestContracts) -> Address| system.requests.as_ref().map(of);
+        Some(SystemContracts {
+            besu_rules: system.rules.name(),
+            called: system.requests.is_some() || system.rules == BesuRules::V25_5,
+            deposits: address(|contracts| contracts.deposits),
+            withdrawals: address(|contracts| contracts.withdrawals),
+            consolidations: address(|contracts| contracts.consolidations),
+        })
+    }
+}
+
+impl std::fmt::Display for SystemContracts {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let called = if self.called { "called where they have code" } else { "none is called" };
+        write!(f, "{called} (rules of Besu {})", self.besu_rules)?;
+        if let (Some(deposits), Some(withdrawals), Some(consolidations)) = (self.deposits, self.withdrawals, self.consolidations) {
+            write!(f, "; from Prague on deposits {deposits}, withdrawals {withdrawals}, consolidations {consolidations}")?;
+        }
+        Ok(())
+    }
+}
+
 /// Everything that is said about a file.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -118,6 +159,10 @@ struct Explanation {
     accounts: usize,
     contracts: usize,
     base_fee: &'static str,
+    /// Besu release whose rules hold where releases differ, and what follows for the contracts that the protocol calls; absent
+    /// on chains without Cancun, where there are none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    system_contracts: Option<SystemContracts>,
     /// Rules of block 0.
     fork: &'static str,
     forks: Vec<ForkLine>,
@@ -131,6 +176,9 @@ struct Explanation {
     bootnodes: Vec<String>,
     warnings: Vec<String>,
 }
+
+/// 21,000 gas at 2^128 wei are a little more than 2^142 wei.
+const WIDE_PRICE_BITS: usize = 142;
 
 /// Reads the file and prints.
 pub fn run(file: &Path, as_json: bool) -> Outcome {
@@ -151,6 +199,15 @@ fn explain(genesis: &Genesis) -> Explanation {
     let hash = header.hash_slow();
     let fork_id = ForkIds::new(hash, genesis.timestamp, &genesis.forks).at(0, genesis.timestamp);
     let mut warnings = genesis.warnings.clone();
+    warnings.extend(genesis.system_warnings());
+    let supply = genesis.alloc.values().fold(U256::ZERO, |sum, account| sum.saturating_add(account.balance));
+    if supply >> WIDE_PRICE_BITS != U256::ZERO {
+        warnings.push(
+            "alloc holds 2^142 wei or more, enough to pay 2^128 wei for each of 21,000 gas: Besu takes such a transaction, this node \
+             refuses a block with one (docs/spec/verdicts.md); keep balances below that"
+                .to_owned(),
+        );
+    }
     let validators = match ExtraData::decode(&genesis.extra_data) {
         Ok(extra) => extra.validators,
         Err(error) => {
@@ -195,6 +252,7 @@ fn explain(genesis: &Genesis) -> Explanation {
             BaseFeePolicy::Zero => "zero",
             BaseFeePolicy::Fixed => "fixed",
         },
+        system_contracts: SystemContracts::of(genesis),
         fork: genesis.fork().name(),
         forks: genesis
             .forks
@@ -334,6 +392,9 @@ fn text_of(told: &Explanation) -> String {
     line("block 0", format!("time {}{time}, gas limit {}", told.timestamp, told.gas_limit));
     line("alloc", format!("{} accounts, {} of them with code", told.accounts, told.contracts));
     line("base fee", told.base_fee.to_owned());
+    if let Some(system) = &told.system_contracts {
+        line("system", system.to_string());
+    }
     for limit in &told.code_size_limits {
         line("code limit", format!("{} bytes from block {}", limit.bytes, limit.from_block));
     }
