@@ -36,6 +36,8 @@ const MAX_WANTED: [usize; 2] = [32_768, 32_768];
 const FREE_FOR_ONE: usize = 7;
 /// How long a peer may take to answer a request for transactions, ms; then another one that announced them is asked.
 const FETCH_TIMEOUT_MS: u64 = 3_000;
+/// Types of transactions that the pool takes ([`crate::pool::rules`]).
+const CARRIED: [u8; 4] = [0, 1, 2, 4];
 /// Further peers remembered for one wanted transaction.
 const MAX_ALTERNATIVES: usize = 3;
 /// Transactions waiting to be told; above it the oldest are dropped, since they are in the pool and a later connection
@@ -140,7 +142,8 @@ impl Gossip {
         (!announced.is_empty()).then(|| Output::Eth(vec![peer.info.id], message))
     }
 
-    /// A peer has announced transactions: ask for those that nobody has been asked for, as far as its share goes.
+    /// A peer has announced transactions: ask for those that nobody has been asked for, as far as its share goes. None is asked for
+    /// that the pool does not take: a blob transaction would come with its blobs, in a form that no message of ours has.
     pub fn announced(
         &mut self,
         now_ms: u64,
@@ -149,7 +152,10 @@ impl Gossip {
         known: impl Fn(&B256) -> bool,
     ) -> Vec<Output> {
         let mut ask = Vec::new();
-        for Announced { hash, .. } in hashes {
+        for Announced { hash, kind } in hashes {
+            if kind.is_some_and(|(kind, _)| !CARRIED.contains(&kind)) {
+                continue;
+            }
             peer.transactions.insert(hash);
             if let Some(wanted) = self.wanted.get_mut(hash) {
                 let listed = wanted.asked == peer.info.id || wanted.alternatives.contains(&peer.info.id);

@@ -124,3 +124,25 @@ fn what_one_does_not_give_is_asked_of_whom_we_know_first() {
     scene.deliver(&hashes);
     assert_eq!(scene.gossip.wanted(), 0);
 }
+
+/// A blob transaction that a user gave to a Besu was asked for, came with its blobs, could not be decoded, and had every Besu that
+/// announced it banned: one transaction split the network.
+#[test]
+fn what_the_pool_does_not_take_is_not_asked_for_not_even_instead_of_another() {
+    let mut scene = Scene::new();
+    scene.connect(1, 1, None);
+    scene.connect(2, 2, None);
+    let hashes = scene.hashes(6);
+    let of_kind = |kinds: [u8; 6]| -> Vec<Announced> {
+        hashes.iter().zip(kinds).map(|(hash, kind)| Announced { hash: *hash, kind: Some((kind, 200)) }).collect()
+    };
+    let mut announce = |scene: &mut Scene, peer: u64, all: &[Announced]| {
+        let peer = scene.peers.get_mut(PeerId(peer)).expect("connected");
+        count(&scene.gossip.announced(scene.now, peer, all, |_| false))
+    };
+    // Types of legacy, access list, fees, blobs, code, and one that nobody knows.
+    assert_eq!(announce(&mut scene, 1, &of_kind([0, 1, 2, 3, 4, 5])), BTreeMap::from([(1, 4)]));
+    assert_eq!(announce(&mut scene, 2, &of_kind([3; 6])), BTreeMap::new());
+    // The first delivers nothing. The second said that what it has are blobs: it is not asked in its place.
+    assert_eq!(scene.pass(60_000), BTreeMap::new());
+}
