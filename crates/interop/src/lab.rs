@@ -118,10 +118,10 @@ fn is_native(journey: &Journey) -> bool {
 /// Every program put to every node as a question, on the state of one block: a difference is told with its name, and stops no
 /// chain.
 fn answered(journey: &mut Journey) -> Result<String, String> {
-    const AT_ONCE: usize = 40;
+    const AT_ONCE: usize = 20;
     let (fork, native) = (fork(journey.theirs.dialect), is_native(journey));
     let programs = evm::all(fork, native);
-    let without = if !native { ", without pairings and BLS12-381: this Besu has no native library for them" } else { "" };
+    let without = if !native { ", without BLS12-381 and alt_bn128's multiplication and pairing: this Besu has no native library for them" } else { "" };
     let mut differences = Vec::new();
     let from = traffic::account(0)?.address();
     for part in programs.chunks(AT_ONCE) {

@@ -76,10 +76,10 @@ pub fn pairing() -> Vec<u8> {
     [BN_ONE.as_slice(), &BN_TWO, &BN_MINUS, &BN_TWO].concat()
 }
 
-/// Whether an address is a contract that needs a library for curves: BLS12-381, and alt_bn128's pairing, which takes a second and
-/// more without.
+/// Whether an address is a contract that needs a library for curves: BLS12-381, and alt_bn128's multiplication and pairing, which
+/// take a good part of a block's time and more without.
 pub fn needs_library(fork: Fork, address: U256) -> bool {
-    address == U256::from(PAIRING) || (fork >= Fork::Prague && (U256::from(0x0b)..=U256::from(0x11)).contains(&address))
+    address == U256::from(PAIRING - 1) || address == U256::from(PAIRING) || (fork >= Fork::Prague && (U256::from(0x0b)..=U256::from(0x11)).contains(&address))
 }
 
 /// Programs for every precompiled contract of a fork; those that need a library only where all clients have one (`native`).
