@@ -29,6 +29,8 @@ contract NodeRulesV2Impl is NodeRulesV2, Pausable, Recorded {
         Sentry
     }
 
+    /// Longest name of a node, in bytes: whoever reads a node pays for its name.
+    uint public constant NAME_MAX = 128;
     bytes32 private constant POSSESSION = keccak256("ipe node possession 1");
 
     AccountRulesV2 public immutable accountsContract;
@@ -279,6 +281,7 @@ contract NodeRulesV2Impl is NodeRulesV2, Pausable, Recorded {
 
     function _checkName(string calldata name) private pure {
         if (bytes(name).length == 0) revert InvalidArgument("the node's name is empty");
+        if (bytes(name).length > NAME_MAX) revert InvalidArgument("the node's name is longer than 128 bytes");
     }
 
     /// A partner runs neither validators nor boots.

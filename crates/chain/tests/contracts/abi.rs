@@ -125,6 +125,47 @@ sol! {
         function isAuthorized(address account) external view returns (bool);
     }
 
+    contract Sel {
+        constructor(address admins, address accs, address nodes, address[] initial, uint256 between, uint256 without, uint256 next);
+        function getValidators() external view returns (address[]);
+        function getEligibleValidators() external view returns (address[]);
+        function isOperational(address validator) external view returns (bool);
+        function absence(address validator) external view returns (uint8);
+        function blocksWithoutProposeThreshold() external view returns (uint256);
+        function blocksBetweenSelection() external view returns (uint256);
+        function lastBlockProposedBy(address validator) external view returns (uint256);
+        function executeMonitoring() external;
+        function creditHeaders(uint256[] blockNumbers, bytes[] headers) external;
+        function heartbeatDigest(address validator, uint256 blockNumber) external view returns (bytes32);
+        function heartbeat(address validator, uint256 blockNumber, bytes signature) external;
+        function setOperationMode(uint8 mode) external;
+        function setSelectionParameters(uint256 between, uint256 without) external;
+        function setSafety(bool rulesRequired, bool quota) external;
+        function linkNode(bytes32 high, bytes32 low) external;
+        function addEligibleValidator(bytes32 high, bytes32 low, bool activate) external;
+        function addEligibleValidatorByAddress(address validator, bool activate) external;
+        function addOperationalValidator(bytes32 high, bytes32 low) external;
+        function removeOperationalValidatorByAddress(address validator) external;
+        function removeOperationalValidatorByAdmin(bytes32 high, bytes32 low) external;
+        function removeEligibleValidatorByAddress(address validator) external;
+    }
+
+    contract SelIngress {
+        constructor(address admin, address selection);
+        function getValidators() external view returns (address[]);
+        function getLastGoodValidators() external view returns (address[]);
+        function isSelectionGood() external view returns (bool);
+        function keepValidators() external;
+        function updateValidatorSelectionContract(address selection) external;
+        function removeValidatorSelectionContract() external;
+        function updateAdminContract(address admin) external;
+        function removeAdminContract() external;
+    }
+
+    contract Answer {
+        function setAnswer(bytes answer, bool reverts) external;
+    }
+
     contract Forwarder {
         function forward(address target, bytes data) external returns (bytes);
     }

@@ -95,6 +95,13 @@ fn the_tools_find_their_functions() {
             "Governance",
             "d84cee2d a351f615 15373e3d 0d61b519 c7f758a8 5e3b4365 33809b6c 013cf08b 136cf162 234db1de 68cd03f6 a5de3619",
         ),
+        (
+            "ValidatorSelection",
+            "b7ab4db5 72672ae4 7e4ac75c 66e305fd 457385f2 ce35de95 486aded7 a95ec497 98e7a0c0 f736c766 dd2477ef ce1f8b96 038850b4 \
+             446f201e e7dc113e a5de3619 55305d0a a6deaa9f 28440b60 0a4b11d1 eaa7aae6 65261149 15182603 bf6eea9b 9dece35d dc393cd8 \
+             09617b44 87962339 388d2c24 1ccce864 b9c564ba",
+        ),
+        ("ValidatorSelectionIngress", "b7ab4db5 33907574 a5de3619 dd89394e ab50a02e 388d2c24 4ed5630d 01ffc9a7"),
         ("Admin", "70480275 9c54df64 1785f53c fe9fbb80 31ae450b 69c45824"),
         ("AccountIngress", "0d2020dd de8fa431 10d9042e fe9fbb80 e001f841 a43e04d8 11601306 1e7c27cb 8aa10435 936421d5"),
         ("NodeIngress", "0d2020dd de8fa431 10d9042e fe9fbb80 e001f841 a43e04d8 11601306 1e7c27cb 8aa10435 3620b1df 4dc3fefc"),
@@ -122,6 +129,11 @@ fn readers_of_history_find_their_events() {
         ("AccountRulesV2Impl", "81eecede ca2fa9ed 8e43150e cdd3d81b 6438daf5 5765f9b1 2f878811 f6391f5c bd79b86f"),
         ("NodeRulesV2Impl", "6608feae 8e51789f 8f9a3c42 278dc692"),
         ("Governance", "92a45095 abd3148b 28ec9e38 d92fba44 c2946e69 712ae138 af94ba56"),
+        (
+            "ValidatorSelection",
+            "23fe46ee 2e4ea19d b5608941 1541b60f dd599983 73b9045d 2ac4a4cd bd4afd33 76eb663d af0ab6f0 f435d7f0",
+        ),
+        ("ValidatorSelectionIngress", "386749a7 1e5c9c09 19622260"),
         ("Admin", "8ead7684 2cd2ccd9"),
         ("AccountIngress", "e3d908a1"),
         ("NodeIngress", "e3d908a1 66120f93"),

@@ -103,6 +103,7 @@ impl Bed {
         let mut errors = BTreeMap::new();
         for name in [
             "OrganizationImpl", "AccountRulesV2Impl", "NodeRulesV2Impl", "Governance", "Charter", "Admin", "AccountIngress",
+            "ValidatorSelection", "ValidatorSelectionIngress",
         ] {
             for item in artifact(name)["abi"].as_array().unwrap() {
                 if item["type"] == "error" {
@@ -128,6 +129,16 @@ impl Bed {
 
     pub fn mine(&mut self, blocks: u64) {
         self.env.block.number += U256::from(blocks);
+    }
+
+    /// Proposer of the next transactions' blocks.
+    pub fn proposer(&mut self, who: Address) {
+        self.env.block.beneficiary = who;
+    }
+
+    /// What BLOCKHASH answers for a height.
+    pub fn block_hash(&mut self, number: u64, hash: B256) {
+        self.db.cache.block_hashes.insert(U256::from(number), hash);
     }
 
     fn run(&mut self, from: Address, kind: TxKind, data: Bytes, what: &str, keep: bool) -> Sent {
