@@ -83,7 +83,11 @@ impl Tally {
     /// The genesis' extra data does not decode.
     pub fn genesis(spec: &ChainSpec) -> Result<Self, ExtraDataError> {
         let extra = ExtraData::decode(&spec.genesis_header().extra_data)?;
-        Ok(Self::of(extra.validators).forced(spec, 0))
+        match spec.validators_override(0) {
+            // GoQuorum: those of config.qbft, or of a transition at block 0, go before the extra data's.
+            Some(named) if is_goquorum(spec) => Ok(Self::of(named.iter().copied())),
+            _ => Ok(Self::of(extra.validators).forced(spec, 0)),
+        }
     }
 
     /// The tally after `header`, which follows the block of this tally.
@@ -334,6 +338,21 @@ mod tests {
 
     fn vote(recipient: u8, add: bool) -> Vote {
         Vote { recipient: a(recipient), add }
+    }
+
+    /// GoQuorum `Backend.snapshot`: the set of `config.qbft.validators` goes before that of the extra data.
+    #[test]
+    fn goquorums_genesis_may_name_its_validators_outside_of_the_extra_data() {
+        let file = |qbft: &str| {
+            format!(
+                r#"{{"config":{{"chainId":10,"berlinBlock":0,"isQuorum":true,"qbft":{{{qbft}}}}},"difficulty":"0x1","gasLimit":"0xE0000000","alloc":{{}},
+                "extraData":"0xe5a00000000000000000000000000000000000000000000000000000000000000000c0c080c0"}}"#
+            )
+        };
+        let tally = |qbft: &str| Tally::genesis(&ChainSpec::parse(&file(qbft)).expect("a chain")).expect("extra data");
+        assert!(tally("\"epochlength\":5").validators.is_empty());
+        let named = tally(r#""validators":["0x0000000000000000000000000000000000000007"]"#);
+        assert!(named.validators.contains(&a(7)));
     }
 
     #[test]

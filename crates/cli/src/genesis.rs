@@ -1,6 +1,7 @@
 //! `ipe genesis`: building and reading genesis files.
 
 mod explain;
+mod generate;
 
 use crate::failure::{Failure, Outcome};
 use alloy_primitives::{Address, U256};
@@ -16,7 +17,8 @@ use std::path::{Path, PathBuf};
 
 #[derive(Subcommand)]
 pub enum GenesisCommand {
-    /// Write a genesis file: validators into extra data, boots into config.discovery.bootnodes.
+    /// Write a genesis file: validators into extra data, boots into config.discovery.bootnodes. With --from, a genesis file
+    /// and the keys of its validators from the input of Besu's operator generate-blockchain-config.
     Build(Box<BuildArgs>),
     /// Say what a genesis file means: hash, forks, consensus, what each transition changes and from which height or
     /// time on, validators, boots, warnings about keys without effect. Dials nobody.
@@ -37,6 +39,10 @@ pub enum GenesisCommand {
 
 #[derive(Args)]
 pub struct BuildArgs {
+    /// Input of Besu's operator generate-blockchain-config (qbftConfigFile.json): makes genesis.json and
+    /// keys/ADDRESS/key.priv and key.pub in the folder --out, as that command does.
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["validators", "validator_contract", "bootnodes", "alloc", "goquorum", "fork"])]
+    from: Option<PathBuf>,
     /// Address of a validator; repeat or separate by commas.
     #[arg(long = "validator", value_name = "ADDRESS", value_delimiter = ',')]
     validators: Vec<String>,
@@ -88,8 +94,8 @@ pub struct BuildArgs {
     /// JSON file of accounts, as the alloc of a genesis file.
     #[arg(long, value_name = "FILE")]
     alloc: Option<PathBuf>,
-    /// Where to write; standard output when absent. Never overwrites.
-    #[arg(long, short, value_name = "FILE")]
+    /// Where to write; standard output when absent. Never overwrites. With --from, a folder that is new or empty.
+    #[arg(long, short, value_name = "PATH")]
     out: Option<PathBuf>,
 }
 
@@ -123,6 +129,10 @@ fn address(flag: &str, text: &str) -> Result<Address, Failure> {
 }
 
 fn build(arguments: BuildArgs) -> Outcome {
+    if let Some(from) = &arguments.from {
+        let out = arguments.out.as_ref().ok_or_else(|| Failure::Usage("--from needs --out FOLDER".to_owned()))?;
+        return generate::run(from, out);
+    }
     let wrong = |flag: &str, problem: String| Failure::Usage(format!("--{flag}: {problem}"));
     for url in &arguments.bootnodes {
         url.parse::<Enode>().map_err(|error| wrong("bootnode", error.to_string()))?;

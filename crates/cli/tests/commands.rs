@@ -98,11 +98,11 @@ fn a_genesis_is_built_and_read_back() {
     refused(&["genesis", "build", "--validator", validator, "--bootnode", "x"], 2, &["--bootnode", "enode://"]);
     refused(&["genesis", "build", "--validator", validator, "--epoch-length", "0"], 2, &["epochlength", "above 0"]);
     let alloc = folder.path().join("alloc.json");
-    std::fs::write(&alloc, r#"{"alloc": {"12": {}}}"#).unwrap();
+    std::fs::write(&alloc, r#"{"alloc": {"0xzz": {}}}"#).unwrap();
     refused(
         &["genesis", "build", "--validator", validator, "--alloc", text(&alloc)],
         2,
-        &["alloc.json", "alloc.12", "40 hex digits"],
+        &["alloc.json", "alloc.0xzz", "40 hex digits"],
     );
     std::fs::write(&file, r#"{"config": {"qbft": {"blockperiodseconds": -1}}, "gasLimit": 5000, "difficulty": "1"}"#).unwrap();
     refused(&["genesis", "hash", text(&file)], 2, &["genesis.json", "config.qbft.blockperiodseconds", "-1"]);
@@ -213,6 +213,26 @@ fn transitions_are_explained_with_what_each_changes() {
     assert_eq!((&quorum["format"], &quorum["consensus"][1]["from"]["block"]), (&Value::from("GoQuorum"), &Value::from(20)));
 }
 
+/// `genesis explain` and `node run` refuse the same files, with the same words.
+#[test]
+fn what_a_node_refuses_is_explained_and_refused() {
+    let folder = TempDir::new().unwrap();
+    let file = folder.path().join("genesis.json");
+    let data = folder.path().join("data");
+    let extra = "0xe5a00000000000000000000000000000000000000000000000000000000000000000c0c080c0";
+    for (config, extra, words) in [
+        (r#""berlinBlock":0,"ethash":{}"#, extra, "config.qbft is missing"),
+        (r#""berlinBlock":0,"qbft":{}"#, "0x1234", "do not decode"),
+    ] {
+        let text_of = format!(r#"{{"config":{{"chainId":5,{config}}},"difficulty":"0x1","gasLimit":"0x1c9c380","extraData":"{extra}"}}"#);
+        std::fs::write(&file, text_of).unwrap();
+        let told = ipe(&["genesis", "explain", text(&file)]);
+        assert!(stdout(&told).contains("hash "), "{}", stdout(&told));
+        refused(&["genesis", "explain", text(&file)], 1, &[words, "does not run this chain"]);
+        refused(&["node", "run", "--genesis", text(&file), "--data-dir", text(&data)], 1, &[words]);
+    }
+}
+
 #[test]
 fn every_recorded_and_published_genesis_is_explained() {
     let fixtures = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../fixtures");
@@ -239,15 +259,21 @@ fn every_recorded_and_published_genesis_is_explained() {
             println!("not run: {file} is not here");
             continue;
         }
-        let (told, words) = explained(&path);
+        let shown = ipe(&["genesis", "explain", text(&path), "--json"]);
+        let told: Value = serde_json::from_slice(&shown.stdout).unwrap();
         assert_eq!(told["hash"], hash, "{file}");
-        assert!(warning.is_none_or(|warning| words.contains(warning)), "{words}");
+        // What a node would not run is explained as well, and is no success.
+        let refused = told["refused"].as_str().unwrap_or_default();
+        assert_eq!(shown.status.success(), warning.is_none(), "{told}");
+        assert!(warning.is_none_or(|warning| refused.contains(warning)), "{told}");
     }
 }
 
 #[test]
 fn recorded_chains_are_imported_and_exported() {
-    for name in ["besu-25.5.0-header-votes", "besu-26.8.0-execution-osaka", "quorum-24.4.1-header-votes"] {
+    for name in
+        ["besu-25.5.0-header-votes", "besu-26.8.0-execution-osaka", "quorum-24.4.1-header-votes", "quorum-24.4.1-contract-validators"]
+    {
         let from = recorded(name);
         let folder = TempDir::new().unwrap();
         let data = folder.path().join("data");
@@ -409,7 +435,7 @@ fn besus_configuration_is_translated_and_read_again() {
 
     // Besu's own file does not say whose it is.
     let toml = folder.path().join("besu.toml");
-    std::fs::write(&toml, "data-path=\"/data/besu\"\n").unwrap();
+    std::fs::write(&toml, "data-path=\"/data/besu\"\ngenesis-file=\"/g.json\"\n").unwrap();
     assert!(ok(&["besu", "translate", text(&toml)]).contains("does not say its version"));
     for (release, dialect) in [("25.5.0", "legacy"), ("26.8.0", "besu26")] {
         let table: toml::Table = ok(&["besu", "translate", "--release", release, text(&toml)]).parse().unwrap();
@@ -479,6 +505,31 @@ fn a_node_runs_with_besus_configuration() {
     assert!(told["rpcHttp"].is_string() && told["metrics"].is_null(), "{told}");
     assert!(said.contains("sync-mode = FULL has no effect"), "{said}");
     assert!(!said.contains("made a new node key"), "Besu's key is used: {said}");
+}
+
+/// The hash of block 0 holds neither chain id nor forks nor periods: a node that is started again names what was changed.
+#[test]
+fn a_genesis_file_that_was_changed_for_the_past_is_named_at_the_next_start() {
+    let folder = TempDir::new().unwrap();
+    let data = folder.path().join("data");
+    let genesis = folder.path().join("genesis.json");
+    let recorded = std::fs::read_to_string(recorded("besu-25.5.0-header-votes").join("genesis.json")).unwrap();
+    std::fs::write(&genesis, &recorded).unwrap();
+    let place = ["--genesis", text(&genesis), "--data-dir", text(&data), "--p2p-port", "0", "--rpc-http-port", "0"];
+    let run = [&["node", "run"][..], &place].concat();
+    let (_, said) = running(&run, &data, &|_| ());
+    assert!(!said.contains("was changed for blocks"), "{said}");
+    let mut file: Value = serde_json::from_str(&recorded).unwrap();
+    let chain_id = file["config"]["chainId"].as_u64().unwrap();
+    file["config"]["chainId"] = Value::from(chain_id + 1);
+    std::fs::write(&genesis, file.to_string()).unwrap();
+    for _ in 0..2 {
+        let (_, said) = running(&run, &data, &|_| ());
+        assert!(said.contains(&format!("config.chainId was {chain_id} and is {}", chain_id + 1)), "{said}");
+    }
+    std::fs::write(&genesis, &recorded).unwrap();
+    let (_, said) = running(&run, &data, &|_| ());
+    assert!(!said.contains("was changed for blocks"), "{said}");
 }
 
 /// Puts a GET and returns status line and body.

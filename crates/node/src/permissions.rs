@@ -431,10 +431,16 @@ fn read_list(file: &Path, key: &str) -> Result<Option<Vec<String>>, ConfigError>
 }
 
 fn needed(file: &Path, key: &str) -> Result<Vec<String>, ConfigError> {
-    read_list(file, key)?.ok_or_else(|| ConfigError::Content {
-        path: file.to_owned(),
-        message: format!("{key} is missing; expected an array of strings, [] permits nobody"),
-    })
+    if let Some(list) = read_list(file, key)? {
+        return Ok(list);
+    }
+    // Besu's key of before 2020.
+    let old = key.replace("allowlist", "whitelist");
+    let hint = match read_list(file, &old) {
+        Ok(None) => "expected an array of strings, [] permits nobody".to_owned(),
+        _ => format!("{old} is its name in old releases of Besu: rename it to {key}"),
+    };
+    Err(ConfigError::Content { path: file.to_owned(), message: format!("{key} is missing; {hint}") })
 }
 
 fn read_accounts(file: &Path) -> Result<Vec<Address>, ConfigError> {

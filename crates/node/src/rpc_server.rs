@@ -35,7 +35,7 @@ fn listener(config: &NodeConfig, name: &str, tls_name: &str, settings: &RpcListe
         return Ok(None);
     }
     let groups = Groups::parse(settings.api.iter().map(String::as_str))
-        .map_err(|expected| RunError::Groups { key: format!("{name}-api"), got: settings.api.join(","), expected })?;
+        .map_err(|reason| RunError::Groups { key: format!("{name}-api"), reason })?;
     let authentication = settings.authentication.enabled.then(|| authentication(&settings.authentication));
     let tls = if settings.tls.enabled { Some(tls(tls_name, &settings.tls)?) } else { None };
     for secret in secrets(settings) {

@@ -36,7 +36,7 @@ use crate::peers::{Neighbours, dial_list};
 use crate::permissions::{NodeList, Permissions, keep as keep_permissions};
 use crate::signing_journal::{self, lock_folder, lock_key};
 use crate::watchdog::{self, EXIT_STUCK, Pulse, Watch};
-use crate::{driver, key_file, rpc_server, telemetry};
+use crate::{chain_rules, driver, key_file, rpc_server, telemetry};
 
 /// Notifications that a slow subscriber may lag behind before it misses some: two minutes of blocks and a burst of
 /// transactions.
@@ -66,14 +66,12 @@ pub enum RunError {
         reason: String,
     },
     /// A list of JSON-RPC groups names one that does not exist.
-    #[error("{key}: got {got:?}, expected {expected}")]
+    #[error("{key}: {reason}")]
     Groups {
         /// The setting.
         key: String,
-        /// As given.
-        got: String,
-        /// What belongs there.
-        expected: String,
+        /// The name, and those that exist.
+        reason: String,
     },
     /// Settings of JSON-RPC that do not fit together.
     #[error("{key}: {reason}")]
@@ -228,6 +226,22 @@ fn raise_file_limit() {
     }
 }
 
+/// Says what the genesis file says otherwise than when the blocks on disk were made. The node runs on: a network may have
+/// agreed on it.
+fn name_changed_rules(config: &NodeConfig, spec: &ChainSpec, ledger: &Ledger) -> Result<(), ConfigError> {
+    let head = ledger.head();
+    let (kept, changes) = chain_rules::compare(&config.data_dir, spec, (head.number, head.header.timestamp))?;
+    for change in changes {
+        tracing::error!(
+            head = head.number,
+            "the genesis file was changed for blocks that the chain has passed: {change}. Put it back, or when the whole network \
+             changed it, delete {}",
+            kept.display()
+        );
+    }
+    Ok(())
+}
+
 /// The parts of a node that live on disk and in memory, before anything listens.
 struct Node {
     ledger: Arc<Ledger>,
@@ -249,6 +263,7 @@ impl Node {
             .map_err(|error| RunError::Store { path: path.clone(), reason: error.to_string() })?;
         let ledger = Ledger::open(Arc::new(store), spec.clone()).map_err(|source| RunError::Ledger { path, source })?;
         check_checkpoint(config, &ledger)?;
+        name_changed_rules(config, spec, &ledger)?;
         let ledger = Arc::new(ledger);
         let (gate, restored) = match config.role {
             Role::Validator => {

@@ -59,14 +59,19 @@ fn parse(text: &str) -> Result<Enode, String> {
     if hosts.len() > MAX_HOSTS {
         return Err(format!("{} hosts are listed, at most {MAX_HOSTS} are read", hosts.len()));
     }
-    let udp = match query {
-        None => Some(tcp),
-        Some(query) => {
-            let value = query.strip_prefix("discport=").ok_or_else(|| format!("{query:?} is not discport=port"))?;
-            Some(value.parse::<u16>().map_err(|_| format!("discport is {value:?}, expected 0 to 65535"))?)
+    let mut udp = tcp;
+    for pair in query.unwrap_or_default().split('&').filter(|pair| !pair.is_empty()) {
+        let port = |value: &str, name: &str| {
+            value.parse::<u16>().map_err(|_| format!("{name} is {value:?}, expected 0 to 65535"))
+        };
+        match pair.split_once('=') {
+            Some(("discport", value)) => udp = port(value, "discport")?,
+            // GoQuorum's, of its consensus Raft; nothing here listens there.
+            Some(("raftport", value)) => _ = port(value, "raftport")?,
+            _ => return Err(format!("{pair:?} is not discport=port")),
         }
-    };
-    Ok(Enode { id: NodeId::from_slice(&key), hosts, tcp, udp: udp.filter(|&port| port != 0) })
+    }
+    Ok(Enode { id: NodeId::from_slice(&key), hosts, tcp, udp: Some(udp).filter(|&port| port != 0) })
 }
 
 fn host(text: &str) -> Result<String, String> {
@@ -137,6 +142,16 @@ mod tests {
     }
 
     #[test]
+    fn goquorums_port_of_raft_is_passed_over() {
+        let plain: Enode = format!("enode://{ID}@10.0.0.1:30303?discport=0").parse().unwrap();
+        for query in ["discport=0&raftport=53000", "raftport=53000&discport=0", "discport=0&"] {
+            assert_eq!(format!("enode://{ID}@10.0.0.1:30303?{query}").parse::<Enode>().unwrap(), plain);
+        }
+        let raft: Enode = format!("enode://{ID}@10.0.0.1:30303?raftport=50400").parse().unwrap();
+        assert_eq!(raft.udp, Some(30303));
+    }
+
+    #[test]
     fn faults_are_named() {
         for (text, word) in [
             ("http://x".to_owned(), "enode://"),
@@ -145,6 +160,8 @@ mod tests {
             (format!("enode://{ID}@1.2.3.4:99999"), "65535"),
             (format!("enode://{ID}@a b:1"), "host"),
             (format!("enode://{ID}@1.2.3.4:1?x=1"), "discport"),
+            (format!("enode://{ID}@1.2.3.4:1?discport=1&x=1"), "\"x=1\""),
+            (format!("enode://{ID}@1.2.3.4:1?raftport=x"), "raftport"),
         ] {
             let error = text.parse::<Enode>().unwrap_err().to_string();
             assert!(error.contains(word), "{error}");

@@ -186,6 +186,8 @@ pub(crate) const FORK_KEYS: [ForkKey; 23] = [
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ForkSchedule {
     points: Vec<ForkPoint>,
+    /// Keys and heights that change no rule here and count in the fork id.
+    marks: Vec<(&'static str, u64)>,
 }
 
 impl ForkSchedule {
@@ -201,7 +203,17 @@ impl ForkSchedule {
                 }
             }
         }
-        Ok(ForkSchedule { points })
+        Ok(ForkSchedule { points, marks: Vec::new() })
+    }
+
+    /// The same with heights that count in the fork id only: those of GoQuorum's own features.
+    pub(crate) fn with_marks(self, marks: Vec<(&'static str, u64)>) -> ForkSchedule {
+        ForkSchedule { marks, ..self }
+    }
+
+    /// Keys and heights that change no rule and count in the fork id.
+    pub fn marks(&self) -> &[(&'static str, u64)] {
+        &self.marks
     }
 
     /// The points, oldest fork first.
@@ -225,16 +237,14 @@ impl ForkSchedule {
         self.points.iter().any(|point| matches!(point.at, Activation::Time(at) if at <= value))
     }
 
-    /// Sorted distinct block numbers above 0 of the defined forks (EIP-2124).
+    /// Sorted distinct block numbers above 0 of the defined forks (EIP-2124) and of GoQuorum's features.
     pub fn block_numbers(&self) -> Vec<u64> {
-        let mut numbers: Vec<u64> = self
-            .points
-            .iter()
-            .filter_map(|point| match point.at {
-                Activation::Block(number) if number > 0 => Some(number),
-                _ => None,
-            })
-            .collect();
+        let forks = self.points.iter().filter_map(|point| match point.at {
+            Activation::Block(number) => Some(number),
+            Activation::Time(_) => None,
+        });
+        let marks = self.marks.iter().map(|(_, number)| *number);
+        let mut numbers: Vec<u64> = forks.chain(marks).filter(|number| *number > 0).collect();
         numbers.sort_unstable();
         numbers.dedup();
         numbers

@@ -3,24 +3,30 @@
 //! Keys are matched in any letter case, as Besu does. Unknown keys become [`Genesis::warnings`]. Every error names the
 //! key, what was found and what was expected; the caller adds the file's name.
 
+mod alloc;
 mod blobs;
 mod builder;
 mod consensus;
 mod field;
+mod forks;
+mod json;
 mod system;
+mod warnings;
 
 pub use blobs::BlobLimits;
 pub use builder::{GOQUORUM_GAS_LIMIT, GenesisBuilder};
 pub use system::{BEACON_ROOTS_CONTRACT, BesuRules, HISTORY_CONTRACT, RequestContracts, SystemContracts};
 
-use crate::fork::{Activation, FORK_KEYS, Fork, ForkPoint, ForkSchedule};
+use crate::extra::ExtraData;
+use crate::fork::{Fork, ForkSchedule};
 use crate::transition::QbftSchedule;
 use alloy_consensus::Header;
 use alloy_primitives::{Address, B64, B256, Bytes, U256, b256, keccak256};
 use alloy_trie::{EMPTY_ROOT_HASH, KECCAK_EMPTY, TrieAccount, root::state_root_unhashed, root::storage_root_unhashed};
 use field::Section;
-use serde_json::Value;
+use json::Json;
 use std::collections::BTreeMap;
+use warnings::Warnings;
 
 /// Base fee of a genesis header whose London is active and which names none, wei.
 pub const INITIAL_BASE_FEE: u64 = 1_000_000_000;
@@ -83,7 +89,7 @@ pub enum GenesisError {
 pub enum GenesisFormat {
     /// Nested `transitions.qbft[]`; also every file without `isQuorum` and flat transitions.
     Besu,
-    /// `isQuorum`, a flat `transitions[]` array, or the legacy `config.istanbul`.
+    /// `isQuorum`, a flat `transitions[]` array, or the legacy `config.istanbul`; no fork after Berlin, no base fee.
     GoQuorum,
 }
 
@@ -179,35 +185,33 @@ pub struct Genesis {
 
 impl Genesis {
     /// Reads the text of a genesis file.
+    ///
+    /// # Errors
+    /// No JSON, a key that is missing or has a value of another kind, a setting whose rules are not implemented.
     pub fn parse(text: &str) -> Result<Genesis, GenesisError> {
-        let value: Value = serde_json::from_str(text).map_err(|error| GenesisError::NotJson {
-            line: error.line(),
-            column: error.column(),
-            reason: error.to_string(),
-        })?;
-        Genesis::from_json(value)
-    }
-
-    fn from_json(value: Value) -> Result<Genesis, GenesisError> {
-        let mut warnings = Vec::new();
-        let mut root = Section::new("", value)?;
+        let mut warnings = Warnings::default();
+        let mut root = Section::new("", read_json(text)?)?;
         let mut config = root.section("config")?.ok_or_else(|| GenesisError::Missing {
             key: "config".to_owned(),
-            expected: "an object with chainId, the fork keys and qbft".to_owned(),
+            expected: match root.has("genesis") && root.has("blockchain") {
+                true => "a genesis file, and this is the input of Besu's operator generate-blockchain-config: make the network of \
+                         it by ipe genesis build --from FILE --out FOLDER"
+                    .to_owned(),
+                false => "an object with chainId, the fork keys and qbft".to_owned(),
+            },
         })?;
+        let format = consensus::format(&config, &mut warnings);
 
         let chain_id = config.get("chainId", "an integer from 1 to 2^64-1", field::quantity64)?.unwrap_or(1);
-        let forks = read_forks(&mut config)?;
-        let gas_limit = root.need("gasLimit", "an integer from 0 to 2^63-1, decimal or 0x hex", |value| {
-            field::quantity64(value).filter(|limit| *limit <= i64::MAX as u64)
-        })?;
-        let consensus = consensus::read(&mut config, &forks, gas_limit, &mut warnings)?;
+        let forks = forks::read(&mut config, format, &mut warnings)?;
+        let gas_limit = read_gas_limit(&mut root, format)?;
+        let consensus = consensus::read(&mut config, format, &forks, gas_limit, &mut warnings)?;
         let base_fee = read_base_fee(&mut config)?;
         check_unsupported(&mut config)?;
         let bootnodes = read_bootnodes(&mut config, &mut warnings)?;
         let blob_schedule = blobs::read(&mut config, &mut warnings)?;
         let system = system::read(&mut config, &mut warnings)?;
-        config.ignore(&["eip155Block", "eip150Hash", "parisBlock"]);
+        config.ignore(&["eip155Block", "eip150Hash", "daoForkSupport", "parisBlock"]);
         for engine in ["ethash", "clique", "ibft", "ibft2"] {
             if config.has(engine) && consensus.schedule.is_some() {
                 warnings.push(format!("config.{engine} is ignored: config.qbft decides the consensus"));
@@ -222,9 +226,19 @@ impl Genesis {
         }
         config.finish(&mut warnings);
 
+        let quorum = format == GenesisFormat::GoQuorum;
+        // Besu takes digits for hex where go-ethereum takes them for decimal, unless 0x is in front.
+        let (number, number64) = match format {
+            GenesisFormat::Besu => (field::hex_quantity as fn(Json<'_>) -> _, field::hex_quantity64 as fn(Json<'_>) -> _),
+            GenesisFormat::GoQuorum => (field::quantity as fn(Json<'_>) -> _, field::quantity64 as fn(Json<'_>) -> _),
+        };
+        if quorum {
+            root.ignore_aloud(&["baseFeePerGas"], "GoQuorum has no base fee", &mut warnings);
+            read_gas_used(&mut root)?;
+        }
         let genesis = Genesis {
             chain_id,
-            format: consensus.format,
+            format,
             forks,
             qbft: consensus.schedule,
             base_fee,
@@ -233,47 +247,75 @@ impl Genesis {
             blob_schedule,
             system,
             bootnodes,
-            difficulty: root.need("difficulty", "a hex number", field::hex_quantity)?,
+            difficulty: root.need("difficulty", "a hex number", number)?,
             gas_limit,
-            nonce: root.get("nonce", "8 bytes of hex", field::hex_quantity64)?.unwrap_or(0),
+            nonce: root.get("nonce", "8 bytes of hex", number64)?.unwrap_or(0),
             timestamp: root
-                .get("timestamp", "unix seconds: a JSON number, or a string, decimal or 0x hex", field::quantity64)?
+                .get("timestamp", "unix seconds: a JSON number, or a string, decimal or 0x hex", match format {
+                    GenesisFormat::Besu => field::decoded,
+                    GenesisFormat::GoQuorum => field::quantity64,
+                })?
                 .unwrap_or(0),
             coinbase: root.get("coinbase", "an address of up to 20 bytes of hex", field::address)?.unwrap_or_default(),
             mix_hash: root.get("mixHash", "up to 32 bytes of hex", field::hash)?.unwrap_or_default(),
             parent_hash: root.get("parentHash", "up to 32 bytes of hex", field::hash)?.unwrap_or_default(),
             extra_data: root.get("extraData", "a string of hex bytes", field::bytes)?.unwrap_or_default(),
-            base_fee_per_gas: root.get("baseFeePerGas", "wei in hex, below 2^64", field::hex_quantity64)?,
+            base_fee_per_gas: root.get("baseFeePerGas", "wei, decimal or 0x hex, below 2^63", field::decoded)?,
             blob_gas_used: root.get("blobGasUsed", "a hex number below 2^64", field::hex_quantity64)?.unwrap_or(0),
             excess_blob_gas: root.get("excessBlobGas", "a hex number below 2^64", field::hex_quantity64)?.unwrap_or(0),
             parent_beacon_block_root: root
                 .get("parentBeaconBlockRoot", "32 bytes of hex", field::hash)?
                 .unwrap_or_default(),
-            alloc: match root.section("alloc")? {
-                Some(section) => read_alloc(section, &mut warnings)?,
+            alloc: match root.take("alloc") {
+                Some((path, value)) => alloc::read(&path, value, format, &mut warnings)?,
                 None => BTreeMap::new(),
             },
             warnings: Vec::new(),
         };
         root.ignore(&["number", "gasUsed", "hash", "stateRoot"]);
         root.finish(&mut warnings);
-        Ok(Genesis { warnings, ..genesis })
+        genesis.point_out_a_rising_base_fee(&mut warnings);
+        Ok(Genesis { warnings: warnings.into_sentences(), ..genesis })
     }
 
     /// Reads an `alloc` object on its own: the file of extra accounts that a lab adds.
     /// Both `{"<address>": {...}}` and a whole genesis file with an `alloc` key are accepted.
     pub fn parse_alloc(text: &str) -> Result<BTreeMap<Address, GenesisAccount>, GenesisError> {
-        let value: Value = serde_json::from_str(text).map_err(|error| GenesisError::NotJson {
-            line: error.line(),
-            column: error.column(),
-            reason: error.to_string(),
-        })?;
-        let inner = match &value {
-            Value::Object(map) => map.iter().find(|(key, _)| key.eq_ignore_ascii_case("alloc")).map(|(_, v)| v.clone()),
-            _ => None,
-        };
-        let mut warnings = Vec::new();
-        read_alloc(Section::new("alloc", inner.unwrap_or(value))?, &mut warnings)
+        let value = read_json(text)?;
+        let inner = value.members().unwrap_or_default().into_iter().rfind(|(key, _)| key.eq_ignore_ascii_case("alloc"));
+        let inner = inner.map_or(value, |(_, inner)| inner);
+        alloc::read("alloc", inner, GenesisFormat::Besu, &mut Warnings::default())
+    }
+
+    /// Why no node of this kind can run the chain, although the file can be read; `None` when one can.
+    pub fn refusal(&self) -> Option<GenesisError> {
+        if self.qbft.is_none() {
+            return Some(GenesisError::Missing {
+                key: "config.qbft".to_owned(),
+                expected: "an object that selects QBFT consensus (blockperiodseconds, epochlength, ...)".to_owned(),
+            });
+        }
+        if let Err(error) = ExtraData::decode(&self.extra_data) {
+            return Some(GenesisError::Bad {
+                key: "extraData".to_owned(),
+                got: format!("{} bytes that do not decode: {error}", self.extra_data.len()),
+                expected: "QBFT extra data, rlp([vanity, [validators], vote, round, seals])".to_owned(),
+            });
+        }
+        None
+    }
+
+    /// A base fee of 0 in block 0 looks like a network without fees and is none unless the policy says so.
+    fn point_out_a_rising_base_fee(&self, warnings: &mut Warnings) {
+        let london = self.forks.points().iter().any(|point| point.fork >= Fork::London);
+        if self.base_fee_per_gas == Some(0) && self.base_fee == BaseFeePolicy::Market && london {
+            warnings.push(
+                "baseFeePerGas is 0 without config.zeroBaseFee: the base fee rises with every block that is more than half \
+                 full, and transactions without a price are then left out; for a network without fees all its nodes need \
+                 zeroBaseFee true"
+                    .to_owned(),
+            );
+        }
     }
 
     /// The rules of block 0.
@@ -316,37 +358,38 @@ impl Genesis {
     }
 }
 
-fn read_forks(config: &mut Section) -> Result<ForkSchedule, GenesisError> {
-    let mut points = Vec::new();
-    for spec in FORK_KEYS {
-        let expected = if spec.by_time { "unix seconds (an integer from 0)" } else { "a block number (an integer from 0)" };
-        let mut at = config.get(spec.key, expected, field::quantity64)?;
-        if let Some(alias) = spec.alias {
-            let other = config.get(alias, expected, field::quantity64)?;
-            at = at.or(other);
-        }
-        let Some(at) = at else { continue };
-        if spec.key == "daoForkBlock" && at == 0 {
-            continue;
-        }
-        let at = if spec.by_time { Activation::Time(at) } else { Activation::Block(at) };
-        points.push(ForkPoint { key: spec.key, fork: spec.fork, at });
-    }
-    if let Some((key, value)) = config.take("amsterdamTime") {
-        return Err(GenesisError::Unsupported {
-            key,
-            got: value.to_string(),
-            reason: "Amsterdam is newer than every fork this node knows; use forks up to osakaTime".to_owned(),
-        });
-    }
-    ForkSchedule::new(points).map_err(|(earlier, later)| GenesisError::Bad {
-        key: format!("config.{}", later.key),
-        got: later.at.value().to_string(),
-        expected: format!("{} or more, because {} comes before it", earlier.at.value(), earlier.key),
+fn read_json(text: &str) -> Result<Json<'_>, GenesisError> {
+    Json::parse(text).map_err(|error| GenesisError::NotJson {
+        line: error.line(),
+        column: error.column(),
+        reason: error.to_string(),
     })
 }
 
-fn read_base_fee(config: &mut Section) -> Result<BaseFeePolicy, GenesisError> {
+/// Gas limit of block 0. GoQuorum puts its own default in place of 0 (`params.GenesisGasLimit`).
+fn read_gas_limit(root: &mut Section<'_>, format: GenesisFormat) -> Result<u64, GenesisError> {
+    const GOQUORUM_DEFAULT: u64 = 800_000_000;
+    let convert = match format {
+        GenesisFormat::Besu => field::decoded,
+        GenesisFormat::GoQuorum => field::quantity64,
+    };
+    let limit = root.need("gasLimit", "an integer from 0 to 2^63-1, decimal or 0x hex", |value| {
+        convert(value).filter(|limit| *limit <= i64::MAX as u64)
+    })?;
+    Ok(if limit == 0 && format == GenesisFormat::GoQuorum { GOQUORUM_DEFAULT } else { limit })
+}
+
+/// GoQuorum puts them into block 0, which then is none that a chain can begin with.
+fn read_gas_used(root: &mut Section<'_>) -> Result<(), GenesisError> {
+    for key in ["gasUsed", "number"] {
+        if let Some(value) = root.get(key, "0", field::quantity64)?.filter(|value| *value > 0) {
+            return Err(GenesisError::Bad { key: key.to_owned(), got: value.to_string(), expected: "0".to_owned() });
+        }
+    }
+    Ok(())
+}
+
+fn read_base_fee(config: &mut Section<'_>) -> Result<BaseFeePolicy, GenesisError> {
     let zero = config.get("zeroBaseFee", "true or false", field::boolean)?.unwrap_or(false);
     let fixed = config.get("fixedBaseFee", "true or false", field::boolean)?.unwrap_or(false);
     Ok(match (zero, fixed) {
@@ -357,21 +400,21 @@ fn read_base_fee(config: &mut Section) -> Result<BaseFeePolicy, GenesisError> {
 }
 
 /// Settings of Besu that change validity and that this node does not follow: refusing beats forking off.
-fn check_unsupported(config: &mut Section) -> Result<(), GenesisError> {
+fn check_unsupported(config: &mut Section<'_>) -> Result<(), GenesisError> {
     if let Some((key, value)) = config.take("evmStackSize") {
-        if field::quantity64(&value) != Some(1024) {
+        if field::quantity64(value) != Some(1024) {
             return Err(GenesisError::Unsupported {
                 key,
-                got: value.to_string(),
+                got: field::shorten(value.text()),
                 reason: "the EVM stack holds 1024 items; remove the key or set it to 1024".to_owned(),
             });
         }
     }
     if let Some((key, value)) = config.take("ecCurve") {
-        if !field::text(&value).is_some_and(|curve| curve.eq_ignore_ascii_case("secp256k1")) {
+        if !field::text(value).is_some_and(|curve| curve.eq_ignore_ascii_case("secp256k1")) {
             return Err(GenesisError::Unsupported {
                 key,
-                got: value.to_string(),
+                got: field::shorten(value.text()),
                 reason: "only the curve secp256k1 is implemented; remove the key".to_owned(),
             });
         }
@@ -379,60 +422,14 @@ fn check_unsupported(config: &mut Section) -> Result<(), GenesisError> {
     Ok(())
 }
 
-fn read_bootnodes(config: &mut Section, warnings: &mut Vec<String>) -> Result<Vec<String>, GenesisError> {
+fn read_bootnodes(config: &mut Section<'_>, warnings: &mut Warnings) -> Result<Vec<String>, GenesisError> {
     let Some(mut discovery) = config.section("discovery")? else { return Ok(Vec::new()) };
     let bootnodes = discovery
         .get("bootnodes", "an array of enode URLs", |value| {
-            value.as_array()?.iter().map(field::text).collect::<Option<Vec<String>>>()
+            value.items()?.into_iter().map(field::text).collect::<Option<Vec<String>>>()
         })?
         .unwrap_or_default();
     discovery.ignore(&["dns", "v5Bootnodes"]);
     discovery.finish(warnings);
     Ok(bootnodes)
-}
-
-fn read_alloc(
-    section: Section,
-    warnings: &mut Vec<String>,
-) -> Result<BTreeMap<Address, GenesisAccount>, GenesisError> {
-    let mut alloc = BTreeMap::new();
-    for (path, key, value) in section.into_entries() {
-        let address = field::address_text(&key).filter(|_| key.len() >= 40).ok_or_else(|| GenesisError::Bad {
-            key: path.clone(),
-            got: format!("{key:?}"),
-            expected: "an address: 40 hex digits, with or without 0x".to_owned(),
-        })?;
-        let mut account = Section::new(&path, value)?;
-        let mut storage = BTreeMap::new();
-        if let Some(slots) = account.section("storage")? {
-            for (path, key, value) in slots.into_entries() {
-                let slot = field::hash(&Value::String(key.clone())).ok_or_else(|| GenesisError::Bad {
-                    key: path.clone(),
-                    got: format!("{key:?}"),
-                    expected: "a slot number of up to 32 bytes of hex".to_owned(),
-                })?;
-                let value =
-                    field::hex_quantity(&value).ok_or_else(|| field::bad(&path, &value, "up to 32 bytes of hex"))?;
-                if !value.is_zero() {
-                    storage.insert(slot, value);
-                }
-            }
-        }
-        let entry = GenesisAccount {
-            balance: account.get("balance", "wei, decimal or 0x hex, below 2^256", field::quantity)?.unwrap_or_default(),
-            nonce: account.get("nonce", "a hex number below 2^64", field::hex_quantity64)?.unwrap_or(0),
-            code: account.get("code", "a string of hex bytes", field::bytes)?.unwrap_or_default(),
-            storage,
-        };
-        account.ignore(&["privateKey", "comment", "version"]);
-        account.finish(warnings);
-        if alloc.insert(address, entry).is_some() {
-            return Err(GenesisError::Bad {
-                key: path,
-                got: "the same address twice".to_owned(),
-                expected: "each address once".to_owned(),
-            });
-        }
-    }
-    Ok(alloc)
 }

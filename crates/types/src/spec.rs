@@ -22,16 +22,14 @@ pub struct ChainSpec {
 impl ChainSpec {
     /// Computes the state root and hash of block 0 (time linear in `alloc`).
     ///
-    /// Errors: the file does not configure QBFT, or its extra data does not decode.
+    /// Errors: those of [`Genesis::refusal`].
     pub fn new(genesis: Genesis) -> Result<ChainSpec, GenesisError> {
+        if let Some(error) = genesis.refusal() {
+            return Err(error);
+        }
         let schedule = genesis.qbft.clone().ok_or_else(|| GenesisError::Missing {
             key: "config.qbft".to_owned(),
-            expected: "an object that selects QBFT consensus (blockperiodseconds, epochlength, ...)".to_owned(),
-        })?;
-        crate::extra::ExtraData::decode(&genesis.extra_data).map_err(|error| GenesisError::Bad {
-            key: "extraData".to_owned(),
-            got: format!("{} bytes that do not decode: {error}", genesis.extra_data.len()),
-            expected: "QBFT extra data, rlp([vanity, [validators], vote, round, seals])".to_owned(),
+            expected: "an object that selects QBFT consensus".to_owned(),
         })?;
         let header = genesis.header();
         let hash = keccak256(alloy_rlp::encode(&header));

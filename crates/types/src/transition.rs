@@ -24,6 +24,16 @@ pub enum TxGasCap {
     Gas(u64),
 }
 
+impl std::fmt::Display for TxGasCap {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            TxGasCap::Fork => f.write_str("as the fork says (from Osaka on 16777216)"),
+            TxGasCap::Unlimited => f.write_str("no cap"),
+            TxGasCap::Gas(gas) => write!(f, "at most {gas}"),
+        }
+    }
+}
+
 /// What the genesis file and its transitions say about consensus at one block.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct QbftParams {
@@ -58,6 +68,28 @@ impl QbftParams {
     /// Whether the timer may run from "now" instead of from the parent's timestamp (`xblockperiodmilliseconds`).
     pub fn is_subsecond(&self) -> bool {
         self.period_ms % 1000 != 0
+    }
+
+    /// Every parameter by name, as people say it.
+    pub fn named(&self) -> [(&'static str, String); 8] {
+        let seconds = |ms: u64| if ms.is_multiple_of(1_000) { format!("{} s", ms / 1_000) } else { format!("{ms} ms") };
+        let empty = if self.empty_period_ms == 0 { "as other blocks".to_owned() } else { seconds(self.empty_period_ms) };
+        let reward = if self.block_reward.is_zero() { "none".to_owned() } else { format!("{} wei", self.block_reward) };
+        let beneficiary = self.beneficiary.map_or_else(|| "the block's proposer".to_owned(), |address| address.to_string());
+        let validators = match self.selection {
+            Selection::Header => "votes in headers".to_owned(),
+            Selection::Contract(address) => format!("contract {address}"),
+        };
+        [
+            ("block period", seconds(self.period_ms)),
+            ("empty block period", empty),
+            ("request timeout", seconds(self.request_timeout_ms)),
+            ("epoch", format!("{} blocks", self.epoch_length)),
+            ("block reward", reward),
+            ("beneficiary", beneficiary),
+            ("validators", validators),
+            ("gas of one transaction", self.tx_gas_cap.to_string()),
+        ]
     }
 
     /// Whether pending votes are forgotten at this block (spec/qbft.md 5.1).
@@ -103,7 +135,8 @@ impl QbftSchedule {
     }
 
     /// The set that `transitions[].validators` forces for exactly this block in header mode. Always keyed by block
-    /// number, also where the transition itself is read as a timestamp (observed on Besu 26.8.0).
+    /// number, also where the transition itself is read as a timestamp (observed on Besu 26.8.0). In GoQuorum's chains the
+    /// set is that of the block after; at 0 stands what the genesis names besides its extra data.
     pub fn validators_override(&self, number: u64) -> Option<&[Address]> {
         self.overrides.get(&number).map(Vec::as_slice)
     }

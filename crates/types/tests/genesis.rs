@@ -31,6 +31,7 @@ fn recorded_chains_begin_with_the_recorded_block() {
         "besu-26.8.0-execution-osaka",
         "besu-26.8.0-transitions-as-time",
         "quorum-24.4.1-header-votes",
+        "quorum-24.4.1-contract-validators",
     ] {
         let (spec, hash, state_root, raw) = recorded(folder);
         assert_eq!(spec.genesis_header().state_root, state_root, "{folder}");
@@ -116,7 +117,8 @@ fn goquorum_files_are_read() {
     let (spec, ..) = recorded("quorum-24.4.1-header-votes");
     assert_eq!(spec.genesis().format, GenesisFormat::GoQuorum);
     let params = spec.qbft_at(1, 0);
-    assert_eq!((params.period_ms, params.request_timeout_ms, params.epoch_length), (1000, 2000, 60));
+    // It has "epoch": 60, which GoQuorum does not read: its key is epochlength.
+    assert_eq!((params.period_ms, params.request_timeout_ms, params.epoch_length), (1000, 2000, 30_000));
     assert_eq!(spec.code_size_limit(1), 128 * 1024);
 
     let text = goquorum(
@@ -131,12 +133,123 @@ fn goquorum_files_are_read() {
     assert_eq!((spec.qbft_at(20, 0).period_ms, spec.qbft_at(20, 0).request_timeout_ms), (2000, 7000));
     assert_eq!(spec.qbft_at(20, 0).beneficiary, Some(Address::repeat_byte(0xb1)));
     assert_eq!((spec.qbft_at(40, 0).beneficiary, spec.qbft_at(40, 0).epoch_length), (None, 7));
-    assert!(matches!(spec.qbft_at(41, 0).selection, Selection::Contract(_)));
+    assert!(matches!(spec.qbft_at(40, 0).selection, Selection::Contract(_)));
     assert_eq!((spec.code_size_limit(19), spec.code_size_limit(20)), (24_576, 65_536));
 
     let legacy = goquorum(r#""istanbul": {"epoch": 30000, "policy": 0, "ceil2Nby3Block": 0, "testQBFTBlock": 0}"#);
     let spec = ChainSpec::parse(&legacy).expect("legacy form");
     assert_eq!((spec.qbft_at(1, 0).period_ms, spec.qbft_at(1, 0).epoch_length), (5000, 30_000));
+}
+
+/// Block 0 and rules of files in GoQuorum's format; the hashes are those of `geth init` of 24.4.1.
+#[test]
+fn goquorum_has_no_fork_after_berlin() {
+    const UP_TO_ISTANBUL: &str = r#""homesteadBlock":0,"eip150Block":0,"eip155Block":0,"eip158Block":0,"byzantiumBlock":0,
+        "constantinopleBlock":0,"petersburgBlock":0,"istanbulBlock":0"#;
+    let file = |forks: &str, root: &str| {
+        format!(
+            r#"{{"config": {{"chainId": 10, "isQuorum": true, {forks}, "qbft": {{"epochlength": 30000}}}}, {root},
+            "extraData": "{CONTRACT_EXTRA}"}}"#
+        )
+    };
+    let plain = r#""difficulty": "0x1", "gasLimit": "0xE0000000", "alloc": {}"#;
+    let berlin = "0x3e3d98af66aa7a61c1846f2fd87a5de80a9f3fd44a2c38bd43e5f6b05bf4676e";
+    for (more, root, fork_at_0) in [
+        (r#","berlinBlock":0"#, plain, Fork::Berlin),
+        (
+            r#","berlinBlock":0,"londonBlock":0,"arrowGlacierBlock":0,"grayGlacierBlock":0"#,
+            r#""baseFeePerGas": "0x0", "difficulty": "0x1", "gasLimit": "0xE0000000", "alloc": {}"#,
+            Fork::Berlin,
+        ),
+        // The quickstart's own: London before Berlin.
+        (r#","berlinBlock":10000000,"londonBlock":0"#, plain, Fork::Istanbul),
+    ] {
+        let spec = ChainSpec::parse(&file(&format!("{UP_TO_ISTANBUL}{more}"), root)).expect(more);
+        assert_eq!(spec.genesis_hash().to_string(), berlin, "{more}");
+        assert_eq!((spec.genesis().fork(), spec.genesis_header().base_fee_per_gas), (fork_at_0, None), "{more}");
+        assert_eq!(spec.fork_at(20_000_000, u64::MAX), Fork::Berlin, "{more}");
+        let told = spec.warnings().join("\n");
+        assert_eq!(more.contains("london"), told.contains("config.londonBlock"), "{told}");
+    }
+
+    // Without petersburgBlock Constantinople begins as Petersburg; in Besu's reading it has its EIP-1283.
+    let constantinople = r#""homesteadBlock":0,"eip150Block":0,"eip155Block":0,"eip158Block":0,"byzantiumBlock":0,"constantinopleBlock":0"#;
+    let text = file(constantinople, plain);
+    let spec = ChainSpec::parse(&text).expect("Petersburg");
+    assert_eq!((spec.genesis_hash().to_string().as_str(), spec.genesis().fork()), (berlin, Fork::Petersburg));
+    let besus = text.replace("\"isQuorum\": true,", "");
+    assert_eq!(ChainSpec::parse(&besus).expect("Besu's").genesis().fork(), Fork::Constantinople);
+
+    // Numbers without 0x are decimal, the last of two equal addresses counts, a gas limit of 0 is GoQuorum's own.
+    let decimal = format!(
+        r#""nonce":"10","timestamp":"100","difficulty": "10", "gasLimit": "0", "alloc": {{
+        "0xAb00000000000000000000000000000000000001":{{"balance":"7","nonce":"10"}},
+        "ab00000000000000000000000000000000000001":{{"balance":"8","nonce":"10","storage":{{"0x01":"0x05","0x{}":"0x07"}}}}}}"#,
+        "aa".repeat(31)
+    );
+    let spec = ChainSpec::parse(&file(&format!("{UP_TO_ISTANBUL},\"berlinBlock\":0"), &decimal)).expect("decimal");
+    assert_eq!(spec.genesis_hash().to_string(), "0x9c133880b48625290ac2513bde8b4447dd7ddf5fcbc0c5bbf4da5386fb4a142d");
+
+    // Heights of GoQuorum's own features count in the fork id, as any other.
+    let marked = file(&format!("{UP_TO_ISTANBUL},\"berlinBlock\":0,\"privacyEnhancementsBlock\":50,\"enableGasPriceBlock\":70"), plain);
+    let spec = ChainSpec::parse(&marked).expect("marks");
+    assert_eq!([0, 50, 70].map(|head| spec.fork_id(head, 0).next), [50, 70, 0]);
+}
+
+/// GoQuorum asks a contract only with its address and the mode.
+#[test]
+fn goquorum_names_validators_by_contract_only_when_both_keys_say_so() {
+    let contract = "0x0000000000000000000000000000000000004444";
+    for (qbft, selection, warning) in [
+        (format!(r#""validatorcontractaddress":"{contract}","validatorselectionmode":"contract""#), true, ""),
+        (format!(r#""validatorcontractaddress":"{contract}""#), false, "has no effect without"),
+        (format!(r#""validatorcontractaddress":"{contract}","validatorselectionmode":"Contract""#), false, "has no effect without"),
+        (format!(r#""validatorcontractaddress":"{contract}","validatorselectionmode":"blockheader""#), false, "has no effect without"),
+        (r#""validatorcontractaddress":"0x0000000000000000000000000000000000000000","validatorselectionmode":"contract""#.to_owned(), false, "has no effect without"),
+        (r#""validatorselectionmode":"contract""#.to_owned(), false, "has no effect without"),
+    ] {
+        let spec = ChainSpec::parse(&goquorum(&format!(r#""qbft": {{{qbft}}}"#))).expect(&qbft);
+        assert_eq!(matches!(spec.qbft_at(1, 0).selection, Selection::Contract(_)), selection, "{qbft}");
+        let told = spec.warnings().join("\n");
+        assert_eq!(told.contains("has no effect without"), !warning.is_empty(), "{qbft}: {told}");
+    }
+
+    // Address and mode come together from wherever they stand.
+    let apart = goquorum(&format!(
+        r#""qbft": {{"validatorcontractaddress":"{contract}"}}, "transitions": [{{"block": 7, "validatorselectionmode": "contract"}}]"#
+    ));
+    let spec = ChainSpec::parse(&apart).expect("apart");
+    assert_eq!(spec.qbft_at(6, 0).selection, Selection::Header);
+    assert!(matches!(spec.qbft_at(7, 0).selection, Selection::Contract(_)));
+
+    // The engine by a transition at block 0, a set in the engine's object, 0 for what is not said.
+    let by_transition = goquorum(
+        r#""transitions": [{"block": 0, "algorithm": "qbft", "blockperiodseconds": 0, "requesttimeoutseconds": 4,
+        "contractsizelimit": 64, "privacyEnhancementsEnabled": true, "enhancedPermissioningEnabled": false}]"#,
+    );
+    let spec = ChainSpec::parse(&by_transition).expect("an engine by transition");
+    assert_eq!((spec.qbft_at(1, 0).period_ms, spec.qbft_at(1, 0).request_timeout_ms, spec.code_size_limit(1)), (5000, 4000, 65_536));
+    assert_eq!(spec.qbft().entries().len(), 1, "a transition at block 0 is part of the genesis");
+    assert!(spec.warnings().iter().any(|warning| warning.contains("privacyEnhancementsEnabled")), "{:?}", spec.warnings());
+    let named = goquorum(r#""qbft": {"validators": ["0x1111111111111111111111111111111111111111"]}"#);
+    assert_eq!(ChainSpec::parse(&named).expect("a set").validators_override(0).map(<[_]>::len), Some(1));
+}
+
+#[test]
+fn the_format_is_that_of_the_client_that_can_read_the_file() {
+    let format = |config: &str| Genesis::parse(&besu(config, "")).expect(config).format;
+    for (config, besus) in [
+        (r#""qbft": {}"#, true),
+        (r#""qbft": {}, "isQuorum": true"#, false),
+        (r#""qbft": {}, "isQuorum": false"#, true),
+        (r#""qbft": {}, "transitions": []"#, false),
+        (r#""qbft": {}, "isQuorum": true, "transitions": {"qbft": []}"#, true),
+        (r#""qbft": {}, "isQuorum": true, "londonBlock": 0"#, false),
+        (r#""qbft": {}, "isQuorum": true, "shanghaiTime": 0"#, true),
+        (r#""qbft": {}, "isQuorum": true, "zeroBaseFee": true"#, true),
+    ] {
+        assert_eq!(format(config) == GenesisFormat::Besu, besus, "{config}");
+    }
 }
 
 fn goquorum(consensus: &str) -> String {
@@ -153,6 +266,79 @@ fn besu(config: &str, root: &str) -> String {
         r#"{{"config": {{"CHAINID": 7, "berlinBlock": 0, {config}}}, "difficulty": "0x1", "gaslimit": 30000000,
         "extraData": "{CONTRACT_EXTRA}" {root}}}"#
     )
+}
+
+/// What people write who did not read the format's description; the hashes are those that Besu 25.5.0 and 26.8.0 make.
+#[test]
+fn besus_reading_of_loose_forms() {
+    const EXTRA: &str = "0xf83aa00000000000000000000000000000000000000000000000000000000000000000d59493917cadbace5dfce132b991732c6cda9bcc5b8ac080c0";
+    let file = |config: &str, root: &str, alloc: &str| {
+        format!(
+            r#"{{"config":{{"chainId":1337,"berlinBlock":0,{config}"qbft":{{"blockperiodseconds":2,"epochlength":30000,"requesttimeoutseconds":4}}}},
+            "difficulty":"0x1","gasLimit":"0x1c9c380","extraData":"{EXTRA}"{root},"alloc":{{{alloc}}}}}"#
+        )
+    };
+    const A: &str = "1000000000000000000000000000000000000001";
+    let twice = format!(r#""{A}":{{"balance":"1","storage":{{"0x01":"0x01"}},"code":"0x6001","nonce":"5"}},"0x{A}":{{"balance":"2"}}"#);
+    let case = r#""0xab00000000000000000000000000000000000001":{"balance":"1"},"0xAB00000000000000000000000000000000000001":{"balance":"7","Balance":"9"}"#;
+    let short = format!(
+        r#""0x12":{{"balance":"1"}},"13":{{"balance":"2"}},"0x{A}":{{"code":"6001","storage":{{"0x{}":"0x5","3":"0x{}"}}}}"#,
+        "aa".repeat(31),
+        "bb".repeat(31)
+    );
+    let odd_slot = format!(r#""0x{A}":{{"storage":{{"0x{}":"0x5","0x123":"0x4"}}}}"#, "a".repeat(63));
+    let number = format!(r#""0x{A}":{{"balance":"1000000000000000000000000","nonce":10}}"#);
+    let fee = format!(r#""0x{A}":{{"balance":"0x10","nonce":"10"}}"#);
+    let free = format!(r#""0x{A}":{{"balance":"0x1"}}"#);
+    for (name, text, hash, warnings) in [
+        ("nothing", file("", "", ""), "0x1fd47d910016ccadb65ab4239b3104ba094cb8c67ea90b3b089bd5766c6bcd2e", vec![]),
+        ("twice", file("", "", &twice), "0xd49eba4718c5dae7b256603ba169d3a9d5ebe7547705e1b72bd7093b052a8f1f", vec!["is there twice"]),
+        ("case", file("", "", case), "0x909c9de474825555d2f0f8b67718399cd0ea01aeeb96a0e13c4100e28fc06865", vec!["is there twice"]),
+        (
+            "short",
+            file("", "", &short),
+            "0xb297c7a8a3ca13f8e3841ad3aeb3202e23fe20af06ea30be4c8f5a2f3d2e6a4d",
+            vec!["alloc.0x12 has 2 of", "alloc.13 has 2 of", "62 of 64 digits"],
+        ),
+        ("odd slot", file("", "", &odd_slot), "0xb1c2c317bf299e5a6f2e6361978b2d5a839849610e97ea5aade3970a57d30fde", vec!["63 of 64"]),
+        // 10 as a JSON number is 16, 010 as a time is 8.
+        (
+            "number",
+            file("", r#","nonce":10,"timestamp":"010""#, &number),
+            "0x9762df54771431eb9ea0cea5690ee0477f28d323d9975ba03d7487eedb8dbf48",
+            vec![],
+        ),
+        (
+            "fee",
+            file(r#""londonBlock":0,"#, r#","baseFeePerGas":"10","timestamp":"0x10""#, &fee),
+            "0x72fe67a453b3ec5169a60ecbdf267f75cd81d25fb98575249d6d05cb805a6c14",
+            vec![],
+        ),
+        (
+            "free",
+            file(r#""londonBlock":0,"#, r#","baseFeePerGas":"0x0""#, &free),
+            "0xd260b12fb981718f1531226e1bcf3887f26dafd27badaf4b7038b55c6cedf09a",
+            vec!["zeroBaseFee"],
+        ),
+    ] {
+        let spec = ChainSpec::parse(&text).expect(name);
+        assert_eq!(spec.genesis_hash().to_string(), hash, "{name}");
+        assert_eq!(spec.warnings().len(), warnings.len(), "{name}: {:?}", spec.warnings());
+        for warning in warnings {
+            assert!(spec.warnings().iter().any(|said| said.contains(warning)), "{name} lacks {warning:?}: {:?}", spec.warnings());
+        }
+    }
+    // With the policy said, nothing rises; code of an odd number of digits gets a zero in front.
+    let quiet = file(r#""londonBlock":0,"zeroBaseFee":true,"#, r#","baseFeePerGas":"0x0""#, "");
+    assert_eq!(ChainSpec::parse(&quiet).expect("free").warnings(), Vec::<String>::new());
+    let odd = ChainSpec::parse(&file("", "", &format!(r#""{A}":{{"code":"0x600"}}"#))).expect("odd");
+    let even = ChainSpec::parse(&file("", "", &format!(r#""{A}":{{"code":"0x0600"}}"#))).expect("even");
+    assert_eq!(odd.genesis_hash(), even.genesis_hash());
+    assert!(odd.warnings().iter().any(|said| said.contains("odd number of digits")), "{:?}", odd.warnings());
+    // A file of nothing but slips is answered with as much as people read.
+    let many: Vec<String> = (0..300).map(|key| format!("\"key{key}\":1")).collect();
+    let told = ChainSpec::parse(&file("", &format!(",{}", many.join(",")), "")).expect("readable").warnings().to_vec();
+    assert_eq!((told.len(), told.last().map(String::as_str)), (101, Some("and 200 warnings more")));
 }
 
 /// Each mistake is answered with the key and what belongs there.
@@ -184,6 +370,10 @@ fn mistakes_name_the_key_and_what_was_expected() {
             vec!["transitions.qbft[1].block", "second time"],
         ),
         (
+            besu(&format!(r#""qbft": {{}}, "transitions": {{"qbft": [{}]}}"#, vec![r#"{"block":5}"#; 1001].join(",")), ""),
+            vec!["transitions.qbft[1000]", "1001 transitions", "1000 at most"],
+        ),
+        (
             besu(r#""qbft": {}, "transitions": {"qbft": [{"block": 5, "validatorselectionmode": "contract"}]}"#, ""),
             vec!["validatorcontractaddress is missing"],
         ),
@@ -201,25 +391,28 @@ fn mistakes_name_the_key_and_what_was_expected() {
         (besu(r#""qbft": {}, "ecCurve": "secp256r1""#, ""), vec!["ecCurve", "secp256k1"]),
         (besu(r#""qbft": {}, "evmStackSize": 5"#, ""), vec!["evmStackSize", "1024"]),
         (besu(r#""qbft": {}, "discovery": {"bootnodes": "enode"}"#, ""), vec!["discovery.bootnodes", "array"]),
-        (besu(qbft, r#", "alloc": {"12": {}}"#), vec!["alloc.12", "40 hex digits"]),
+        (besu(qbft, &format!(r#", "alloc": {{"{}": {{}}}}"#, "1".repeat(41))), vec!["alloc.111", "40 hex digits"]),
+        (goquorum(r#""qbft": {}"#).replace(r#""alloc": {}"#, r#""alloc": {"12": {}}"#), vec!["alloc.12", "40 hex digits"]),
         (
             besu(qbft, r#", "alloc": {"0x0000000000000000000000000000000000000001": {"balance": "x"}}"#),
             vec!["alloc.0x0000000000000000000000000000000000000001.balance", "wei"],
         ),
         (
             besu(qbft, r#", "alloc": {"0000000000000000000000000000000000000001": {"code": "0xz"}}"#),
-            vec!["code", "hex bytes"],
-        ),
-        (
-            besu(
-                qbft,
-                r#", "alloc": {"0000000000000000000000000000000000000001": {}, "0x0000000000000000000000000000000000000001": {}}"#,
-            ),
-            vec!["same address twice"],
+            vec!["code", "hex digits"],
         ),
         (besu(qbft, r#", "timestamp": "soon""#), vec!["timestamp", "unix seconds"]),
         (goquorum(r#""istanbul": {"epoch": 1}"#), vec!["istanbul.testQBFTBlock is missing"]),
-        (goquorum(r#""qbft": {"testQBFTBlock": 5}"#), vec!["testQBFTBlock", "5"]),
+        (goquorum(r#""istanbul": {"testQBFTBlock": 5, "ceil2Nby3Block": 0}"#), vec!["testQBFTBlock", "5"]),
+        (goquorum(r#""istanbul": {"testQBFTBlock": 0}"#), vec!["ceil2Nby3Block is missing", "2F+1"]),
+        (goquorum(r#""qbft": {"ceil2Nby3Block": 5}"#), vec!["ceil2Nby3Block", "5"]),
+        (goquorum(r#""qbft": {"policy": 1}"#), vec!["config.qbft.policy", "round robin"]),
+        (goquorum(r#""qbft": {}, "ibft": {}"#), vec!["config.ibft", "IBFT"]),
+        (goquorum(r#""qbft": {}, "yoloV3Block": 0"#), vec!["config.yoloV3Block", "not supported"]),
+        (
+            goquorum(r#""qbft": {}, "transitions": [{"block": 3, "validatorcontractaddress": "0x4444"}]"#),
+            vec!["validatorselectionmode is missing", "contract"],
+        ),
         (goquorum(r#""qbft": {"beneficiaryMode": "fixed"}"#), vec!["miningBeneficiary is missing"]),
         (goquorum(r#""qbft": {}, "transitions": [{"block": 3, "algorithm": "raft"}]"#), vec!["algorithm", "raft"]),
     ] {
@@ -297,7 +490,7 @@ mod totality {
         }
 
         #[test]
-        fn no_value_makes_the_reader_panic(key in "(qbft|transitions|discovery|londonBlock|maxCodeSizeConfig|istanbul|isQuorum)", value in "(\\[\\]|\\{\\}|\\[1\\]|\\[\\{\"block\":1\\}\\]|\"0x\"|\"\"|-1|1.5|null|true|99999999999999999999999)") {
+        fn no_value_makes_the_reader_panic(key in "(qbft|transitions|discovery|londonBlock|maxCodeSizeConfig|istanbul|isQuorum|alloc|nonce)", value in "(\\[\\]|\\{\\}|\\[1\\]|\\[\\{\"block\":1\\}\\]|\"0x\"|\"\"|-1|1.5|null|true|99999999999999999999999)") {
             let _ = ChainSpec::parse(&besu(&format!(r#""{key}": {value}"#), ""));
             let _ = Genesis::parse_alloc(&value);
         }

@@ -8,7 +8,7 @@ use ipe_types::fork::Activation;
 use ipe_types::fork_id::ForkIds;
 use ipe_types::fork::Fork;
 use ipe_types::genesis::{BaseFeePolicy, BesuRules, Genesis, GenesisFormat, RequestContracts};
-use ipe_types::transition::{QbftParams, QbftSchedule, Selection, TxGasCap};
+use ipe_types::transition::{QbftParams, QbftSchedule, Selection};
 use ipe_types::utc;
 use serde::Serialize;
 use std::fmt::Write as _;
@@ -174,6 +174,9 @@ struct Explanation {
     /// Those of block 0's extra data.
     validators: Vec<Address>,
     bootnodes: Vec<String>,
+    /// Why no node of this kind runs the chain; absent when one does.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    refused: Option<String>,
     warnings: Vec<String>,
 }
 
@@ -189,9 +192,14 @@ pub fn run(file: &Path, as_json: bool) -> Outcome {
     if as_json {
         let json = serde_json::to_string_pretty(&told)
             .map_err(|error| Failure::failed(format!("could not write {} as JSON", file.display()), error))?;
-        return print(&(json + "\n"));
+        print(&(json + "\n"))?;
+    } else {
+        print(&text_of(&told))?;
     }
-    print(&text_of(&told))
+    match told.refused {
+        None => Ok(()),
+        Some(why) => Err(Failure::Failed(format!("{}: a node does not run this chain: {why}", file.display()))),
+    }
 }
 
 fn explain(genesis: &Genesis) -> Explanation {
@@ -210,24 +218,18 @@ fn explain(genesis: &Genesis) -> Explanation {
     }
     let validators = match ExtraData::decode(&genesis.extra_data) {
         Ok(extra) => extra.validators,
-        Err(error) => {
-            warnings.push(format!("extraData is not QBFT's: {error}"));
-            Vec::new()
-        }
+        Err(_) => Vec::new(),
     };
     let consensus = match &genesis.qbft {
         Some(schedule) => consensus(schedule, genesis.timestamp),
-        None => {
-            warnings.push("config.qbft is missing: this node cannot run the chain, only name its block 0".to_owned());
-            Vec::new()
-        }
+        None => Vec::new(),
     };
     if let Some(first) = consensus.first() {
         match (&first.validators, validators.is_empty()) {
             (Validators::Contract(_), false) => warnings.push(
                 "extraData lists validators that have no effect: the contract names them from block 1 on".to_owned(),
             ),
-            (Validators::HeaderVotes, true) => {
+            (Validators::HeaderVotes, true) if genesis.qbft.as_ref().is_some_and(|qbft| qbft.validators_override(0).is_none()) => {
                 warnings.push("extraData lists no validators: the chain cannot begin".to_owned());
             }
             _ => {}
@@ -259,6 +261,11 @@ fn explain(genesis: &Genesis) -> Explanation {
             .points()
             .iter()
             .map(|point| ForkLine { key: point.key, rules: point.fork.name(), from: When::of(point.at) })
+            .chain(genesis.forks.marks().iter().filter(|(_, at)| *at > 0).map(|(key, at)| ForkLine {
+                key,
+                rules: "no rule, counts in the fork id",
+                from: When::of(Activation::Block(*at)),
+            }))
             .collect(),
         code_size_limits: genesis
             .code_size_limits
@@ -274,6 +281,7 @@ fn explain(genesis: &Genesis) -> Explanation {
             .collect(),
         validators,
         bootnodes: genesis.bootnodes.clone(),
+        refused: genesis.refusal().map(|error| error.to_string()),
         warnings,
     }
 }
@@ -319,62 +327,21 @@ fn consensus(schedule: &QbftSchedule, genesis_time: u64) -> Vec<Consensus> {
                 Selection::Header => Validators::HeaderVotes,
                 Selection::Contract(address) => Validators::Contract(address),
             },
-            tx_gas_cap: cap(params.tx_gas_cap),
-            words: words(params),
+            tx_gas_cap: params.tx_gas_cap.to_string(),
+            words: params.named(),
         });
     }
     out
 }
 
 fn changes(before: &QbftParams, after: &QbftParams) -> Vec<Change> {
-    words(before)
+    before
+        .named()
         .into_iter()
-        .zip(words(after))
+        .zip(after.named())
         .filter(|((_, old), (_, new))| old != new)
         .map(|((what, before), (_, after))| Change { what, before, after })
         .collect()
-}
-
-/// Every parameter by name, as people say it.
-fn words(params: &QbftParams) -> [(&'static str, String); 8] {
-    [
-        ("block period", seconds(params.period_ms)),
-        (
-            "empty block period",
-            if params.empty_period_ms == 0 { "as other blocks".to_owned() } else { seconds(params.empty_period_ms) },
-        ),
-        ("request timeout", seconds(params.request_timeout_ms)),
-        ("epoch", format!("{} blocks", params.epoch_length)),
-        ("block reward", reward(params.block_reward)),
-        (
-            "beneficiary",
-            params.beneficiary.map_or_else(|| "the block's proposer".to_owned(), |address| address.to_string()),
-        ),
-        (
-            "validators",
-            match params.selection {
-                Selection::Header => "votes in headers".to_owned(),
-                Selection::Contract(address) => format!("contract {address}"),
-            },
-        ),
-        ("gas of one transaction", cap(params.tx_gas_cap)),
-    ]
-}
-
-fn reward(wei: U256) -> String {
-    if wei.is_zero() { "none".to_owned() } else { format!("{wei} wei") }
-}
-
-fn cap(cap: TxGasCap) -> String {
-    match cap {
-        TxGasCap::Fork => "as the fork says (from Osaka on 16777216)".to_owned(),
-        TxGasCap::Unlimited => "no cap".to_owned(),
-        TxGasCap::Gas(gas) => format!("at most {gas}"),
-    }
-}
-
-fn seconds(ms: u64) -> String {
-    if ms.is_multiple_of(1_000) { format!("{} s", ms / 1_000) } else { format!("{ms} ms") }
 }
 
 fn text_of(told: &Explanation) -> String {

@@ -9,6 +9,7 @@ mod table;
 pub use table::BESU_OPTIONS;
 
 use super::resolve::{close_keys, scalar};
+use ipe_api::Groups;
 use super::{ConfigError, MAX_SETTINGS_BYTES, OPTIONS, split};
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -59,6 +60,27 @@ pub struct GivenOption {
     pub values: Vec<String>,
     /// Where it stood, for messages: `BESU_P2P_PORT`, `--p2p-port`, `p2p-port`.
     pub spelled: String,
+}
+
+/// What Besu's own sources say of an option.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct BesuRelease {
+    /// As in its TOML file.
+    pub key: &'static str,
+    /// `switch`, `number`, `text`, `path` or `list`.
+    pub kind: &'static str,
+    /// First release that has it; 22.1.0 = that one or an earlier one.
+    pub first: &'static str,
+    /// Last release that has it, `-` when the newest has.
+    pub last: &'static str,
+}
+
+/// Every option of Besu's node from 22.1 to 26.8.
+pub fn besu_releases() -> impl Iterator<Item = BesuRelease> {
+    include_str!("besu/releases.txt").lines().filter(|line| !line.starts_with('#')).filter_map(|line| {
+        let mut parts = line.split(' ');
+        Some(BesuRelease { key: parts.next()?, kind: parts.next()?, first: parts.next()?, last: parts.next()? })
+    })
 }
 
 /// Something that is not passed on.
@@ -163,15 +185,23 @@ pub fn read_besu_arguments(arguments: &[String]) -> Result<Vec<GivenOption>, Str
         };
         let (key, value) = match option.split_once('=') {
             Some((key, value)) => (key, value.to_owned()),
-            None => match rest.next_if(|next| !next.starts_with("--")) {
-                Some(value) => (option, value.clone()),
-                None => (option, "true".to_owned()),
-            },
+            None => {
+                let switch = besu_releases().any(|release| release.key == option && release.kind == "switch");
+                let is_value = |next: &&String| match switch {
+                    true => ["true", "false"].contains(&next.to_lowercase().as_str()),
+                    false => !next.starts_with("--"),
+                };
+                match rest.next_if(is_value) {
+                    Some(value) => (option, value.clone()),
+                    None => (option, "true".to_owned()),
+                }
+            }
         };
+        let value = ['"', '\''].iter().find_map(|quote| value.strip_prefix(*quote)?.strip_suffix(*quote)).unwrap_or(&value);
         if find(key).is_none() {
             return Err(format!("the argument --{key} is no option of Besu that is known here"));
         }
-        given.push(GivenOption { key: key.to_owned(), values: cut(&value), spelled: format!("--{key}") });
+        given.push(GivenOption { key: key.to_owned(), values: cut(value), spelled: format!("--{key}") });
     }
     Ok(given)
 }
@@ -203,6 +233,10 @@ pub fn translate(given: &[GivenOption]) -> Result<Translation, String> {
     }
     for (key, option) in &latest {
         let Some(known) = find(key) else { continue };
+        if let Some(why) = without_effect(key, option, &latest) {
+            out.ignored.push(Note { spelled: option.spelled.clone(), value: option.values.join(","), why });
+            continue;
+        }
         let note = |why: &str| Note { spelled: option.spelled.clone(), value: option.values.join(","), why: why.to_owned() };
         let from = option.spelled.clone();
         match known.fate {
@@ -220,11 +254,42 @@ pub fn translate(given: &[GivenOption]) -> Result<Translation, String> {
                     out.refused.push(note(why));
                 }
             }
-            Fate::Special(_) => {}
+            Fate::Special(_) => match known.key {
+                "rpc-http-api" | "rpc-ws-api" => {
+                    let (served, others): (Vec<String>, Vec<String>) =
+                        option.values.iter().cloned().partition(|name| Groups::parse([name.as_str()]).is_ok());
+                    out.set(known.key, served, from);
+                    out.ignored.extend(others.into_iter().map(|name| Note {
+                        spelled: option.spelled.clone(),
+                        why: format!("methods of {name} are not served here; the other groups are kept"),
+                        value: name,
+                    }));
+                }
+                "p2p-discovery-port" => out.refused.push(note("discovery uses the number of p2p-port")),
+                _ => {}
+            },
         }
     }
     besu_defaults(&mut out, latest.get("data-path").map(|option| (option.values.join(","), option.spelled.as_str())));
     Ok(out)
+}
+
+/// Why a value that would be refused or that has no counterpart changes nothing.
+fn without_effect(key: &str, option: &GivenOption, latest: &BTreeMap<&str, &GivenOption>) -> Option<String> {
+    let value = option.values.join(",");
+    let why = match key {
+        "tx-pool-retention-hours" if value == "0" => "0 would drop every transaction; 13 hours hold, Besu's default",
+        "p2p-discovery-port" => {
+            let port = latest.get("p2p-port").map_or("30303".to_owned(), |port| port.values.join(","));
+            if value != port && !value.is_empty() {
+                return None;
+            }
+            "discovery uses the number of p2p-port anyway"
+        }
+        "p2p-host" if value == "0.0.0.0" => "it is no address that others dial; name this node's own",
+        _ => return None,
+    };
+    Some(why.to_owned())
 }
 
 fn profile(out: &mut Translation, given: &GivenOption) {
@@ -350,11 +415,13 @@ impl Translation {
 /// The table as Markdown, the content of `docs/besu-options.md`.
 pub fn markdown() -> String {
     let mut out = String::from(
-        "# Besu's options\n\nGenerated from `crates/node/src/config/besu/table.rs`; a test keeps both equal. `ipe node run \
-         --besu-config FILE` and `ipe besu translate` read Besu's TOML file and its environment variables (`BESU_` and the \
-         key in upper snake case) as this table says. What is refused ends the start with its name; what is ignored is \
-         named in the log. Hidden options (`X…`) that are not listed are ignored with a warning.\n\n| Option of Besu | Here \
-         |\n|---|---|\n",
+        "# Besu's options\n\nGenerated from `crates/node/src/config/besu/table.rs` and `releases.txt` beside it; a test keeps both \
+         equal. `ipe node run --besu-config FILE` and `ipe besu translate` read Besu's TOML file, its environment variables \
+         (`BESU_` and the key in upper snake case) and its arguments as this table says. What is refused ends the start with its \
+         name; what is ignored is named in the log. Hidden options (`X…`) that are not listed are ignored with a warning.\n\n\
+         The list is that of Besu's own sources, by the first and the last patch of every minor release from 22.1 to 26.2 and \
+         by 26.8.0. *Since* 22.1.0 means that release or an earlier one; *until* is the last release that has the option, empty \
+         when the newest has.\n\n| Option of Besu | Kind | Since | Until | Here |\n|---|---|---|---|---|\n",
     );
     for option in BESU_OPTIONS {
         let text = match option.fate {
@@ -365,7 +432,10 @@ pub fn markdown() -> String {
             Fate::Only(values, why) => format!("refused unless {}: {why}", values.join(" or ")),
             Fate::Special(how) => how.to_owned(),
         };
-        let _ = writeln!(out, "| `{}` | {} |", option.key, text.replace('|', "\\|"));
+        let release = besu_releases().find(|release| release.key == option.key);
+        let (kind, first, last) = release.map_or(("", "", ""), |release| (release.kind, release.first, release.last));
+        let last = if last == "-" { "" } else { last };
+        let _ = writeln!(out, "| `{}` | {kind} | {first} | {last} | {} |", option.key, text.replace('|', "\\|"));
     }
     out
 }

@@ -173,6 +173,7 @@ fn a_node_does_not_start_with_a_bad_list() {
     for (text, fixed, words) in [
         ("nodes-allowlist=[]", vec![], "accounts-allowlist is missing"),
         ("accounts-allowlist=[]", vec![], "nodes-allowlist is missing"),
+        ("accounts-allowlist=[]\nnodes-whitelist=[]", vec![], "rename it to nodes-allowlist"),
         ("accounts-allowlist=[\"0x12\"]\nnodes-allowlist=[]", vec![], "40 hex digits"),
         ("accounts-allowlist=[]\nnodes-allowlist=[]", vec![node.clone()], "boot or static nodes that are not in nodes-allowlist"),
     ] {

@@ -2,6 +2,8 @@
 
 use super::GenesisError;
 use super::field::{self, Section};
+use super::json::Json;
+use super::warnings::Warnings;
 
 /// What one entry of the schedule says. Numbers are below 2^31, as in Besu.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -25,12 +27,12 @@ const NAMES: [(&str, &str); 7] = [
     ("bpo5", "bpo5Time"),
 ];
 
-pub(super) fn read(config: &mut Section, warnings: &mut Vec<String>) -> Result<Vec<(&'static str, BlobLimits)>, GenesisError> {
+pub(super) fn read(config: &mut Section<'_>, warnings: &mut Warnings) -> Result<Vec<(&'static str, BlobLimits)>, GenesisError> {
     let Some(mut schedule) = config.section("blobSchedule")? else { return Ok(Vec::new()) };
     let mut all = Vec::new();
     for (name, key) in NAMES {
         let Some(mut entry) = schedule.section(name)? else { continue };
-        let int = |least: u64| move |value: &serde_json::Value| {
+        let int = |least: u64| move |value: Json<'_>| {
             field::quantity64(value).filter(|number| (least..=i32::MAX as u64).contains(number))
         };
         let limits = BlobLimits {

@@ -188,6 +188,9 @@ impl GenesisBuilder {
             qbft.insert("validatorcontractaddress".to_owned(), json!(format!("{contract:#x}")));
         }
         if self.goquorum {
+            if self.validator_contract.is_some() {
+                qbft.insert("validatorselectionmode".to_owned(), json!("contract"));
+            }
             // Round robin, and Besu's quorum from block 0 on: both are what every other client does unasked.
             qbft.insert("policy".to_owned(), json!(0));
             qbft.insert("ceil2Nby3Block".to_owned(), json!(0));

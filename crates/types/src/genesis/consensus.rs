@@ -1,6 +1,10 @@
-//! `config.qbft`, `config.istanbul` and the transitions of both clients.
+//! `config.qbft` and `transitions.qbft[]` of Besu; what both clients share.
+
+mod goquorum;
 
 use super::field::{self, Section};
+use super::json::Json;
+use super::warnings::Warnings;
 use super::{DEFAULT_CODE_SIZE_LIMIT, GenesisError, GenesisFormat};
 use crate::fork::{Activation, ForkSchedule};
 use crate::transition::{QbftParams, QbftSchedule, Selection, TxGasCap};
@@ -11,9 +15,11 @@ use std::collections::BTreeSet;
 /// units, and the bound keeps every later sum of milliseconds inside 64 bits.
 const MAX_SECONDS: u64 = 10 * 365 * 24 * 3600;
 
+/// Most transitions of a file: they are looked through for every block, and real files have less than fifty.
+const MOST_TRANSITIONS: usize = 1_000;
+
 /// Everything the consensus part of the file says.
 pub(super) struct Consensus {
-    pub(super) format: GenesisFormat,
     pub(super) schedule: Option<QbftSchedule>,
     pub(super) code_size_limits: Vec<(u64, u64)>,
     pub(super) gas_floors: Vec<u64>,
@@ -22,6 +28,7 @@ pub(super) struct Consensus {
 /// The file's values before they become milliseconds; transitions change some of them and inherit the rest.
 #[derive(Clone)]
 struct Raw {
+    format: GenesisFormat,
     period_s: u64,
     period_ms: u64,
     empty_period_s: u64,
@@ -42,6 +49,7 @@ impl Raw {
             GenesisFormat::GoQuorum => (5, 10),
         };
         Raw {
+            format,
             period_s,
             period_ms: 0,
             empty_period_s: 0,
@@ -69,31 +77,50 @@ impl Raw {
         }
     }
 
+    /// Seconds above 0; in GoQuorum's format 0 is as good as absent.
+    fn seconds_of(&self, section: &mut Section<'_>, key: &str) -> Result<Option<u64>, GenesisError> {
+        match self.format {
+            GenesisFormat::Besu => section.get(key, POSITIVE_SECONDS, positive_seconds),
+            GenesisFormat::GoQuorum => {
+                Ok(section.get(key, POSITIVE_SECONDS, seconds)?.filter(|seconds| *seconds > 0))
+            }
+        }
+    }
+
     /// Keys that the genesis object and transitions share.
-    fn read_common(&mut self, section: &mut Section, gas_limit: u64) -> Result<(), GenesisError> {
-        if let Some(value) = section.get("blockPeriodSeconds", POSITIVE_SECONDS, positive_seconds)? {
+    fn read_common(&mut self, section: &mut Section<'_>, gas_limit: u64) -> Result<(), GenesisError> {
+        if let Some(value) = self.seconds_of(section, "blockPeriodSeconds")? {
             self.period_s = value;
         }
-        if let Some(value) = section.get("xBlockPeriodMilliseconds", "milliseconds, 0 (off) to ten years", |value| {
-            field::quantity64(value).filter(|ms| *ms <= MAX_SECONDS * 1000)
-        })? {
-            self.period_ms = value;
-        }
-        for key in ["xEmptyBlockPeriodSeconds", "emptyBlockPeriodSeconds"] {
-            if let Some(value) = section.get(key, "seconds, 0 (off) to ten years", seconds)? {
-                self.empty_period_s = value;
-            }
+        if let Some(value) = section.get("emptyBlockPeriodSeconds", "seconds, 0 (off) to ten years", seconds)? {
+            self.empty_period_s = value;
         }
         if let Some(value) = section.get("blockReward", "wei, decimal or 0x hex, not negative", field::quantity)? {
             self.block_reward = value;
         }
         if let Some((path, value)) = section.take("miningBeneficiary") {
-            self.beneficiary = match value.as_str() {
+            self.beneficiary = match field::text(value) {
                 Some(text) if text.trim().is_empty() => None,
-                _ => Some(field::address(&value).ok_or_else(|| {
-                    field::bad(&path, &value, "an address of 20 bytes of hex, or \"\" for the block's proposer")
+                _ => Some(field::address(value).ok_or_else(|| {
+                    field::bad(&path, value, "an address of 20 bytes of hex, or \"\" for the block's proposer")
                 })?),
             };
+        }
+        match self.format {
+            GenesisFormat::Besu => self.read_besus(section, gas_limit),
+            GenesisFormat::GoQuorum => Ok(()),
+        }
+    }
+
+    /// Keys that only Besu has.
+    fn read_besus(&mut self, section: &mut Section<'_>, gas_limit: u64) -> Result<(), GenesisError> {
+        if let Some(value) = section.get("xBlockPeriodMilliseconds", "milliseconds, 0 (off) to ten years", |value| {
+            field::quantity64(value).filter(|ms| *ms <= MAX_SECONDS * 1000)
+        })? {
+            self.period_ms = value;
+        }
+        if let Some(value) = section.get("xEmptyBlockPeriodSeconds", "seconds, 0 (off) to ten years", seconds)? {
+            self.empty_period_s = value;
         }
         if let Some(cap) = section.get("perTxGasLimit", "gas, not above the genesis gasLimit; 0 = no cap", |value| {
             field::quantity64(value).filter(|cap| *cap <= gas_limit)
@@ -104,15 +131,12 @@ impl Raw {
     }
 
     /// Keys that Besu reads in the genesis object only; GoQuorum also in transitions.
-    fn read_timers(&mut self, section: &mut Section) -> Result<(), GenesisError> {
-        for key in ["epoch", "epochLength"] {
-            if let Some(value) =
-                section.get(key, "a number of blocks above 0", |value| field::quantity64(value).filter(|n| *n > 0))?
-            {
-                self.epoch_length = value;
-            }
-        }
-        if let Some(value) = section.get("requestTimeoutSeconds", POSITIVE_SECONDS, positive_seconds)? {
+    fn read_timers(&mut self, section: &mut Section<'_>) -> Result<(), GenesisError> {
+        let expected = "a number of blocks above 0";
+        let least = if self.format == GenesisFormat::Besu { 1 } else { 0 };
+        let blocks = section.get("epochLength", expected, |value| field::quantity64(value).filter(|n| *n >= least))?;
+        self.epoch_length = blocks.filter(|blocks| *blocks > 0).unwrap_or(self.epoch_length);
+        if let Some(value) = self.seconds_of(section, "requestTimeoutSeconds")? {
             self.request_timeout_s = value;
         }
         Ok(())
@@ -121,11 +145,11 @@ impl Raw {
 
 const POSITIVE_SECONDS: &str = "seconds, 1 to ten years";
 
-fn seconds(value: &serde_json::Value) -> Option<u64> {
+fn seconds(value: Json<'_>) -> Option<u64> {
     field::quantity64(value).filter(|seconds| *seconds <= MAX_SECONDS)
 }
 
-fn positive_seconds(value: &serde_json::Value) -> Option<u64> {
+fn positive_seconds(value: Json<'_>) -> Option<u64> {
     seconds(value).filter(|seconds| *seconds > 0)
 }
 
@@ -138,62 +162,62 @@ const QUEUE_KEYS: [&str; 5] = [
     "futureMessagesMaxDistance",
 ];
 
+/// Whose format it is. GoQuorum cannot read an object under `transitions`, Besu no array (spec/qbft.md 14).
+pub(super) fn format(config: &Section<'_>, warnings: &mut Warnings) -> GenesisFormat {
+    let is_quorum = config.peek("isQuorum").and_then(field::boolean).unwrap_or(false);
+    let transitions = config.peek("transitions");
+    let besus = ["shanghaiTime", "cancunTime", "pragueTime", "osakaTime", "zeroBaseFee", "fixedBaseFee"];
+    let besu = match transitions {
+        Some(value) if value.is_object() => Some("transitions as an object"),
+        Some(value) if value.is_array() => None,
+        _ => besus.into_iter().find(|key| config.has(key)),
+    };
+    match besu {
+        Some(key) => {
+            if is_quorum {
+                warnings.push(format!("config.isQuorum is ignored: the file has {key}, which only Besu reads"));
+            }
+            GenesisFormat::Besu
+        }
+        None if is_quorum || config.has("istanbul") || transitions.is_some_and(Json::is_array) => GenesisFormat::GoQuorum,
+        None => GenesisFormat::Besu,
+    }
+}
+
 /// Reads the engine and its transitions out of `config`.
 pub(super) fn read(
-    config: &mut Section,
+    config: &mut Section<'_>,
+    format: GenesisFormat,
     forks: &ForkSchedule,
     gas_limit: u64,
-    warnings: &mut Vec<String>,
+    warnings: &mut Warnings,
 ) -> Result<Consensus, GenesisError> {
-    let is_quorum = config.get("isQuorum", "true or false", field::boolean)?.unwrap_or(false);
+    config.ignore(&["isQuorum"]);
     let transitions = config.take("transitions");
-    let flat = matches!(&transitions, Some((_, serde_json::Value::Array(_))));
-    let istanbul = config.section("istanbul")?;
-    let format =
-        if is_quorum || flat || istanbul.is_some() { GenesisFormat::GoQuorum } else { GenesisFormat::Besu };
-    let code_size_limits = read_code_sizes(config, format)?;
-
-    let section = match (config.section("qbft")?, istanbul) {
-        (Some(section), _) => section,
-        (None, Some(section)) => {
-            if !section.has("testQBFTBlock") {
-                return Err(GenesisError::Missing {
-                    key: "config.istanbul.testQBFTBlock".to_owned(),
-                    expected: "0, for QBFT from the first block (IBFT chains are not supported)".to_owned(),
-                });
-            }
-            section
-        }
-        (None, None) => return Ok(Consensus { format, schedule: None, code_size_limits, gas_floors: Vec::new() }),
-    };
-    let mut consensus = Consensus { format, schedule: None, code_size_limits, gas_floors: Vec::new() };
-    let raw = read_engine(section, format, gas_limit, warnings)?;
+    let code_size_limits = read_code_sizes(config, format, warnings)?;
+    let mut consensus = Consensus { schedule: None, code_size_limits, gas_floors: Vec::new() };
+    if format == GenesisFormat::GoQuorum {
+        goquorum::read(config, transitions, gas_limit, &mut consensus, warnings)?;
+        return Ok(consensus);
+    }
+    if let Some((path, _)) = config.take("istanbul") {
+        warnings.push(format!("{path} is ignored: it is GoQuorum's"));
+    }
+    let Some(section) = config.section("qbft")? else { return Ok(consensus) };
+    let raw = read_engine(section, gas_limit, warnings)?;
     let mut schedule = QbftSchedule::new(raw.params());
-    match transitions {
-        None => {}
-        Some((path, value @ serde_json::Value::Array(_))) => {
-            let mut holder = Section::new("config", serde_json::json!({ "transitions": value }))?;
-            debug_assert!(path.eq_ignore_ascii_case("config.transitions"));
-            read_flat(holder.sections("transitions")?, raw, gas_limit, &mut schedule, &mut consensus, warnings)?;
-        }
-        Some((path, value)) => {
-            let mut section = Section::new(&path, value)?;
-            read_nested(section.sections("qbft")?, raw, gas_limit, forks, &mut schedule, warnings)?;
-            section.ignore(&["ibft2"]);
-            section.finish(warnings);
-        }
+    if let Some((path, value)) = transitions {
+        let mut section = Section::new(&path, value)?;
+        read_nested(section.sections("qbft")?, raw, gas_limit, forks, &mut schedule, warnings)?;
+        section.ignore(&["ibft2"]);
+        section.finish(warnings);
     }
     consensus.schedule = Some(schedule);
     Ok(consensus)
 }
 
-fn read_engine(
-    mut section: Section,
-    format: GenesisFormat,
-    gas_limit: u64,
-    warnings: &mut Vec<String>,
-) -> Result<Raw, GenesisError> {
-    let mut raw = Raw::defaults(format);
+fn read_engine(mut section: Section<'_>, gas_limit: u64, warnings: &mut Warnings) -> Result<Raw, GenesisError> {
+    let mut raw = Raw::defaults(GenesisFormat::Besu);
     raw.read_common(&mut section, gas_limit)?;
     raw.read_timers(&mut section)?;
     raw.start_block = section.get("startBlock", "a block number", field::quantity64)?.unwrap_or(0);
@@ -209,69 +233,22 @@ fn read_engine(
         raw.selection = Selection::Contract(contract);
     }
     section.ignore(&QUEUE_KEYS);
-    if format == GenesisFormat::GoQuorum {
-        read_quorum_rules(&mut section, &mut raw, warnings)?;
-        for key in ["testQBFTBlock", "ceil2Nby3Block"] {
-            let at = section.get(key, "a block number", field::quantity64)?.unwrap_or(0);
-            if at > 0 {
-                return Err(GenesisError::Unsupported {
-                    key: section.path_of(key),
-                    got: at.to_string(),
-                    reason: "QBFT with a quorum of ceil(2N/3) has to hold from the first block; expected 0".to_owned(),
-                });
-            }
-        }
-        section.ignore(&["policy", "proposerPolicy"]);
-    }
+    // Of GoQuorum, which reads the same file in a mixed network; Besu has them not, and does so unasked.
+    section.ignore(&["policy", "ceil2Nby3Block"]);
     section.finish(warnings);
     Ok(raw)
 }
 
 const ADDRESS: &str = "an address of 20 bytes of hex";
 
-/// GoQuorum's beneficiary mode and the rules of it that this node does not follow.
-fn read_quorum_rules(section: &mut Section, raw: &mut Raw, warnings: &mut Vec<String>) -> Result<(), GenesisError> {
-    let expected = "\"fixed\", \"validator\" or \"validators\"";
-    if let Some(mode) = section.get("beneficiaryMode", expected, |value| {
-        field::text(value).map(|mode| mode.to_lowercase()).filter(|mode| {
-            ["", "fixed", "validator", "validators"].contains(&mode.as_str())
-        })
-    })? {
-        match mode.as_str() {
-            "validator" | "validators" => raw.beneficiary = None,
-            "fixed" if raw.beneficiary.is_none() => {
-                return Err(GenesisError::Missing {
-                    key: section.path_of("miningBeneficiary"),
-                    expected: format!("{ADDRESS}, because beneficiaryMode is \"fixed\""),
-                });
-            }
-            _ => {}
-        }
-    }
-    if section.get("2FPlus1Enabled", "true or false", field::boolean)?.unwrap_or(false) {
-        return Err(GenesisError::Unsupported {
-            key: section.path_of("2FPlus1Enabled"),
-            got: "true".to_owned(),
-            reason: "the quorum is always ceil(2N/3); set it to false".to_owned(),
-        });
-    }
-    for key in ["maxRequestTimeoutSeconds", "allowedFutureBlockTime"] {
-        if section.has(key) {
-            section.ignore(&[key]);
-            warnings.push(format!("{} has no effect here", section.path_of(key)));
-        }
-    }
-    Ok(())
-}
-
 /// Besu: `transitions.qbft[]`, spec/qbft.md 2.2.
 fn read_nested(
-    mut sections: Vec<Section>,
+    mut sections: Vec<Section<'_>>,
     mut raw: Raw,
     gas_limit: u64,
     forks: &ForkSchedule,
     schedule: &mut QbftSchedule,
-    warnings: &mut Vec<String>,
+    warnings: &mut Warnings,
 ) -> Result<(), GenesisError> {
     for (block, mut section) in ordered(&mut sections, 1, true)? {
         raw.read_common(&mut section, gas_limit)?;
@@ -321,68 +298,10 @@ fn read_nested(
     Ok(())
 }
 
-/// GoQuorum: flat `transitions[]`, spec/qbft.md 14.
-fn read_flat(
-    mut sections: Vec<Section>,
-    mut raw: Raw,
-    gas_limit: u64,
-    schedule: &mut QbftSchedule,
-    consensus: &mut Consensus,
-    warnings: &mut Vec<String>,
-) -> Result<(), GenesisError> {
-    for (block, mut section) in ordered(&mut sections, 0, false)? {
-        if let Some(algorithm) = section.get("algorithm", "\"qbft\"", field::text)? {
-            if !algorithm.eq_ignore_ascii_case("qbft") {
-                return Err(GenesisError::Unsupported {
-                    key: section.path_of("algorithm"),
-                    got: algorithm,
-                    reason: "only \"qbft\" is implemented".to_owned(),
-                });
-            }
-        }
-        raw.read_common(&mut section, gas_limit)?;
-        raw.read_timers(&mut section)?;
-        read_quorum_rules(&mut section, &mut raw, warnings)?;
-        let mode = read_mode(&mut section)?;
-        let contract = section.get("validatorContractAddress", ADDRESS, field::address)?;
-        let validators = section.get("validators", ADDRESSES, field::addresses)?;
-        match mode {
-            Some(Mode::Contract) => raw.selection = Selection::Contract(need_contract(&section, contract)?),
-            Some(Mode::Header) => raw.selection = Selection::Header,
-            None => {
-                if let (Some(contract), Selection::Contract(_)) = (contract, raw.selection) {
-                    raw.selection = Selection::Contract(contract);
-                }
-            }
-        }
-        if let Some(validators) = validators.filter(|set| !set.is_empty()) {
-            schedule.force_validators(block, validators);
-        }
-        if let Some(kilobytes) = section.get("contractSizeLimit", KILOBYTES, kilobytes)? {
-            if kilobytes > 0 {
-                consensus.code_size_limits.push((block, kilobytes * 1024));
-            }
-        }
-        if let Some(floor) = section.get("miner.gaslimit", "gas, an integer from 0 to 2^63-1", |value| {
-            field::quantity64(value).filter(|limit| *limit <= i64::MAX as u64)
-        })? {
-            consensus.gas_floors.push(floor);
-        }
-        section.ignore(&["transactionSizeLimit", "policy", "proposerPolicy"]);
-        if section.get("gasPriceEnabled", "true or false", field::boolean)?.unwrap_or(false) {
-            warnings.push(format!("{} has no effect here", section.path_of("gasPriceEnabled")));
-        }
-        section.finish(warnings);
-        schedule.push(Activation::Block(block), raw.params());
-    }
-    consensus.code_size_limits.sort_by_key(|(from, _)| *from);
-    Ok(())
-}
-
 const ADDRESSES: &str = "an array of addresses";
 const KILOBYTES: &str = "kilobytes, 0 to 2^32";
 
-fn kilobytes(value: &serde_json::Value) -> Option<u64> {
+fn kilobytes(value: Json<'_>) -> Option<u64> {
     field::quantity64(value).filter(|size| *size <= u64::from(u32::MAX))
 }
 
@@ -391,7 +310,7 @@ enum Mode {
     Contract,
 }
 
-fn read_mode(section: &mut Section) -> Result<Option<Mode>, GenesisError> {
+fn read_mode(section: &mut Section<'_>) -> Result<Option<Mode>, GenesisError> {
     section.get("validatorSelectionMode", "\"contract\" or \"blockheader\"", |value| {
         match field::text(value)?.to_lowercase().as_str() {
             "contract" => Some(Mode::Contract),
@@ -401,7 +320,7 @@ fn read_mode(section: &mut Section) -> Result<Option<Mode>, GenesisError> {
     })
 }
 
-fn need_contract(section: &Section, contract: Option<Address>) -> Result<Address, GenesisError> {
+fn need_contract(section: &Section<'_>, contract: Option<Address>) -> Result<Address, GenesisError> {
     contract.ok_or_else(|| GenesisError::Missing {
         key: section.path_of("validatorcontractaddress"),
         expected: format!("{ADDRESS}, because validatorselectionmode is \"contract\""),
@@ -409,8 +328,15 @@ fn need_contract(section: &Section, contract: Option<Address>) -> Result<Address
 }
 
 /// The transitions by ascending `block`, which must be there, at least `least`, and (Besu) unique.
-fn ordered(sections: &mut Vec<Section>, least: u64, unique: bool) -> Result<Vec<(u64, Section)>, GenesisError> {
+fn ordered<'a>(sections: &mut Vec<Section<'a>>, least: u64, unique: bool) -> Result<Vec<(u64, Section<'a>)>, GenesisError> {
     let expected = if least == 0 { "a block number" } else { "a block number above 0" };
+    if let Some(section) = sections.get(MOST_TRANSITIONS) {
+        return Err(GenesisError::Bad {
+            key: section.path_of("block"),
+            got: format!("{} transitions", sections.len()),
+            expected: format!("{MOST_TRANSITIONS} at most"),
+        });
+    }
     let mut seen = BTreeSet::new();
     let mut out = Vec::with_capacity(sections.len());
     for mut section in sections.drain(..) {
@@ -430,7 +356,7 @@ fn ordered(sections: &mut Vec<Section>, least: u64, unique: bool) -> Result<Vec<
 }
 
 /// Deployed code limits: Besu's `contractSizeLimit` (bytes), GoQuorum's `maxCodeSizeConfig` and `maxCodeSize` (kB).
-fn read_code_sizes(config: &mut Section, format: GenesisFormat) -> Result<Vec<(u64, u64)>, GenesisError> {
+fn read_code_sizes(config: &mut Section<'_>, format: GenesisFormat, warnings: &mut Warnings) -> Result<Vec<(u64, u64)>, GenesisError> {
     let besu = config.get("contractSizeLimit", "bytes, 0 to 2^31-1", |value| {
         field::quantity64(value).filter(|limit| *limit <= i32::MAX as u64)
     })?;
@@ -449,7 +375,10 @@ fn read_code_sizes(config: &mut Section, format: GenesisFormat) -> Result<Vec<(u
         limits.push((from, size * 1024));
     }
     if format == GenesisFormat::GoQuorum {
-        config.ignore(&["txnSizeLimit", "privacyEnhancementsBlock", "isMPS", "enableGasPriceBlock"]);
+        config.ignore(&["txnSizeLimit", "isMPS", "enableGasPriceBlock"]);
+        let private = ["privacyEnhancementsBlock", "privacyPrecompileBlock"];
+        config.ignore_aloud(&private, "private transactions are not implemented", warnings);
+        config.ignore_aloud(&["qip714Block"], "GoQuorum's permissioning by contract is not implemented", warnings);
     }
     limits.sort_by_key(|(from, _)| *from);
     Ok(limits)

@@ -1,6 +1,7 @@
 //! The contracts that the protocol itself calls (EIP-4788, 2935, 7002, 7251) or reads (EIP-6110), as Besu decides it for QBFT.
 
 use super::field::{self, Section};
+use super::warnings::Warnings;
 use super::{Genesis, GenesisAccount, GenesisError};
 use crate::fork::Fork;
 use alloy_primitives::{Address, address};
@@ -61,7 +62,7 @@ pub struct SystemContracts {
 const KEYS: [&str; 3] =
     ["depositContractAddress", "withdrawalRequestContractAddress", "consolidationRequestContractAddress"];
 
-pub(super) fn read(config: &mut Section, warnings: &mut Vec<String>) -> Result<SystemContracts, GenesisError> {
+pub(super) fn read(config: &mut Section<'_>, warnings: &mut Warnings) -> Result<SystemContracts, GenesisError> {
     let mut rules = BesuRules::default();
     if let Some(mut ours) = config.section("ipe")? {
         let expected = "the Besu release whose rules this chain has, \"25.5.0\" or \"26.8.0\"";

@@ -36,7 +36,19 @@ pub(super) const ALIASES: &[(&str, &str)] = &[
     ("rpc-http-api-method-no-auth", "rpc-http-api-methods-no-auth"),
     ("rpc-ws-api-method-no-auth", "rpc-ws-api-methods-no-auth"),
     ("banned-node-id", "banned-node-ids"),
+    ("required-block", "required-blocks"),
+    ("metrics-categories", "metrics-category"),
+    ("p2p-peer-upper-bound", "max-peers"),
+    ("tx-pool-future-max-by-account", "tx-pool-max-future-by-sender"),
+    ("rpc-http-authentication-public-key-file", "rpc-http-authentication-jwt-public-key-file"),
+    ("rpc-ws-authentication-public-key-file", "rpc-ws-authentication-jwt-public-key-file"),
 ];
+
+const API: &str = "the same; groups whose methods are not served here (EEA, PRIV, CLIQUE) are left out with a note";
+const BLOBS: &str = "a QBFT network carries no blobs";
+const IPV6: &str = "p2p-host takes IPv6 addresses beside others, p2p-interface = \"::\" listens for both";
+const BOUNDED: &str = "each connection's subscriptions and filters have bounds of their own (docs/costs.md)";
+const GAS_PRICE: &str = "prices are suggested as they are found";
 
 const OFF: &[&str] = &["false"];
 const NONE: &[&str] = &["", "none"];
@@ -54,10 +66,12 @@ const FORMAT: &str = "a matter of Besu's own output";
 const PUSH: &str = "metrics are scraped, not pushed; point Prometheus at metrics-port";
 const ETHSTATS: &str = "not reported to ethstats; ipe lab status, metrics and JSON-RPC tell the same";
 
-/// Every option of Besu 25.5 and 26.8 that is known here.
+/// Every option of Besu's node from 22.1 to 26.8; `releases.txt` says in which it is.
 pub const BESU_OPTIONS: &[BesuOption] = &[
     special("data-path", "`data-dir` becomes the folder `ipe` inside it, beside Besu's database; `key`, `static-nodes.json` and `permissions_config.toml` are read from it"),
+    special("config-file", "the file is read, as FILE; in a compose file it is looked up through the service's mounts"),
     renamed("genesis-file", "genesis"),
+    only("override-genesis-config", &[""], "write the values into the genesis file, so that all nodes have one"),
     only("network", &[""], "public networks are not joined; name a genesis-file"),
     same("network-id"),
     renamed("node-private-key-file", "key-file"),
@@ -76,12 +90,30 @@ pub const BESU_OPTIONS: &[BesuOption] = &[
     ignored("receipt-compaction-enabled", STORE),
     ignored("version-compatibility-protection", STORE),
     ignored("history-expiry-prune", STORE),
+    ignored("bonsai-maximum-back-layers-to-load", STORE),
+    ignored("bonsai-parallel-state-root-computation-enabled", STORE),
+    ignored("pruning-enabled", STORE),
+    ignored("pruning-blocks-retained", STORE),
+    ignored("pruning-block-confirmations", STORE),
+    ignored("tx-sender-nonce-index-enabled", STORE),
+    ignored("checkpoint", SYNC),
+    ignored("snapsync-server-enabled", SYNC),
+    ignored("snapsync-synchronizer-pre-checkpoint-headers-only-enabled", SYNC),
+    ignored("snapsync-synchronizer-transaction-indexing-enabled", SYNC),
+    ignored("era1-data-uri", SYNC),
+    ignored("era1-import-prepipeline-enabled", SYNC),
+    ignored("era1-import-prepipeline-concurrency", SYNC),
     ignored("cache-last-blocks", STORE),
+    ignored("cache-last-block-headers", STORE),
+    ignored("cache-last-block-headers-preload-enabled", STORE),
     ignored("cache-precompiles", STORE),
     ignored("genesis-state-hash-cache-enabled", STORE),
     ignored("auto-log-bloom-caching-enabled", "logs have an index"),
     only("required-blocks", &[""], "blocks are required by their seals only"),
-    ignored("kzg-trusted-setup", "a QBFT network carries no blobs"),
+    special("required-block", "as `required-blocks`"),
+    ignored("kzg-trusted-setup", BLOBS),
+    ignored("max-blobs-per-block", BLOBS),
+    ignored("max-blobs-per-transaction", BLOBS),
 
     same("bootnodes"),
     same("static-nodes-file"),
@@ -94,7 +126,14 @@ pub const BESU_OPTIONS: &[BesuOption] = &[
     same("p2p-host"),
     same("p2p-interface"),
     same("p2p-port"),
-    only("p2p-discovery-port", &[""], "discovery uses the number of p2p-port"),
+    special("p2p-discovery-port", "the number of `p2p-port` has no effect; any other is refused: discovery uses that number"),
+    ignored("p2p-host-ipv6", IPV6),
+    ignored("p2p-interface-ipv6", IPV6),
+    ignored("p2p-port-ipv6", IPV6),
+    ignored("p2p-ipv6-outbound-enabled", IPV6),
+    ignored("p2p-tx-feecap", "the fees of what peers send are not capped; rpc-tx-feecap is for JSON-RPC"),
+    ignored("compatibility-eth64-forkid-enabled", "the fork id is always in the Status message"),
+    special("p2p-peer-upper-bound", "as `max-peers`"),
     only("nat-method", &["none", "auto", "docker", "kubernetes"], "no router is configured by the node; forward the port and name the address in p2p-host"),
     same("max-peers"),
     ignored("remote-connections-limit-enabled", SLOTS),
@@ -122,7 +161,7 @@ pub const BESU_OPTIONS: &[BesuOption] = &[
     same("rpc-http-enabled"),
     same("rpc-http-host"),
     same("rpc-http-port"),
-    same("rpc-http-api"),
+    special("rpc-http-api", API),
     converted("rpc-http-cors-origins", "rpc-http-cors-origins", "`all` is `*`", all_is_star),
     same("rpc-http-max-active-connections"),
     same("rpc-http-max-batch-size"),
@@ -150,7 +189,7 @@ pub const BESU_OPTIONS: &[BesuOption] = &[
     same("rpc-ws-enabled"),
     same("rpc-ws-host"),
     same("rpc-ws-port"),
-    same("rpc-ws-api"),
+    special("rpc-ws-api", API),
     same("rpc-ws-max-active-connections"),
     same("rpc-ws-max-frame-size"),
     same("rpc-ws-api-methods-no-auth"),
@@ -172,7 +211,8 @@ pub const BESU_OPTIONS: &[BesuOption] = &[
     same("rpc-ws-ssl-key-file"),
     same("rpc-ws-ssl-cert-file"),
     same("rpc-ws-ssl-trustcert-file"),
-    only("graphql-http-enabled", OFF, GRAPHQL),
+    ignored("graphql-http-enabled", GRAPHQL),
+    ignored("graphql-max-blocks-range", GRAPHQL),
     ignored("graphql-http-host", GRAPHQL),
     ignored("graphql-http-port", GRAPHQL),
     ignored("graphql-http-cors-origins", GRAPHQL),
@@ -185,6 +225,8 @@ pub const BESU_OPTIONS: &[BesuOption] = &[
     converted("host-allowlist", "host-allowlist", "`all` is `*`", all_is_star),
     ignored("engine-rpc-enabled", ENGINE),
     ignored("engine-rpc-port", ENGINE),
+    ignored("engine-rpc-http-port", ENGINE),
+    ignored("engine-rpc-ws-port", ENGINE),
     ignored("engine-host-allowlist", ENGINE),
     ignored("engine-jwt-disabled", ENGINE),
     ignored("engine-jwt-enabled", ENGINE),
@@ -193,6 +235,15 @@ pub const BESU_OPTIONS: &[BesuOption] = &[
     same("rpc-tx-feecap"),
     same("rpc-max-logs-range"),
     same("rpc-max-trace-filter-range"),
+    ignored("rpc-max-trace-steps", "what a trace may cost is bounded by itself (docs/costs.md)"),
+    ignored("rpc-max-active-filters", BOUNDED),
+    ignored("rpc-filter-timeout-seconds", BOUNDED),
+    ignored("rpc-ws-max-active-subscriptions", BOUNDED),
+    special("rpc-http-authentication-public-key-file", "as `rpc-http-authentication-jwt-public-key-file`"),
+    special("rpc-ws-authentication-public-key-file", "as `rpc-ws-authentication-jwt-public-key-file`"),
+    ignored("api-gas-and-priority-fee-limiting-enabled", GAS_PRICE),
+    ignored("api-gas-and-priority-fee-lower-bound-coefficient", GAS_PRICE),
+    ignored("api-gas-and-priority-fee-upper-bound-coefficient", GAS_PRICE),
     same("revert-reason-enabled"),
     ignored("json-pretty-print-enabled", FORMAT),
     ignored("estimate-gas-tolerance-ratio", "estimates lie at most 2 % above what is needed, Besu's default"),
@@ -205,6 +256,7 @@ pub const BESU_OPTIONS: &[BesuOption] = &[
     same("metrics-port"),
     only("metrics-protocol", &["prometheus"], "only Prometheus is served; set metrics-enabled to false for none"),
     ignored("metrics-category", "every metric is served"),
+    special("metrics-categories", "as `metrics-category`"),
     ignored("metrics-push-enabled", PUSH),
     ignored("metrics-push-host", PUSH),
     ignored("metrics-push-port", PUSH),
@@ -212,6 +264,7 @@ pub const BESU_OPTIONS: &[BesuOption] = &[
     ignored("metrics-push-prometheus-job", PUSH),
     ignored("ethstats", ETHSTATS),
     ignored("ethstats-contact", ETHSTATS),
+    ignored("ethstats-report-interval", ETHSTATS),
     ignored("ethstats-cacert-file", ETHSTATS),
 
     same("min-gas-price"),
@@ -230,7 +283,7 @@ pub const BESU_OPTIONS: &[BesuOption] = &[
     ignored("tx-pool", POOL),
     same("tx-pool-max-size"),
     same("tx-pool-price-bump"),
-    converted("tx-pool-retention-hours", "tx-pool-retention-seconds", "times 3600", |values| {
+    converted("tx-pool-retention-hours", "tx-pool-retention-seconds", "times 3600; 0 has no effect", |values| {
         let hours: u64 = one(values)?.replace('_', "").parse().map_err(|_| "hours, an integer from 1")?;
         Ok(vec![hours.saturating_mul(3_600).to_string()])
     }),
@@ -238,6 +291,9 @@ pub const BESU_OPTIONS: &[BesuOption] = &[
     same("tx-pool-enable-save-restore"),
     ignored("tx-pool-save-file", "the file is local-transactions.journal in data-dir"),
     ignored("tx-pool-limit-by-account-percentage", "tx-pool-max-per-sender and tx-pool-max-future-by-sender bound it"),
+    special("tx-pool-future-max-by-account", "as `tx-pool-max-future-by-sender`"),
+    ignored("tx-pool-hashes-max-size", POOL),
+    ignored("tx-pool-enable-balance-check", POOL),
     ignored("tx-pool-layer-max-capacity", POOL),
     ignored("tx-pool-max-prioritized", POOL),
     ignored("tx-pool-max-prioritized-by-type", POOL),
@@ -246,7 +302,7 @@ pub const BESU_OPTIONS: &[BesuOption] = &[
     ignored("tx-pool-priority-senders", POOL),
     ignored("tx-pool-min-score", POOL),
     ignored("tx-pool-min-gas-price", "min-gas-price is the only floor"),
-    ignored("tx-pool-blob-price-bump", "a QBFT network carries no blobs"),
+    ignored("tx-pool-blob-price-bump", BLOBS),
     only("strict-tx-replay-protection-enabled", OFF, "transactions without a chain id are accepted"),
 
     converted("logging", "logging", "in lower case; `ALL` is `trace`", |values| {
@@ -266,6 +322,7 @@ pub const BESU_OPTIONS: &[BesuOption] = &[
     ignored("reorg-logging-threshold", "there are no reorganisations"),
     only("plugins", NONE, "there are no plugins"),
     ignored("plugin-continue-on-error", "there are no plugins"),
+    ignored("plugins-verification-mode", "there are no plugins"),
     only("privacy-enabled", OFF, PRIVACY),
     ignored("privacy-url", PRIVACY),
     ignored("privacy-public-key-file", PRIVACY),
@@ -273,6 +330,7 @@ pub const BESU_OPTIONS: &[BesuOption] = &[
     ignored("privacy-marker-transaction-signing-key-file", PRIVACY),
     ignored("privacy-enable-database-migration", PRIVACY),
     ignored("privacy-flexible-groups-enabled", PRIVACY),
+    ignored("privacy-onchain-groups-enabled", PRIVACY),
     ignored("privacy-nonce-always-increments", PRIVACY),
     ignored("privacy-tls-enabled", PRIVACY),
     ignored("privacy-tls-keystore-file", PRIVACY),

@@ -22,6 +22,58 @@ fn the_table_is_consistent() {
     }
 }
 
+/// The list of options is Besu's, not ours: none is missing, and only old names and hidden ones are besides.
+#[test]
+fn every_option_of_besus_sources_is_in_the_table() {
+    let mut count = 0;
+    for release in besu_releases() {
+        count += 1;
+        assert!(BESU_OPTIONS.iter().any(|option| option.key == release.key), "{} of Besu {} is unknown", release.key, release.first);
+        assert!(["switch", "number", "text", "path", "list"].contains(&release.kind), "{release:?}");
+    }
+    assert!(count > 200, "{count} options");
+    let besides = ["p2p-discovery-port", "rpc-http-authentication-public-key-file", "rpc-ws-authentication-public-key-file"];
+    for option in BESU_OPTIONS.iter().filter(|option| !option.key.starts_with('X') && !besides.contains(&option.key)) {
+        assert!(besu_releases().any(|release| release.key == option.key), "{} is in no release", option.key);
+    }
+    for (alias, key) in table::ALIASES {
+        assert!(find(alias).is_some() && find(key).is_some(), "{alias} or {key} is not in the table");
+    }
+}
+
+/// Inputs that real files have and that ended in an error, in a node that did not start, or in silence.
+#[test]
+fn what_files_say_without_need_is_dropped_with_a_note() {
+    for (text, note, refused) in [
+        ("rpc-http-api=[\"ETH\",\"EEA\",\"QBFT\"]", "methods of EEA", false),
+        ("rpc-ws-api=[\"PRIV\",\"CLIQUE\",\"ENGINE\",\"NET\"]", "methods of CLIQUE", false),
+        ("tx-pool-retention-hours=0", "13 hours", false),
+        ("p2p-discovery-port=30303", "anyway", false),
+        ("p2p-port=5\np2p-discovery-port=5", "anyway", false),
+        ("p2p-port=5\np2p-discovery-port=6", "", true),
+        ("graphql-http-enabled=true", "GraphQL", false),
+        ("p2p-host=\"0.0.0.0\"", "no address that others dial", false),
+        ("required-block=[\"1=0x00\"]", "", true),
+        ("metrics-categories=[\"RPC\"]", "every metric", false),
+        ("cache-last-block-headers=5\nrpc-max-active-filters=9\ncheckpoint=\"x\"\nera1-data-uri=\"x\"", "the database is another one", false),
+        ("override-genesis-config=[\"londonBlock=5\"]", "", true),
+    ] {
+        let told = translate(&read_besu_toml(Path::new("besu.toml"), text).expect(text)).expect(text);
+        assert_eq!(!told.refused.is_empty(), refused, "{text}: {:?}", told.refused);
+        assert!(note.is_empty() || told.ignored.iter().any(|ignored| ignored.why.contains(note)), "{text}: {:?}", told.ignored);
+        if !refused {
+            resolve(&Given { besu: Some(told), ..Given::default() }).expect(text);
+        }
+    }
+    let told = translate(&given(&[("BESU_RPC_HTTP_API", "ETH,EEA,qbft,IBFT"), ("BESU_P2P_PEER_UPPER_BOUND", "7")])).expect("Besu takes these");
+    assert_eq!(told.settings.iter().find(|(key, ..)| *key == "rpc-http-api").map(|(_, values, _)| values.join(",")), Some("ETH,qbft,IBFT".to_owned()));
+    assert_eq!(told.get("max-peers"), Some("7"));
+    // A switch takes no word that is none of its values, quotes that the shell did not take off are no part of a value.
+    let words = ["--rpc-http-enabled", "--host-allowlist=\"*\"", "--metrics-enabled", "false", "--identity", "a b"].map(str::to_owned);
+    let read: Vec<String> = read_besu_arguments(&words).expect("Besu's").into_iter().map(|option| option.values.join(",")).collect();
+    assert_eq!(read, ["true", "*", "false", "a b"]);
+}
+
 #[test]
 fn what_rbb_sets_is_understood_or_refused_by_name() {
     let rbb = [
@@ -118,7 +170,6 @@ fn mistakes_are_named() {
         ("p2p-port=70000", vec!["p2p-port", "70000", "65535"]),
         ("logging=\"LOUD\"", vec!["logging", "LOUD", "TRACE"]),
         ("tx-pool-retention-hours=\"x\"", vec!["tx-pool-retention-hours", "hours"]),
-        ("graphql-http-enabled=true", vec!["graphql-http-enabled", "GraphQL"]),
         ("net-restrict=[\"10.0.0.0/8\"]", vec!["net-restrict", "10.0.0.0/8"]),
         ("profile=\"STAKER\"", vec!["profile", "staker"]),
         ("p2p-port=1979-05-27", vec!["p2p-port", "a value or an array"]),
