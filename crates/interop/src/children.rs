@@ -44,10 +44,15 @@ pub fn end(child: &mut Child, how: Signal) -> Result<ExitStatus, String> {
             Err(error) => return Err(format!("waiting for {}: {error}", child.id())),
         }
     };
+    ended(child);
+    Ok(status)
+}
+
+/// Takes note of a process that has ended and was waited for.
+pub fn ended(child: &Child) {
     if let Ok(mut running) = RUNNING.lock() {
         running.remove(&id_of(child));
     }
-    Ok(status)
 }
 
 /// Kills everything that still runs: for the end of the suite, whichever way it comes.

@@ -4,9 +4,11 @@
 //! One start of Besu imports the files of a whole chain, a file for each variant: `besu blocks import` goes on after a file
 //! with a bad block, and a second block of the same height is judged like the first.
 
+use crate::children;
 use crate::client::{Client, Kind};
 use ipe_variants::recorded::{self, Line};
 use ipe_variants::{Scenario, Variant};
+use nix::sys::signal::Signal;
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -15,7 +17,7 @@ use std::time::{Duration, Instant};
 /// How long Besu may take for one chain.
 const MOST: Duration = Duration::from_secs(420);
 /// Characters of a reason that are kept.
-const REASON: usize = 160;
+const REASON: usize = 90;
 
 /// Asks every Besu about every variant whose chain's name contains one of `wanted`, or all.
 ///
@@ -97,15 +99,16 @@ fn imported(besu: &Client, folder: &Path, scenario: &Scenario) -> Result<Vec<Lin
         command.env("JAVA_OPTS", "-Xmx1g");
     }
     let mut child = command.spawn().map_err(|error| format!("{} did not start: {error}", besu.program.display()))?;
+    children::started(&child);
     let began = Instant::now();
     while child.try_wait().map_err(failed)?.is_none() {
         if began.elapsed() > MOST {
-            let _ = child.kill();
-            let _ = child.wait();
+            let _ = children::end(&mut child, Signal::SIGKILL);
             return Err(format!("{}: {} took more than {} s; its log is in {}", besu.name(), scenario.name, MOST.as_secs(), folder.display()));
         }
         std::thread::sleep(Duration::from_millis(200));
     }
+    children::ended(&child);
     let text = std::fs::read(folder.join("log")).map_err(failed)?;
     let said = sections(&String::from_utf8_lossy(&text), &names);
     let _ = std::fs::remove_dir_all(folder.join("data"));
@@ -165,8 +168,15 @@ fn sections(log: &str, names: &[String]) -> BTreeMap<String, (bool, Option<Strin
     all
 }
 
-/// The message of a log line, without time and thread, and without hashes and objects that make it long.
+/// The message of a log line, without time and thread, and hashes by their first digits.
 fn reason(line: &str) -> String {
     let message = line.rsplit(" | ").next().unwrap_or(line).trim();
-    message.chars().take(REASON).collect()
+    let (mut short, mut digits) = (String::new(), 0);
+    for (at, character) in message.char_indices() {
+        digits = if character.is_ascii_hexdigit() || (character == 'x' && message[..at].ends_with('0')) { digits + 1 } else { 0 };
+        if digits <= 8 {
+            short.push(character);
+        }
+    }
+    short.chars().take(REASON).collect()
 }

@@ -103,25 +103,30 @@ pub static ROWS: &[Row] = &[
     followed("another nonce", &["nonce *"], "not looked at"),
     followed("another base fee, of a block without transactions", &["empty, baseFeePerGas *"], "the value is not looked at; what follows is executed with it"),
     both("another base fee than transactions were executed with", &["baseFeePerGas zero", "baseFeePerGas one more", "baseFeePerGas one less", "baseFeePerGas 2^44", "baseFeePerGas 2^63", "baseFeePerGas 2^64 − 1"], No, "`MainnetTransactionValidator`, `MainnetBlockBodyValidator`: state root"),
-    stricter("base fee of 2^64 and more", &["baseFeePerGas 2^64"], "`BlockHeader.readFrom`: 256 bits", "no builder writes one: a base fee starts at 10^9 or at the node's setting and moves by an eighth; before a vote Besu does not look, but ours is never alone in a majority that does not"),
+    stricter("base fee of 2^64 and more", &["baseFeePerGas 2^64"], "`BlockHeader.readFrom`: 256 bits", "no builder writes one: a base fee starts at 10^9 or at the node's setting and moves by an eighth of it at most; where ours are in every quorum none is voted for"),
     stricter("another withdrawals root", &["withdrawalsRoot zero", "withdrawalsRoot all ones"], "`WithdrawalsValidator.NotApplicableWithdrawals`: not compared", "every builder writes the root of no withdrawals, or none"),
     both("blob gas used that is not the body's", &["blobGasUsed *"], No, "`AbstractBlockProcessor`"),
     followed("another excess blob gas", &["excessBlobGas *"], "not looked at: the price follows from the parent (`ExcessBlobGasCalculator`)"),
     followed("another parent beacon block root", &["parentBeaconBlockRoot *"], "not looked at where no contract is called"),
     both("another requests hash", &["requestsHash *"], No, "`AbstractBlockProcessor`"),
     // Which fields there are.
+    on(&["prague ", "osaka "], both("Prague and Osaka: ends early, or 22 items and more", &["header of *", "withdrawalsRoot an empty string*"], No, "`AbstractBlockProcessor`: requestsHash; `BlockAccessListValidator`; `BlockHeader.readFrom`")),
+    on(&["berlin "], both("before London: a base fee, and fields behind it", &["header of *"], No, "`GasLimitRangeAndDeltaValidationRule`")),
     on(&["cancun "], both("Cancun: ends in front of the blob fields, withdrawals root or beacon root", &["header of 16 items", "header of 17 items", "header of 19 items"], Yes, "none; Besu's builder ends headers there where blobs cost nothing (`AbstractBlockCreator`)")),
     on(&["shanghai "], both("Shanghai: ends in front of the withdrawals root", &["header of 16 items"], Yes, "none")),
     stricter("from London on: no base fee", &["header of 15 items"], "none", "every builder writes one; without it the price of gas is not defined"),
-    on(&["prague ", "osaka "], both("Prague and Osaka: ends early, or 22 items and more", &["header of *"], No, "`AbstractBlockProcessor`: requestsHash; `BlockHeader.readFrom`")),
-    both("blobGasUsed without excessBlobGas", &["header of 18 items", "header of 18 items, sealed as one of 17"], No, "sealed over other bytes than Besu hashes (`BlockHeader.writeTo`)"),
-    stricter("fields of a later fork", &["header of 17 items", "header of 19 items", "header of 20 items", "header of 21 items", "header of 16 items"], "none", "no builder writes a field before its fork"),
-    both("more items than there are fields", &["header of *"], No, "`BlockHeader.readFrom`"),
-    stricter("withdrawals root an empty string", &["withdrawalsRoot an empty string*"], "`BlockHeader.readFrom` takes it for none", "no encoder writes it: a field that is not there is left out with all that follow it"),
+    on(&["cancun "], stricter("Cancun: blobGasUsed without excessBlobGas, sealed as Besu hashes it, without both", &["header of 18 items, sealed as one of 17"], "`BlockHeader.writeTo` leaves out both", "no builder writes one without the other; from Prague on Besu refuses it too")),
+    on(&["cancun "], both("Cancun: blobGasUsed without excessBlobGas, sealed as it stands", &["header of 18 items"], No, "`BftCommitSealsValidationRule`: Besu hashes it without both")),
+    on(&["london ", "shanghai "], both("blobGasUsed of a later fork without excessBlobGas, sealed as it stands", &["header of 18 items"], No, "`BftCommitSealsValidationRule`: Besu hashes it without both")),
+    on(&["london ", "shanghai ", "cancun "], both("more items than there are fields, or a list of later fields that Besu reads and refuses", &["header of 22 items", "header of 23 items", "header of 24 items"], No, "`BlockAccessListValidator`, `BlockHeader.readFrom`")),
+    stricter("fields of a later fork", &["header of *"], "none", "no builder writes a field before its fork"),
+    stricter("withdrawals root an empty string, the last item", &["withdrawalsRoot an empty string, and the last item"], "`BlockHeader.readFrom` takes it for none", "no encoder writes it: a field that is not there is left out with all that follow it"),
+    on(&["shanghai "], stricter("Shanghai: withdrawals root an empty string", &["withdrawalsRoot an empty string"], "`BlockHeader.readFrom` takes it for none", "no encoder writes it: a field that is not there is left out")),
+    both("withdrawals root an empty string in front of others", &["withdrawalsRoot an empty string"], No, "`BlockHeader.readFrom`"),
     both("a number with a leading zero", &["gasLimit with a leading zero", "timestamp with a leading zero"], No, "`RLPInput`"),
     // Lists.
     both("other transactions than the header names, or others than were executed", &["transactions *", "no transactions, root as before", "a transaction that is an empty string"], No, "`MainnetBlockBodyValidator`"),
-    stricter("a legacy transaction as a string", &["a legacy transaction as a string"], "`TransactionDecoder`", "no encoder writes it: the list stands in the body as it is"),
+    but("25.5.0", No, stricter("a legacy transaction as a string", &["a legacy transaction as a string"], "`TransactionDecoder`", "no encoder writes it: the list stands in the body as it is")),
     both("ommers", &["an ommer*"], No, "`MainnetBlockBodyValidator`"),
     stricter("a list of withdrawals that the header does not name, a missing one, more lists", &["an empty list of withdrawals", "no list of withdrawals", "two lists more"], "`BlockBody.readWrappedBodyFrom`, `WithdrawalsValidator.NotApplicableWithdrawals`", "every encoder writes exactly the lists of the fork; the hash does not cover them, so a sync gets the block in its one form from anybody else"),
     both("a withdrawal, state as before", &["a withdrawal*"], No, "`MainnetBlockBodyValidator`: state root, because Besu pays the amount; ours refuses withdrawals in any state"),
@@ -170,13 +175,14 @@ pub static ROWS: &[Row] = &[
     but("25.5.0", No, on(&["cancun system contracts in alloc", "prague system contracts in alloc", "osaka system contracts in alloc"], both("code in alloc, not named in `config`: as by 26.8.0, not called; named: called", &["block 1, contracts called as by 26.8.0"], Yes, "`MainnetProtocolSpecs.hasSystemContractAddresses`"))),
     but("25.5.0", Yes, on(&["cancun system contracts in alloc", "prague system contracts in alloc", "osaka system contracts in alloc"], both("the same as by 25.5.0, with `besuRules` 26.8.0", &["block 1, contracts called as by 25.5.0"], No, "`ParentBeaconBlockRootHelper`"))),
     on(&["cancun system contracts in alloc and config", "prague system contracts in alloc and config", "osaka system contracts in alloc and config"], both("another beacon root, state as before", &["block 1 as by *"], No, "`MainnetBlockBodyValidator`: state root")),
-    on(&["cancun system contracts in alloc", "prague system contracts in alloc", "osaka system contracts in alloc"], followed("another beacon root, which nothing keeps", &["block 1 as by 26.8.0*"], "not looked at")),
+    but("25.5.0", No, on(&["cancun system contracts in alloc", "prague system contracts in alloc", "osaka system contracts in alloc"], followed("another beacon root, which nothing keeps", &["block 1 as by 26.8.0*"], "not looked at"))),
     both("contracts called where they are not", &["block 1 as by 25.5.0*"], No, "`MainnetBlockBodyValidator`: state root"),
+    but("25.5.0", No, on(&["prague system contracts in alloc and config"], both("a deposit that can be read, beacon roots as by 26.8.0", &["deposit good", "deposit with bytes where it is filled up"], Yes, "`DepositLogDecoder` (EIP-6110); `ParentBeaconBlockRootHelper`"))),
     both("a deposit that can be read", &["deposit good", "deposit with bytes where it is filled up"], Yes, "`DepositLogDecoder` (EIP-6110)"),
     on(&["prague system contracts in alloc and config", "osaka system contracts in alloc and config", "prague system contracts in config", "osaka system contracts in config"], both("a deposit that cannot be read", &["deposit *"], No, "`DepositLogDecoder`")),
     both("a log like a deposit where nothing is read", &["deposit *"], Yes, "`RequestProcessorCoordinator.noOp`"),
     // Size.
-    stricter("a block above 10 MiB", &["block of 10 MiB + 1"], "none", "no message carries it: eth's are 10 MiB at most in Besu and in ours"),
+    both("a block above 10 MiB, gas and roots as if it were empty", &["block of 10 MiB + 1"], No, "`MainnetBlockBodyValidator`; ours by size, see below"),
     both("a block of 8 MiB and more, below 10 MiB less the largest envelope", &["block of *"], Yes, "no rule: `MainnetBlockValidatorBuilder.frontier`"),
 ];
 
@@ -185,7 +191,7 @@ pub fn page() -> String {
     let mut out = String::from(HEAD);
     let says = |says: Says| if says == Yes { "yes" } else { "no" };
     for row in ROWS {
-        let chains = if row.chains.is_empty() { "all".to_owned() } else { row.chains.join(", ") };
+        let chains = if row.chains.is_empty() { "all".to_owned() } else { row.chains.iter().map(|name| name.trim()).collect::<Vec<_>>().join(", ") };
         let besu = match row.but {
             None => says(row.besu).to_owned(),
             Some((release, other)) => format!("{}; {release}: {}", says(row.besu), says(other)),
@@ -225,14 +231,18 @@ Where our import and Besu's differ. None of these blocks is made by an honest va
 ";
 
 const TAIL: &str = "
-## What is not asked
+## What the table does not show
 
 - A transaction with a gas price of 2^128 wei or more. Besu executes it (the recorded refusal is of the roots, which are those of a
   block without it); this node cannot read it and refuses the block. Paying takes 2^142 wei: `ipe genesis explain` warns of an alloc
   that holds as much. On such a chain its owner could split a network of both clients.
+- A block above 10 MiB with the roots that follow from it: Besu has no rule about size, and `besu blocks import` would take it. No message
+  carries it, Besu's or ours, so none can be sealed or handed on.
 - Withdrawals with the state that follows from them: Besu pays their amounts, ours refuses them. No builder writes any.
 - The price of blobs stops at 2^128 − 1 wei here; Besu's goes to 2^256. It takes an excess blob gas that only a majority without this
   check could have sealed.
+- Besu's votes. Before a vote Besu judges the same rules without the seals (`HeaderValidationMode.LIGHT`), on the same block; only its
+  imports are recorded.
 - `besu blocks import` passes over a block with the number 0 or 2^63 and more; the rule is `AncestryValidationRule`.
 - Besu 25.5.0 is not asked about Osaka, which was a draft then, nor about Prague without the request contracts, on which it does not
   start.

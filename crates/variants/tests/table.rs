@@ -1,11 +1,14 @@
-//! Every variant of a block is judged as the table says.
+//! Every variant of a block is judged as the table says, and the table says what real clients said.
 #![allow(clippy::unwrap_used, clippy::panic)]
 
 use std::collections::BTreeSet;
 use std::sync::OnceLock;
 
 use ipe_variants::rows::{ROWS, Row, Says, page, row};
-use ipe_variants::{Scenario, Variant, judge, ledger};
+use ipe_variants::{Scenario, Variant, judge, ledger, recorded};
+
+/// Clients whose verdicts are recorded, and chains that each was asked about at least.
+const CLIENTS: [(&str, usize); 2] = [("besu-26.8.0", 22), ("besu-25.5.0", 11)];
 
 fn scenarios() -> &'static [Scenario] {
     static MADE: OnceLock<Vec<Scenario>> = OnceLock::new();
@@ -37,6 +40,33 @@ fn ours_are_the_verdicts_of_the_table() {
     }
     assert!(seen > 5_000, "{seen}");
     assert!(wrong.is_empty(), "{} of {seen}:\n{}", wrong.len(), wrong.join("\n"));
+}
+
+#[test]
+fn the_table_is_what_real_clients_said() {
+    let mut wrong = Vec::new();
+    for (client, least) in CLIENTS {
+        let lines = recorded::read(client).unwrap();
+        let chains: BTreeSet<&str> = lines.keys().map(|(chain, _)| chain.as_str()).collect();
+        assert!(chains.len() >= least, "{client} was asked about {} chains", chains.len());
+        for scenario in scenarios().iter().filter(|made| chains.contains(made.name.as_str())) {
+            for variant in scenario.variants.iter().filter(|variant| variant.is_judged_by_import()) {
+                let at = format!("{client}: {}: {}", scenario.name, variant.name);
+                let Some(line) = lines.get(&(scenario.name.clone(), variant.name.clone())) else {
+                    wrong.push(format!("{at}: not asked; run cargo xtask interop verdicts"));
+                    continue;
+                };
+                if line.id != variant.id() {
+                    wrong.push(format!("{at}: asked about other bytes; run cargo xtask interop verdicts"));
+                }
+                let row = the_row(scenario, variant);
+                if line.import != (row.of(client) == Says::Yes) {
+                    wrong.push(format!("{at}: {:?} in the table ({}), {} recorded: {}", row.of(client), row.what, line.import, line.why));
+                }
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{}:\n{}", wrong.len(), wrong.join("\n"));
 }
 
 #[test]
