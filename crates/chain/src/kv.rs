@@ -103,6 +103,11 @@ impl Table {
     }
 }
 
+/// What to do about a damaged database.
+pub const REMEDY: &str = "Keep the node's key and every file signing.journal*, which belong to the validator and not to the chain. Then put \
+    back a copy of the folder 'database' that was made while the node was stopped, or move that folder away and start: the node fetches \
+    the chain from its peers. While the node is stopped, 'ipe store check DIR' names the damaged files";
+
 /// Why the store could not answer or write. Every case is the disk's or the data folder's, never the caller's input.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
@@ -112,7 +117,7 @@ pub enum StoreError {
         /// The data folder.
         path: String,
     },
-    /// The engine below failed: I/O, full disk, damaged file.
+    /// The engine below failed: I/O, full disk.
     #[error("could not {action} in the data folder: {cause}; check free space and the disk, then start again")]
     Engine {
         /// What was attempted, such as `read table accounts` or `commit a batch of 812 rows`.
@@ -120,10 +125,16 @@ pub enum StoreError {
         /// What the engine said.
         cause: String,
     },
+    /// Files are not what was written.
+    #[error("the database is damaged, could not {action}: {cause}. {REMEDY}")]
+    Damaged {
+        /// What was attempted.
+        action: String,
+        /// The files with what is wrong with each, or what the engine said.
+        cause: String,
+    },
     /// A stored row does not decode: the data folder was written by another version or is damaged.
-    #[error(
-        "row in table {table} does not decode: {problem}; restore the data folder or remove it and synchronise again"
-    )]
+    #[error("the database is damaged, a row in table {table} does not decode: {problem}. {REMEDY}")]
     Corrupt {
         /// Name of the table.
         table: &'static str,

@@ -17,7 +17,7 @@ use crate::bound::Bound;
 use crate::execute::Executed;
 use crate::fields::{Proposed, check_proposed};
 use crate::invalid::InvalidBlock;
-use crate::kv::{Batch, Read, Store, StoreError, Table};
+use crate::kv::{Batch, REMEDY, Read, Store, StoreError, Table};
 use crate::ladder::{CheckedBlock, Terms};
 use crate::overlay::ReadError;
 use crate::read::{RecentBlocks, StoredBlock};
@@ -112,7 +112,7 @@ pub enum OpenError {
     },
     /// Block and state disagree.
     #[error(
-        "the data folder's newest block is {block}, its state is of {state:?}; restore the folder or synchronise again"
+        "the database is damaged: its newest block is {block}, its state is of {state:?}. {REMEDY}"
     )]
     Inconsistent {
         /// Height of the newest block.

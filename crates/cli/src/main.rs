@@ -23,6 +23,7 @@ mod node;
 mod reference;
 mod rpc;
 mod sim;
+mod store;
 mod tx;
 
 use clap::{Parser, Subcommand};
@@ -51,6 +52,9 @@ enum Command {
     /// What a validator's signing journal vouches for.
     #[command(subcommand)]
     Journal(journal::JournalCommand),
+    /// A node's folder on disk.
+    #[command(subcommand)]
+    Store(store::StoreCommand),
     /// Genesis files in Besu's format.
     #[command(subcommand)]
     Genesis(genesis::GenesisCommand),
@@ -77,6 +81,7 @@ fn main() -> ExitCode {
         Command::Besu(command) => besu::run(command),
         Command::Key(command) => key::run(command),
         Command::Journal(command) => journal::run(command),
+        Command::Store(command) => store::run(command),
         Command::Genesis(command) => genesis::run(command),
         Command::Blocks(command) => blocks::run(command),
         Command::Tx(command) => tx::run(command),

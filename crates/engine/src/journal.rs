@@ -127,6 +127,13 @@ pub fn frames(content: &[u8]) -> Chained<'_> {
     }
 }
 
+/// How the content of a signing journal ends; `None` when it does not begin as one of today's format.
+pub fn ending(content: &[u8]) -> Option<Ending> {
+    let mut frames = Chained::new(content.strip_prefix(MAGIC)?);
+    frames.by_ref().for_each(drop);
+    Some(frames.ending())
+}
+
 impl Journal {
     pub(crate) fn open(mut file: Box<dyn JournalFile>, chain: B256, key: Address) -> Result<Self, JournalError> {
         let bytes = file.read_all()?;

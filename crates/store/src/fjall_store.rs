@@ -9,6 +9,7 @@ use fjall::{
 };
 use ipe_chain::kv::{Batch, Read, Store, StoreError, Table, Visit};
 
+use crate::check::{self, CheckError, Depth};
 use crate::moved;
 
 const MIB: u64 = 1024 * 1024;
@@ -61,6 +62,56 @@ pub struct FjallStore {
 fn engine(action: impl Into<String>, cause: impl std::fmt::Display) -> StoreError {
     StoreError::Engine { action: action.into(), cause: cause.to_string() }
 }
+
+/// What the engine says of its files, told apart: the disk's trouble, or damage.
+fn failed(action: impl Into<String>, error: &fjall::Error) -> StoreError {
+    let (action, mut cause) = (action.into(), Some(error as &dyn std::error::Error));
+    while let Some(inner) = cause {
+        if let Some(io) = inner.downcast_ref::<std::io::Error>() {
+            use std::io::ErrorKind::{InvalidData, NotFound, UnexpectedEof};
+            return match io.kind() {
+                InvalidData | NotFound | UnexpectedEof => StoreError::Damaged { action, cause: io.to_string() },
+                _ => engine(action, io),
+            };
+        }
+        cause = inner.source();
+    }
+    match error {
+        fjall::Error::Poisoned => engine(
+            action,
+            "an earlier write failed, or tables could not be merged, and nothing is written any more; the log tells what it was, and \
+             'ipe store check DIR' whether files are damaged",
+        ),
+        fjall::Error::Locked | fjall::Error::KeyspaceDeleted => engine(action, error),
+        other => StoreError::Damaged { action, cause: other.to_string() },
+    }
+}
+
+/// Bytes of rows that are read to name the damaged file when the engine has found damage at its start.
+const NAMED_WITHIN: u64 = 4 << 30;
+
+/// Refuses what the engine would make worse by opening it.
+fn refuse_damage(folder: &Path, depth: Depth) -> Result<(), StoreError> {
+    let report = match check::check(folder, depth) {
+        Ok(report) => report,
+        Err(CheckError::Absent { .. }) => return Ok(()),
+        Err(CheckError::InUse { path }) => return Err(StoreError::InUse { path }),
+        Err(error @ CheckError::Unreadable { .. }) => return Err(engine("look at the database", error)),
+    };
+    for note in &report.notes {
+        tracing::warn!(folder = %folder.display(), "{note}");
+    }
+    if report.findings.is_empty() {
+        return Ok(());
+    }
+    let told: Vec<String> = report.findings.iter().take(TOLD_AT_ONCE).map(ToString::to_string).collect();
+    let more = report.findings.len() as u64 - told.len() as u64 + report.more;
+    let more = if more > 0 { format!("; and {more} more") } else { String::new() };
+    Err(StoreError::Damaged { action: format!("open {}", folder.display()), cause: format!("{}{more}", told.join("; ")) })
+}
+
+/// Damaged files that an error names.
+const TOLD_AT_ONCE: usize = 4;
 
 /// Bytes of all files below a folder. A file that goes away meanwhile counts nothing.
 fn occupied(folder: &Path) -> std::io::Result<u64> {
@@ -123,11 +174,17 @@ impl FjallStore {
     /// each million rows, and room for the largest of them once more.
     ///
     /// # Errors
-    /// [`StoreError::InUse`] when another process has it open; [`StoreError::Engine`] for anything the disk says.
+    /// [`StoreError::InUse`] when another process has it open; [`StoreError::Damaged`], and nothing is changed, when files are not what was
+    /// written; [`StoreError::Engine`] for anything else that the disk says.
     pub fn open(folder: &Path, settings: DiskSettings) -> Result<FjallStore, StoreError> {
+        refuse_damage(folder, Depth::Structure)?;
         let failed = |error: fjall::Error| match error {
             fjall::Error::Locked => StoreError::InUse { path: folder.display().to_string() },
-            other => engine(format!("open the database {}", folder.display()), other),
+            other => match failed(format!("open {}", folder.display()), &other) {
+                // The engine does not say which file it is.
+                damaged @ StoreError::Damaged { .. } => refuse_damage(folder, Depth::Rows(NAMED_WITHIN)).err().unwrap_or(damaged),
+                other => other,
+            },
         };
         let database = Database::builder(folder)
             .cache_size(settings.cache)
@@ -173,7 +230,7 @@ fn range(
     loop {
         let row = if reverse { rows.next_back() } else { rows.next() };
         let Some(row) = row else { return Ok(()) };
-        let (key, value) = row.into_inner().map_err(|error| engine(format!("scan table {}", table.name()), error))?;
+        let (key, value) = row.into_inner().map_err(|error| failed(format!("scan table {}", table.name()), &error))?;
         if visit(&key, &value).is_break() {
             return Ok(());
         }
@@ -184,7 +241,7 @@ impl Read for FjallStore {
     fn get(&self, table: Table, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
         match self.keyspace(table).get(key) {
             Ok(value) => Ok(value.map(|value| value.to_vec())),
-            Err(error) => Err(engine(format!("read table {}", table.name()), error)),
+            Err(error) => Err(failed(format!("read table {}", table.name()), &error)),
         }
     }
 
@@ -208,7 +265,7 @@ impl FjallStore {
     /// [`StoreError::Engine`] when the disk refuses; what was committed since the last sync may then be lost at a power
     /// cut.
     pub fn sync(&self) -> Result<(), StoreError> {
-        self.database.persist(PersistMode::SyncAll).map_err(|error| engine("sync what was committed".to_owned(), error))
+        self.database.persist(PersistMode::SyncAll).map_err(|error| failed("sync what was committed", &error))
     }
 }
 
@@ -227,7 +284,7 @@ impl Store for FjallStore {
                 None => writes.remove(keyspace, write.key),
             }
         }
-        writes.commit().map_err(|error| engine(format!("commit a batch of {} rows", batch.len()), error))
+        writes.commit().map_err(|error| failed(format!("commit a batch of {} rows", batch.len()), &error))
     }
 }
 
@@ -240,7 +297,7 @@ impl Read for DiskSnapshot {
     fn get(&self, table: Table, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
         match self.snapshot.get(&self.keyspaces[table.index()], key) {
             Ok(value) => Ok(value.map(|value| value.to_vec())),
-            Err(error) => Err(engine(format!("read table {}", table.name()), error)),
+            Err(error) => Err(failed(format!("read table {}", table.name()), &error)),
         }
     }
 
