@@ -729,3 +729,102 @@ fn discovery_keeps_to_the_list_of_permitted_nodes() {
         });
     });
 }
+
+/// A stopped node's folder is looked at without starting it; a node does not start on a damaged one and says what to keep.
+#[test]
+fn a_damaged_folder_is_told_with_what_to_keep_and_to_do() {
+    let from = recorded("besu-25.5.0-header-votes");
+    let folder = TempDir::new().unwrap();
+    let data = folder.path().join("data");
+    let genesis = from.join("genesis.json");
+    ok(&["blocks", "import", text(&from.join("blocks.rlp")), "--genesis", text(&genesis), "--data-dir", text(&data)]);
+    let run = [
+        "node", "run", "--role", "validator", "--topology", "mesh", "--genesis", text(&genesis), "--data-dir", text(&data), "--p2p-port", "0",
+        "--p2p-interface", "127.0.0.1", "--rpc-http-port", "0",
+    ];
+    let check = ["store", "check", text(&data)];
+    running(&run, &data, &|_| refused(&check, 1, &["in use by another process", "stop that process first"]));
+    let told: Value = serde_json::from_str(&ok(&[&check[..], &["--json"]].concat())).unwrap();
+    assert_eq!((&told["sound"], &told["damaged"]), (&json!(true), &json!([])), "{told}");
+    assert!(told["beside"].as_array().unwrap().len() >= 2 && told["files"].as_u64().unwrap() > 30, "{told}");
+    assert!(ok(&check).contains("database  sound"));
+
+    let flip = |file: &Path, at: usize| {
+        let mut bytes = std::fs::read(file).unwrap();
+        bytes[at] ^= 4;
+        std::fs::write(file, bytes).unwrap();
+    };
+    let current = data.join("database/keyspaces/3/current");
+    flip(&current, 9);
+    for words in [&["damaged   keyspaces/3/"][..]] {
+        let output = ipe(&check);
+        assert_eq!(output.status.code(), Some(1));
+        words.iter().for_each(|word| assert!(stdout(&output).contains(word), "{}", stdout(&output)));
+    }
+    let keep = ["signing.journal*", "Keep the node's key", "fetches", "keyspaces/3/"];
+    refused(&check, 1, &keep[..3]);
+    refused(&run, 1, &keep);
+    let output = ipe(&run);
+    assert!(!(stdout(&output) + &stderr(&output)).contains("free space"));
+    flip(&current, 9);
+    ok(&check);
+
+    let journal = data.join("signing.journal");
+    flip(&journal, 40);
+    let output = ipe(&[&check[..], &["--json"]].concat());
+    let told: Value = serde_json::from_str(&stdout(&output)).unwrap();
+    assert_eq!((&told["sound"], &told["damaged"]), (&json!(false), &json!([])), "{told}");
+    assert!(stderr(&output).contains("signing journal is damaged") && stderr(&output).contains("must not be put back"), "{}", stderr(&output));
+    refused(&["store", "check", text(folder.path())], 2, &["holds no database"]);
+}
+
+/// Nodes reach each other and are asked over IPv6, and one whose `p2p-host` is not what the others see says so; so does one whose key
+/// others can read.
+#[test]
+fn nodes_on_ipv6_and_what_they_warn_of() {
+    use std::os::unix::fs::PermissionsExt;
+    use std::time::{Duration, Instant};
+    let folder = TempDir::new().unwrap();
+    let genesis = recorded("besu-25.5.0-header-votes").join("genesis.json");
+    let node = |data: &Path, host: &str| -> Vec<String> {
+        let given = ["node", "run", "--role", "boot", "--genesis", text(&genesis), "--p2p-port", "0", "--p2p-interface", "::1", "--p2p-host", host];
+        let ports = ["--rpc-http-port", "0", "--rpc-http-host", "::1", "--metrics-enabled", "--metrics-port", "0", "--metrics-host", "::1", "--discovery-enabled"];
+        [&given[..], &ports[..], &["--data-dir", text(data)]].concat().into_iter().map(str::to_owned).collect()
+    };
+    let until = |what: &str, holds: &dyn Fn() -> bool| {
+        let began = Instant::now();
+        while !holds() {
+            assert!(began.elapsed() < Duration::from_secs(120), "still waiting: {what}");
+            std::thread::sleep(Duration::from_millis(200));
+        }
+    };
+    fn run<T>(arguments: &[String], data: &Path, look: &dyn Fn(&Value) -> T) -> (T, String) {
+        running(&arguments.iter().map(String::as_str).collect::<Vec<_>>(), data, look)
+    }
+    let health = |endpoints: &Value| -> Value { serde_json::from_str(&get(endpoints["rpcHttp"].as_str().unwrap(), "/health").1).unwrap() };
+    let [first, second, third] = ["first", "second", "third"].map(|name| folder.path().join(name));
+    run(&node(&first, "::1"), &first, &|one| {
+        let enode = one["enode"].as_str().unwrap().to_owned();
+        assert!(enode.contains("@[::1]:"), "{enode}");
+        run(&node(&second, "::1"), &second, &|two| {
+            let statics = format!("{enode},{}", two["enode"].as_str().unwrap());
+            ok(&["key", "new", text(&third.join("key"))]);
+            std::fs::set_permissions(third.join("key"), std::fs::Permissions::from_mode(0o640)).unwrap();
+            let mut arguments = node(&third, "2001:db8::7");
+            arguments.extend(["--static-nodes".to_owned(), statics]);
+            let (_, said) = run(&arguments, &third, &|three| {
+                let rpc = three["rpcHttp"].as_str().unwrap();
+                assert!(rpc.starts_with("[::1]:"), "{rpc}");
+                until("it is connected to both", &|| ask(rpc, "net_peerCount", json!([])) == "0x2");
+                assert!(get(three["metrics"].as_str().unwrap(), "/metrics").0.contains("200"));
+                until("it says how it is seen, and that its key is read", &|| health(three)["warnings"].as_array().is_some_and(|all| all.len() == 2));
+                let warnings = health(three)["warnings"].to_string();
+                assert!(warnings.contains("see this node at ::1, p2p-host says 2001:db8::7") && warnings.contains("mode 0640"), "{warnings}");
+                assert!(!warnings.contains(text(&third)), "{warnings}");
+                assert_eq!(ask(rpc, "ipe_status", json!([]))["warnings"], health(three)["warnings"]);
+                assert!(health(one)["warnings"].is_null() && health(two)["warnings"].is_null(), "{} {}", health(one), health(two));
+            });
+            assert!(said.contains("see this node at ::1") && said.contains("chmod 600"), "{said}");
+        });
+    });
+}

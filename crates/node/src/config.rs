@@ -261,6 +261,8 @@ pub struct NodeConfig {
     pub block_selection_percent: u32,
     /// Most gas that one transaction may use in a block built here.
     pub tx_gas: u64,
+    /// Longest transaction that the pool takes, bytes.
+    pub tx_bytes: usize,
     /// Transaction pool.
     pub pool: PoolSettings,
 

@@ -68,10 +68,15 @@ pub fn load_or_create(path: &Path) -> Result<(NodeKey, bool), ConfigError> {
     Ok((key, true))
 }
 
+/// The mode of a key file that others than its owner can use.
+pub fn exposed(path: &Path) -> Option<u32> {
+    let mode = std::fs::metadata(path).ok()?.permissions().mode() & 0o777;
+    (mode & 0o077 != 0).then_some(mode)
+}
+
 /// What is wrong with the permissions of a key file, and what to do about it; none when nobody but its owner can use it.
 pub fn exposure(path: &Path) -> Option<String> {
-    let mode = std::fs::metadata(path).ok()?.permissions().mode() & 0o777;
-    (mode & 0o077 != 0).then(|| {
+    exposed(path).map(|mode| {
         format!(
             "key file {} can be used by other users of this machine (mode {mode:04o}); whoever has the key can sign for this \
              node: chmod 600 {}",

@@ -7,6 +7,7 @@
 //! JSON-RPC tasks ─ pool, control ────────────────────────────────────────┘
 //! ```
 
+mod advice;
 mod chain_rules;
 pub mod config;
 mod control;

@@ -99,6 +99,15 @@ impl Neighbours {
         })
     }
 
+    /// Whose voice a node has when others are counted: its institution's, this node's own not among them; its own when no directory
+    /// names it. Only known nodes are asked about.
+    pub(crate) fn voice(self: Arc<Self>) -> crate::advice::Voice {
+        Arc::new(move |node| match self.members.as_ref().and_then(|members| members.by_id(node)) {
+            Some(member) => (member.institution != self.institution).then(|| member.institution.clone()),
+            None => Some(format!("{node:#x}")),
+        })
+    }
+
     /// Where known nodes come from, as far as the directory and the settings say.
     pub(crate) fn known_hosts(&self) -> Vec<String> {
         let listed = self.members.iter().flat_map(|members| members.nodes()).filter_map(|member| member.enode.as_ref());

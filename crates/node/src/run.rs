@@ -25,6 +25,7 @@ use ipe_types::{B256, Bytes, Checkpoint, Enode, NodeId, NodeKey, Role, U256};
 use parking_lot::{Mutex, RwLock};
 use tokio::sync::{broadcast, mpsc, watch};
 
+use crate::advice::{self, Advice};
 use crate::config::{ConfigError, NodeConfig, RpcListener, RpcRelease};
 use crate::control::Controller;
 use crate::endpoints::Endpoints;
@@ -306,6 +307,8 @@ impl Node {
         }
         let directory = neighbours.directory(&static_nodes);
         let carried_nodes = neighbours.carried_nodes();
+        let voice = neighbours.clone().voice();
+        let advice = Arc::new(Advice::new(config.key_path()));
         let carrier = neighbours.carries_for().map(|validators| {
             tracing::info!(validators = validators.len(), "this boot carries sessions of its validators");
             CarrierConfig { validators, limits: CarryLimits::default() }
@@ -347,6 +350,10 @@ impl Node {
             status: status.clone(),
             log_level,
             steady_ms: || driver::steady_us() / 1_000,
+            advice: {
+                let advice = advice.clone();
+                Arc::new(move || advice.all())
+            },
         };
         let metrics = exporter.as_ref().map(|((address, _), _, _)| *address);
         let api = Api::new(backend, api_settings(&config, &spec, &key, &network, metrics));
@@ -391,6 +398,7 @@ impl Node {
         let controller = Controller { network: network.clone(), inbox: inbox.clone(), role: config.role, permissions: permissions.clone() };
         let controls = tokio::spawn(controller.serve(control_out));
         let keeper = tokio::spawn(keep_permissions(permissions, network.clone()));
+        let adviser = tokio::spawn(advice::watch(advice, network.clone(), config.p2p_host.clone(), voice));
         let head = ledger.head();
         tracing::info!(
             role = %config.role,
@@ -422,6 +430,8 @@ impl Node {
         }
         network.shutdown().await;
         // Waited for, not only told: each holds the ledger, and the folder is free when its last holder is gone.
+        adviser.abort();
+        let _ = adviser.await;
         keeper.abort();
         let _ = keeper.await;
         controls.abort();
@@ -479,15 +489,11 @@ fn open_pool(config: &NodeConfig, spec: &ChainSpec, ledger: &Ledger) -> Pool {
         base_fee: None,
         min_gas_price: u128::from(config.min_gas_price),
         fee_cap: (config.rpc_tx_fee_cap > 0).then(|| U256::from(config.rpc_tx_fee_cap)),
-        max_tx_bytes: MAX_TX_BYTES,
+        max_tx_bytes: config.tx_bytes,
         period_ms: params.period_ms,
     };
     Pool::new(limits, admission::rules(ledger, spec, &own), head.number)
 }
-
-/// Longest transaction that is taken: half of what one Transactions message may hold (1 MiB, spec/besu-compat.md 2), and
-/// enough to deploy what `contractSizeLimit` allows in practice; go-ethereum's 128 KiB would refuse it.
-const MAX_TX_BYTES: usize = 512 * 1024;
 
 fn local_head(ledger: &Ledger) -> LocalHead {
     let head = ledger.head();

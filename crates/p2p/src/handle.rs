@@ -112,6 +112,12 @@ impl NetworkHandle {
         refused.len() + self.shared.carrier.as_ref().map_or(0, |carrier| carrier.reconsider(&self.shared))
     }
 
+    /// Under which address each known node sees this one, as it says in its Pongs: nodes of the directory, static nodes and those
+    /// of the core, some thousand at most. One that lies can say anything.
+    pub fn seen_as(&self) -> Vec<(NodeId, std::net::IpAddr)> {
+        self.shared.seen.words()
+    }
+
     /// Whether this node carries sessions of its validators.
     pub fn carries(&self) -> bool {
         self.shared.carrier.is_some()

@@ -34,6 +34,7 @@ mod net;
 mod network;
 mod rations;
 mod registry;
+mod seen;
 mod session;
 pub mod snappy;
 mod turn;

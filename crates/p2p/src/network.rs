@@ -28,6 +28,7 @@ use crate::ipe::IpeStatus;
 use crate::link::{Link, short};
 use crate::rations::Rations;
 use crate::registry::Registry;
+use crate::seen::Seen;
 use crate::turn::Turns;
 use crate::{Reason, dial, discv4, listen};
 
@@ -143,6 +144,7 @@ impl Network {
             dialling: Mutex::default(),
             door: Door::default(),
             addresses: Addresses::default(),
+            seen: Seen::default(),
             turns: Turns::default(),
             carrier: carrier.map(Carrier::new),
             accepts_carried: !carried_nodes.is_empty(),
@@ -234,6 +236,8 @@ pub(crate) struct Shared {
     dialling: Mutex<HashMap<NodeId, AbortHandle>>,
     pub(crate) door: Door,
     pub(crate) addresses: Addresses,
+    /// Under which addresses known nodes see us.
+    pub(crate) seen: Seen,
     pub(crate) turns: Turns,
     /// What we carry for our validators.
     pub(crate) carrier: Option<Carrier>,

@@ -412,7 +412,7 @@ pub const OPTIONS: &[OptionSpec] = &[
         c.rpc_operator.max_connections = number(v, 1, 100_000)?;
         Ok(())
     }),
-    list("host-allowlist", "HOST", "localhost,127.0.0.1", "Host names that JSON-RPC and metrics requests may use; * = any", |c, v, _| {
+    list("host-allowlist", "HOST", "localhost,127.0.0.1,::1", "Host names that JSON-RPC and metrics requests may use; * = any", |c, v, _| {
         c.host_allowlist = v.to_vec();
         Ok(())
     }),
@@ -474,6 +474,10 @@ pub const OPTIONS: &[OptionSpec] = &[
     }),
     value("poa-block-txs-selection-max-time", "PERCENT", "75", "Share of the block period that choosing transactions may take", |c, v, _| {
         c.block_selection_percent = number(v, 1, 100)?;
+        Ok(())
+    }),
+    value("tx-max-bytes", "BYTES", "524288", "Longest transaction that the pool takes, from 1,024 to 1,000,000 bytes: peers refuse messages of more than 1 MiB (go-ethereum takes 131072)", |c, v, _| {
+        c.tx_bytes = number(v, 1_024, 1_000_000)?;
         Ok(())
     }),
     value("tx-max-gas-used", "GAS", "100000000", "Most gas that a transaction may use, not name, in a block built here", |c, v, _| {
@@ -567,7 +571,7 @@ impl Default for NodeConfig {
             rpc_max_body: 5 << 20,
             rpc_timeout_s: 30,
             rpc_ws_max_frame: 1 << 20,
-            host_allowlist: vec!["localhost".to_owned(), "127.0.0.1".to_owned()],
+            host_allowlist: vec!["localhost".to_owned(), "127.0.0.1".to_owned(), "::1".to_owned()],
             rpc_gas_cap: 100_000_000,
             rpc_tx_fee_cap: 1_000_000_000_000_000_000,
             rpc_max_logs_range: 5000,
@@ -582,6 +586,7 @@ impl Default for NodeConfig {
             miner_extra_data: None,
             block_selection_percent: 75,
             tx_gas: ipe_engine::pace::TX_GAS,
+            tx_bytes: 512 << 10,
             pool: PoolSettings {
                 max_count: 50_000,
                 max_bytes: 64 << 20,

@@ -98,6 +98,8 @@ pub struct Discovery {
     known_addresses: Vec<IpAddr>,
     next_lookup: Instant,
     out: Vec<Datagram>,
+    /// Who has said in a Pong at which address it sees us.
+    seen: Vec<(NodeId, IpAddr)>,
     counts: PacketCounts,
 }
 
@@ -135,6 +137,7 @@ impl Discovery {
             known_addresses: Vec::new(),
             next_lookup: now,
             out: Vec::new(),
+            seen: Vec::new(),
             counts: PacketCounts::default(),
         }
     }
@@ -186,6 +189,11 @@ impl Discovery {
         std::mem::take(&mut self.out)
     }
 
+    /// Who has said since the last call at which address it sees us.
+    pub fn take_seen(&mut self) -> Vec<(NodeId, IpAddr)> {
+        std::mem::take(&mut self.seen)
+    }
+
     /// A datagram has come. `unix` is the time in seconds.
     pub fn receive(&mut self, now: Instant, unix: u64, from: SocketAddr, datagram: &[u8]) {
         let from = SocketAddr::new(from.ip().to_canonical(), from.port());
@@ -206,7 +214,7 @@ impl Discovery {
         self.counts.inbound[usize::from(packet.kind() - 1)] += 1;
         match packet {
             Packet::Ping { from: stated, .. } => self.on_ping(now, unix, from, sender, hash, stated),
-            Packet::Pong { ping_hash, .. } => self.on_pong(now, from, sender, ping_hash),
+            Packet::Pong { ping_hash, to, .. } => self.on_pong(now, from, sender, ping_hash, to),
             Packet::FindNode { target, .. } => self.on_find_node(now, unix, from, sender, &target),
             Packet::Neighbors { nodes, .. } => self.on_neighbors(now, unix, from, sender, &nodes),
             Packet::EnrRequest { .. } => {
@@ -269,7 +277,7 @@ impl Discovery {
         }
     }
 
-    fn on_pong(&mut self, now: Instant, from: SocketAddr, sender: NodeId, ping_hash: B256) {
+    fn on_pong(&mut self, now: Instant, from: SocketAddr, sender: NodeId, ping_hash: B256, to: Endpoint) {
         let key = (ping_hash, sender);
         if self.pings.get(&key).is_none_or(|ping| ping.to != from) {
             return;
@@ -282,6 +290,11 @@ impl Discovery {
         }
         self.prove(now, sender, from.ip());
         self.table.answered(now, sender, from, ping.tcp);
+        if let Some(ip) = to.ip
+            && self.seen.len() < MAX_WAITING
+        {
+            self.seen.push((sender, ip));
+        }
     }
 
     fn on_find_node(&mut self, now: Instant, unix: u64, from: SocketAddr, sender: NodeId, target: &NodeId) {

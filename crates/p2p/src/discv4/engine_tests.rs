@@ -370,3 +370,15 @@ fn keys_without_end_of_one_address_displace_nobody() {
     assert_eq!(node.proof_order.len(), node.proofs.len());
     assert_eq!(node.proved_addresses.values().sum::<usize>(), node.proofs.len());
 }
+
+/// What a Pong says of our address counts only when it answers a Ping of ours.
+#[test]
+fn who_answers_a_ping_says_where_it_sees_us() {
+    let now = Instant::now();
+    let mut node = node(now, 1);
+    bond(&mut node, now, 2);
+    assert_eq!(node.take_seen(), [(key(2).node_id(), address(1).ip())]);
+    let unasked = Packet::Pong { to: endpoint(7), ping_hash: B256::repeat_byte(1), expiration: UNIX + 5, enr_seq: None };
+    tell(&mut node, now, 2, &unasked);
+    assert_eq!(node.take_seen(), []);
+}

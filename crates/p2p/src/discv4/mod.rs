@@ -84,6 +84,11 @@ async fn serve(shared: &Arc<Shared>, key: NodeKey, socket: &UdpSocket, config: &
             }
         }
         shared.counters.discovery(discovery.counts(), discovery.known());
+        for (node, ip) in discovery.take_seen() {
+            if shared.knows(&node) {
+                shared.seen.say(node, ip);
+            }
+        }
         for (to, packet) in discovery.take_output() {
             // A packet that cannot be sent is a packet lost, which UDP may do anyway.
             if let Err(error) = socket.send_to(&packet, to).await {
