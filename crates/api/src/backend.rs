@@ -31,6 +31,8 @@ pub struct Backend {
     pub status: StatusCell,
     /// Changes the log level for targets (empty = all); `false` when the level is unknown.
     pub log_level: Arc<dyn Fn(&str, &[String]) -> bool + Send + Sync>,
+    /// What the operator should look after although the node runs, a sentence each, without secrets and paths.
+    pub advice: Arc<dyn Fn() -> Vec<String> + Send + Sync>,
     /// The clock by which the pool counts, ms: one that nobody sets, see [`ipe_engine::Clock`].
     pub steady_ms: fn() -> u64,
 }

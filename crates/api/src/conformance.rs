@@ -100,6 +100,7 @@ pub fn dispatcher(genesis: &str, blocks: &[u8], exchanges: &[Exchange], release:
         status,
         log_level: Arc::new(|_, _| true),
         steady_ms: Api::now_ms,
+        advice: Arc::new(Vec::new),
     };
     let network_id = spec.chain_id();
     let settings =
@@ -277,6 +278,11 @@ pub fn reason(difference: &Difference) -> Option<&'static str> {
     let code = recorded["error"]["code"].as_i64();
     let lines = inside(recorded, ours, "").join(" ");
     match difference.method.as_str() {
+        _ if code == Some(-39001) => Some("`finalized` and `safe` are the newest block here: every block of QBFT is final; Besu knows none and fails"),
+        "eth_simulateV1" if ours["error"]["message"] == "World state unavailable" => {
+            Some("blocks are simulated on the newest block only; on another one the error here says so")
+        }
+        "trace_callMany" if ours["error"]["code"] == -32603 => Some("a call that may not be executed is an error here; Besu puts its error into the result"),
         "eth_sendRawTransaction" => match code {
             Some(-32603) => {
                 Some("Besu 25.5 fails inside on the largest possible nonce; the refusal here says what is wrong")

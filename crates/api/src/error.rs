@@ -66,8 +66,8 @@ impl RpcError {
     /// -32000: too many filters are installed, in all or by this address.
     pub const TOO_MANY_FILTERS: Self =
         Self::new(-32000, "Too many filters are installed on this node; uninstall some or use eth_subscribe");
-    /// -39001: `finalized` and `safe` where nobody sets them.
-    pub const UNKNOWN_BLOCK: Self = Self::new(-39001, "Unknown block");
+    /// -32602 where a method wants an exact number of parameters.
+    pub const PARAM_COUNT: Self = Self::new(-32602, "Invalid number of params");
     /// -32005: more blocks asked for than `rpc-max-logs-range`.
     pub const RANGE: Self = Self::new(-32005, "Requested range exceeds maximum range limit");
     /// -32005: a batch longer than allowed.

@@ -323,3 +323,41 @@ pub(crate) fn config(api: &Api, _: &Params<'_>) -> Answer {
 
 /// The block after which a method looks by default.
 pub(crate) const LATEST: crate::params::BlockRef = crate::params::BlockRef::Tag(BlockTag::Latest);
+
+/// What of the chain is kept: everything, but for the states before those that are pruned.
+pub(crate) fn capabilities(api: &Api, _: &Params<'_>) -> Answer {
+    #[derive(Serialize)]
+    #[serde(rename_all = "camelCase")]
+    struct Resource {
+        disabled: bool,
+        oldest_block: U64,
+    }
+    #[derive(Serialize)]
+    struct Head {
+        number: U64,
+        hash: B256,
+    }
+    #[derive(Serialize)]
+    struct Body {
+        head: Head,
+        state: Resource,
+        tx: Resource,
+        logs: Resource,
+        receipts: Resource,
+        blocks: Resource,
+        stateproofs: Resource,
+    }
+    let ledger = &api.backend.ledger;
+    let head = ledger.head();
+    let from = |number: u64| Resource { disabled: false, oldest_block: U64::from(number) };
+    let body = Body {
+        head: Head { number: U64::from(head.number), hash: head.hash },
+        state: from(ledger.state().oldest()),
+        tx: from(0),
+        logs: from(0),
+        receipts: from(0),
+        blocks: from(0),
+        stateproofs: from(ledger.state().oldest()),
+    };
+    json(&body, api.settings.response_limit)
+}

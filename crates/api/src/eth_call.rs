@@ -1,6 +1,6 @@
 //! `eth_call`, `eth_estimateGas`, `eth_createAccessList`.
 
-use crate::allowance::{Allowance, MOST_GAS};
+use crate::allowance::Allowance;
 use crate::backend::Api;
 use crate::error::RpcError;
 use crate::execution::{Call, Scene, block_overrides, outcome, overrides, run};
@@ -54,11 +54,7 @@ pub(crate) fn estimate_gas(api: &Api, params: &Params<'_>, allowance: &Allowance
 /// Most gas a transaction may have here: the block's limit, the fork's cap on one transaction, `rpc-gas-cap`.
 fn gas_limit(api: &Api, scene: &Scene) -> u64 {
     let fork_cap = api.backend.pool.lock().rules().tx_gas_cap.unwrap_or(u64::MAX);
-    let own_cap = match api.settings.gas_cap {
-        0 => MOST_GAS,
-        cap => cap.min(MOST_GAS),
-    };
-    scene.env.block.gas_limit.min(fork_cap).min(own_cap)
+    scene.env.block.gas_limit.min(fork_cap).min(api.most_gas())
 }
 
 /// Bisects between what the call uses with all the gas there is and a first guess with everything that a call or store

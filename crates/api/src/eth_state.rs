@@ -4,11 +4,13 @@ use crate::allowance::Allowance;
 use crate::backend::Api;
 use crate::error::RpcError;
 use crate::eth_blocks::LATEST;
-use crate::params::{BlockRef, BlockTag, Params, word};
+use crate::object::Entries;
+use crate::params::{BlockRef, BlockTag, Params, address, word};
 use crate::wire::json;
 use alloy_primitives::{Address, B256, Bytes, KECCAK256_EMPTY, U64, U256, hex};
 use ipe_chain::state::StateAt;
 use serde::Serialize;
+use std::collections::BTreeMap;
 
 /// Most slots of one proof.
 const MAX_PROOF_SLOTS: usize = 1024;
@@ -73,6 +75,47 @@ pub(crate) fn transaction_count(api: &Api, params: &Params<'_>) -> Answer {
     }
     let Some(state) = state(api, params, 1)? else { return Ok(NULL.to_vec()) };
     json(&U64::from(state.account(address)?.map_or(0, |a| a.nonce)), 64)
+}
+
+/// Most slots of one `eth_getStorageValues`, as Besu.
+const MAX_STORAGE_VALUES: usize = 1024;
+
+/// Slots of many accounts at once.
+pub(crate) fn storage_values(api: &Api, params: &Params<'_>, allowance: &Allowance) -> Answer {
+    let bad = RpcError::INVALID_PARAMS;
+    let Some(state) = state(api, params, 1)? else { return Ok(NULL.to_vec()) };
+    // An account may be named in several ways; the last one counts, as for Besu.
+    let asked: Entries<Option<Vec<String>>, MAX_STORAGE_VALUES> = params.required(0, &bad)?;
+    let mut wanted = BTreeMap::new();
+    let mut total = 0;
+    for (whom, keys) in asked.0 {
+        let whom = address(&whom).ok_or_else(|| bad.clone())?;
+        let Some(keys) = keys else { return Err(RpcError { data: Some("null slot list".to_owned()), ..bad }) };
+        total += keys.len();
+        if total > MAX_STORAGE_VALUES {
+            return Err(RpcError::said(-32602, format!("too many slots (max {MAX_STORAGE_VALUES})")));
+        }
+        let keys: Vec<U256> = keys.iter().map(|key| loose_word(key)).collect::<Option<_>>().ok_or_else(|| bad.clone())?;
+        wanted.insert(whom, keys);
+    }
+    if total == 0 {
+        return Err(RpcError::new(-32602, "empty request"));
+    }
+    let mut found = BTreeMap::new();
+    for (whom, keys) in wanted {
+        let mut values = Vec::with_capacity(keys.len());
+        for key in keys {
+            allowance.pause()?;
+            values.push(B256::from(state.slot(whom, key)?));
+        }
+        found.insert(format!("{whom:#x}"), values);
+    }
+    allowance.json(&found)
+}
+
+/// A word with or without `0x`.
+fn loose_word(text: &str) -> Option<U256> {
+    word(&format!("0x{}", text.strip_prefix("0x").unwrap_or(text)))
 }
 
 #[derive(Serialize)]

@@ -75,6 +75,15 @@ impl Call {
         Self::of(raw).ok_or(RpcError::CALL)
     }
 
+    /// From JSON text in `eth_simulateV1`: `input` wins over another `data`.
+    pub(crate) fn simulated(text: &str) -> Option<Self> {
+        let Object(mut raw): Object<RawCall> = serde_json::from_str(text).ok()?;
+        if raw.input.is_some() {
+            raw.data = None;
+        }
+        Self::of(raw)
+    }
+
     fn of(raw: RawCall) -> Option<Self> {
         let optional = |text: &Option<String>| match text.as_deref() {
             None => Some(None),
@@ -186,18 +195,32 @@ impl Api {
         Allowance::new(self.settings.time_limit, self.settings.response_limit)
     }
 
-    /// Gas of a simulated call: what it asks for, bounded by `rpc-gas-cap` and in any case by [`MOST_GAS`].
-    pub(crate) fn call_gas(&self, call: &Call, env: &Env) -> u64 {
-        let cap = match self.settings.gas_cap {
+    /// Most gas of one simulated call or transaction.
+    pub(crate) fn most_gas(&self) -> u64 {
+        match self.settings.gas_cap {
             0 => MOST_GAS,
             cap => cap.min(MOST_GAS),
-        };
+        }
+    }
+
+    /// Gas of a simulated call: what it asks for, bounded by `rpc-gas-cap` and in any case by [`MOST_GAS`].
+    pub(crate) fn call_gas(&self, call: &Call, env: &Env) -> u64 {
+        let cap = self.most_gas();
         call.gas.unwrap_or(cap.max(env.block.gas_limit.min(cap))).min(cap)
     }
 }
 
 /// State overrides of a parameter.
 pub(crate) fn overrides(params: &Params<'_>, index: usize) -> Result<Overrides, RpcError> {
+    let bad = RpcError::new(-32602, "Invalid account overrides parameter");
+    params.raw(index).map_or_else(|| Ok(Overrides::new()), |text| overrides_of(text, &bad))
+}
+
+/// State overrides as JSON text.
+///
+/// # Errors
+/// `bad` for anything else, and -32602 for too many.
+pub(crate) fn overrides_of(text: &str, bad: &RpcError) -> Result<Overrides, RpcError> {
     #[derive(Deserialize)]
     #[serde(rename_all = "camelCase")]
     struct Raw {
@@ -206,9 +229,9 @@ pub(crate) fn overrides(params: &Params<'_>, index: usize) -> Result<Overrides, 
         code: Option<String>,
         state: Option<Entries<String, MAX_OVERRIDES>>,
         state_diff: Option<Entries<String, MAX_OVERRIDES>>,
+        move_precompile_to_address: Option<String>,
     }
-    let bad = RpcError::new(-32602, "Invalid account overrides parameter");
-    let Some(Entries(raw)) = params.optional::<Entries<Object<Raw>, MAX_OVERRIDES>>(index, &bad)? else { return Ok(Overrides::new()) };
+    let Entries(raw): Entries<Object<Raw>, MAX_OVERRIDES> = serde_json::from_str(text).map_err(|_| bad.clone())?;
     let mut size = 0;
     let mut slots = |Entries(map): Entries<String, MAX_OVERRIDES>| -> Option<BTreeMap<U256, U256>> {
         size += map.len();
@@ -216,6 +239,14 @@ pub(crate) fn overrides(params: &Params<'_>, index: usize) -> Result<Overrides, 
     };
     let mut out = Overrides::new();
     for (whom, Object(raw)) in raw {
+        if raw.move_precompile_to_address.is_some() {
+            return Err(match address(&whom) {
+                Some(whom) if whom.as_slice()[..18].iter().all(|byte| *byte == 0) => {
+                    RpcError::new(-32602, "movePrecompileToAddress is not served by this node")
+                }
+                _ => RpcError::new(-32000, "Invalid precompile address"),
+            });
+        }
         let read = || -> Option<(Address, AccountOverride)> {
             if raw.state.is_some() && raw.state_diff.is_some() {
                 return None;
@@ -367,7 +398,7 @@ pub(crate) fn outcome(api: &Api, result: &ExecutionResult, last: u8) -> Result<B
 }
 
 /// A revert: code 3 from Besu 26 on, -32000 before; the reason of `Error(string)` in brackets.
-fn reverted(api: &Api, output: &Bytes) -> RpcError {
+pub(crate) fn reverted(api: &Api, output: &Bytes) -> RpcError {
     let message = match reason(output) {
         Some(reason) => format!("Execution reverted ({reason})"),
         None => "Execution reverted".to_owned(),

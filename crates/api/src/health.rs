@@ -104,6 +104,9 @@ fn health(api: &Api) -> Response {
         peers: usize,
         pending_transactions: usize,
         last_error: Option<&'a str>,
+        /// What to look after although all is well.
+        #[serde(skip_serializing_if = "Vec::is_empty")]
+        warnings: Vec<String>,
     }
     let status = api.backend.status.get();
     let head = api.backend.ledger.head();
@@ -131,6 +134,7 @@ fn health(api: &Api) -> Response {
             Some(_) => api.backend.pool.try_lock().map_or(0, |pool| pool.statistics().count),
         },
         last_error: stuck.as_deref().or(status.last_error.as_deref()),
+        warnings: (api.backend.advice)(),
     };
     match serde_json::to_string(&body) {
         Ok(text) => reply(up, text),

@@ -41,6 +41,7 @@ struct Status {
     build_budget_gas: u64,
     pool: Pool,
     last_error: Option<String>,
+    warnings: Vec<String>,
 }
 
 #[derive(Serialize)]
@@ -131,6 +132,7 @@ pub(crate) fn status(api: &Api, _: &Params<'_>) -> Answer {
             refused: api.gate.refused(),
         },
         last_error: status.last_error.clone(),
+        warnings: (api.backend.advice)(),
     };
     json(&body, api.settings.response_limit)
 }

@@ -54,6 +54,7 @@ mod places;
 mod purse;
 mod qbft;
 mod shapes;
+mod simulate;
 mod struct_log;
 mod subscribe;
 mod threads;

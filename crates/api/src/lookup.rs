@@ -37,10 +37,10 @@ impl Api {
     pub(crate) fn number(&self, tag: BlockTag) -> Result<Option<u64>, RpcError> {
         let head = self.backend.ledger.head().number;
         match tag {
-            BlockTag::Latest | BlockTag::Pending => Ok(Some(head)),
+            // Every block is final. (Besu knows no finalized block on a QBFT chain and fails.)
+            BlockTag::Latest | BlockTag::Pending | BlockTag::Finalized | BlockTag::Safe => Ok(Some(head)),
             BlockTag::Earliest => Ok(Some(0)),
             BlockTag::Number(number) => Ok((number <= head).then_some(number)),
-            BlockTag::Finalized | BlockTag::Safe => Err(RpcError::UNKNOWN_BLOCK),
         }
     }
 

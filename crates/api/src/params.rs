@@ -35,6 +35,11 @@ impl<'a> Params<'a> {
         }
     }
 
+    /// How many there are, `null` ones among them.
+    pub fn count(&self) -> usize {
+        self.items.len()
+    }
+
     /// The text of a parameter, `None` when absent or `null`.
     pub fn raw(&self, index: usize) -> Option<&'a str> {
         self.items.get(index).map(|r| r.get()).filter(|t| *t != "null")
@@ -137,9 +142,9 @@ pub enum BlockTag {
     Earliest,
     /// As `Latest`: this node keeps no pending block.
     Pending,
-    /// Not known on a QBFT chain as Besu sees it: -39001.
+    /// As `Latest`: a block of QBFT is final as soon as it exists.
     Finalized,
-    /// As `Finalized`.
+    /// As `Latest`.
     Safe,
 }
 

@@ -46,9 +46,6 @@ fn validators_of(api: &Api, number: u64) -> Answer {
     let Selection::Contract(contract) = ledger.spec().qbft_at(number, header.timestamp).selection else {
         return validators(api, Some(number));
     };
-    if number == 0 {
-        return validators(api, Some(number));
-    }
     let set = ledger.ask_validators(number, contract)?;
     json(&set.map(|set| set.iter().copied().collect::<Vec<Address>>()), api.settings.response_limit)
 }

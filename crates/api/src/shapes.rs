@@ -278,6 +278,14 @@ impl RpcBlock {
     }
 }
 
+impl RpcBlock {
+    /// A block that was simulated: its bytes as `block` has them, its fields as `header`.
+    pub(crate) fn simulated(hash: B256, block: &Block, header: &Header, senders: Option<&[Address]>, release: Release) -> Self {
+        let whole = Self::new(hash, &Block { header: header.clone(), body: block.body.clone() }, U256::ZERO, senders, release);
+        Self { total_difficulty: None, size: Some(U64::from(block.length() as u64)), withdrawals: None, ..whole }
+    }
+}
+
 /// A log object.
 #[derive(Debug, Clone, Serialize)]
 #[serde(rename_all = "camelCase")]

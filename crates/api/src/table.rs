@@ -7,7 +7,7 @@ use crate::error::RpcError;
 use crate::params::Params;
 use crate::wire::Call;
 use crate::{
-    admin, debug, eth_blocks, eth_call, eth_fees, eth_logs, eth_send, eth_state, ipe, miner, net, perm, qbft, trace, txpool,
+    admin, debug, eth_blocks, eth_call, eth_fees, eth_logs, eth_send, eth_state, ipe, miner, net, perm, qbft, simulate, trace, txpool,
 };
 use serde_json::value::RawValue;
 use std::collections::HashMap;
@@ -229,16 +229,19 @@ methods! {
     eth_getTransactionReceipt Eth Block eth_blocks::transaction_receipt, "(hash) → receipt or null";
     eth_getMinerDataByBlockNumber Eth Block eth_blocks::miner_data_by_number, "(block) → rewards and coinbase", Besu25;
     eth_getMinerDataByBlockHash Eth Block eth_blocks::miner_data_by_hash, "(hash) → rewards and coinbase", Besu25;
+    eth_capabilities Eth Light eth_blocks::capabilities, "() → head, and from which block on state, transactions, logs, receipts, blocks and proofs are kept", Besu26;
     eth_config Eth Light eth_blocks::config, "() → current, next and last fork with precompiles", Besu26;
 
     eth_getBalance Eth Light eth_state::balance, "(address, block or hash) → wei";
     eth_getCode Eth Light eth_state::code, "(address, block or hash) → code";
     eth_getStorageAt Eth Light eth_state::storage_at, "(address, slot, block or hash) → 32 bytes";
+    eth_getStorageValues Eth Heavy eth_state::storage_values, "({address: [slots]}, block or hash?) → {address: [32 bytes]}; 1,024 slots at most", Besu26;
     eth_getTransactionCount Eth Light eth_state::transaction_count, "(address, block or hash; `pending` counts the pool) → nonce";
     eth_getProof Eth Heavy eth_state::proof, "(address, slots, block or hash) → account and storage proofs";
 
     eth_call Eth Heavy eth_call::call, "(call, block or hash, state overrides?, block overrides?) → returned bytes";
     eth_estimateGas Eth Heavy eth_call::estimate_gas, "(call, block or hash?, state overrides?) → gas";
+    eth_simulateV1 Eth Heavy simulate::simulate, "({blockStateCalls, validation?, traceTransfers?, returnFullTransactions?}, block or hash) → blocks that do not exist, on the newest one; 256 blocks, 4,096 calls at most";
     eth_createAccessList Eth Heavy eth_call::create_access_list, "(call, block or hash?) → {accessList, gasUsed}";
 
     eth_gasPrice Eth Light eth_fees::gas_price, "() → suggested price in wei";
@@ -290,6 +293,7 @@ methods! {
     debug_getRawReceipts Debug Block debug::raw_receipts, "(block or hash) → RLP of each";
     debug_getRawTransaction Debug Block debug::raw_transaction, "(hash) → RLP";
     debug_getBadBlocks Debug Light debug::bad_blocks, "() → []: invalid blocks are not kept";
+    debug_accountRange Debug Light debug::account_range, "(block or hash, index, address hash, limit) → {addressMap: {}}: addresses are kept as hashes only";
     debug_accountAt Debug Heavy debug::account_at, "(hash, index, address) → account after that transaction";
     debug_storageRangeAt Debug Heavy debug::storage_range_at, "(hash, index, address, from slot, limit) → slots";
 
@@ -298,6 +302,9 @@ methods! {
     trace_get Trace Heavy trace::get, "(hash, trace address) → one flat trace or null";
     trace_filter Trace Heavy trace::filter, "({fromBlock, toBlock, fromAddress, toAddress, after, count}) → flat traces";
     trace_call Trace Heavy trace::call, "(call, trace types, block) → traces of a simulated call";
+    trace_callMany Trace Heavy trace::call_many, "([[call, trace types], …], block) → traces of calls one after the other; 1,024 calls at most";
+    trace_rawTransaction Trace Heavy trace::raw_transaction, "(signed transaction, trace types) → traces of it on the head, without sending it";
+    trace_replayTransaction Trace Heavy trace::replay_transaction, "(hash, trace types) → traces of a mined transaction, or null";
     trace_replayBlockTransactions Trace Heavy trace::replay_block, "(block, trace types) → traces per transaction";
 
     miner_changeTargetGasLimit Miner Waits miner::change_target_gas_limit, "(gas limit, decimal) → \"Success\"; until the next start";

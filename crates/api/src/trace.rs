@@ -4,19 +4,29 @@ use crate::allowance::Allowance;
 use crate::backend::Api;
 use crate::debug::each_traced;
 use crate::error::RpcError;
-use crate::execution::Call;
+use crate::execution::{Call, not_executed};
 use crate::flat_trace::{FlatTrace, flatten, reward};
-use crate::object::Object;
-use crate::params::{BlockTag, Params, address};
-use crate::watch::{self, Records};
+use crate::object::{Object, elements};
+use crate::params::{BlockTag, Params, address, bytes};
+use crate::watch::{self, Records, Stop};
+use alloy_consensus::Transaction as _;
+use alloy_eips::eip2718::Decodable2718;
 use alloy_primitives::B256;
 use alloy_primitives::map::HashSet;
 use alloy_rpc_types_trace::parity::{TraceResults, TraceResultsWithTransactionHash, TraceType};
+use ipe_chain::{Env, SimDb, Simulated};
+use ipe_types::Transaction;
+use revm::context::TxEnv;
+use revm::database_interface::DatabaseRef;
 use revm_inspectors::tracing::TracingInspectorConfig;
 use serde::Deserialize;
+use serde_json::json;
 
 /// Most flat traces in one answer of `trace_filter`.
 const MAX_TRACES: usize = 10_000;
+
+/// Most calls of one `trace_callMany`.
+const MAX_CALLS: usize = 1024;
 
 type Answer = Result<Vec<u8>, RpcError>;
 
@@ -163,15 +173,9 @@ pub(crate) fn call(api: &Api, params: &Params<'_>, allowance: &Allowance) -> Ans
     let kinds = kinds(params, 1)?;
     let Some(scene) = api.scene(params, 2)? else { return Ok(b"null".to_vec()) };
     let mut db = scene.view.with(&ipe_chain::Overrides::new()).map_err(RpcError::internal)?;
-    let mut inspector = watch::tracing(allowance, TracingInspectorConfig::from_parity_config(&kinds));
     let tx = call.tx(&scene.env, api.call_gas(&call, &scene.env));
-    let (simulated, _) = watch::execute(allowance, records(&kinds), &mut db, &scene.env, tx, &mut inspector)?;
-    watch::complete(allowance, &inspector)?;
-    let results: TraceResults = inspector
-        .into_parity_builder()
-        .into_trace_results_with_state(&simulated, &kinds, &db)
-        .map_err(RpcError::internal)?;
-    allowance.json(&results)
+    let (traced, _) = results(&kinds, &mut db, &scene.env, tx, allowance)?;
+    allowance.json(&traced)
 }
 
 pub(crate) fn replay_block(api: &Api, params: &Params<'_>, allowance: &Allowance) -> Answer {
@@ -191,4 +195,98 @@ pub(crate) fn replay_block(api: &Api, params: &Params<'_>, allowance: &Allowance
         Ok(true)
     })?;
     allowance.json(&out)
+}
+
+pub(crate) fn replay_transaction(api: &Api, params: &Params<'_>, allowance: &Allowance) -> Answer {
+    let hash = params.hash(0, &RpcError::TRANSACTION_HASH)?;
+    let kinds = kinds(params, 1)?;
+    let Some((number, index)) = api.transaction_place(hash)? else { return Ok(b"null".to_vec()) };
+    let mut replay = api.backend.ledger.replay(number)?.ok_or(RpcError::BLOCK_NOT_FOUND)?;
+    watch::skip_to(allowance, &mut replay, index)?;
+    let mut out = None;
+    let config = TracingInspectorConfig::from_parity_config(&kinds);
+    each_traced(&mut replay, config, records(&kinds), allowance, |_, inspector, simulated, db| {
+        let built = inspector.into_parity_builder().into_trace_results_with_state(simulated, &kinds, &*db);
+        out = Some(built.map_err(RpcError::internal)?);
+        Ok(false)
+    })?;
+    allowance.json(&out)
+}
+
+/// Traces of one transaction on `db`, as `trace_call` gives them.
+fn results(
+    kinds: &HashSet<TraceType>,
+    db: &mut SimDb,
+    env: &Env,
+    tx: TxEnv,
+    allowance: &Allowance,
+) -> Result<(TraceResults, Simulated), Stop> {
+    let mut inspector = watch::tracing(allowance, TracingInspectorConfig::from_parity_config(kinds));
+    let (simulated, _) = watch::execute(allowance, records(kinds), db, env, tx, &mut inspector)?;
+    watch::complete(allowance, &inspector)?;
+    let built = inspector.into_parity_builder().into_trace_results_with_state(&simulated, kinds, &*db);
+    Ok((built.map_err(RpcError::internal)?, simulated))
+}
+
+/// Several calls one after the other, each on what the ones before it did.
+pub(crate) fn call_many(api: &Api, params: &Params<'_>, allowance: &Allowance) -> Answer {
+    let bad = RpcError::new(-32602, "Invalid trace call many params");
+    let Some(scene) = api.scene(params, 1)? else { return Err(RpcError::BLOCK_NOT_FOUND) };
+    if params.count() != 2 {
+        return Err(RpcError::PARAM_COUNT);
+    }
+    let items = elements(params.raw(0).ok_or_else(|| bad.clone())?, MAX_CALLS).map_err(|_| bad.clone())?.ok_or_else(|| bad.clone())?;
+    let calls = items.into_iter().map(|item| {
+        let pair = Params::parse(Some(item)).map_err(|_| bad.clone())?;
+        if pair.count() != 2 {
+            return Err(bad.clone());
+        }
+        Ok((Call::read(&pair, 0).map_err(|_| bad.clone())?, kinds(&pair, 1).map_err(|_| bad.clone())?))
+    });
+    let calls: Vec<(Call, HashSet<TraceType>)> = calls.collect::<Result<_, _>>()?;
+    let mut db = scene.view.with(&ipe_chain::Overrides::new()).map_err(RpcError::internal)?;
+    let mut out = Vec::with_capacity(calls.len());
+    for (call, kinds) in calls {
+        let tx = call.tx(&scene.env, api.call_gas(&call, &scene.env));
+        let (traced, simulated) = match results(&kinds, &mut db, &scene.env, tx, allowance) {
+            Ok(done) => done,
+            // Besu's answer to a call that may not be executed.
+            Err(Stop::Simulate(_)) => return Err(RpcError::INTERNAL),
+            Err(Stop::Over(error)) => return Err(error),
+        };
+        watch::keep(allowance, &mut db, simulated)?;
+        out.push(traced);
+    }
+    allowance.json(&out)
+}
+
+/// A signed transaction, executed on the state of the head without being sent.
+pub(crate) fn raw_transaction(api: &Api, params: &Params<'_>, allowance: &Allowance) -> Answer {
+    if params.count() != 2 {
+        return Err(RpcError::PARAM_COUNT);
+    }
+    let bad = RpcError::new(-32602, "Invalid transaction params (missing or incorrect)");
+    let raw = params.text(0).and_then(bytes).ok_or_else(|| bad.clone())?;
+    let kinds = kinds(params, 1)?;
+    let tx = Transaction::decode_2718_exact(&raw).map_err(|_| bad.clone())?;
+    let sender = ipe_chain::recover(&tx).map_err(|_| bad)?;
+    let scene = api.scene(&Params::default(), 0)?.ok_or(RpcError::BLOCK_NOT_FOUND)?;
+    let mut db = scene.view.with(&ipe_chain::Overrides::new()).map_err(RpcError::internal)?;
+    let nonce = db.basic_ref(sender).map_err(RpcError::internal)?.map_or(0, |account| account.nonce);
+    let mut env = ipe_chain::tx_env(&tx, sender);
+    env.gas_limit = env.gas_limit.min(api.most_gas());
+    let traced = if tx.nonce() < nonce { None } else { Some(results(&kinds, &mut db, &scene.env, env, allowance)) };
+    match traced {
+        Some(Ok((traced, _))) => allowance.json(&traced),
+        Some(Err(Stop::Over(error))) => Err(error),
+        Some(Err(Stop::Simulate(error))) if tx.to().is_none() => Err(not_executed(error)),
+        // Besu's answer to one that may not be executed: a call that used nothing.
+        None | Some(Err(Stop::Simulate(_))) => {
+            let action = json!({ "callType": "call", "from": sender, "input": tx.input(), "to": tx.to(), "value": tx.value() });
+            let result = json!({ "gasUsed": "0x0", "output": "0x" });
+            let call = json!({ "action": action, "result": result, "subtraces": 0, "traceAddress": [], "type": "call" });
+            let traces = if kinds.contains(&TraceType::Trace) { vec![call] } else { Vec::new() };
+            allowance.json(&json!({ "output": "0x", "stateDiff": null, "trace": traces, "vmTrace": null }))
+        }
+    }
 }

@@ -6,7 +6,7 @@ use crate::error::RpcError;
 use crate::execution::not_executed;
 use ipe_chain::view::{Replay, SimDb, SimulateError, Simulated};
 use ipe_chain::{Env, SimContext};
-use revm::Inspector;
+use revm::{DatabaseCommit, Inspector};
 use revm::bytecode::opcode::{self, OpCode};
 use revm::context::{ContextTr, JournalEntry, TxEnv};
 use revm::inspector::JournalExt;
@@ -57,6 +57,8 @@ impl Records {
     pub(crate) const PLAIN_CALLS: Self = Self { data: false, ..Self::CALLS };
     /// `vmTrace`: its records, and the instructions made of them.
     pub(crate) const VM: Self = Self { step: 768, word: 80, ..Self::CALLS };
+    /// A log for each call.
+    pub(crate) const TRANSFERS: Self = Self { step: 0, word: 0, call: 768, depth: 0, data: false, logs: false };
     /// Selectors, each once with a length.
     pub(crate) const SELECTORS: Self = Self { step: 0, word: 0, call: 192, depth: 0, data: false, logs: false };
 }
@@ -106,6 +108,20 @@ where
     let simulated = done.map_err(Stop::Simulate)?;
     allowance.spend_gas(simulated.result.tx_gas_used());
     Ok((simulated, last))
+}
+
+/// Keeps what a simulated transaction did on the database of a simulation that goes on, and counts it: what it read stays in the
+/// database's cache as well.
+///
+/// # Errors
+/// There is no room for it.
+pub(crate) fn keep(allowance: &Allowance, db: &mut SimDb, simulated: Simulated) -> Result<(), RpcError> {
+    let state = &simulated.state;
+    let entries: usize = state.values().map(|account| 1 + account.storage.len()).sum();
+    let code: usize = state.values().filter_map(|account| account.info.code.as_ref()).map(|code| 2 * code.len()).sum();
+    allowance.hold(entries * STATE_ENTRY + code)?;
+    db.commit(simulated.state);
+    Ok(())
 }
 
 /// Executes the transactions of a replay before position `index`, and keeps what they did.

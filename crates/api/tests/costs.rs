@@ -19,6 +19,8 @@ const LOOP: &str = "0x5b600056";
 const INPUTS: &str = "0x6000_63000fffff_53_5b_6000_6000_6300100000_6000_6000_60ff_61ffff_f1_50_6008_56";
 /// Calls of the identity precompile, which gives back a mebibyte each.
 const OUTPUTS: &str = "0x6000_63000fffff_53_5b_6000_6000_6300100000_6000_6000_6004_5a_f1_50_6008_56";
+/// Writes one slot after the other, each under what gas is left.
+const SLOTS: &str = "0x5b_5a_80_55_6000_56";
 /// A mebibyte of memory, and then the loop.
 const MEMORY: &str = "0x6000_63000fffff_53_5b_6008_56";
 /// A call of itself with a quarter of a mebibyte of memory, over and over.
@@ -178,6 +180,11 @@ async fn long_requests_let_short_ones_pass() {
     idle(&api, others + 1).await;
 }
 
+/// One block of so many calls.
+fn simulated(calls: Vec<Value>) -> Value {
+    json!([{"blockStateCalls": [{"blockOverrides": {"gasLimit": "0x2540be400"}, "calls": calls}]}, "latest"])
+}
+
 /// Every tracer ends where a request may hold no more, with an error that says so.
 #[tokio::test(flavor = "multi_thread")]
 async fn tracers_stop_where_a_request_may_hold_no_more() {
@@ -199,6 +206,9 @@ async fn tracers_stop_where_a_request_may_hold_no_more() {
         ("debug_traceCall", json!([of(OUTPUTS), "latest", {"tracer": "callTracer", "tracerConfig": {"withLog": true}}])),
         ("debug_traceCall", json!([of(INPUTS), "latest", {"tracer": "4byteTracer"}])),
         ("eth_call", json!([{"to": whom}, "latest", {whom: {"code": code(DEEP)}}])),
+        // What one call leaves stays for the next ones.
+        ("trace_callMany", json!([vec![json!([{"data": code(SLOTS), "gas": "0x989680"}, []]); 1000], "latest"])),
+        ("eth_simulateV1", simulated(vec![json!({"data": code(SLOTS), "gas": "0x989680"}); 1000])),
     ] {
         let answer = client.ask(method, params.clone()).await;
         let message = answer["error"]["message"].as_str().unwrap_or_default();

@@ -8,7 +8,7 @@ use ipe_types::header::Header;
 use revm::bytecode::Bytecode;
 use revm::context::{ContextSetters as _, TxEnv};
 use revm::context::result::{EVMError, ExecResultAndState, ExecutionResult};
-use revm::database::CacheDB;
+use revm::database::{AccountState, CacheDB};
 use revm::database_interface::DatabaseRef;
 use revm::handler::MainnetContext;
 use revm::handler::Handler as _;
@@ -23,7 +23,7 @@ use crate::ledger::{Ledger, LedgerError};
 use crate::net_gas;
 use crate::overlay::{ReadError, info_of};
 use crate::read::StoredBlock;
-use crate::state::StateAt;
+use crate::state::{Account, AccountChange, StateAt, StateChanges};
 use crate::system::First;
 
 /// The state after one block, unchanging while the chain goes on. Cheap to clone.
@@ -137,30 +137,68 @@ impl View {
     /// Reading an overridden account failed.
     pub fn with(&self, overrides: &Overrides) -> Result<SimDb, ReadError> {
         let mut db = CacheDB::new(self.clone());
-        for (address, change) in overrides {
-            let mut info = self.basic_ref(*address)?.unwrap_or_default();
-            if let Some(balance) = change.balance {
-                info.balance = balance;
-            }
-            if let Some(nonce) = change.nonce {
-                info.nonce = nonce;
-            }
-            if let Some(code) = &change.code {
-                let code = Bytecode::new_raw(code.clone());
-                info.code_hash = code.hash_slow();
-                info.code = Some(code);
-            }
-            db.insert_account_info(*address, info);
-            if let Some(storage) = &change.storage {
-                let storage = storage.iter().map(|(slot, value)| (*slot, *value)).collect();
-                db.replace_account_storage(*address, storage)?;
-            }
-            for (slot, value) in &change.slots {
-                db.insert_account_storage(*address, *slot, *value)?;
-            }
-        }
+        override_state(&mut db, overrides)?;
         Ok(db)
     }
+}
+
+/// Writes the overrides into a simulation's database.
+///
+/// # Errors
+/// Reading an overridden account failed.
+pub fn override_state(db: &mut SimDb, overrides: &Overrides) -> Result<(), ReadError> {
+    for (address, change) in overrides {
+        let mut info = db.basic_ref(*address)?.unwrap_or_default();
+        if let Some(balance) = change.balance {
+            info.balance = balance;
+        }
+        if let Some(nonce) = change.nonce {
+            info.nonce = nonce;
+        }
+        if let Some(code) = &change.code {
+            let code = Bytecode::new_raw(code.clone());
+            info.code_hash = code.hash_slow();
+            info.code = Some(code);
+        }
+        db.insert_account_info(*address, info);
+        if let Some(storage) = &change.storage {
+            let storage = storage.iter().map(|(slot, value)| (*slot, *value)).collect();
+            db.replace_account_storage(*address, storage)?;
+        }
+        for (slot, value) in &change.slots {
+            db.insert_account_storage(*address, *slot, *value)?;
+        }
+    }
+    Ok(())
+}
+
+/// Gives wei to an account of a simulation's database: a block's reward.
+///
+/// # Errors
+/// Reading the account failed.
+pub fn reward(db: &mut SimDb, to: Address, wei: U256) -> Result<(), ReadError> {
+    if !wei.is_zero() {
+        let mut info = db.basic_ref(to)?.unwrap_or_default();
+        info.balance = info.balance.saturating_add(wei);
+        db.insert_account_info(to, info);
+    }
+    Ok(())
+}
+
+/// Everything that a simulation's database holds, as changes of the state below it. What was only read is among them and changes
+/// nothing; an account that became empty is gone (EIP-161).
+pub fn changes(db: &SimDb) -> StateChanges {
+    let mut changes = StateChanges::default();
+    for (address, held) in &db.cache.accounts {
+        let exists = held.account_state != AccountState::NotExisting && !held.info.is_empty();
+        let account = exists.then(|| Account { nonce: held.info.nonce, balance: held.info.balance, code_hash: held.info.code_hash });
+        let wiped = held.account_state == AccountState::StorageCleared;
+        let code = held.info.code.clone().or_else(|| db.cache.contracts.get(&held.info.code_hash).cloned());
+        let code = code.filter(|code| exists && !code.is_empty());
+        let slots = if exists { held.storage.iter().map(|(slot, value)| (*slot, *value)).collect() } else { BTreeMap::new() };
+        changes.accounts.insert(*address, AccountChange { account, wiped, slots, code });
+    }
+    changes
 }
 
 impl DatabaseRef for View {
@@ -312,7 +350,7 @@ impl Ledger {
         let Some(view) = self.view(parent)? else { return Ok(None) };
         let env = Env::of(&self.spec, &stored.block.header, Some(&view.header));
         let mut db = CacheDB::new(view);
-        first_system_calls(&mut db, &env, &stored.block.header)?;
+        begin_block(&mut db, &env, &stored.block.header)?;
         Ok(Some(Replay { db, env, stored, next: 0 }))
     }
 }
@@ -329,7 +367,10 @@ pub enum ReplayError {
 }
 
 /// What [`crate::execute::Execution::begin`] does before the transactions, on a simulation's database.
-fn first_system_calls(db: &mut SimDb, env: &Env, header: &Header) -> Result<(), SimulateError> {
+///
+/// # Errors
+/// Reading failed, or a system contract did.
+pub fn begin_block(db: &mut SimDb, env: &Env, header: &Header) -> Result<(), SimulateError> {
     use revm::SystemCallEvm;
     for (contract, first) in env.system.first(header) {
         if db.basic_ref(contract)?.is_none_or(|info| info.is_empty_code_hash()) {
