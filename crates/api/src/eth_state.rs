@@ -4,7 +4,7 @@ use crate::allowance::Allowance;
 use crate::backend::Api;
 use crate::error::RpcError;
 use crate::eth_blocks::LATEST;
-use crate::object::Entries;
+use crate::object::Pairs;
 use crate::params::{BlockRef, BlockTag, Params, address, word};
 use crate::wire::json;
 use alloy_primitives::{Address, B256, Bytes, KECCAK256_EMPTY, U64, U256, hex};
@@ -85,7 +85,7 @@ pub(crate) fn storage_values(api: &Api, params: &Params<'_>, allowance: &Allowan
     let bad = RpcError::INVALID_PARAMS;
     let Some(state) = state(api, params, 1)? else { return Ok(NULL.to_vec()) };
     // An account may be named in several ways; the last one counts, as for Besu.
-    let asked: Entries<Option<Vec<String>>, MAX_STORAGE_VALUES> = params.required(0, &bad)?;
+    let asked: Pairs<Option<Vec<String>>, MAX_STORAGE_VALUES> = params.required(0, &bad)?;
     let mut wanted = BTreeMap::new();
     let mut total = 0;
     for (whom, keys) in asked.0 {

@@ -58,6 +58,33 @@ impl<'de, V: Deserialize<'de>, const N: usize> Deserialize<'de> for Entries<V, N
     }
 }
 
+/// The same in the order of the text, each entry by itself.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Pairs<V, const N: usize>(pub(crate) Vec<(String, V)>);
+
+impl<'de, V: Deserialize<'de>, const N: usize> Deserialize<'de> for Pairs<V, N> {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        struct Counted<V, const N: usize>(PhantomData<V>);
+        impl<'de, V: Deserialize<'de>, const N: usize> Visitor<'de> for Counted<V, N> {
+            type Value = Pairs<V, N>;
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                write!(f, "an object of at most {N} entries")
+            }
+            fn visit_map<M: MapAccess<'de>>(self, mut map: M) -> Result<Self::Value, M::Error> {
+                let mut kept = Vec::new();
+                while let Some(entry) = map.next_entry()? {
+                    kept.push(entry);
+                    if kept.len() > N {
+                        return Err(M::Error::invalid_length(kept.len(), &self));
+                    }
+                }
+                Ok(Pairs(kept))
+            }
+        }
+        from.deserialize_map(Counted(PhantomData))
+    }
+}
+
 /// The elements of a JSON array as text, `None` when there are more than `most`: then none is kept, so that an array of small
 /// elements takes no more memory than its text.
 ///

@@ -44,7 +44,7 @@ const ROOT_STEPS: u64 = 500;
 /// Bytes of a block's answer besides what its calls gave.
 const BLOCK_BYTES: usize = 4096;
 /// Gas of one transaction from Osaka on where its sender names none (EIP-7825).
-const TX_GAS_CAP: u64 = 1 << 24;
+pub(crate) const TX_GAS_CAP: u64 = 1 << 24;
 /// Emitter and topic of transfers of wei among the logs.
 const TRANSFER_EMITTER: Address = address!("eeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeee");
 const TRANSFER_TOPIC: B256 = b256!("ddf252ad1be2c89b69c2b068fc378daa952ba7f163c4a11628f55a4df523b3ef");
@@ -428,6 +428,10 @@ impl Sim<'_> {
         let wrong = |how: &str| {
             RpcError::said(-32603, format!("transaction nonce {nonce} {how} sender account nonce {} for sender {:#x}", account.nonce, call.from))
         };
+        let fee = call.gas_price.or(call.max_fee).unwrap_or(0);
+        if self.request.validation && fee < u128::from(self.env.block.basefee) {
+            return Err(RpcError::new(-38012, "gasPrice is less than the current BaseFee"));
+        }
         let gas = self.gas(call, gas_used)?;
         let tx = self.transaction(call, nonce, gas);
         let env = TxEnv { nonce, ..ipe_chain::tx_env(&tx, call.from) };

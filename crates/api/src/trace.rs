@@ -8,6 +8,7 @@ use crate::execution::{Call, not_executed};
 use crate::flat_trace::{FlatTrace, flatten, reward};
 use crate::object::{Object, elements};
 use crate::params::{BlockTag, Params, address, bytes};
+use crate::simulate::TX_GAS_CAP;
 use crate::watch::{self, Records, Stop};
 use alloy_consensus::Transaction as _;
 use alloy_eips::eip2718::Decodable2718;
@@ -16,6 +17,7 @@ use alloy_primitives::map::HashSet;
 use alloy_rpc_types_trace::parity::{TraceResults, TraceResultsWithTransactionHash, TraceType};
 use ipe_chain::{Env, SimDb, Simulated};
 use ipe_types::Transaction;
+use ipe_types::fork::Fork;
 use revm::context::TxEnv;
 use revm::database_interface::DatabaseRef;
 use revm_inspectors::tracing::TracingInspectorConfig;
@@ -247,7 +249,14 @@ pub(crate) fn call_many(api: &Api, params: &Params<'_>, allowance: &Allowance) -
     let mut db = scene.view.with(&ipe_chain::Overrides::new()).map_err(RpcError::internal)?;
     let mut out = Vec::with_capacity(calls.len());
     for (call, kinds) in calls {
-        let tx = call.tx(&scene.env, api.call_gas(&call, &scene.env));
+        let mut tx = call.tx(&scene.env, api.call_gas(&call, &scene.env));
+        // As Besu here: who names no price pays the base fee, and who names no gas has what one transaction may have.
+        if call.gas_price.is_none() && call.max_fee.is_none() {
+            tx.gas_price = u128::from(scene.env.block.basefee);
+        }
+        if call.gas.is_none() && scene.env.fork >= Fork::Osaka {
+            tx.gas_limit = tx.gas_limit.min(TX_GAS_CAP);
+        }
         let (traced, simulated) = match results(&kinds, &mut db, &scene.env, tx, allowance) {
             Ok(done) => done,
             // Besu's answer to a call that may not be executed.
@@ -268,7 +277,10 @@ pub(crate) fn raw_transaction(api: &Api, params: &Params<'_>, allowance: &Allowa
     let bad = RpcError::new(-32602, "Invalid transaction params (missing or incorrect)");
     let raw = params.text(0).and_then(bytes).ok_or_else(|| bad.clone())?;
     let kinds = kinds(params, 1)?;
-    let tx = Transaction::decode_2718_exact(&raw).map_err(|_| bad.clone())?;
+    // Typed ones may be wrapped into a string, as `debug_getRawTransaction` of Besu gives them.
+    let mut inner = raw.as_ref();
+    let wrapped = matches!(raw.first(), Some(0x80..=0xbf)).then(|| alloy_rlp::Header::decode_bytes(&mut inner, false).ok()).flatten();
+    let tx = Transaction::decode_2718_exact(wrapped.unwrap_or(&raw)).map_err(|_| bad.clone())?;
     let sender = ipe_chain::recover(&tx).map_err(|_| bad)?;
     let scene = api.scene(&Params::default(), 0)?.ok_or(RpcError::BLOCK_NOT_FOUND)?;
     let mut db = scene.view.with(&ipe_chain::Overrides::new()).map_err(RpcError::internal)?;

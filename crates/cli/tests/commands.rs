@@ -788,7 +788,7 @@ fn nodes_on_ipv6_and_what_they_warn_of() {
     let genesis = recorded("besu-25.5.0-header-votes").join("genesis.json");
     let node = |data: &Path, host: &str| -> Vec<String> {
         let given = ["node", "run", "--role", "boot", "--genesis", text(&genesis), "--p2p-port", "0", "--p2p-interface", "::1", "--p2p-host", host];
-        let ports = ["--rpc-http-port", "0", "--rpc-http-host", "::1", "--metrics-enabled", "--metrics-port", "0", "--metrics-host", "::1", "--discovery-enabled"];
+        let ports = ["--rpc-http-port", "0", "--rpc-http-host", "::1", "--rpc-http-api", "ETH,NET,WEB3,IPE", "--metrics-enabled", "--metrics-port", "0", "--metrics-host", "::1", "--discovery-enabled"];
         [&given[..], &ports[..], &["--data-dir", text(data)]].concat().into_iter().map(str::to_owned).collect()
     };
     let until = |what: &str, holds: &dyn Fn() -> bool| {

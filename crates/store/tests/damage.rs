@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
+use std::sync::LazyLock;
 
 use ipe_chain::kv::{Batch, Read, Store, StoreError, Table};
 use ipe_store::check::{CheckError, Depth, Report, check};
@@ -24,8 +25,26 @@ fn noise(seed: u64, length: usize) -> Vec<u8> {
     out
 }
 
-/// A closed database with files of rows, versions, and a journal of some batches.
+/// A closed database with files of rows, versions, and a journal of some batches. Made once and written out for each test.
 fn database() -> tempfile::TempDir {
+    static MADE: LazyLock<BTreeMap<PathBuf, Vec<u8>>> = LazyLock::new(|| contents(make().path()));
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    write_out(folder.path(), &MADE);
+    folder
+}
+
+fn write_out(folder: &Path, files: &BTreeMap<PathBuf, Vec<u8>>) {
+    for (path, bytes) in files {
+        let to = folder.join(path);
+        std::fs::create_dir_all(to.parent().expect("a folder")).expect("made");
+        std::fs::write(to, bytes).expect("writes");
+    }
+    // Some tables have no files of rows yet.
+    let keyspaces = std::fs::read_dir(folder.join("keyspaces")).expect("a folder").flatten();
+    keyspaces.for_each(|keyspace| std::fs::create_dir_all(keyspace.path().join("tables")).expect("made"));
+}
+
+fn make() -> tempfile::TempDir {
     let folder = tempfile::tempdir().expect("a temporary folder");
     let store = FjallStore::open(folder.path(), DiskSettings { durable: false, ..DiskSettings::default() }).expect("opens");
     for block in 0..30u64 {
@@ -182,12 +201,7 @@ fn a_node_does_not_start_on_damage_and_does_not_make_it_worse() {
             continue;
         }
         let copy = tempfile::tempdir().expect("a temporary folder");
-        for (path, bytes) in &before {
-            let to = copy.path().join(path);
-            std::fs::create_dir_all(to.parent().expect("a folder")).expect("made");
-            std::fs::write(to, bytes).expect("writes");
-        }
-        std::fs::create_dir_all(copy.path().join("keyspaces")).expect("made");
+        write_out(copy.path(), &before);
         let mut damaged = bytes.clone();
         damaged[place] ^= 0x10;
         std::fs::write(copy.path().join(&file), &damaged).expect("writes");
