@@ -14,11 +14,10 @@ use crate::shapes::{Place, RpcBlock, RpcLog};
 use crate::watch::{self, Records, Stop};
 use alloy_consensus::{SignableTransaction, TxEip1559, TxEip2930, TxLegacy};
 use alloy_primitives::{Address, B256, Bytes, Log, LogData, Signature, U64, U256, address, b256, keccak256};
-use ipe_chain::execute::NO_REQUESTS_HASH;
+use ipe_chain::system::NO_REQUESTS_HASH;
 use ipe_chain::receipts::{self, BloomMaker, Receipt};
 use ipe_chain::view::{self, Overrides, SimDb, SimulateError, Simulated};
 use ipe_chain::{Env, SimContext};
-use ipe_types::fees::next_excess_blob_gas;
 use ipe_types::fork::Fork;
 use ipe_types::{Block, Body, Header, Transaction};
 use revm::Inspector;
@@ -338,7 +337,7 @@ fn next_header(api: &Api, overrides: &BlockOverrides, (parent, hash): (&Header, 
         mix_hash: overrides.random.unwrap_or_default(),
         base_fee_per_gas: (fork >= Fork::London).then(|| overrides.base_fee.unwrap_or_else(own_fee)),
         blob_gas_used: (fork >= Fork::Cancun).then_some(0),
-        excess_blob_gas: (fork >= Fork::Cancun).then(|| next_excess_blob_gas(fork, parent)),
+        excess_blob_gas: (fork >= Fork::Cancun).then(|| spec.blob_rules(number, timestamp).next_excess(parent)),
         parent_beacon_block_root: (fork >= Fork::Cancun).then(|| overrides.beacon_root.unwrap_or_default()),
         requests_hash: (fork >= Fork::Prague).then_some(NO_REQUESTS_HASH),
         ..Header::default()
