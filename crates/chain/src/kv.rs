@@ -109,7 +109,7 @@ pub const REMEDY: &str = "Keep the node's key and every file signing.journal*, w
     the chain from its peers. While the node is stopped, 'ipe store check DIR' names the damaged files";
 
 /// Why the store could not answer or write. Every case is the disk's or the data folder's, never the caller's input.
-#[derive(Debug, thiserror::Error)]
+#[derive(Clone, Debug, thiserror::Error)]
 pub enum StoreError {
     /// The data folder is open in another process.
     #[error("data folder {path} is in use by another process; stop that process or choose another folder")]
@@ -177,6 +177,16 @@ pub trait Store: Read {
 
     /// Writes the whole batch or nothing. When it returns `Ok` the rows survive a crash (for the disk: synced).
     fn commit(&self, batch: Batch) -> Result<(), StoreError>;
+
+    /// The same without waiting for the device: a crash may lose the whole batch, but only until the next [`Store::commit`].
+    fn commit_lazily(&self, batch: Batch) -> Result<(), StoreError> {
+        self.commit(batch)
+    }
+
+    /// Runs `work` once, on a thread of the store's if it has one, one after the other; else here, before it returns.
+    fn aside(&self, work: Box<dyn FnOnce() + Send>) {
+        work();
+    }
 }
 
 /// The first key after all keys that start with `prefix`, or empty ("to the end") when there is none.

@@ -30,10 +30,11 @@ use crate::validators::{ContractError, Tally, ask_contract, selection};
 const KEPT_RESULTS: usize = 4;
 
 /// Written into every data folder; another number means another layout.
-const LAYOUT: &[u8] = b"3";
+const LAYOUT: &[u8] = b"4";
 /// Layouts that are read, and taken over at the first opening. In 1 the head's row also held the tally, whole, at every block. In 1
-/// and 2 storages had no numbers: all have the key of one that began in the genesis.
-const LAYOUTS_BEFORE: [&[u8]; 2] = [b"1", b"2"];
+/// and 2 storages had no numbers: all have the key of one that began in the genesis. Up to 3 the tables were settled with a block, and the
+/// state's position alone said up to which.
+const LAYOUTS_BEFORE: [&[u8]; 3] = [b"1", b"2", b"3"];
 const META_LAYOUT: &[u8] = b"ledger_layout";
 const META_GENESIS: &[u8] = b"genesis";
 const META_HEAD: &[u8] = b"head";

@@ -159,6 +159,10 @@ pub struct NodeConfig {
     pub data_dir: PathBuf,
     /// Bytes that the database keeps of what it read; `None` = by the machine's memory, see [`ipe_store::DiskSettings`].
     pub database_cache: Option<u64>,
+    /// Whether the state of every block is kept.
+    pub archive: bool,
+    /// Otherwise, how many of the last blocks' states are: at least [`ipe_chain::state::MIN_KEEP`].
+    pub historical_blocks: u64,
     /// Genesis file.
     pub genesis: Option<PathBuf>,
     /// Node key in Besu's format; `None` = `<data_dir>/key`, made when absent.

@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use ipe_api::{Api, Backend, Release};
 use ipe_chain::Ledger;
+use ipe_chain::state::{Retention, StateSettings};
 use ipe_engine::pool::{LocalJournalError, Pool, Rules, Settings as PoolLimits};
 use ipe_engine::signing::Gate;
 use ipe_engine::{Parts, Replica, StatusCell, admission};
@@ -243,6 +244,15 @@ fn name_changed_rules(config: &NodeConfig, spec: &ChainSpec, ledger: &Ledger) ->
     Ok(())
 }
 
+/// What is kept of older states, as the operator asked.
+fn state_settings(config: &NodeConfig) -> StateSettings {
+    let retention = match config.archive {
+        true => Retention::Archive,
+        false => Retention::Full { keep: config.historical_blocks },
+    };
+    StateSettings { retention, ..StateSettings::default() }
+}
+
 /// The parts of a node that live on disk and in memory, before anything listens.
 struct Node {
     ledger: Arc<Ledger>,
@@ -262,7 +272,9 @@ impl Node {
         let settings = DiskSettings { cache: config.database_cache.unwrap_or(settings.cache), ..settings };
         let store = FjallStore::open(&path, settings)
             .map_err(|error| RunError::Store { path: path.clone(), reason: error.to_string() })?;
-        let ledger = Ledger::open(Arc::new(store), spec.clone()).map_err(|source| RunError::Ledger { path, source })?;
+        let ledger = Ledger::open_with(Arc::new(store), spec.clone(), state_settings(config))
+            .map_err(|source| RunError::Ledger { path, source })?;
+        tracing::info!(oldest = ledger.state().oldest(), archive = config.archive, "state of blocks from this one on is kept");
         check_checkpoint(config, &ledger)?;
         name_changed_rules(config, spec, &ledger)?;
         let ledger = Arc::new(ledger);
@@ -619,5 +631,27 @@ fn api_settings(
             p2p: network.local().listen,
         },
         ..ipe_api::Settings::default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::{Given, resolve};
+
+    #[test]
+    fn the_format_of_the_storage_reaches_the_state() {
+        let kept = |flags: &[(&'static str, &str)]| {
+            let flags = flags.iter().map(|(key, value)| (*key, vec![(*value).to_owned()])).collect();
+            resolve(&Given { flags, ..Given::default() }).map(|config| state_settings(&config).retention).map_err(|error| error.to_string())
+        };
+        let limit = |blocks| ("bonsai-historical-block-limit", blocks);
+        assert_eq!(kept(&[]), Ok(Retention::Archive));
+        assert_eq!(kept(&[("data-storage-format", "FOREST"), limit("600")]), Ok(Retention::Archive));
+        assert_eq!(kept(&[("data-storage-format", "X_BONSAI_ARCHIVE")]), Ok(Retention::Archive));
+        assert_eq!(kept(&[("data-storage-format", "BONSAI")]), Ok(Retention::Full { keep: 512 }));
+        assert_eq!(kept(&[("data-storage-format", "bonsai"), limit("128")]), Ok(Retention::Full { keep: 128 }));
+        assert!(kept(&[("data-storage-format", "bonsai"), limit("127")]).is_err_and(|error| error.contains("128")));
+        assert!(kept(&[("data-storage-format", "LEVELDB")]).is_err());
     }
 }

@@ -1,10 +1,12 @@
 //! What a cold lookup and a block cost over a state of millions of accounts and slots.
 //!
-//! `cargo run --release -p ipe-store --example state_scale -- [ROWS] [FOLDER] [CHANGES] [CACHE_MIB]`
+//! `cargo run --release -p ipe-store --example state_scale -- [ROWS] [FOLDER] [CHANGES] [CACHE_MIB] [PERIOD_MS]`
 //! fills FOLDER with ROWS accounts and ROWS slots of one contract through the state's own path (unless FOLDER exists), opens it
 //! again and prints the time and the bytes read of lookups by random keys, each key once, and the time of blocks that change
-//! CHANGES accounts and as many slots. The folder stays; CACHE_MIB is the engine's cache. `destroy` at the end destroys the
-//! contract.
+//! CHANGES accounts and as many slots, one every PERIOD_MS or as fast as they come. The folder stays; CACHE_MIB is the engine's cache.
+//! `destroy` at the end destroys the contract.
+
+mod support;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -15,6 +17,7 @@ use alloy_primitives::{Address, B256, KECCAK256_EMPTY, U256, keccak256};
 use ipe_chain::kv::{Batch, Store};
 use ipe_chain::state::{Account, AccountChange, State, StateChanges, StateSettings};
 use ipe_store::{DiskSettings, FjallStore};
+use support::{Dice, block, bytes_read, bytes_written, cpu, memory, percentile, quiet};
 
 /// Accounts, and slots, that one block of the filling creates.
 const AT_ONCE: usize = 100_000;
@@ -24,19 +27,6 @@ const PASSES: usize = 4;
 const LOOKUPS: u64 = 20_000;
 /// Blocks of each kind.
 const BLOCKS: u64 = 20;
-
-/// Deterministic numbers: splitmix64.
-struct Dice(u64);
-
-impl Dice {
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
-    }
-}
 
 fn address(n: u64) -> Address {
     let mut bytes = [0x11; 20];
@@ -71,15 +61,6 @@ fn by_hash(rows: u64, hash: impl Fn(u64) -> B256) -> Vec<u64> {
     order.into_iter().map(|(_, n)| u64::from(n)).collect()
 }
 
-fn block(store: &FjallStore, state: &State, changes: &StateChanges) {
-    let number = state.position().map_or(0, |(number, _)| number + 1);
-    let prepared = state.prepare(changes).expect("prepares");
-    let mut batch = Batch::new();
-    state.apply(number, &prepared, &mut batch).expect("applies");
-    store.commit(batch).expect("commits");
-    state.committed(number, &prepared).expect("is the head");
-}
-
 fn fill(folder: &Path, rows: u64) {
     let start = Instant::now();
     let store =
@@ -104,36 +85,6 @@ fn fill(folder: &Path, rows: u64) {
     println!("filled {rows} accounts and slots in {:.0} s", start.elapsed().as_secs_f64());
 }
 
-/// Bytes that this process asked the operating system to read, of `rchar` in `/proc/self/io`.
-fn bytes_read() -> u64 {
-    let text = std::fs::read_to_string("/proc/self/io").unwrap_or_default();
-    text.lines().find_map(|line| line.strip_prefix("rchar: ")?.parse().ok()).unwrap_or(0)
-}
-
-/// Waits until background work of the engine has ended: until a second passes in which nothing is read.
-fn settle() {
-    let mut before = bytes_read();
-    loop {
-        std::thread::sleep(Duration::from_secs(1));
-        let now = bytes_read();
-        if now - before < 4096 {
-            return;
-        }
-        before = now;
-    }
-}
-
-fn memory() -> String {
-    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
-    let lines = status.lines().filter(|line| line.starts_with("VmRSS") || line.starts_with("VmHWM"));
-    lines.map(|line| line.split_whitespace().collect::<Vec<_>>().join(" ")).collect::<Vec<_>>().join(", ")
-}
-
-fn percentile(times: &mut [Duration], per_mille: usize) -> f64 {
-    times.sort();
-    times.get(times.len() * per_mille / 1000).or(times.last()).map_or(0.0, |time| time.as_secs_f64() * 1e6)
-}
-
 fn lookups(what: &str, mut one: impl FnMut()) {
     let mut times = Vec::with_capacity(LOOKUPS as usize);
     let before = bytes_read();
@@ -145,16 +96,18 @@ fn lookups(what: &str, mut one: impl FnMut()) {
     let read = (bytes_read() - before) as f64 / LOOKUPS as f64;
     println!(
         "  {what:<28} p50 {:7.1} us   p99 {:7.1} us   p99.9 {:7.1} us   {read:8.0} bytes read each",
-        percentile(&mut times, 500),
-        percentile(&mut times, 990),
-        percentile(&mut times, 999)
+        percentile(&mut times, 500) * 1e3,
+        percentile(&mut times, 990) * 1e3,
+        percentile(&mut times, 999) * 1e3
     );
 }
 
-fn blocks(store: &FjallStore, state: &State, dice: &mut Dice, rows: u64, changed: u64, kind: &str) {
+fn blocks(store: &FjallStore, state: &State, dice: &mut Dice, (rows, changed): (u64, u64), period: Duration, kind: &str) {
     let (mut reads, mut roots, mut commits, mut wholes) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
     let (hot, ahead) = (kind == "the same", kind == "random, read ahead");
     let picks: Vec<u64> = (0..changed).map(|_| dice.next() % rows).collect();
+    quiet();
+    let (used, read, written) = (cpu(), bytes_read(), bytes_written());
     for at in 0..BLOCKS {
         let mut changes = StateChanges::default();
         let mut slots = BTreeMap::new();
@@ -191,13 +144,24 @@ fn blocks(store: &FjallStore, state: &State, dice: &mut Dice, rows: u64, changed
         state.committed(number, &prepared).expect("is the head");
         commits.push(committed.elapsed());
         wholes.push(start.elapsed());
+        std::thread::sleep(period.saturating_sub(start.elapsed()));
     }
-    // Means: every few blocks one settles what waits, and is an order slower than the others.
-    let mean = |times: Vec<Duration>| times.iter().sum::<Duration>().as_secs_f64() * 1e3 / BLOCKS as f64;
-    let [reads, roots, commits, wholes] = [reads, roots, commits, wholes].map(mean);
+    quiet();
+    let each = |all: u64| all / BLOCKS / 1024;
     println!(
-        "  block of {changed} accounts and slots, {kind}: reads {reads:.1} ms, root {roots:.1} ms, commit {commits:.1} ms, whole {wholes:.1} ms (means)"
+        "  block of {changed} accounts and slots, {kind}: processor {:.0} ms, {} KiB read, {} KiB written, all that follows included",
+        (cpu() - used).as_secs_f64() * 1e3 / BLOCKS as f64,
+        each(bytes_read() - read),
+        each(bytes_written() - written)
     );
+    for (what, times) in [("reads", &mut reads), ("root", &mut roots), ("commit", &mut commits), ("whole", &mut wholes)] {
+        let mean = times.iter().sum::<Duration>().as_secs_f64() * 1e3 / BLOCKS as f64;
+        println!(
+            "    {what:<7} mean {mean:7.1} ms, p50 {:7.1} ms, longest {:7.1} ms",
+            percentile(times, 500),
+            percentile(times, 1000)
+        );
+    }
 }
 
 fn main() {
@@ -209,6 +173,7 @@ fn main() {
     if let Some(mib) = arguments.next().and_then(|text| text.parse::<u64>().ok()) {
         disk.cache = mib << 20;
     }
+    let period = Duration::from_millis(arguments.next().and_then(|text| text.parse().ok()).unwrap_or(0));
     if !folder.exists() {
         fill(&folder, rows);
     }
@@ -221,7 +186,7 @@ fn main() {
         store.disk_bytes().expect("measures") / 1_000_000,
         memory()
     );
-    settle();
+    quiet();
     // Another seed at every run of a folder: the same changes once more would change nothing.
     let mut dice = Dice(state.position().map_or(0, |(number, _)| number));
     let head = state.head();
@@ -240,7 +205,7 @@ fn main() {
     drop(head);
     println!("  {}", memory());
     for kind in ["the same", "random", "random, read ahead"] {
-        blocks(&store, &state, &mut dice, rows, changed, kind);
+        blocks(&store, &state, &mut dice, (rows, changed), period, kind);
     }
     println!("  {} MB on disk, {}", store.disk_bytes().expect("measures") / 1_000_000, memory());
     // Last, because it changes what the folder is.

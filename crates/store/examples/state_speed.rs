@@ -4,6 +4,8 @@
 //! changes random accounts of a state of ACCOUNTS; then the same with token transfers: CHANGES / 2 senders that move
 //! tokens between two of ACCOUNTS slots each.
 
+mod support;
+
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -13,19 +15,7 @@ use alloy_primitives::{Address, B256, KECCAK256_EMPTY, U256, keccak256};
 use ipe_chain::kv::{Batch, Store, Table};
 use ipe_chain::state::{Account, AccountChange, State, StateChanges, StateSettings};
 use ipe_store::{DiskSettings, FjallStore};
-
-/// Deterministic numbers: splitmix64.
-struct Dice(u64);
-
-impl Dice {
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
-    }
-}
+use support::{Dice, cpu, memory};
 
 fn address(n: u64) -> Address {
     Address::from_word(keccak256(n.to_be_bytes()))
@@ -51,14 +41,6 @@ impl Stopwatch {
         let wall = self.wall.elapsed();
         times.push((wall, cpu().saturating_sub(self.cpu)));
     }
-}
-
-fn cpu() -> Duration {
-    let Ok(tasks) = std::fs::read_dir("/proc/self/task") else { return Duration::ZERO };
-    let nanos = |task: std::fs::DirEntry| -> Option<u64> {
-        std::fs::read_to_string(task.path().join("schedstat")).ok()?.split(' ').next()?.parse().ok()
-    };
-    Duration::from_nanos(tasks.filter_map(|task| nanos(task.ok()?)).sum())
 }
 
 #[derive(Default)]
@@ -128,16 +110,6 @@ fn block(store: &FjallStore, state: &State, number: u64, changes: &StateChanges,
     let start = Stopwatch::start();
     state.committed(number, &prepared).expect("is the head");
     start.stop(&mut times.committed);
-}
-
-fn memory() -> String {
-    std::fs::read_to_string("/proc/self/status")
-        .unwrap_or_default()
-        .lines()
-        .filter(|line| line.starts_with("VmRSS") || line.starts_with("VmHWM"))
-        .map(|line| line.split_whitespace().collect::<Vec<_>>().join(" "))
-        .collect::<Vec<_>>()
-        .join(", ")
 }
 
 fn main() {

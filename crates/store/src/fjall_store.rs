@@ -2,6 +2,8 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::mpsc::{SendError, Sender};
+use std::time::{Duration, Instant};
 
 use fjall::{
     CompressionType, Database, Keyspace, KeyspaceCreateOptions, OwnedWriteBatch, PersistMode, Readable, Snapshot,
@@ -57,6 +59,17 @@ pub struct FjallStore {
     database: Database,
     keyspaces: Arc<[Keyspace]>,
     durable: bool,
+    aside: Sender<Work>,
+}
+
+/// What is not done on a block's thread.
+type Work = Box<dyn FnOnce() + Send>;
+
+/// A thread that does what is handed to it, one after the other, until the store is gone.
+fn thread_aside() -> std::io::Result<Sender<Work>> {
+    let (sender, receiver) = std::sync::mpsc::channel::<Work>();
+    std::thread::Builder::new().name("ipe-settle".to_owned()).spawn(move || receiver.into_iter().for_each(|work| work()))?;
+    Ok(sender)
 }
 
 fn engine(action: impl Into<String>, cause: impl std::fmt::Display) -> StoreError {
@@ -137,15 +150,24 @@ fn occupied_by(file: &std::fs::Metadata) -> u64 {
     file.len()
 }
 
-/// Bytes of a table's newest rows in memory before they are written to a file. Sixty or so megabytes if all tables were
+/// Bytes of a table's newest rows in memory before they are written to a file. Fifty or so megabytes if all tables were
 /// full at once; small rows take two to three times what the engine counts.
 fn memtable(table: Table) -> u64 {
     match table {
+        // Large rows with every block, which must not wait while the engine's thread compacts another table.
+        Table::Changes => 8 * MIB,
         Table::Bodies | Table::Receipts | Table::AccountTrie | Table::StorageTrie => 4 * MIB,
         Table::Accounts | Table::Slots | Table::AccountHistory | Table::SlotHistory => 3 * MIB,
         _ => 2 * MIB,
     }
 }
+
+/// Bytes of newest rows in memory, of all tables and those included that wait to be written to a file, above which nothing is settled:
+/// the engine itself would let each table have four such. More than all tables have when nothing waits, so that it goes on.
+const MOST_BUFFERED: u64 = 64 * MIB;
+
+/// How long settling waits for that at most. Then the engine says what is wrong.
+const LONGEST_WAIT: Duration = Duration::from_secs(60);
 
 fn options(table: Table) -> KeyspaceCreateOptions {
     // Filters and indexes in parts of 4 KiB on every level. Whole, those of a large file take a megabyte and more, which no cache of
@@ -198,7 +220,8 @@ impl FjallStore {
             .map(|table| database.keyspace(&disk_name(table), || options(table)).map_err(failed))
             .collect::<Result<Arc<[_]>, _>>()?;
         moved::take_over(&database, &keyspaces).map_err(failed)?;
-        Ok(FjallStore { folder: folder.to_path_buf(), database, keyspaces, durable: settings.durable })
+        let aside = thread_aside().map_err(|error| engine("start the thread that settles", error))?;
+        Ok(FjallStore { folder: folder.to_path_buf(), database, keyspaces, durable: settings.durable, aside })
     }
 
     /// Bytes that the database's files take on the disk. (The engine's journal is created with holes; they do not count.)
@@ -275,7 +298,27 @@ impl Store for FjallStore {
     }
 
     fn commit(&self, batch: Batch) -> Result<(), StoreError> {
-        let mode = if self.durable { PersistMode::SyncData } else { PersistMode::Buffer };
+        self.write(batch, if self.durable { PersistMode::SyncData } else { PersistMode::Buffer })
+    }
+
+    fn commit_lazily(&self, batch: Batch) -> Result<(), StoreError> {
+        let start = Instant::now();
+        while self.database.write_buffer_size() > MOST_BUFFERED && start.elapsed() < LONGEST_WAIT {
+            std::thread::sleep(Duration::from_millis(2));
+        }
+        self.write(batch, PersistMode::Buffer)
+    }
+
+    fn aside(&self, work: Work) {
+        // The thread lives as long as the store; if a piece of work has killed it, the next is done here.
+        if let Err(SendError(work)) = self.aside.send(work) {
+            work();
+        }
+    }
+}
+
+impl FjallStore {
+    fn write(&self, batch: Batch, mode: PersistMode) -> Result<(), StoreError> {
         let mut writes = OwnedWriteBatch::with_capacity(self.database.clone(), batch.len()).durability(Some(mode));
         for write in batch.writes() {
             let keyspace = self.keyspace(write.table);
@@ -316,6 +359,11 @@ impl Read for DiskSnapshot {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_bound_of_newest_rows_is_above_what_all_tables_hold_when_nothing_waits() {
+        assert!(Table::ALL.into_iter().map(memtable).sum::<u64>() < MOST_BUFFERED, "settling would wait for ever");
+    }
 
     #[test]
     fn the_cache_follows_the_memory_within_its_bounds() {

@@ -1,9 +1,10 @@
 //! The state: flat tables, the trie beside them, and views of any kept height.
 //!
 //! - **Changes**: a block writes one row: every value it changed, before and after. That row is the log; the tables
-//!   below are settled from it every few blocks, when [`StateSettings::unsettled`] is full or [`MAX_LAG`] blocks have
-//!   passed. Rows that several blocks changed, the upper part of the trie above all, are so written once instead of once
-//!   a block. The changes since are kept in memory (the tail) and looked up first; after a crash they are read again.
+//!   below are settled from it every few blocks, when [`StateSettings::unsettled`] is full or [`SETTLE_EVERY`] blocks have
+//!   passed, beside the blocks that come then. Rows that several blocks changed, the upper part of the trie above all, are so
+//!   written once instead of once a block. The changes since are kept in memory (the tail) and looked up first; after a crash they
+//!   are read again.
 //! - **Flat rows** (accounts, slots, code) are keyed by the hash that the trie uses, so that a trie leaf is found from
 //!   its path; hashes are kept beside decoded rows in a bounded cache and computed once.
 //! - **History**: the values that the settled blocks replaced, by key and block. The value at height h is the first one
@@ -25,6 +26,7 @@ mod history;
 mod prepare;
 mod retrace;
 mod rows;
+mod settle;
 mod tail;
 mod types;
 mod view;
@@ -45,7 +47,7 @@ pub use prepare::Prepared;
 pub use types::{Account, AccountChange, AccountProof, Retention, SlotProof, StateChanges, StateError, StateSettings};
 pub use view::StateAt;
 
-use rows::{POSITION, Position};
+use rows::{POSITION, Position, SETTLED, Settled};
 use tail::Tail;
 use view::{Caches, Shared, Unwritten, View};
 
@@ -56,8 +58,11 @@ pub const MIN_KEEP: u64 = 128;
 /// Blocks for which an archive keeps the rows of changes: how far back proofs can reach.
 pub const CHANGES_KEPT: u64 = 512;
 
+/// Blocks after which changes are settled, however few they are.
+pub const SETTLE_EVERY: u64 = 64;
+
 /// Most blocks that the tables may be behind the head: bounds the work after a crash and the tail's length.
-pub const MAX_LAG: u64 = 64;
+pub const MAX_LAG: u64 = 96;
 
 /// The state at the head, and the door to older heights. Shared by `Arc`; one writer, any number of readers.
 pub struct State {
@@ -77,7 +82,13 @@ impl State {
     pub fn open(store: Arc<dyn Store>, settings: StateSettings) -> Result<State, StateError> {
         let snapshot = store.snapshot();
         let position = match snapshot.get(Table::Meta, POSITION)? {
-            Some(row) => Some(Position::decode(&row)?),
+            Some(row) => {
+                let position = Position::decode(&row)?;
+                match snapshot.get(Table::Meta, SETTLED)? {
+                    Some(row) => Some(position.with(Settled::decode(&row)?)?),
+                    None => Some(position),
+                }
+            }
             None => None,
         };
         let (tail, unwritten) = match &position {
@@ -87,7 +98,12 @@ impl State {
         let view = View::new(position, snapshot, tail);
         let caches = Caches::new(&settings);
         caches.head.store(view.version(), Ordering::SeqCst);
-        let shared = Shared { caches, published: RwLock::new(Arc::new(view)), unwritten: RwLock::new(unwritten) };
+        let shared = Shared {
+            caches,
+            published: RwLock::new(Arc::new(view)),
+            unwritten: RwLock::new(unwritten),
+            settling: settle::Settling::default(),
+        };
         Ok(State { store, settings, shared: Arc::new(shared), dead_from: AtomicU64::new(0) })
     }
 

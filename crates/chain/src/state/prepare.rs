@@ -87,8 +87,9 @@ impl State {
     /// # Errors
     /// What the store says; [`StoreError::Corrupt`] when a branch record or a row is missing.
     pub fn prepare(&self, changes: &StateChanges) -> Result<Prepared, StateError> {
-        let head = self.head();
+        // First the lock: until it goes, no settling moves records from here into the tables behind the view's back.
         let unwritten = self.shared.unwritten.read_recursive();
+        let head = self.head();
         let unwritten = &unwritten.records;
         let list: Vec<(&Address, &AccountChange)> = changes.accounts.iter().collect();
         let size = list.len() + list.iter().map(|(_, change)| change.slots.len()).sum::<usize>();

@@ -184,6 +184,34 @@ pub(super) struct Position {
     pub oldest: u64,
 }
 
+/// What was settled last: a row of [`Table::Meta`] of its own, because it is not written together with a block. The newer of this and
+/// [`Position::settled`] holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Settled {
+    /// See [`Position::settled`].
+    pub number: u64,
+    /// See [`Position::settled_root`].
+    pub root: B256,
+}
+
+/// Key of [`Settled`] in [`Table::Meta`].
+pub(super) const SETTLED: &[u8] = b"state settled";
+
+impl Settled {
+    pub fn encode(&self) -> [u8; 40] {
+        let mut row = [0; 40];
+        row[..8].copy_from_slice(&self.number.to_be_bytes());
+        row[8..].copy_from_slice(self.root.as_slice());
+        row
+    }
+
+    pub fn decode(row: &[u8]) -> Result<Settled, StoreError> {
+        let bad = || StoreError::corrupt(Table::Meta, format!("row of what is settled of {} bytes, expected 40", row.len()));
+        let (number, root) = row.split_first_chunk::<8>().ok_or_else(bad)?;
+        Ok(Settled { number: u64::from_be_bytes(*number), root: B256::try_from(root).map_err(|_| bad())? })
+    }
+}
+
 /// Key of the position in [`Table::Meta`].
 pub(super) const POSITION: &[u8] = b"state";
 
@@ -212,6 +240,18 @@ impl Position {
         // A damaged number must not make whoever opens the store look for blocks that never were.
         let lag = position.number.checked_sub(position.settled).ok_or_else(bad)?;
         (lag <= super::MAX_LAG && position.oldest <= position.number).then_some(position).ok_or_else(bad)
+    }
+
+    /// With what was settled since this row was written.
+    pub fn with(self, settled: Settled) -> Result<Position, StoreError> {
+        if settled.number > self.number {
+            let problem = format!("block {} is settled, the head is {}", settled.number, self.number);
+            return Err(StoreError::corrupt(Table::Meta, problem));
+        }
+        if settled.number <= self.settled {
+            return Ok(self);
+        }
+        Ok(Position { settled: settled.number, settled_root: settled.root, ..self })
     }
 }
 
@@ -258,6 +298,13 @@ mod tests {
         let position = Position { number: 9, root: key(1), settled: 7, settled_root: key(2), oldest: 3 };
         assert_eq!(Position::decode(&position.encode()).expect("decodes"), position);
         assert!(Position::decode(&position.encode()[1..]).is_err());
+        let settled = |number| Settled { number, root: key(4) };
+        assert_eq!(Settled::decode(&settled(8).encode()).expect("decodes"), settled(8));
+        assert!(Settled::decode(&settled(8).encode()[1..]).is_err());
+        assert_eq!(position.with(settled(6)).expect("older"), position);
+        let newer = Position { settled: 8, settled_root: key(4), ..position };
+        assert_eq!(position.with(settled(8)).expect("newer"), newer);
+        assert!(position.with(settled(10)).is_err(), "ahead of the head");
         let far = Position { number: position.settled + crate::state::MAX_LAG + 1, ..position };
         assert!(Position::decode(&far.encode()).is_err(), "more unsettled blocks than ever are");
     }

@@ -189,19 +189,43 @@ impl Tail {
         Tail { blocks, memory }
     }
 
+    /// The blocks above `number`.
+    pub fn after(&self, number: u64) -> Tail {
+        let blocks: Vec<_> = self.blocks.iter().filter(|diff| diff.number > number).cloned().collect();
+        let memory = blocks.iter().map(|diff| diff.memory()).sum();
+        Tail { blocks, memory }
+    }
+
     /// Blocks up to `number`, newest first.
     fn until(&self, number: u64) -> impl Iterator<Item = &Arc<BlockDiff>> {
         self.blocks.iter().rev().skip_while(move |diff| diff.number > number)
     }
 
-    /// The account after block `number`, if a block of the tail up to it changed it.
-    pub fn account(&self, key: &B256, number: u64) -> Option<Option<AccountRow>> {
-        self.until(number).find_map(|diff| diff.account(key)).map(|change| change.new)
+    /// The account after block `number`, if the tail changed it; `settled` is the block before the tail. What only later blocks
+    /// changed is known by its value before: the tables may already be ahead of the tail.
+    pub fn account(&self, key: &B256, number: u64, settled: u64) -> Option<Option<AccountRow>> {
+        let upto = self.until(number).find_map(|diff| diff.account(key)).map(|change| change.new);
+        upto.or_else(|| self.first(number, settled, |diff| diff.account(key)))
     }
 
-    /// The slot after block `number`, if a block of the tail up to it changed it.
-    pub fn slot(&self, owner: &B256, key: &B256, number: u64) -> Option<U256> {
-        self.until(number).find_map(|diff| find(diff.slots(owner), key)).map(|change| change.new)
+    /// The slot after block `number`, likewise.
+    pub fn slot(&self, owner: &B256, key: &B256, number: u64, settled: u64) -> Option<U256> {
+        let upto = self.until(number).find_map(|diff| find(diff.slots(owner), key)).map(|change| change.new);
+        upto.or_else(|| self.first(number, settled, |diff| find(diff.slots(owner), key)))
+    }
+
+    /// The value before the first change, where the height asked is one of the tail's or the one before it.
+    fn first<'a, V: Copy + 'a>(
+        &'a self,
+        number: u64,
+        settled: u64,
+        change: impl Fn(&'a BlockDiff) -> Option<&'a Change<V>>,
+    ) -> Option<V> {
+        let newest = self.blocks.last()?.number;
+        if number < settled || number >= newest {
+            return None;
+        }
+        self.blocks.iter().find_map(|diff| change(diff)).map(|change| change.old)
     }
 
     /// Accounts that the tail changed: value before, value after. From `lowest` on, while `within`.
@@ -295,13 +319,18 @@ mod tests {
     #[test]
     fn the_newest_change_up_to_a_height_counts() {
         let tail = Tail::default().with(diff(5, 0).into()).with(diff(8, 1).into());
-        assert_eq!(tail.account(&key(1), 4), None);
-        assert_eq!(tail.account(&key(1), 7), Some(row(1)));
-        assert_eq!(tail.account(&key(1), 8), Some(row(2)));
-        assert_eq!(tail.account(&key(3), 8), Some(None));
-        assert_eq!(tail.account(&key(2), 8), None);
-        assert_eq!(tail.slot(&key(1), &key(4), 9), Some(U256::from(2)));
-        assert_eq!(tail.slot(&key(1), &key(6), 9), None);
+        assert_eq!(tail.account(&key(1), 4, 5), None, "before what is settled the history knows");
+        assert_eq!(tail.account(&key(1), 4, 4), Some(None), "what the tables had");
+        assert_eq!(tail.account(&key(1), 7, 4), Some(row(1)));
+        assert_eq!(tail.account(&key(1), 8, 4), Some(row(2)));
+        assert_eq!(tail.account(&key(3), 8, 4), Some(None));
+        assert_eq!(tail.account(&key(2), 8, 4), None);
+        assert_eq!(tail.slot(&key(1), &key(4), 9, 4), Some(U256::from(2)));
+        assert_eq!(tail.slot(&key(1), &key(4), 4, 4), Some(U256::ZERO));
+        assert_eq!(tail.slot(&key(1), &key(6), 9, 4), None);
+        let later = tail.after(5);
+        assert_eq!((later.blocks.len(), later.memory), (1, diff(8, 1).memory()));
+        assert_eq!(later.account(&key(1), 5, 5), Some(row(1)));
         assert_eq!(tail.slots(&key(1), &key(0), |_| true)[&key(4)], (U256::ZERO, U256::from(2)));
         assert_eq!(tail.accounts(&key(2), |_| true).keys().copied().collect::<Vec<_>>(), [key(3)]);
         assert!(tail.accounts(&key(1), |_| false).is_empty());

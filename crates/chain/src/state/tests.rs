@@ -82,6 +82,7 @@ pub(super) fn small() -> StateSettings {
         slot_cache: 8 * 600,
         code_cache: 8 * 600,
         trie_cache: 8 * 1200,
+        upper_trie_cache: 8 * 1200,
         unsettled: 16_000,
         ..StateSettings::default()
     }
@@ -123,7 +124,7 @@ pub(super) enum Step {
     Recreate(u8, Vec<(u8, u8)>),
 }
 
-fn step() -> impl Strategy<Value = Step> {
+pub(super) fn step() -> impl Strategy<Value = Step> {
     let slots = || prop::collection::vec((0..12u8, prop::sample::select(vec![0u8, 0, 1, 2, 200])), 0..8);
     prop_oneof![
         4 => (0..24u8, any::<u8>()).prop_map(|(n, amount)| Step::Pay(n, amount)),

@@ -79,6 +79,9 @@ pub struct StateSettings {
     pub code_cache: usize,
     /// Bytes that branch records may take in memory.
     pub trie_cache: usize,
+    /// Bytes that those at the top of a trie, with paths of up to three nibbles, may take besides: 3.6 MB for each trie of more than
+    /// some tens of thousands of rows.
+    pub upper_trie_cache: usize,
     /// Bytes of changes that wait in memory to be settled together (see the module's head).
     pub unsettled: usize,
 }
@@ -92,6 +95,7 @@ impl Default for StateSettings {
             slot_cache: 5 * MIB,
             code_cache: 4 * MIB,
             trie_cache: 8 * MIB,
+            upper_trie_cache: 10 * MIB,
             unsettled: 8 * MIB,
         }
     }

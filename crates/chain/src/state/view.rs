@@ -12,6 +12,7 @@ use rayon::prelude::*;
 use revm::bytecode::Bytecode;
 
 use super::cache::Cache;
+use super::settle::Settling;
 use super::rows::{AccountRow, Position, address_key, decode_value, slot_key, slot_leaf, slot_row};
 use super::tail::Tail;
 use super::{Account, AccountProof, StateError, StateSettings, history, retrace};
@@ -62,6 +63,12 @@ impl Unwritten {
             self.bytes -= record_memory(&old);
         }
     }
+
+    pub fn remove(&mut self, key: &RecordKey) {
+        if let Some(old) = self.records.remove(key) {
+            self.bytes -= record_memory(&old);
+        }
+    }
 }
 
 /// What all views share: decoded rows in front of the store.
@@ -73,9 +80,14 @@ pub(super) struct Caches {
     /// Slot values with their keys.
     pub slots: Cache<(Address, U256), (B256, U256)>,
     pub code: Cache<B256, Bytecode>,
-    /// Branch records that the store has; changed ones are in [`Unwritten`].
-    pub records: Cache<RecordKey, Arc<Record>>,
+    /// Branch records that the store has; changed ones are in [`Unwritten`]. Those of the upper part of a trie, which every change
+    /// asks for, are kept apart from the many below, which would drive them out.
+    upper: Cache<RecordKey, Arc<Record>>,
+    lower: Cache<RecordKey, Arc<Record>>,
 }
+
+/// Nibbles of the longest path whose record counts as upper: 4,369 of a trie at most.
+const UPPER: usize = 3;
 
 impl Caches {
     pub fn new(settings: &StateSettings) -> Self {
@@ -84,12 +96,28 @@ impl Caches {
             accounts: Cache::new(settings.account_cache),
             slots: Cache::new(settings.slot_cache),
             code: Cache::new(settings.code_cache),
-            records: Cache::new(settings.trie_cache),
+            upper: Cache::new(settings.upper_trie_cache),
+            lower: Cache::new(settings.trie_cache),
+        }
+    }
+
+    pub fn records(&self, key: &RecordKey) -> &Cache<RecordKey, Arc<Record>> {
+        if key.path.len() <= UPPER { &self.upper } else { &self.lower }
+    }
+
+    /// A record that changed is in the store now; `None`: it is gone.
+    pub fn record_settled(&self, key: RecordKey, record: Option<Arc<Record>>, version: u64) {
+        match record {
+            Some(record) => {
+                let memory = record.memory();
+                self.records(&key).set(version, key, record, memory);
+            }
+            None => self.records(&key).remove(&key),
         }
     }
 
     pub fn bytes(&self) -> usize {
-        self.accounts.bytes() + self.slots.bytes() + self.code.bytes() + self.records.bytes()
+        self.accounts.bytes() + self.slots.bytes() + self.code.bytes() + self.upper.bytes() + self.lower.bytes()
     }
 }
 
@@ -105,6 +133,7 @@ pub(super) struct Shared {
     pub published: RwLock<Arc<View>>,
     /// Of the published view: both change together, under this lock.
     pub unwritten: RwLock<Unwritten>,
+    pub settling: Settling,
 }
 
 impl Shared {
@@ -125,7 +154,7 @@ impl Shared {
 pub(super) struct View {
     pub position: Option<Position>,
     pub snapshot: Arc<dyn Read>,
-    /// The blocks above the settled one.
+    /// The blocks above the settled one. The snapshot may already have some of them, for whole batches of [`super::settle`].
     pub tail: Tail,
     /// The unwritten records of this moment, if somebody asked for them while it was the newest.
     unwritten: OnceLock<Arc<RecordMap>>,
@@ -143,7 +172,7 @@ impl View {
 
     /// The row of an account after block `number`, by its key.
     pub fn account(&self, key: &B256, number: u64) -> Result<Option<AccountRow>, StateError> {
-        if let Some(row) = self.tail.account(key, number) {
+        if let Some(row) = self.tail.account(key, number, self.settled()) {
             return Ok(row);
         }
         let row = self.stored(Table::Accounts, key.as_slice(), number)?;
@@ -152,7 +181,7 @@ impl View {
 
     /// The value of a slot after block `number`, by the keys of its storage and its own.
     pub fn slot(&self, storage: &B256, slot: &B256, number: u64) -> Result<U256, StateError> {
-        if let Some(value) = self.tail.slot(storage, slot, number) {
+        if let Some(value) = self.tail.slot(storage, slot, number, self.settled()) {
             return Ok(value);
         }
         let row = self.stored(Table::Slots, &slot_row(storage, slot), number)?;
@@ -201,7 +230,7 @@ impl TrieRead for TrieView<'_> {
             return Ok(record.clone());
         }
         let version = self.view.version();
-        if let Some(record) = self.caches.and_then(|caches| caches.records.get(&key, version)) {
+        if let Some(record) = self.caches.and_then(|caches| caches.records(&key).get(&key, version)) {
             return Ok(Some(record));
         }
         let Some(bytes) = self.view.snapshot.get(key.table(), &key.row())? else { return Ok(None) };
@@ -209,7 +238,7 @@ impl TrieRead for TrieView<'_> {
             .map_err(|problem| StoreError::corrupt(key.table(), format!("{path:?}: {problem}")))?;
         let record = Arc::new(record);
         if let Some(caches) = self.caches {
-            caches.records.keep(&caches.head, version, key, Arc::clone(&record), record.memory());
+            caches.records(&key).keep(&caches.head, version, key, Arc::clone(&record), record.memory());
         }
         Ok(Some(record))
     }

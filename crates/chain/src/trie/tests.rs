@@ -178,6 +178,43 @@ fn a_missing_record_or_row_is_an_error() {
     assert!(matches!(update(&model, root, &changes), Err(StoreError::Corrupt { .. })));
 }
 
+/// A proof is right or an error, whatever is damaged: never a list of nodes that proves nothing.
+#[test]
+fn a_proof_from_a_damaged_trie_is_an_error() {
+    let mut model = Model::default();
+    let keys: Vec<B256> = (0..40u32).map(|n| keccak256(n.to_be_bytes())).collect();
+    model.apply(&keys.iter().map(|key| (*key, Some(vec![7; 40]))).collect());
+    let root = model.root.expect("has a root");
+    let proves = |model: &Model, key: &B256| prove(model, root, &key_path(key));
+    let refused = |model: &Model, what: &str, below: &Nibbles| {
+        for key in keys.iter().filter(|key| key_path(key).starts_with(below)) {
+            assert!(matches!(proves(model, key), Err(StoreError::Corrupt { .. })), "{what} at {below:?}: {key}");
+        }
+    };
+    for path in model.records.keys() {
+        let mut damaged = model.clone();
+        damaged.records.remove(path);
+        refused(&damaged, "record missing", path);
+        let mut record = Record::decode(&model.records[path]).expect("decodes");
+        record.references[0] = record.references[1].clone();
+        damaged.records.insert(*path, record.encode());
+        refused(&damaged, "another record", path);
+    }
+    for key in &keys {
+        let mut damaged = model.clone();
+        damaged.leaves.remove(key);
+        refused(&damaged, "row missing", &key_path(key));
+        damaged.leaves.insert(*key, vec![8; 40]);
+        refused(&damaged, "another row", &key_path(key));
+        model.check_proof(key);
+    }
+    // Nor does a root come from a trie whose own root record is missing.
+    let mut damaged = model.clone();
+    damaged.records.remove(&Nibbles::new());
+    let new = LeafChange { key: key_path(&keccak256("new")), value: Some(vec![7; 40]), existed: false };
+    assert!(matches!(update(&damaged, root, &[new]), Err(StoreError::Corrupt { .. })));
+}
+
 #[test]
 fn known_roots() {
     // Roots of the secure tries "dogs" and "singleItem" of the public TrieTests.

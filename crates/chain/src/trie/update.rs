@@ -59,7 +59,7 @@ pub fn update(read: &dyn TrieRead, root: B256, changes: &[LeafChange]) -> Result
     } else {
         match read.record(&top)? {
             Some(record) => (walk.branch(top, &record, changes, &mut records)?, true),
-            None => (walk.leaf(top, changes, &mut records)?, false),
+            None => (walk.only_leaf(root, changes, &mut records)?, false),
         }
     };
     let root = match &node {
@@ -130,6 +130,18 @@ impl<'r> Walk<'r> {
             entries.insert(at, (key, Cow::Owned(value)));
         }
         Ok(build(path, &entries, records))
+    }
+
+    /// Changes in a trie without a record at its root: one of a single leaf, or a damaged one, of which no root must come.
+    fn only_leaf<'a>(&self, root: B256, changes: &'a [LeafChange], records: &mut Records) -> Result<Node<'a>, StoreError> {
+        let top = Nibbles::new();
+        if !changes.iter().any(|change| change.existed) {
+            let (key, value) = self.stored_leaf(&top)?;
+            if keccak256(alloy_rlp::encode(LeafNodeRef::new(&key, &value))) != root {
+                return Err(missing("branch record", &top));
+            }
+        }
+        self.leaf(top, changes, records)
     }
 
     /// Changes at a place that holds a branch. Whether the record is stored there is the caller's to know and settle.

@@ -68,6 +68,14 @@ pub const OPTIONS: &[OptionSpec] = &[
         c.database_cache = Some(number(v, 8 << 20, 1 << 40)?);
         Ok(())
     }),
+    value("data-storage-format", "FORMAT", "FOREST", "What is kept of older states: FOREST keeps every block's (an archive), BONSAI those of the last blocks", |c, v, _| {
+        c.archive = choose(v, &[("forest", true), ("bonsai", false), ("x_bonsai_archive", true)])?;
+        Ok(())
+    }),
+    value("bonsai-historical-block-limit", "BLOCKS", "512", "With BONSAI, how many of the last blocks' states can be read", |c, v, _| {
+        c.historical_blocks = number(v, ipe_chain::state::MIN_KEEP, u64::MAX)?;
+        Ok(())
+    }),
     value("genesis", "FILE", "", "Genesis file, Besu's or GoQuorum's format", |c, v, base| {
         c.genesis = Some(path(v, base)?);
         Ok(())
@@ -530,6 +538,8 @@ impl Default for NodeConfig {
         NodeConfig {
             data_dir: PathBuf::from("ipe-data"),
             database_cache: None,
+            archive: true,
+            historical_blocks: 512,
             genesis: None,
             key_file: None,
             role: Role::Observer,

@@ -124,7 +124,8 @@ fn what_is_written_is_read_again_and_means_the_same() {
         + &"11".repeat(64)
         + "@192.168.0.1:4567\"]\nhost-allowlist=[\"all\"]\nlogging=\"WARN\"\ntx-pool-retention-hours=2\nrpc-http-api=[\"DEBUG\",\"ETH\"]\n\
            profile=\"ENTERPRISE\"\nXbft-legacy-protocol-encoding=true\nidentity=\"no \\\"1\\\"\\nx\"\nmin-priority-fee=0\n\
-           permissions-nodes-config-file-enabled=true\nmetrics-category=[\"RPC\",\"JVM\"]\nbonsai-historical-block-limit=512\n";
+           permissions-nodes-config-file-enabled=true\nmetrics-category=[\"RPC\",\"JVM\"]\nbonsai-limit-trie-logs-enabled=true\n\
+           data-storage-format=\"BONSAI\"\nbonsai-historical-block-limit=1024\n";
     // A name with a line break is refused by our reader; Besu's own would take it.
     let text = text.replace("\\nx", "");
     let told = translate(&read_besu_toml(Path::new("besu.toml"), &text).expect("Besu's")).expect("Besu takes these");
@@ -133,13 +134,14 @@ fn what_is_written_is_read_again_and_means_the_same() {
     let direct = resolve(&Given { besu: Some(told), ..Given::default() }).expect("understood");
     assert_eq!(again, crate::config::NodeConfig { warnings: vec![], ..direct.clone() }, "{written}");
     assert_eq!(again.host_allowlist, ["*"]);
+    assert_eq!((again.archive, again.historical_blocks), (false, 1_024));
     assert_eq!((again.p2p_port, again.pool.retention_s, again.min_gas_price), (1234, 7_200, 0));
     assert_eq!((again.rpc_http.enabled, again.rpc_http.max_connections, again.discovery), (false, 300, true));
     assert_eq!(again.dialect, ipe_types::Dialect::Legacy);
     assert_eq!(again.nodes_list.file, Some(PathBuf::from("d/permissions_config.toml")));
     assert_eq!(again.name, "no \"1\"");
     let told = direct.warnings.join("\n");
-    assert!(told.contains("metrics-category = RPC,JVM") && told.contains("bonsai-historical-block-limit"), "{told}");
+    assert!(told.contains("metrics-category = RPC,JVM") && told.contains("bonsai-limit-trie-logs-enabled"), "{told}");
 }
 
 #[test]
