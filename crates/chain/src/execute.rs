@@ -130,7 +130,7 @@ impl<'a> Execution<'a> {
         root_of: &'a dyn Fn(&StateChanges) -> Result<B256, ReadError>,
         bound: Bound<'a>,
     ) -> Result<Self, FinishError> {
-        let overlay = Overlay::new(state, hashes, env.fork >= Fork::SpuriousDragon);
+        let overlay = Overlay::new(state, hashes, env.fork);
         let mut cfg = env.cfg.clone();
         cfg.memory_limit = bound.memory;
         let context = MainnetContext::new(overlay, cfg.spec).with_cfg(cfg).with_block(env.block.clone());

@@ -124,7 +124,7 @@ pub const FIELDS: [Field; 23] = [
     later(
         "blobGasUsed",
         Fork::Cancun,
-        Voting::BuiltOrAbsent("131,072 for each blob that the body names"),
+        Voting::BuiltOrAbsent("131,072 for each blob that the body names; absent with blobs too"),
         "131,072 for each blob of the body",
     ),
     later(
@@ -182,7 +182,9 @@ pub fn check_proposed(proposed: Proposed<'_>) -> Result<(), InvalidBlock> {
     let Proposed { spec, block, parent, min_gas_price, .. } = proposed;
     let header = &block.header;
     let mut built = next_header(spec, parent.header, header.timestamp, min_gas_price);
-    built.blob_gas_used = built.blob_gas_used.map(|_| blob_gas(block));
+    // Without it a header says nothing of blobs, however many the body names: so do Besu's up to Cancun where the base fee is zero or
+    // fixed (`AbstractBlockCreator`). Where it may not be left out, the header's rules have said so.
+    built.blob_gas_used = header.blob_gas_used.and(built.blob_gas_used).map(|_| blob_gas(block));
     for ((field, got), expected) in FIELDS.iter().zip(items(header)).zip(items(&built)) {
         let differs = match field.voting {
             Voting::Built(_) => got != expected,

@@ -8,6 +8,7 @@ pub mod bound;
 pub mod build;
 pub mod bulk;
 mod collision;
+mod delegation;
 pub mod env;
 pub mod execute;
 pub mod fields;

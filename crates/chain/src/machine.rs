@@ -28,6 +28,7 @@ use ipe_types::fork::Fork;
 
 use crate::bound::{Bound, Cut, Over};
 use crate::collision;
+use crate::delegation;
 use crate::handler::Rules;
 use crate::net_gas;
 use crate::overlay::{Overlay, ReadError};
@@ -236,11 +237,12 @@ impl<'a> EvmTr for Machine<'a> {
         self.evm.all_mut()
     }
 
-    fn frame_init(&mut self, input: <Self::Frame as FrameTr>::FrameInit) -> Result<FrameInitResult<'_, Self::Frame>, ContextDbError<Self::Context>> {
+    fn frame_init(&mut self, mut input: <Self::Frame as FrameTr>::FrameInit) -> Result<FrameInitResult<'_, Self::Frame>, ContextDbError<Self::Context>> {
         let Machine { evm, overflow, .. } = self;
         if let Some(result) = collision::over_storage(&mut evm.ctx, &input)? {
             return Ok(ItemOrResult::Result(result));
         }
+        delegation::follow(&mut evm.ctx, &mut input)?;
         let begun = evm.frame_init(input)?;
         if let ItemOrResult::Result(result) = &begun
             && result.instruction_result() == InstructionResult::OverflowPayment

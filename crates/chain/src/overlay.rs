@@ -2,11 +2,13 @@
 
 use alloy_primitives::map::{AddressMap, B256Map, HashMap};
 use alloy_primitives::{Address, B256, KECCAK256_EMPTY, U256};
+use ipe_types::fork::Fork;
 use revm::Database;
 use revm::bytecode::Bytecode;
 use revm::database_interface::DBErrorMarker;
 use revm::state::{Account as EvmAccount, AccountInfo, EvmState};
 
+use crate::delegation;
 use crate::state::{Account, AccountChange, StateAt, StateChanges, StateError};
 use crate::trie::EMPTY_ROOT_HASH;
 
@@ -65,12 +67,20 @@ pub struct Overlay<'a> {
     codes: B256Map<Bytecode>,
     /// EIP-161: touched accounts that are empty are deleted.
     clear_empty: bool,
+    /// EIP-7702: the EVM knows code that names an account.
+    delegations: bool,
 }
 
 impl<'a> Overlay<'a> {
-    /// Nothing done yet. `clear_empty` from Spurious Dragon on.
-    pub fn new(state: &'a StateAt, hashes: BlockHashes<'a>, clear_empty: bool) -> Self {
-        Self { state, hashes, cells: AddressMap::default(), codes: B256Map::default(), clear_empty }
+    /// Nothing done yet, under the rules of a fork.
+    pub fn new(state: &'a StateAt, hashes: BlockHashes<'a>, fork: Fork) -> Self {
+        let (clear_empty, delegations) = (fork >= Fork::SpuriousDragon, fork >= Fork::Prague);
+        Self { state, hashes, cells: AddressMap::default(), codes: B256Map::default(), clear_empty, delegations }
+    }
+
+    /// Whether the EVM knows code that names an account.
+    pub fn has_delegations(&self) -> bool {
+        self.delegations
     }
 
     /// Takes over what the EVM's journal holds: one transaction's or a whole block's.
@@ -170,10 +180,11 @@ impl Database for Overlay<'_> {
     }
 
     fn code_by_hash(&mut self, hash: B256) -> Result<Bytecode, ReadError> {
-        match self.codes.get(&hash) {
-            Some(code) => Ok(code.clone()),
-            None => self.state.code(hash)?.ok_or(ReadError::Code { hash }),
-        }
+        let code = match self.codes.get(&hash) {
+            Some(code) => code.clone(),
+            None => self.state.code(hash)?.ok_or(ReadError::Code { hash })?,
+        };
+        Ok(if self.delegations { code } else { delegation::as_bytes(code) })
     }
 
     fn storage(&mut self, address: Address, key: U256) -> Result<U256, ReadError> {

@@ -255,7 +255,7 @@ pub fn ask_contract(
     env.cfg.disable_nonce_check = true;
     env.cfg.disable_eip3607 = true;
     env.cfg.tx_gas_limit_cap = Some(u64::MAX);
-    let overlay = Overlay::new(state, hashes, true);
+    let overlay = Overlay::new(state, hashes, env.fork);
     let mut evm = MainnetContext::new(overlay, env.cfg.spec).with_cfg(env.cfg).with_block(env.block).build_mainnet();
     crate::net_gas::set_instruction(env.fork, &mut evm.instruction);
     let tx = TxEnv {

@@ -3,11 +3,11 @@
 
 use std::sync::Arc;
 
-use alloy_consensus::{SignableTransaction, TxLegacy, TxReceipt};
-use alloy_primitives::{Address, Bytes, Signature, TxKind, U256};
+use alloy_consensus::{SignableTransaction, TxEip4844, TxLegacy, TxReceipt};
+use alloy_primitives::{Address, B256, Bytes, Signature, TxKind, U256};
 use ipe_chain::kv::MemoryStore;
 use ipe_chain::receipts::gas_used;
-use ipe_chain::{Bound, BuildOrder, Candidate, Ledger};
+use ipe_chain::{Bound, BuildOrder, Candidate, Ledger, Terms};
 use ipe_types::block::{Block, Transaction};
 use ipe_types::crypto::NodeKey;
 use ipe_types::extra::ExtraData;
@@ -33,12 +33,16 @@ fn transaction(nonce: u64, to: TxKind, input: Bytes) -> Arc<Candidate> {
     signed(TxLegacy { chain_id: Some(5), nonce, gas_price: 0, gas_limit: 200_000, to, value: U256::ZERO, input })
 }
 
-fn signed(tx: TxLegacy) -> Arc<Candidate> {
+fn signed<T>(tx: T) -> Arc<Candidate>
+where
+    T: SignableTransaction<Signature>,
+    alloy_consensus::Signed<T>: Into<Transaction>,
+{
     let signed = key(9).sign(tx.signature_hash());
     let bytes = signed.as_slice();
     let signature =
         Signature::new(U256::from_be_slice(&bytes[..32]), U256::from_be_slice(&bytes[32..64]), bytes[64] == 1);
-    Arc::new(Candidate::recover(Transaction::Legacy(tx.into_signed(signature))).unwrap())
+    Arc::new(Candidate::recover(tx.into_signed(signature).into()).unwrap())
 }
 
 /// Imports the next block with these transactions, those that it may have; whether each succeeded, and the gas that it used.
@@ -117,7 +121,7 @@ fn nothing_is_created_where_storage_is() {
     let created = key(9).address().create(0);
     // A contract whose code creates what it is called with, and one that CREATE2 would make of no code.
     let factory = Address::repeat_byte(0xfa);
-    let by_factory = factory.create2(alloy_primitives::B256::ZERO, alloy_primitives::keccak256([]));
+    let by_factory = factory.create2(B256::ZERO, alloy_primitives::keccak256([]));
     let storage = r#"{"balance":"7","storage":{"0x1":"0x2"}}"#;
     // CREATE2 of nothing with salt 0; the address goes to slot 0.
     let alloc = format!(
@@ -168,5 +172,72 @@ fn the_cap_on_a_transaction_s_gas_comes_and_goes_by_transition() {
         assert_eq!(osaka.head().header.timestamp, height);
         assert_eq!(used.len(), usize::from(fits), "block {height}");
         nonce += used.len() as u64;
+    }
+}
+
+/// Where the base fee is zero, Besu's blocks of Cancun say nothing of blobs, not even with blobs in them. A vote was refused: any
+/// user's blob transaction kept ours and theirs apart.
+#[test]
+fn a_block_of_cancun_may_have_blobs_and_say_nothing_of_them() {
+    let order = |ledger: &Ledger| BuildOrder {
+        timestamp: ledger.head().header.timestamp + 1,
+        coinbase: key(1).address(),
+        round: 0,
+        vanity: Bytes::from(vec![0; 32]),
+        vote: None,
+        min_gas_price: 0,
+        target_gas_limit: None,
+    };
+    for (forks, voted) in [(r#""londonBlock":0,"cancunTime":0"#, true), (r#""londonBlock":0,"pragueTime":0"#, false)] {
+        let ledger = ledger(forks, "");
+        let tx = TxEip4844 {
+            chain_id: 5,
+            gas_limit: 100_000,
+            to: Address::repeat_byte(0xcc),
+            blob_versioned_hashes: vec![B256::with_last_byte(1) | B256::from(U256::from(1) << 248)],
+            max_fee_per_blob_gas: 1,
+            ..TxEip4844::default()
+        };
+        let mut left = vec![signed(tx)].into_iter();
+        let built = ledger.build(&order(&ledger), &mut |_| left.next(), Bound::NONE).unwrap();
+        let block = built.block();
+        assert_eq!((block.body.transactions.len(), block.header.blob_gas_used), (1, Some(131_072)), "{forks}");
+        let mut silent = Block::clone(block);
+        silent.header.blob_gas_used = None;
+        silent.header.excess_blob_gas = None;
+        silent.header.parent_beacon_block_root = None;
+        silent.header.requests_hash = None;
+        let judged = ledger.check_proposal(Arc::new(silent), 1_900_000_000_000, &|_| None, Terms::NONE);
+        assert_eq!(judged.is_ok(), voted, "{forks}: {judged:?}");
+    }
+}
+
+/// Before London anybody can create a contract whose code reads as a delegation; Besu runs the other's code, for no gas of its own
+/// and without warming the other. On Berlin this split a mixed chain.
+#[test]
+fn code_that_names_an_account_is_followed_before_prague_for_nothing() {
+    let [named, naming, caller] = [0xa1, 0xd1, 0xc1].map(Address::with_last_byte);
+    // The named one writes 1 to slot 0. The caller calls what names it, then asks for the named one's balance.
+    let hex = |address: Address| address.to_string().to_lowercase().trim_start_matches("0x").to_owned();
+    let calling = format!("60006000600060006000{}5af15073{}31", format_args!("73{}", hex(naming)), hex(named));
+    let alloc = format!(
+        r#","{named}":{{"balance":"1","code":"0x600160005500"}},"{naming}":{{"balance":"1","code":"0xef0100{}"}},"{caller}":{{"balance":"1","code":"0x{calling}"}}"#,
+        hex(named)
+    );
+    // Six pushes, GAS, the cold call, two pushes and the write in the named code, POP, a push, a cold balance.
+    let own = 21_000 + 6 * 3 + 2 + 2_600 + 2 * 3 + 22_100 + 2 + 3;
+    let forks = [
+        (r#""berlinBlock":0"#, own + 2_600),
+        (r#""londonBlock":0,"cancunTime":0"#, own + 2_600),
+        // From Prague on the other account is paid for, and warm after it.
+        (r#""londonBlock":0,"pragueTime":0"#, own + 2_600 + 100),
+    ];
+    for (forks, gas) in forks {
+        let ledger = ledger(forks, &alloc);
+        let directly = transaction(1, TxKind::Call(naming), Bytes::new());
+        let used = block(&ledger, vec![transaction(0, TxKind::Call(caller), Bytes::new()), directly]);
+        assert_eq!(used[0], (true, gas), "{forks}");
+        assert!(used[1].0, "{forks}: a transaction to it runs the named code");
+        assert_eq!(ledger.view(1).unwrap().unwrap().state().slot(naming, U256::ZERO).unwrap(), U256::from(1), "{forks}");
     }
 }
