@@ -136,7 +136,7 @@ fn what_the_pool_does_not_take_is_not_asked_for_not_even_instead_of_another() {
     let of_kind = |kinds: [u8; 6]| -> Vec<Announced> {
         hashes.iter().zip(kinds).map(|(hash, kind)| Announced { hash: *hash, kind: Some((kind, 200)) }).collect()
     };
-    let mut announce = |scene: &mut Scene, peer: u64, all: &[Announced]| {
+    let announce = |scene: &mut Scene, peer: u64, all: &[Announced]| {
         let peer = scene.peers.get_mut(PeerId(peer)).expect("connected");
         count(&scene.gossip.announced(scene.now, peer, all, |_| false))
     };
