@@ -68,11 +68,10 @@ impl State {
             caches.code.set(0, *hash, code.clone(), code_bytes(code));
         }
         let diff = Arc::new(BlockDiff::new(number, prepared));
-        let snapshot = self.store.snapshot();
         {
             let mut unwritten = self.shared.unwritten.write();
-            // Now that it holds still: what was settled meanwhile is no longer in the tail.
-            let view = self.view();
+            // Now that they hold still: what was settled meanwhile is no longer in the tail, and is in the snapshot.
+            let (view, snapshot) = (self.view(), self.store.snapshot());
             let position = self.next_position(&view, number, prepared)?;
             let tail = if number == 0 { Tail::default() } else { view.tail.with(diff) };
             for (key, record) in &prepared.records {

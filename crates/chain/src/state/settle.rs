@@ -13,11 +13,11 @@ use std::sync::Arc;
 
 use parking_lot::{Condvar, Mutex};
 
-use super::rows::{SETTLED, Settled, encode_value, slot_row};
+use super::rows::{POSITION, Position, SETTLED, Settled, encode_value, slot_row};
 use super::tail::{Tail, encode_account};
 use super::view::{RecordKey, Shared, View};
 use super::{MAX_LAG, SETTLE_EVERY, State, StateError, history};
-use crate::kv::{Batch, Store, StoreError, Table};
+use crate::kv::{Batch, Read, Store, StoreError, Table};
 use crate::trie::Record;
 
 /// How many times [`StateSettings::unsettled`](super::StateSettings::unsettled) may wait before the writer does.
@@ -65,7 +65,8 @@ impl State {
     /// Before a block that adds `more` bytes: waits until it may go ahead of the tables.
     ///
     /// # Errors
-    /// Settling failed, now or before: what the store said.
+    /// Settling failed, now or since the last block: what the store said, once. It is tried again with the next block, which may
+    /// find the disk with room again.
     pub(super) fn wait_for_settling(&self, number: u64, more: usize) -> Result<(), StateError> {
         let too_far = || {
             let view = self.view();
@@ -73,7 +74,7 @@ impl State {
                 || self.waiting(&view) + more > self.settings.unsettled * MOST_WAITING;
             far && !view.tail.blocks.is_empty()
         };
-        let failed = self.shared.settling.progress.lock().failed.clone();
+        let failed = self.shared.settling.progress.lock().failed.take();
         failed.map_or(Ok(()), Err)?;
         while too_far() {
             self.start_settling();
@@ -89,10 +90,10 @@ impl State {
     fn start_settling(&self) {
         {
             let mut progress = self.shared.settling.progress.lock();
-            if progress.running || progress.failed.is_some() {
+            if progress.running {
                 return;
             }
-            progress.running = true;
+            *progress = Progress { running: true, failed: None };
         }
         let mut running = Running { shared: Arc::clone(&self.shared), outcome: None };
         let store = Arc::clone(&self.store);
@@ -108,7 +109,7 @@ impl State {
     fn settled(&self) -> Result<(), StateError> {
         let mut progress = self.shared.settling.progress.lock();
         self.shared.settling.ended.wait_while(&mut progress, |progress| progress.running);
-        progress.failed.clone().map_or(Ok(()), |error| Err(error.into()))
+        progress.failed.take().map_or(Ok(()), |error| Err(error.into()))
     }
 }
 
@@ -133,9 +134,12 @@ fn settle(store: &dyn Store, shared: &Shared) -> Result<(), StoreError> {
     // What is lost in a crash is settled again from the changes.
     store.commit_lazily(batch)?;
 
-    let snapshot = store.snapshot();
     let mut unwritten = shared.unwritten.write();
-    let newest = shared.view();
+    let (newest, snapshot) = (shared.view(), store.snapshot());
+    // A block that is committed and not in the views yet has forgotten what they still promise. The next settling tells them.
+    if head(&*snapshot)? != Some(newest.number()) {
+        return Ok(());
+    }
     for (key, record) in records {
         // Those that later blocks changed again stay.
         let same = match (unwritten.records.get(&key), &record) {
@@ -156,6 +160,12 @@ fn settle(store: &dyn Store, shared: &Shared) -> Result<(), StoreError> {
     });
     *shared.published.write() = Arc::new(View::new(position, snapshot, tail));
     Ok(())
+}
+
+/// The block whose state the rows are of.
+fn head(rows: &dyn Read) -> Result<Option<u64>, StoreError> {
+    let position = rows.get(Table::Meta, POSITION)?.map(|row| Position::decode(&row)).transpose()?;
+    Ok(position.map(|position| position.number))
 }
 
 /// Writes the flat rows and the history of all blocks of `tail`, each row once and in key order.
@@ -215,7 +225,7 @@ mod tests {
     use super::super::StateSettings;
     use super::super::tests::{Model, Step, block, changes_of, check_view, open, pay, play, small, state_root, step};
     use super::*;
-    use crate::kv::{MemoryStore, Read, Visit};
+    use crate::kv::{MemoryStore, Visit};
 
     type Work = Box<dyn FnOnce() + Send>;
 
@@ -225,6 +235,7 @@ mod tests {
         store: MemoryStore,
         work: Mutex<Vec<Work>>,
         after_batch: Mutex<Option<Work>>,
+        after_snapshot: Mutex<Option<Work>>,
         full: Mutex<bool>,
     }
 
@@ -240,7 +251,12 @@ mod tests {
 
     impl Store for Held {
         fn snapshot(&self) -> Arc<dyn Read> {
-            self.store.snapshot()
+            let snapshot = self.store.snapshot();
+            let work = self.after_snapshot.lock().take();
+            if let Some(work) = work {
+                work();
+            }
+            snapshot
         }
 
         fn commit(&self, batch: Batch) -> Result<(), StoreError> {
@@ -295,6 +311,8 @@ mod tests {
 
         /// Every height, here and where the process ended now.
         fn check(&self) {
+            let view = self.state.view();
+            assert_eq!(head(&*view.snapshot).expect("reads"), Some(view.number()), "a view has the rows of its own head");
             let reopened = open(&self.held.store, small());
             for (number, (model, root)) in self.past.lock().iter().enumerate() {
                 for state in [&self.state, &reopened] {
@@ -345,6 +363,50 @@ mod tests {
         }
     }
 
+    /// Runs `work` after the next snapshot is taken, unless whoever takes it keeps others out.
+    fn after_snapshot(chain: &Arc<Chain>, work: impl FnOnce(&Chain) + Send + 'static) {
+        let other = Arc::clone(chain);
+        *chain.held.after_snapshot.lock() = Some(Box::new(move || {
+            if other.state.shared.unwritten.try_write().is_some() {
+                work(&other);
+            }
+        }));
+    }
+
+    /// A block and the settling that ends beside it do not publish each other's older rows.
+    #[test]
+    fn a_view_has_the_rows_that_its_tail_has_lost() {
+        let chain = Chain::new(StateSettings { unsettled: usize::MAX / 8, ..small() });
+        for value in 1..6 {
+            chain.add(&[Step::Pay(1, value), Step::Pay(2, value)]);
+        }
+        // Settling ends while a block is published.
+        chain.state.start_settling();
+        after_snapshot(&chain, |chain| assert!(chain.run()));
+        chain.add(&[Step::Pay(3, 1)]);
+        chain.run();
+        chain.check();
+        // A block is published while settling ends.
+        chain.state.start_settling();
+        after_snapshot(&chain, |chain| chain.add(&[Step::Pay(4, 1)]));
+        assert!(chain.run());
+        chain.check();
+        // A block is committed, and not published yet, when settling ends.
+        let model = chain.past.lock().last().map(|(model, _)| model.clone()).unwrap_or_default();
+        let changes = changes_of(&model, &[Step::Pay(5, 1)]);
+        let (prepared, mut batch) = (chain.state.prepare(&changes).expect("prepares"), Batch::new());
+        let number = chain.past.lock().len() as u64;
+        chain.state.apply(number, &prepared, &mut batch).expect("applies");
+        chain.state.start_settling();
+        let other = Arc::clone(&chain);
+        *chain.held.after_batch.lock() = Some(Box::new(move || other.held.store.commit(batch).expect("commits")));
+        let before = chain.state.view();
+        assert!(chain.run());
+        assert!(Arc::ptr_eq(&before, &chain.state.view()), "nothing is published");
+        chain.state.committed(number, &prepared).expect("is the next");
+        chain.check();
+    }
+
     #[test]
     fn a_writer_far_ahead_waits_and_a_failure_reaches_it() {
         let chain = Chain::new(StateSettings { unsettled: usize::MAX / 8, ..small() });
@@ -373,5 +435,11 @@ mod tests {
         let number = chain.past.lock().len() as u64;
         let refused = chain.state.apply(number, &prepared, &mut Batch::new());
         assert!(matches!(refused, Err(StateError::Store(StoreError::Engine { .. }))), "{refused:?}");
+        // The disk has room again: nobody has to start the node anew.
+        *chain.held.full.lock() = false;
+        chain.add(&[Step::Pay(1, 1)]);
+        assert!(chain.run());
+        chain.check();
+        assert!(chain.state.view().tail.blocks.is_empty());
     }
 }
