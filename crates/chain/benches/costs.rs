@@ -2,6 +2,9 @@
 //! of docs/costs.md. `cargo bench -p ipe-chain --bench costs`; one core, a minute.
 #![allow(clippy::unwrap_used, clippy::panic, clippy::print_stdout)]
 
+#[path = "../tests/support/order.rs"]
+mod order;
+
 use std::hint::black_box;
 use std::sync::Arc;
 use std::time::Instant;
@@ -9,7 +12,7 @@ use std::time::Instant;
 use alloy_consensus::{SignableTransaction, TxLegacy};
 use alloy_primitives::{Address, Bytes, Signature, TxKind, U256, hex};
 use ipe_chain::kv::MemoryStore;
-use ipe_chain::{Bound, BuildOrder, Candidate, Head, Ledger};
+use ipe_chain::{Bound, Candidate, Ledger};
 use ipe_types::block::Transaction;
 use ipe_types::crypto::NodeKey;
 use ipe_types::extra::ExtraData;
@@ -149,7 +152,7 @@ fn instructions() {
         let (ledger, candidate) = ledger(&code);
         let ns = nanos(|| {
             let head = ledger.head();
-            let order = order(&head);
+            let order = order::next(&head);
             let mut once = Some(Arc::clone(&candidate));
             let built = ledger.build(&order, &mut |_| once.take(), Bound::NONE).unwrap();
             assert_eq!(built.block().header.gas_used, GAS);
@@ -157,22 +160,10 @@ fn instructions() {
         ipe_types::work::take();
         let mut once = Some(Arc::clone(&candidate));
         let head = ledger.head();
-        ledger.build(&order(&head), &mut |_| once.take(), Bound::NONE).unwrap();
+        ledger.build(&order::next(&head), &mut |_| once.take(), Bound::NONE).unwrap();
         // What fails has taken all gas and has executed little.
         assert!(ipe_types::work::take().gas > GAS / 2, "{what} fails before its gas is gone");
         println!("| {what} | {:.2} | {:.2} |", ns / GAS as f64, ns / GAS as f64 / 10.0);
-    }
-}
-
-fn order(head: &Head) -> BuildOrder {
-    BuildOrder {
-        timestamp: head.header.timestamp + 1,
-        coinbase: head.validators_next.proposer(head.header.beneficiary, 0).unwrap(),
-        round: 0,
-        vanity: Bytes::from(vec![0; 32]),
-        vote: None,
-        min_gas_price: 0,
-        target_gas_limit: None,
     }
 }
 

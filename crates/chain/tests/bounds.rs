@@ -1,6 +1,9 @@
 //! Transactions that take more than they may: stopped inside the EVM, gone without a trace, and no obstacle to what is sealed.
 #![allow(clippy::unwrap_used, clippy::panic)]
 
+#[path = "support/order.rs"]
+mod order;
+
 use std::cell::Cell;
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -8,7 +11,7 @@ use std::sync::Arc;
 use alloy_consensus::{SignableTransaction, TxLegacy};
 use alloy_primitives::{Address, Bytes, Signature, TxKind, U256, hex};
 use ipe_chain::kv::MemoryStore;
-use ipe_chain::{Bound, BuildOrder, Candidate, CheckedBlock, Cut, Feedback, InvalidBlock, Ledger, Over, Terms};
+use ipe_chain::{Bound, Candidate, CheckedBlock, Cut, Feedback, InvalidBlock, Ledger, Over, Terms};
 use ipe_types::block::{Block, Transaction};
 use ipe_types::crypto::NodeKey;
 use ipe_types::extra::ExtraData;
@@ -107,16 +110,7 @@ fn call(from: u8, nonce: u64, gas_limit: u64, to: Address) -> Arc<Candidate> {
 }
 
 fn build(ledger: &Ledger, candidates: Vec<Arc<Candidate>>, bound: Bound<'_>) -> (CheckedBlock, Vec<Feedback>) {
-    let head = ledger.head();
-    let order = BuildOrder {
-        timestamp: head.header.timestamp + 1,
-        coinbase: head.validators_next.proposer(head.header.beneficiary, 0).unwrap(),
-        round: 0,
-        vanity: Bytes::from(vec![0; 32]),
-        vote: None,
-        min_gas_price: 0,
-        target_gas_limit: None,
-    };
+    let order = order::next(&ledger.head());
     let (mut queue, mut told) = (VecDeque::from(candidates), Vec::new());
     let mut next = |feedback| {
         told.push(feedback);

@@ -1,6 +1,8 @@
 //! The builder's answers to its caller, and that nothing is executed twice.
 #![allow(clippy::unwrap_used, clippy::panic)]
 
+#[path = "support/order.rs"]
+mod order;
 mod support;
 
 use std::collections::VecDeque;
@@ -53,16 +55,7 @@ fn payment(from: u8, nonce: u64, value: u64, gas_limit: u64) -> Arc<Candidate> {
 }
 
 fn order(ledger: &Ledger) -> BuildOrder {
-    let head = ledger.head();
-    BuildOrder {
-        timestamp: head.header.timestamp + 1,
-        coinbase: head.validators_next.proposer(head.header.beneficiary, 0).unwrap(),
-        round: 0,
-        vanity: Bytes::from(vec![0; 32]),
-        vote: None,
-        min_gas_price: 0,
-        target_gas_limit: None,
-    }
+    order::next(&ledger.head())
 }
 
 fn build(ledger: &Ledger, candidates: Vec<Arc<Candidate>>) -> (CheckedBlock, Vec<Feedback>) {

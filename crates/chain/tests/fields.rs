@@ -2,6 +2,8 @@
 //! and what a quorum sealed nevertheless.
 #![allow(clippy::unwrap_used, clippy::panic)]
 
+#[path = "support/order.rs"]
+mod order;
 mod support;
 
 use std::cell::Cell;
@@ -62,16 +64,7 @@ fn honest(ledger: &Ledger) -> Block {
 
 /// The same by one who moves the gas limit towards `target_gas_limit`.
 fn aiming(ledger: &Ledger, target_gas_limit: Option<u64>) -> Block {
-    let head = ledger.head();
-    let order = BuildOrder {
-        timestamp: head.header.timestamp + 1,
-        coinbase: head.validators_next.proposer(head.header.beneficiary, 0).unwrap(),
-        round: 0,
-        vanity: Bytes::from(vec![0; 32]),
-        vote: None,
-        min_gas_price: 0,
-        target_gas_limit,
-    };
+    let order = BuildOrder { target_gas_limit, ..order::next(&ledger.head()) };
     (**ledger.build(&order, &mut |_| None, Bound::NONE).unwrap().block()).clone()
 }
 

@@ -2,13 +2,16 @@
 //! destroyed, funded and created again in it.
 #![allow(clippy::unwrap_used, clippy::panic)]
 
+#[path = "support/order.rs"]
+mod order;
+
 use std::sync::Arc;
 
 use alloy_consensus::{SignableTransaction, TxLegacy};
 use alloy_primitives::{Address, B256, Bytes, Signature, TxKind, U256, hex, keccak256};
 use ipe_chain::kv::{MemoryStore, Table};
 use ipe_chain::receipts::gas_used;
-use ipe_chain::{Bound, BuildOrder, Candidate, Feedback, Ledger};
+use ipe_chain::{Bound, Candidate, Feedback, Ledger};
 use ipe_types::block::{Block, Transaction};
 use ipe_types::crypto::NodeKey;
 use ipe_types::extra::ExtraData;
@@ -99,15 +102,7 @@ fn run(forks: &str, seed: u64) -> usize {
     let (_, ledger) = ledger(forks);
     let (mut random, mut nonce, mut destroyed) = (Random(seed), 0, 0);
     for _ in 0..30 {
-        let order = BuildOrder {
-            timestamp: ledger.head().header.timestamp + 1,
-            coinbase: key(1).address(),
-            round: 0,
-            vanity: Bytes::from(vec![0; 32]),
-            vote: None,
-            min_gas_price: 0,
-            target_gas_limit: None,
-        };
+        let order = order::next(&ledger.head());
         let mut left = random.below(12) + 1;
         let mut next = |feedback: Feedback| {
             assert!(matches!(feedback, Feedback::Start | Feedback::Included { .. }), "{feedback:?}");
@@ -183,15 +178,7 @@ fn an_empty_block_and_a_transfer_take_little_room() {
         let before = size();
         let mut nonce = from;
         for _ in 0..20 {
-            let order = BuildOrder {
-                timestamp: ledger.head().header.timestamp + 1,
-                coinbase: key(1).address(),
-                round: 0,
-                vanity: Bytes::from(vec![0; 32]),
-                vote: None,
-                min_gas_price: 0,
-                target_gas_limit: None,
-            };
+            let order = order::next(&ledger.head());
             let mut left = transfers;
             let mut next = |_| {
                 left = left.checked_sub(1)?;

@@ -1,13 +1,16 @@
 //! Rules that the EVM's library leaves to us: EIP-1283, which Constantinople has until Petersburg, and EIP-7610.
 #![allow(clippy::unwrap_used, clippy::panic)]
 
+#[path = "support/order.rs"]
+mod order;
+
 use std::sync::Arc;
 
 use alloy_consensus::{SignableTransaction, TxEip4844, TxLegacy, TxReceipt};
 use alloy_primitives::{Address, B256, Bytes, Signature, TxKind, U256};
 use ipe_chain::kv::MemoryStore;
 use ipe_chain::receipts::gas_used;
-use ipe_chain::{Bound, BuildOrder, Candidate, Ledger, Terms};
+use ipe_chain::{Bound, Candidate, Ledger, Terms};
 use ipe_types::block::{Block, Transaction};
 use ipe_types::crypto::NodeKey;
 use ipe_types::extra::ExtraData;
@@ -47,15 +50,7 @@ where
 
 /// Imports the next block with these transactions, those that it may have; whether each succeeded, and the gas that it used.
 fn block(ledger: &Ledger, transactions: Vec<Arc<Candidate>>) -> Vec<(bool, u64)> {
-    let order = BuildOrder {
-        timestamp: ledger.head().header.timestamp + 1,
-        coinbase: key(1).address(),
-        round: 0,
-        vanity: Bytes::from(vec![0; 32]),
-        vote: None,
-        min_gas_price: 0,
-        target_gas_limit: None,
-    };
+    let order = order::next(&ledger.head());
     let mut left = transactions.into_iter();
     let built = ledger.build(&order, &mut |_| left.next(), Bound::NONE).unwrap();
     let header = &built.block().header;
@@ -179,15 +174,7 @@ fn the_cap_on_a_transaction_s_gas_comes_and_goes_by_transition() {
 /// user's blob transaction kept ours and theirs apart.
 #[test]
 fn a_block_of_cancun_may_have_blobs_and_say_nothing_of_them() {
-    let order = |ledger: &Ledger| BuildOrder {
-        timestamp: ledger.head().header.timestamp + 1,
-        coinbase: key(1).address(),
-        round: 0,
-        vanity: Bytes::from(vec![0; 32]),
-        vote: None,
-        min_gas_price: 0,
-        target_gas_limit: None,
-    };
+    let order = |ledger: &Ledger| order::next(&ledger.head());
     for (forks, voted) in [(r#""londonBlock":0,"cancunTime":0"#, true), (r#""londonBlock":0,"pragueTime":0"#, false)] {
         let ledger = ledger(forks, "");
         let tx = TxEip4844 {
