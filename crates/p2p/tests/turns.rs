@@ -51,9 +51,8 @@ impl Foreign {
         Peer { key, reader: FrameReader::new(read, &secrets), writer: FrameWriter::new(&secrets), io }
     }
 
-    /// Answers Hello with Hello and Status, as Besu does, and waits for the other's Status.
+    /// Answers a Hello that was heard with Hello and Status, as Besu does, and waits for the other's Status.
     async fn answer(&self, peer: &mut Peer) {
-        hears_hello(peer).await;
         peer.send_raw(0, &Peer::hello(self.n).encode()).await;
         peer.send_eth(EthMessage::Status(Peer::status())).await;
         assert_eq!(peer.receive().await.map(|(id, _)| id), Some(0x10), "Status");
@@ -86,6 +85,8 @@ async fn no_hello_to_who_dials_us_while_our_own_waits_for_its_answer() {
     for (mut node, foreign) in pairs().await {
         node.handle.add_static(foreign.enode());
         let mut ours = foreign.accept().await;
+        // Only what it said shows that the node has our keys; until then the other connection may be the first.
+        hears_hello(&mut ours).await;
         let mut theirs = Peer::dial(foreign.n, &node).await;
         theirs.send_raw(0, &Peer::hello(foreign.n).encode()).await;
         let mut told = Box::pin(first(&mut theirs));
@@ -142,6 +143,7 @@ async fn who_dials_us_and_says_nothing_does_not_keep_its_node_out() {
         let _silent = Peer::dial(foreign.n, &node).await;
         node.handle.add_static(foreign.enode());
         let mut ours = foreign.accept().await;
+        hears_hello(&mut ours).await;
         foreign.answer(&mut ours).await;
         assert!(!node.connected().await.inbound);
     }
