@@ -279,9 +279,6 @@ pub fn reason(difference: &Difference) -> Option<&'static str> {
     let lines = inside(recorded, ours, "").join(" ");
     match difference.method.as_str() {
         _ if code == Some(-39001) => Some("`finalized` and `safe` are the newest block here: every block of QBFT is final; Besu knows none and fails"),
-        "eth_simulateV1" if ours["error"]["message"] == "World state unavailable" => {
-            Some("blocks are simulated on the newest block only; on another one the error here says so")
-        }
         "eth_simulateV1" if lines.contains("returnData") => Some("a slot that an override of the whole storage leaves out is zero here; Besu shows what was there before"),
         "trace_callMany" if lines.contains("creationMethod") => Some("how a contract is created is told here in calls as in blocks; Besu tells it in blocks only"),
         "trace_callMany" if ours["error"]["code"] == -32603 => Some("a call that may not be executed is an error here; Besu puts its error into the result"),

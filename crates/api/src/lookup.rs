@@ -23,7 +23,7 @@ impl From<LedgerError> for RpcError {
 impl From<StateError> for RpcError {
     fn from(error: StateError) -> Self {
         match error {
-            StateError::Pruned { .. } | StateError::ProofTooOld { .. } => {
+            StateError::Pruned { .. } | StateError::TooFarBack { .. } => {
                 Self { data: Some(error.to_string()), ..Self::STATE_UNAVAILABLE }
             }
             StateError::Ahead { .. } => Self::BLOCK_NOT_FOUND,

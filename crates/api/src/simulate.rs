@@ -1,21 +1,19 @@
-//! `eth_simulateV1`: blocks that do not exist, one after the other on the newest one, as Besu 26.8 makes them
+//! `eth_simulateV1`: blocks that do not exist, one after the other on one that does, as Besu 26.8 makes them
 //! (`ethereum/core/.../transaction/BlockSimulator.java`).
-//!
-//! Each block has a state root, and roots can be computed on the newest state only. So the request is answered on that block, and
-//! begun again when the chain goes on meanwhile.
 
 use crate::allowance::Allowance;
 use crate::backend::Api;
 use crate::error::RpcError;
 use crate::execution::{Call, halt_words, overrides_of, reverted};
 use crate::object::{Object, elements};
-use crate::params::{BlockRef, Params, address, bytes, number, word};
+use crate::params::{Params, address, bytes, number, word};
 use crate::shapes::{Place, RpcBlock, RpcLog};
 use crate::watch::{self, Records, Stop};
 use alloy_consensus::{SignableTransaction, TxEip1559, TxEip2930, TxLegacy};
 use alloy_primitives::{Address, B256, Bytes, Log, LogData, Signature, U64, U256, address, b256, keccak256};
 use ipe_chain::system::NO_REQUESTS_HASH;
 use ipe_chain::receipts::{self, BloomMaker, Receipt};
+use ipe_chain::state::{RootWith, StateAt};
 use ipe_chain::view::{self, Overrides, SimDb, SimulateError, Simulated};
 use ipe_chain::{Env, SimContext};
 use ipe_types::fork::Fork;
@@ -28,7 +26,6 @@ use revm::interpreter::{CallInputs, CallOutcome, CreateInputs, CreateOutcome};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use std::collections::BTreeMap;
-use std::sync::Arc;
 
 /// Blocks of one request, those that fill gaps among them, as Besu.
 const MAX_BLOCKS: usize = 256;
@@ -36,9 +33,8 @@ const MAX_BLOCKS: usize = 256;
 const MAX_CALLS: usize = 4096;
 /// Seconds between two blocks where nobody says otherwise, as Besu.
 const SLOT_S: u64 = 12;
-/// How often it is begun again when the chain goes on.
-const TRIES: usize = 4;
-/// Instructions' worth of computing a root, for each account and slot that changes.
+/// Instructions' worth of computing a root, for each account and slot that changes or is put back to what it was at the block on which
+/// the others are put.
 const ROOT_STEPS: u64 = 500;
 /// Bytes of a block's answer besides what its calls gave.
 const BLOCK_BYTES: usize = 4096;
@@ -112,30 +108,10 @@ struct SimulatedBlock {
 
 pub(crate) fn simulate(api: &Api, params: &Params<'_>, allowance: &Allowance) -> Answer {
     let block = params.block_or_hash(1, &RpcError::BLOCK_PARAM)?.ok_or(RpcError::BLOCK_PARAM)?;
-    base(api, block)?;
+    let base = api.number_of(block)?.ok_or(RpcError::BLOCK_NOT_FOUND)?;
     let request = read(params)?;
     validate(&request)?;
-    let held = allowance.held();
-    for _ in 0..TRIES {
-        let base = base(api, block)?;
-        if let Some(blocks) = run(api, &request, &base, allowance)? {
-            return allowance.json(&blocks);
-        }
-        allowance.hold_only(held);
-        allowance.pause()?;
-    }
-    Err(RpcError::said(-32603, "The chain went on each time before the blocks were simulated; ask for fewer calls"))
-}
-
-/// The block on which the others are put: the newest one.
-fn base(api: &Api, block: BlockRef) -> Result<Arc<ipe_chain::Head>, RpcError> {
-    let number = api.number_of(block)?.ok_or(RpcError::BLOCK_NOT_FOUND)?;
-    let head = api.backend.ledger.head();
-    if number != head.number {
-        let data = format!("blocks are simulated on the newest block, {}, only: the state of block {number} has no root to go on from", head.number);
-        return Err(RpcError { data: Some(data), ..RpcError::STATE_UNAVAILABLE });
-    }
-    Ok(head)
+    allowance.json(&run(api, &request, base, allowance)?)
 }
 
 fn read(params: &Params<'_>) -> Result<Request, RpcError> {
@@ -297,25 +273,25 @@ fn filled(asked: &[Asked], head: &Header) -> Result<Vec<Asked>, RpcError> {
     Ok(out)
 }
 
-/// All blocks on this head; `None` when the chain has gone on meanwhile.
-fn run(api: &Api, request: &Request, head: &ipe_chain::Head, allowance: &Allowance) -> Result<Option<Vec<SimulatedBlock>>, RpcError> {
+/// All blocks, on that of this height.
+fn run(api: &Api, request: &Request, base: u64, allowance: &Allowance) -> Result<Vec<SimulatedBlock>, RpcError> {
     let ledger = &api.backend.ledger;
-    let view = ledger.view(head.number)?.ok_or(RpcError::BLOCK_NOT_FOUND)?;
+    let view = ledger.view(base)?.ok_or(RpcError::BLOCK_NOT_FOUND)?;
     let mut db = view.with(&Overrides::new()).map_err(RpcError::internal)?;
-    let mut parent = (Header::clone(&head.header), head.hash);
+    let mut parent = (Header::clone(view.header()), ledger.hash_of(base)?.ok_or(RpcError::BLOCK_NOT_FOUND)?);
     let mut out = Vec::new();
     let mut gas_before = 0;
-    for asked in filled(&request.blocks, &head.header)? {
+    for asked in filled(&request.blocks, view.header())? {
         allowance.pause()?;
         let header = next_header(api, &asked.overrides, (&parent.0, parent.1), request.validation);
         let mut sim = Sim { api, request, allowance, env: environment(api, &asked.overrides, &header, request.validation), header, gas_before };
-        let Some((block, header, hash)) = sim.block(&mut db, &asked, head)? else { return Ok(None) };
+        let (block, header, hash) = sim.block(&mut db, &asked, view.state())?;
         gas_before += header.gas_used;
         db.cache.block_hashes.insert(U256::from(header.number), hash);
         parent = (header, hash);
         out.push(block);
     }
-    Ok(Some(out))
+    Ok(out)
 }
 
 /// Header of the next block before its calls.
@@ -379,7 +355,7 @@ struct Done {
 }
 
 impl Sim<'_> {
-    fn block(&mut self, db: &mut SimDb, asked: &Asked, head: &ipe_chain::Head) -> Result<Option<(SimulatedBlock, Header, B256)>, RpcError> {
+    fn block(&mut self, db: &mut SimDb, asked: &Asked, base: &StateAt) -> Result<(SimulatedBlock, Header, B256), RpcError> {
         let ledger = &self.api.backend.ledger;
         self.allowance.hold(BLOCK_BYTES)?;
         view::override_state(db, &asked.state).map_err(RpcError::internal)?;
@@ -400,10 +376,8 @@ impl Sim<'_> {
         let changes = view::changes(db);
         let entries: usize = changes.accounts.values().map(|account| 1 + account.slots.len()).sum();
         self.allowance.spend_steps(ROOT_STEPS * entries as u64)?;
-        let root = ledger.state().prepare(&changes).map_err(RpcError::internal)?.root();
-        if ledger.head().hash != head.hash {
-            return Ok(None);
-        }
+        let RootWith { root, rows } = base.root_with(&changes)?;
+        self.allowance.spend_steps(ROOT_STEPS * rows.saturating_sub(entries) as u64)?;
         let transactions: Vec<Transaction> = done.iter().map(|one| one.tx.clone()).collect();
         let mut header = self.header.clone();
         header.state_root = asked.overrides.state_root.unwrap_or(root);
@@ -418,7 +392,7 @@ impl Sim<'_> {
         let block = Block { header: written, body: Body { transactions, ..Body::default() } };
         let shown = RpcBlock::simulated(hash, &block, &header, self.request.full.then_some(&senders[..]), self.api.settings.release);
         let calls = self.outcomes(done, hash, &header);
-        Ok(Some((SimulatedBlock { block: shown, calls }, header, hash)))
+        Ok((SimulatedBlock { block: shown, calls }, header, hash))
     }
 
     fn call(&mut self, db: &mut SimDb, call: &Call, gas_used: u64) -> Result<Done, RpcError> {

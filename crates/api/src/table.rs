@@ -241,7 +241,7 @@ methods! {
 
     eth_call Eth Heavy eth_call::call, "(call, block or hash, state overrides?, block overrides?) → returned bytes";
     eth_estimateGas Eth Heavy eth_call::estimate_gas, "(call, block or hash?, state overrides?) → gas";
-    eth_simulateV1 Eth Heavy simulate::simulate, "({blockStateCalls, validation?, traceTransfers?, returnFullTransactions?}, block or hash) → blocks that do not exist, on the newest one; 256 blocks, 4,096 calls at most";
+    eth_simulateV1 Eth Heavy simulate::simulate, "({blockStateCalls, validation?, traceTransfers?, returnFullTransactions?}, block or hash) → blocks that do not exist, on that one; 256 blocks, 4,096 calls at most";
     eth_createAccessList Eth Heavy eth_call::create_access_list, "(call, block or hash?) → {accessList, gasUsed}";
 
     eth_gasPrice Eth Light eth_fees::gas_price, "() → suggested price in wei";

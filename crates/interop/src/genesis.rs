@@ -22,6 +22,9 @@ const HIGH_GAS_LIMIT: u64 = 800_000_000;
 /// From here GoQuorum's builder goes to 700 million in one step, which only GoQuorum's chains allow.
 const LOW_GAS_LIMIT: u64 = 30_000_000;
 
+/// Seconds between empty blocks where they are rare.
+pub const QUIET_S: u64 = 8;
+
 /// What all networks have: four validators, a block a second, rounds of two seconds, rich accounts.
 pub fn builder() -> Result<GenesisBuilder, String> {
     let validators = (0..VALIDATORS).map(|index| Ok(key(index)?.address())).collect::<Result<_, String>>()?;
@@ -37,7 +40,10 @@ pub fn builder() -> Result<GenesisBuilder, String> {
 /// A block a second, rounds of two seconds, no price for gas. Berlin where the dialect is an older one, everything up to
 /// Osaka where it is the newer. `with_besu`: whether Besu reads it.
 pub fn genesis(dialect: Dialect, with_besu: bool) -> Result<Value, String> {
-    let mut builder = builder()?;
+    made(builder()?, dialect, with_besu)
+}
+
+fn made(mut builder: GenesisBuilder, dialect: Dialect, with_besu: bool) -> Result<Value, String> {
     builder.fork = if dialect == Dialect::Besu26 { Fork::Osaka } else { Fork::Berlin };
     builder.goquorum = dialect == Dialect::GoQuorum;
     if builder.goquorum && with_besu {
@@ -45,6 +51,11 @@ pub fn genesis(dialect: Dialect, with_besu: bool) -> Result<Value, String> {
     }
     let text = builder.to_json().map_err(|error| error.to_string())?;
     serde_json::from_str(&text).map_err(|error| error.to_string())
+}
+
+/// As [`genesis`], with an empty block only every [`QUIET_S`] seconds.
+pub fn quiet(dialect: Dialect) -> Result<Value, String> {
+    made(GenesisBuilder { empty_period_s: QUIET_S, ..builder()? }, dialect, true)
 }
 
 /// A genesis in the form of GoQuorum's quickstart: forks at 0 but Berlin, which is far away, a London that GoQuorum does not

@@ -2,8 +2,9 @@
 
 use crate::client::Client;
 use crate::compare::same_chain;
-use crate::genesis::{EPOCH, VALIDATORS};
+use crate::genesis::{EPOCH, QUIET_S, VALIDATORS};
 use crate::network::{Network, key};
+use crate::rpc::quantity;
 use crate::traffic::{self, mined};
 use nix::sys::signal::Signal;
 use serde_json::json;
@@ -42,6 +43,13 @@ pub const CASES: &[Case] = &[
 
 /// Cases of a newer Besu that is spoken to in the older dialect, our default: what it reads of it.
 pub const LEGACY: &[Case] = &[CASES[0], CASES[1], CASES[2], CASES[3], CASES[4], ("the whole chain, on every node", whole)];
+
+/// Cases of a chain on which empty blocks are rare.
+pub const QUIET: &[Case] = &[
+    CASES[0],
+    ("ours do not wait with a vote, and theirs agree", hurried),
+    ("the whole chain, on every node", whole),
+];
 
 /// Cases of a chain that GoQuorum's quickstart began.
 pub const QUICKSTART: &[Case] = &[
@@ -233,6 +241,43 @@ fn vote(journey: &mut Journey, at: usize, add: bool) -> Result<(), String> {
         }
         Ok(true)
     })
+}
+
+/// A validator is voted in and out where empty blocks are rare: ours propose their votes at the ordinary period.
+fn hurried(journey: &mut Journey) -> Result<String, String> {
+    let at = journey.network.add(journey.ours.clone(), &[0, 1, 2, 3])?;
+    journey.network.grow(1)?;
+    let from = journey.network.height();
+    vote(journey, at, true)?;
+    vote(journey, at, false)?;
+    let to = journey.network.height();
+    let ours = [0, 2, at].map(|at| journey.network.nodes[at].address());
+    let (mut hurried, mut waited) = (0, 0);
+    // The first block may have been waited for before anybody wished for anything.
+    for height in from + 2..=to {
+        let node = &journey.network.nodes[0];
+        let at = |height: u64| {
+            let block = node.ask("eth_getBlockByNumber", json!([format!("{height:#x}"), false]))?;
+            let miner: Option<alloy_primitives::Address> = block["miner"].as_str().and_then(|text| text.parse().ok());
+            quantity(&block["timestamp"]).zip(miner).ok_or_else(|| format!("block {height} is {block}"))
+        };
+        let ((time, miner), (before, _)) = (at(height)?, at(height - 1)?);
+        let extra = node.extra(height)?;
+        let votes_of_ours = ours.contains(&miner) && extra.vote.is_some() && extra.round == 0;
+        match time - before {
+            gap if votes_of_ours && gap >= QUIET_S => {
+                return Err(format!("block {height}, a vote of ours, came {gap} s after the one before, expected about one"));
+            }
+            _ if votes_of_ours => hurried += 1,
+            gap if gap >= QUIET_S => waited += 1,
+            _ => {}
+        }
+    }
+    if hurried == 0 {
+        return Err(format!("no vote of ours in blocks {} to {to}", from + 2));
+    }
+    journey.network.stop(at, Signal::SIGTERM)?;
+    Ok(format!("{hurried} votes of ours at once, {waited} blocks after {QUIET_S} s"))
 }
 
 fn restarts(journey: &mut Journey) -> Result<String, String> {

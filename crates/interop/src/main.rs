@@ -112,6 +112,9 @@ fn suite() -> Result<ExitCode, String> {
             run(&folder, table, &wanted, &mut outcomes);
         }
         if theirs.kind == Kind::Besu {
+            let name = format!("{} where empty blocks are rare", theirs.name());
+            let table = Table { name, clients: clients.clone(), dialect: theirs.dialect, cases: journey::QUIET, form: Form::Quiet };
+            run(&folder, table, &wanted, &mut outcomes);
             for (system, words) in [(System::Named, "every instruction"), (System::Unnamed, "every instruction, system contracts unnamed")] {
                 let name = format!("{} {words}", theirs.name());
                 let table = Table { name, clients: clients.clone(), dialect: theirs.dialect, cases: lab::LAB, form: Form::Lab(system) };
@@ -168,6 +171,8 @@ enum Form {
     Sentry,
     /// As a mesh, on a genesis in the form of GoQuorum's quickstart.
     Quickstart,
+    /// As a mesh, on a genesis that wants empty blocks rarely.
+    Quiet,
     /// As a mesh, with the contracts of a lab in the genesis.
     Lab(System),
 }
@@ -185,13 +190,14 @@ fn run(folder: &Path, table: Table, wanted: &[String], outcomes: &mut Vec<Outcom
     let genesis = match form {
         Form::Lab(system) => lab::genesis(dialect, system),
         Form::Quickstart => genesis::quickstart(),
+        Form::Quiet => genesis::quiet(dialect),
         Form::Mesh | Form::Sentry => genesis::genesis(dialect, with_besu),
     };
     let network = genesis.and_then(|genesis| {
         let folder = folder.join(name.replace([' ', ',', '\''], "-"));
         match form {
             Form::Sentry => Network::sentry(&folder, &clients[0], &clients[1], dialect, genesis),
-            Form::Mesh | Form::Quickstart | Form::Lab(_) => Network::start(&folder, &clients, dialect, genesis),
+            Form::Mesh | Form::Quiet | Form::Quickstart | Form::Lab(_) => Network::start(&folder, &clients, dialect, genesis),
         }
     });
     let [ours, theirs, ..] = clients;

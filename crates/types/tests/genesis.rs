@@ -235,6 +235,33 @@ fn goquorum_names_validators_by_contract_only_when_both_keys_say_so() {
     assert_eq!(ChainSpec::parse(&named).expect("a set").validators_override(0).map(<[_]>::len), Some(1));
 }
 
+/// Besu before 26.5 knows one name for it, Besu after 26.8 the other, those between know both and go by the new one.
+#[test]
+fn the_period_of_empty_blocks_has_two_names() {
+    let told = |qbft: &str| {
+        let spec = ChainSpec::parse(&besu(&format!(r#""qbft": {{{qbft}}}"#), "")).expect(qbft);
+        (spec.qbft_at(1, 0).empty_period_ms, spec.warnings().join("\n"))
+    };
+    let (new, old) = (r#""emptyblockperiodseconds": 20"#, r#""xemptyblockperiodseconds": 20"#);
+    let (period, warning) = told(new);
+    assert!(period == 20_000 && warning.contains("a Besu before 26.5 does not know this name"), "{warning}");
+    assert!(warning.contains("write xemptyblockperiodseconds as well"), "{warning}");
+    let (period, warning) = told(old);
+    assert!(period == 20_000 && warning.contains("a Besu after 26.8 does not know this name"), "{warning}");
+    assert_eq!(told(&format!("{new}, {old}")), (20_000, String::new()));
+    let (period, warning) = told(r#""emptyblockperiodseconds": 20, "xemptyblockperiodseconds": 7"#);
+    assert!(period == 20_000 && warning.contains("is 20 and"), "{warning}");
+    assert_eq!(told(r#""xemptyblockperiodseconds": 0"#), (0, String::new()));
+
+    let built = |goquorum| {
+        let builder =
+            GenesisBuilder { validators: vec![Address::ZERO], fork: Fork::Berlin, empty_period_s: 20, goquorum, ..GenesisBuilder::default() };
+        builder.to_json().expect("a genesis")
+    };
+    assert_eq!((built(false).matches("mptyblockperiodseconds").count(), built(true).matches("mptyblockperiodseconds").count()), (2, 1));
+    assert!(ChainSpec::parse(&built(false)).expect("a genesis").warnings().is_empty());
+}
+
 #[test]
 fn the_format_is_that_of_the_client_that_can_read_the_file() {
     let format = |config: &str| Genesis::parse(&besu(config, "")).expect(config).format;

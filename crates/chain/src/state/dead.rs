@@ -247,7 +247,7 @@ mod tests {
         alloy_trie::proof::verify_proof(oldest.storage_root, path, value, &oldest.slots[0].nodes).expect("proves it");
         assert_eq!(proof(2).expect("proves").slots[0].value, U256::ZERO);
         pass(&store, &state, 1);
-        assert!(matches!(proof(1), Err(crate::state::StateError::ProofTooOld { .. })), "nobody needs the records now");
+        assert!(matches!(proof(1), Err(crate::state::StateError::TooFarBack { .. })), "nobody needs the records now");
         assert!(store.is_empty(Table::StorageTrie) && store.is_empty(Table::DeadStorage));
         assert_eq!(store.len(Table::Slots), 500);
         for state in [&state, &open(&store, StateSettings::default())] {

@@ -23,6 +23,7 @@ mod cache;
 mod commit;
 mod dead;
 mod history;
+mod onward;
 mod prepare;
 mod retrace;
 mod rows;
@@ -43,6 +44,7 @@ use parking_lot::RwLock;
 use crate::kv::{Store, Table};
 use crate::trie::EMPTY_ROOT_HASH;
 
+pub use onward::RootWith;
 pub use prepare::Prepared;
 pub use types::{Account, AccountChange, AccountProof, Retention, SlotProof, StateChanges, StateError, StateSettings};
 pub use view::StateAt;

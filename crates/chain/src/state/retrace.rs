@@ -15,18 +15,18 @@ use crate::trie::{
     EMPTY_ROOT_HASH, LeafChange, Nibbles, Record, TrieRead, TrieUpdate, key_path, path_key, prove as prove_key, update,
 };
 
-/// Most changed rows that a proof undoes: about a fifth of a second of work.
-const PROOF_LIMIT: usize = 20_000;
+/// Most changed rows that are undone to go back to a height: about a fifth of a second of work.
+const UNDO_LIMIT: usize = 20_000;
 
 /// Leaves of one trie by key: what they hold at the target height.
 type Leaves = BTreeMap<B256, Option<Vec<u8>>>;
 
-fn account_change(key: &B256, old: Option<AccountRow>, new: Option<AccountRow>) -> Option<LeafChange> {
+pub(super) fn account_change(key: &B256, old: Option<AccountRow>, new: Option<AccountRow>) -> Option<LeafChange> {
     let change = || LeafChange { key: key_path(key), value: new.map(|row| row.leaf()), existed: old.is_some() };
     (old != new).then(change)
 }
 
-fn slot_change(key: &B256, old: U256, new: U256) -> Option<LeafChange> {
+pub(super) fn slot_change(key: &B256, old: U256, new: U256) -> Option<LeafChange> {
     (old != new).then(|| LeafChange { key: key_path(key), value: slot_leaf(new), existed: !old.is_zero() })
 }
 
@@ -70,6 +70,67 @@ pub(super) fn recover(read: &Arc<dyn Read>, position: &Position) -> Result<(Tail
     let trie = TrieView { view: &view, unwritten: &none, owner: None, caches: None, hidden: None };
     keep(None, update(&trie, position.settled_root, &changes)?, position.root)?;
     Ok((tail, recovered))
+}
+
+/// What the blocks after a height changed, up to the head.
+pub(super) struct Since {
+    /// Keys of accounts.
+    pub accounts: BTreeSet<B256>,
+    /// Storages that were asked for, by key.
+    pub storages: BTreeMap<B256, Past>,
+}
+
+/// One storage.
+pub(super) struct Past {
+    /// The root that the storage's records have: the head's, or that of the moment when the account lost the storage.
+    pub root: B256,
+    /// Keys of slots that changed.
+    pub slots: BTreeSet<B256>,
+}
+
+impl Since {
+    /// `storages` are those whose slots are wanted, with their roots at `at`, which is a height of the newest view.
+    ///
+    /// # Errors
+    /// [`StateError::Pruned`]; [`StateError::TooFarBack`] when more than [`UNDO_LIMIT`] rows changed.
+    pub(super) fn gather(at: &StateAt, storages: impl IntoIterator<Item = (B256, B256)>) -> Result<Since, StateError> {
+        let (view, number) = (at.view(), at.number());
+        if let Some(position) = view.position
+            && number < position.oldest
+        {
+            return Err(StateError::Pruned { asked: number, oldest: position.oldest });
+        }
+        let storages = storages.into_iter().map(|(storage, root)| (storage, Past { root, slots: BTreeSet::new() }));
+        let mut since = Since { accounts: BTreeSet::new(), storages: storages.collect() };
+        let too_far = || StateError::TooFarBack { asked: number, limit: UNDO_LIMIT };
+        if view.number().saturating_sub(number) > CHANGES_KEPT {
+            return Err(too_far());
+        }
+        for block in number + 1..=view.number() {
+            let diff = history::changed(&*view.snapshot, block)?;
+            since.accounts.extend(diff.accounts.iter().map(|change| change.key));
+            for (storage, past) in &mut since.storages {
+                past.slots.extend(diff.slots(storage).iter().map(|change| change.key));
+            }
+            for change in &diff.accounts {
+                let of = |row: Option<AccountRow>| row.and_then(|row| row.storage(&change.key));
+                for storage in BTreeSet::from([of(change.old), of(change.new)]).into_iter().flatten() {
+                    if let Some(past) = since.storages.get_mut(&storage) {
+                        past.root = diff.storage_root(&storage, change, past.root);
+                    }
+                }
+            }
+            if since.rows() > UNDO_LIMIT {
+                return Err(too_far());
+            }
+        }
+        Ok(since)
+    }
+
+    /// Rows that going back undoes.
+    pub(super) fn rows(&self) -> usize {
+        self.accounts.len() + self.storages.values().map(|past| past.slots.len()).sum::<usize>()
+    }
 }
 
 /// A trie of the head with the changes back to an older height on top.
@@ -120,37 +181,13 @@ fn prove_in(
 pub(super) fn prove(at: &StateAt, address: Address, slots: &[U256]) -> Result<AccountProof, StateError> {
     let (at, unwritten) = at.renewed();
     let view = at.view();
-    if let Some(position) = view.position
-        && at.number() < position.oldest
-    {
-        return Err(StateError::Pruned { asked: at.number(), oldest: position.oldest });
-    }
     let (number, head) = (at.number(), view.number());
     let (key, row) = at.account_row(address)?;
     let storage = row.and_then(|row| row.storage(&key));
     let storage_root = row.map_or(EMPTY_ROOT_HASH, |row| row.storage_root);
-    // The root that the storage's records have: the head's, or that of the moment when the account lost the storage.
-    let mut newest_root = storage_root;
-    let (mut accounts, mut changed_slots) = (BTreeSet::new(), BTreeSet::new());
-    if number < head {
-        let too_old = || StateError::ProofTooOld { asked: number, limit: PROOF_LIMIT };
-        if head - number > CHANGES_KEPT {
-            return Err(too_old());
-        }
-        for block in number + 1..=head {
-            let diff = history::changed(&*view.snapshot, block)?;
-            accounts.extend(diff.accounts.iter().map(|change| change.key));
-            if let Some(storage) = &storage {
-                changed_slots.extend(diff.slots(storage).iter().map(|change| change.key));
-                newest_root = diff.account(&key).map_or(newest_root, |change| diff.storage_root(storage, change, newest_root));
-            }
-            if accounts.len() + changed_slots.len() > PROOF_LIMIT {
-                return Err(too_old());
-            }
-        }
-    }
-    let mut changes = Vec::with_capacity(accounts.len());
-    for account in &accounts {
+    let since = Since::gather(&at, storage.map(|storage| (storage, storage_root)))?;
+    let mut changes = Vec::with_capacity(since.accounts.len());
+    for account in &since.accounts {
         changes.extend(account_change(account, view.account(account, head)?, view.account(account, number)?));
     }
     let nodes = prove_in((view, &unwritten), None, view.root(), &changes, &[key])?.pop().unwrap_or_default();
@@ -159,11 +196,12 @@ pub(super) fn prove(at: &StateAt, address: Address, slots: &[U256]) -> Result<Ac
     let proofs = match &storage {
         None => vec![Vec::new(); keys.len()],
         Some(storage) => {
-            let mut changes = Vec::with_capacity(changed_slots.len());
-            for slot in &changed_slots {
+            let past = &since.storages[storage];
+            let mut changes = Vec::with_capacity(past.slots.len());
+            for slot in &past.slots {
                 changes.extend(slot_change(slot, view.slot(storage, slot, head)?, view.slot(storage, slot, number)?));
             }
-            prove_in((view, &unwritten), Some(*storage), newest_root, &changes, &keys)?
+            prove_in((view, &unwritten), Some(*storage), past.root, &changes, &keys)?
         }
     };
     let mut proven = Vec::with_capacity(slots.len());

@@ -166,7 +166,8 @@ proptest! {
 
     #[test]
     fn random_chains_agree_with_plain_maps(
-        blocks in prop::collection::vec((prop::collection::vec(step(), 0..12), any::<u8>()), 1..16)
+        blocks in prop::collection::vec((prop::collection::vec(step(), 0..12), any::<u8>()), 1..16),
+        unwritten in prop::collection::vec(prop::collection::vec(step(), 0..12), 4),
     ) {
         let store = MemoryStore::new();
         let mut state = open(&store, small());
@@ -190,7 +191,15 @@ proptest! {
             check_view(&state.head(), &model, root);
         }
         for (number, (model, root)) in past.iter().enumerate() {
-            check_view(&state.at(number as u64).expect("is kept"), model, *root);
+            let at = state.at(number as u64).expect("is kept");
+            check_view(&at, model, *root);
+            // Blocks on top of it that are never written.
+            for steps in &unwritten {
+                let changes = changes_of(model, steps);
+                let mut after = model.clone();
+                play(&mut after, &changes);
+                prop_assert_eq!(at.root_with(&changes).expect("goes back").root, state_root(&after));
+            }
         }
         let head = past.len() as u64 - 1;
         prop_assert!(matches!(state.at(head + 1), Err(StateError::Ahead { .. })), "above the head");
@@ -246,7 +255,7 @@ fn an_archive_reads_every_height_and_bounds_its_change_lists() {
         let n = (number % 7) as u8;
         assert_eq!(at.account(address(n)).expect("reads").expect("exists").balance, U256::from(number));
     }
-    assert!(matches!(state.at(99).expect("is kept").proof(address(1), &[]), Err(StateError::ProofTooOld { .. })));
+    assert!(matches!(state.at(99).expect("is kept").proof(address(1), &[]), Err(StateError::TooFarBack { .. })));
     state.at(100).expect("is kept").proof(address(1), &[]).expect("proves");
 }
 

@@ -149,12 +149,12 @@ pub enum StateError {
         /// Oldest block whose state can be read.
         oldest: u64,
     },
-    /// A proof was asked for a block too many changes ago.
-    #[error("proofs reach back {limit} changed rows, block {asked} is further back; ask for a proof at a newer block")]
-    ProofTooOld {
+    /// A proof or a root was asked for a block too many changes ago.
+    #[error("proofs and roots reach back {limit} changed rows, block {asked} is further back; ask at a newer block")]
+    TooFarBack {
         /// Block asked.
         asked: u64,
-        /// Changed rows that a proof may undo.
+        /// Changed rows that may be undone.
         limit: usize,
     },
     /// Changes were prepared on one head and applied on another.

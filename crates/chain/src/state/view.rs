@@ -15,7 +15,8 @@ use super::cache::Cache;
 use super::settle::Settling;
 use super::rows::{AccountRow, Position, address_key, decode_value, slot_key, slot_leaf, slot_row};
 use super::tail::Tail;
-use super::{Account, AccountProof, StateError, StateSettings, history, retrace};
+use super::onward::{self, RootWith};
+use super::{Account, AccountProof, StateChanges, StateError, StateSettings, history, retrace};
 use crate::kv::{Read, StoreError, Table, prefix_end};
 use crate::trie::{EMPTY_ROOT_HASH, Nibbles, Record, TrieRead, encode_path, key_path, lowest_key};
 
@@ -359,9 +360,17 @@ impl StateAt {
     /// Proof of an account and some of its slots in this state.
     ///
     /// # Errors
-    /// [`StateError::ProofTooOld`] when more has changed since than a proof may undo.
+    /// [`StateError::TooFarBack`] when more has changed since than a proof may undo.
     pub fn proof(&self, address: Address, slots: &[U256]) -> Result<AccountProof, StateError> {
         retrace::prove(self, address, slots)
+    }
+
+    /// The root that `changes` lead to on this state, which need not be the head's.
+    ///
+    /// # Errors
+    /// [`StateError::TooFarBack`] when more has changed since than may be undone; [`StateError::Pruned`].
+    pub fn root_with(&self, changes: &StateChanges) -> Result<RootWith, StateError> {
+        onward::root_with(self, changes)
     }
 
     /// Reads accounts and slots into the caches, on all processors, for whoever asks for them one by one right after. A row that

@@ -175,6 +175,10 @@ impl GenesisBuilder {
         }
         if self.empty_period_s > 0 {
             qbft.insert("emptyblockperiodseconds".to_owned(), json!(self.empty_period_s));
+            // The only name that Besu reads before 26.5.
+            if !self.goquorum {
+                qbft.insert("xemptyblockperiodseconds".to_owned(), json!(self.empty_period_s));
+            }
         }
         qbft.insert("epochlength".to_owned(), json!(self.epoch_length));
         qbft.insert("requesttimeoutseconds".to_owned(), json!(self.request_timeout_s));

@@ -88,13 +88,11 @@ impl Raw {
     }
 
     /// Keys that the genesis object and transitions share.
-    fn read_common(&mut self, section: &mut Section<'_>, gas_limit: u64) -> Result<(), GenesisError> {
+    fn read_common(&mut self, section: &mut Section<'_>, gas_limit: u64, warnings: &mut Warnings) -> Result<(), GenesisError> {
         if let Some(value) = self.seconds_of(section, "blockPeriodSeconds")? {
             self.period_s = value;
         }
-        if let Some(value) = section.get("emptyBlockPeriodSeconds", "seconds, 0 (off) to ten years", seconds)? {
-            self.empty_period_s = value;
-        }
+        self.read_empty_period(section, warnings)?;
         if let Some(value) = section.get("blockReward", "wei, decimal or 0x hex, not negative", field::quantity)? {
             self.block_reward = value;
         }
@@ -112,15 +110,46 @@ impl Raw {
         }
     }
 
+    /// Besu has two names for it and goes by the first where both are there (`BftFork.getEmptyBlockPeriodSeconds`); each release
+    /// reads at least one.
+    fn read_empty_period(&mut self, section: &mut Section<'_>, warnings: &mut Warnings) -> Result<(), GenesisError> {
+        const NAMES: [(&str, &str); 2] =
+            [("emptyBlockPeriodSeconds", "before 26.5"), ("xEmptyBlockPeriodSeconds", "after 26.8")];
+        let expected = "seconds, 0 (off) to ten years";
+        let [(name, _), (old, _)] = NAMES;
+        let new = section.get(name, expected, seconds)?;
+        if self.format == GenesisFormat::GoQuorum {
+            self.empty_period_s = new.unwrap_or(self.empty_period_s);
+            return Ok(());
+        }
+        let old = section.get(old, expected, seconds)?;
+        match (new, old) {
+            (Some(new), Some(old)) if new != old => warnings.push(format!(
+                "{} is {new} and {} is {old}: the first counts, but a Besu before 26.5 reads only the second",
+                section.path_of(NAMES[0].0),
+                section.path_of(NAMES[1].0)
+            )),
+            (Some(0), None) | (None, Some(0)) | (None, None) | (Some(_), Some(_)) => {}
+            (new, _) => {
+                let [there, other] = if new.is_some() { NAMES } else { [NAMES[1], NAMES[0]] };
+                warnings.push(format!(
+                    "{}: a Besu {} does not know this name and makes empty blocks at the ordinary period; beside one write {} as well",
+                    section.path_of(there.0),
+                    there.1,
+                    other.0.to_lowercase()
+                ));
+            }
+        }
+        self.empty_period_s = new.or(old).unwrap_or(self.empty_period_s);
+        Ok(())
+    }
+
     /// Keys that only Besu has.
     fn read_besus(&mut self, section: &mut Section<'_>, gas_limit: u64) -> Result<(), GenesisError> {
         if let Some(value) = section.get("xBlockPeriodMilliseconds", "milliseconds, 0 (off) to ten years", |value| {
             field::quantity64(value).filter(|ms| *ms <= MAX_SECONDS * 1000)
         })? {
             self.period_ms = value;
-        }
-        if let Some(value) = section.get("xEmptyBlockPeriodSeconds", "seconds, 0 (off) to ten years", seconds)? {
-            self.empty_period_s = value;
         }
         if let Some(cap) = section.get("perTxGasLimit", "gas, not above the genesis gasLimit; 0 = no cap", |value| {
             field::quantity64(value).filter(|cap| *cap <= gas_limit)
@@ -218,7 +247,7 @@ pub(super) fn read(
 
 fn read_engine(mut section: Section<'_>, gas_limit: u64, warnings: &mut Warnings) -> Result<Raw, GenesisError> {
     let mut raw = Raw::defaults(GenesisFormat::Besu);
-    raw.read_common(&mut section, gas_limit)?;
+    raw.read_common(&mut section, gas_limit, warnings)?;
     raw.read_timers(&mut section)?;
     raw.start_block = section.get("startBlock", "a block number", field::quantity64)?.unwrap_or(0);
     if raw.start_block > 1 {
@@ -251,7 +280,7 @@ fn read_nested(
     warnings: &mut Warnings,
 ) -> Result<(), GenesisError> {
     for (block, mut section) in ordered(&mut sections, 1, true)? {
-        raw.read_common(&mut section, gas_limit)?;
+        raw.read_common(&mut section, gas_limit, warnings)?;
         let mode = read_mode(&mut section)?;
         let contract = section.get("validatorContractAddress", ADDRESS, field::address)?;
         let validators = section.get("validators", ADDRESSES, field::addresses)?;

@@ -146,7 +146,7 @@ fn read_engine(
     }
     section.ignore_aloud(&["epoch"], "GoQuorum reads epochlength", warnings);
     section.ignore(&["testQBFTBlock"]);
-    raw.read_common(&mut section, gas_limit)?;
+    raw.read_common(&mut section, gas_limit, warnings)?;
     raw.read_timers(&mut section)?;
     read_rules(&mut section, raw, warnings)?;
     let mut choice = Choice::default();
@@ -219,7 +219,7 @@ fn read_transition(
             });
         }
     }
-    raw.read_common(&mut section, gas_limit)?;
+    raw.read_common(&mut section, gas_limit, warnings)?;
     raw.read_timers(&mut section)?;
     read_rules(&mut section, raw, warnings)?;
     let mode = section.get("validatorSelectionMode", MODES, |value| {
