@@ -6,7 +6,7 @@ use std::fs;
 use std::path::Path;
 
 /// Pages that have a twin in `docs/pt/` of the same name.
-const TWINS: [&str; 8] = [
+const TWINS: [&str; 9] = [
     "moving-from-besu.md",
     "carried-sessions.md",
     "local-permissioning.md",
@@ -15,6 +15,7 @@ const TWINS: [&str; 8] = [
     "threat-model.md",
     "exposing-json-rpc.md",
     "operating.md",
+    "permissioning-cli.md",
 ];
 
 /// Every page and its twin say the same as far as it can be seen, and lead to each other.

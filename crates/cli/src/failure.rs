@@ -10,6 +10,8 @@ pub enum Failure {
     Usage(String),
     /// It was tried and failed: exit code 1.
     Failed(String),
+    /// It was begun and is not at its end when the wait is over: exit code 3.
+    Unfinished(String),
     /// It failed and has already said so (as JSON, say): exit code 1.
     Told,
 }
@@ -25,6 +27,10 @@ impl Failure {
             Failure::Failed(message) => {
                 eprintln!("ipe: {message}");
                 ExitCode::from(1)
+            }
+            Failure::Unfinished(message) => {
+                eprintln!("ipe: {message}");
+                ExitCode::from(3)
             }
             Failure::Told => ExitCode::from(1),
         }

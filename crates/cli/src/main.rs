@@ -1,6 +1,6 @@
 //! `ipe`: a node, a lab network, and the tools around them.
 //!
-//! Exit codes: 0 done, 1 tried and failed, 2 wrong use; of `ipe node run` also 75, when its replica did not return from an input and
+//! Exit codes: 0 done, 1 tried and failed, 2 wrong use; 3 a transaction that was sent and is in no block when the wait is over; of `ipe node run` also 75, when its replica did not return from an input and
 //! the process ended itself to be started again, and 134 (aborted), when it met a bug.
 
 /// In place of the standard one, which panics when the reader has gone away (`ipe key new | head -1`).
@@ -19,6 +19,7 @@ mod lab;
 mod load;
 mod logging;
 mod node;
+mod perm;
 #[cfg(test)]
 mod reference;
 mod rpc;
@@ -64,6 +65,30 @@ enum Command {
     /// Questions about a transaction.
     #[command(subcommand)]
     Tx(tx::TxCommand),
+    /// Organizations that take part in the network.
+    #[command(subcommand)]
+    Org(perm::org::OrgCommand),
+    /// Accounts, their roles and restrictions.
+    #[command(subcommand)]
+    Account(perm::account::AccountCommand),
+    /// Nodes that the network's rules let in.
+    #[command(subcommand)]
+    NodeRule(perm::node_rule::NodeRuleCommand),
+    /// Proposals, votes and their execution.
+    #[command(subcommand)]
+    Proposal(perm::proposals::ProposalCommand),
+    /// Who validates, and who may.
+    #[command(subcommand)]
+    Validator(perm::validator::ValidatorCommand),
+    /// The contracts that keep the rules.
+    #[command(subcommand)]
+    Contract(perm::contract::ContractCommand),
+    /// Allowed or not, and why.
+    #[command(subcommand)]
+    Permission(perm::permission::PermissionCommand),
+    /// Why a node is connected to another, or is not.
+    #[command(subcommand)]
+    Peer(perm::peer::PeerCommand),
     /// Generate load over JSON-RPC, on any Ethereum node.
     Load(Box<load::LoadArgs>),
     /// Whole networks in one thread, from one seed: faults, villains, checkers.
@@ -85,6 +110,14 @@ fn main() -> ExitCode {
         Command::Genesis(command) => genesis::run(command),
         Command::Blocks(command) => blocks::run(command),
         Command::Tx(command) => tx::run(command),
+        Command::Org(command) => perm::org::run(command),
+        Command::Account(command) => perm::account::run(command),
+        Command::NodeRule(command) => perm::node_rule::run(command),
+        Command::Proposal(command) => perm::proposals::run(command),
+        Command::Validator(command) => perm::validator::run(command),
+        Command::Contract(command) => perm::contract::run(command),
+        Command::Permission(command) => perm::permission::run(command),
+        Command::Peer(command) => perm::peer::run(command),
         Command::Load(arguments) => load::run(*arguments),
         Command::Sim(command) => sim::run(command),
         Command::Lab(command) => lab::run(command),

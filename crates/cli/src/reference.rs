@@ -10,7 +10,8 @@ fn markdown(mut root: Command) -> String {
     let mut out = String::from(
         "# Command line\n\n\
          Generated from the definitions of the commands (`crates/cli/src`); a test keeps both equal. `ipe COMMAND --help` says \
-         the same. Exit codes: 0 done, 1 tried and failed, 2 wrong use.\n",
+         the same. Exit codes: 0 done, 1 tried and failed, 2 wrong use, 3 a transaction that was sent and \
+         is in no block when the wait is over.\n",
     );
     section(&root, root.get_name(), &mut out);
     out

@@ -5,6 +5,8 @@
 #![allow(clippy::panic, clippy::unwrap_used, missing_docs)]
 
 mod common;
+#[path = "cenarios/governanca.rs"]
+mod governanca;
 #[path = "cenarios/permissionamento.rs"]
 mod permissionamento;
 
@@ -26,6 +28,7 @@ struct Rede {
     at_fall: u64,
     transaction: Option<Value>,
     removed: Option<Value>,
+    contracts: Option<common::contracts::Deployed>,
 }
 
 impl std::fmt::Debug for Rede {

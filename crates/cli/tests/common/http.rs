@@ -36,3 +36,38 @@ fn unchunk(mut body: &str) -> Option<String> {
         body = rest.get(size + 2..)?;
     }
 }
+
+/// A node that answers as a test wants: `answer` gets the method and its parameters and gives the result or the error object.
+/// It serves until the test's process ends.
+pub fn serve(answer: impl Fn(&str, &serde_json::Value) -> Result<serde_json::Value, serde_json::Value> + Send + 'static) -> String {
+    use std::io::{BufRead, BufReader};
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let url = format!("http://{}", listener.local_addr().expect("an address"));
+    std::thread::spawn(move || {
+        for stream in listener.incoming() {
+            let Ok(stream) = stream else { continue };
+            let mut reader = BufReader::new(stream);
+            let (mut length, mut line) = (0, String::new());
+            while reader.read_line(&mut line).is_ok_and(|read| read > 2) {
+                if let Some(text) = line.to_ascii_lowercase().strip_prefix("content-length:") {
+                    length = text.trim().parse().unwrap_or(0);
+                }
+                line.clear();
+            }
+            let mut body = vec![0; length];
+            if reader.read_exact(&mut body).is_err() {
+                continue;
+            }
+            let asked: serde_json::Value = serde_json::from_slice(&body).unwrap_or_default();
+            let whole = match answer(asked["method"].as_str().unwrap_or_default(), &asked["params"]) {
+                Ok(result) => serde_json::json!({ "jsonrpc": "2.0", "id": asked["id"], "result": result }),
+                Err(error) => serde_json::json!({ "jsonrpc": "2.0", "id": asked["id"], "error": error }),
+            }
+            .to_string();
+            let head = format!("HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: {}\r\nConnection: close\r\n\r\n", whole.len());
+            let mut stream = reader.into_inner();
+            let _ = stream.write_all(head.as_bytes()).and_then(|()| stream.write_all(whole.as_bytes()));
+        }
+    });
+    url
+}
