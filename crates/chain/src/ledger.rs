@@ -229,6 +229,14 @@ impl Ledger {
         &self.spec
     }
 
+    /// Who seals the block after the one with this header, which follows the head; `None` when only its execution tells.
+    pub fn validators_beyond(&self, header: &Header) -> Option<ValidatorSet> {
+        match selection(&self.spec, header, next_timestamp(&self.spec, header)) {
+            Selection::Header => self.head().votes.after(&self.spec, header).ok().map(|tally| tally.validators),
+            Selection::Contract(_) => None,
+        }
+    }
+
     /// The state, for readers that need more than [`Ledger::view`] (proofs, pruning).
     pub fn state(&self) -> &State {
         &self.state

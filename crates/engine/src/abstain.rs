@@ -76,7 +76,7 @@ impl Replica {
     /// Whether consensus may start, when all else is ready: no doubt is left. `connected` tells that some peer that shares
     /// consensus is there, or that there is no other validator.
     pub(crate) fn is_beyond_doubt(&mut self, clock: Clock<'_>, connected: bool, put: Put<'_>) -> bool {
-        let head = self.parts.ledger.head();
+        let head = self.head.clone();
         let now_ms = clock.now_ms();
         self.waiting.look(&head, now_ms, clock.wall_ms());
         if !self.waiting.decided {
@@ -163,7 +163,7 @@ impl Replica {
 
     /// Takes a message with a sound signature of our own key; `false` when nothing is to be made of it here.
     pub(crate) fn heard_own(&mut self, message: &Message) -> bool {
-        let head = self.parts.ledger.head();
+        let head = self.head.clone();
         if message.height() != head.number + 1 {
             // Decided, or looked at again when that height is the next.
             return self.told_head.is_none();
@@ -190,7 +190,7 @@ impl Replica {
         if self.parts.gate.is_none() {
             return;
         }
-        let height = self.parts.ledger.head().number + 1;
+        let height = self.head.number + 1;
         let own: Vec<_> = self.held.by(self.settings.local, height).cloned().collect();
         for message in own {
             self.heard_own(&message);
@@ -199,7 +199,7 @@ impl Replica {
 
     /// Whether only this chain can have had use for the message, which is about the height after the head.
     fn is_of_this_chain(&self, message: &Message) -> bool {
-        let head = self.parts.ledger.head();
+        let head = self.head.clone();
         let builds_on_it = |block: &ipe_types::Block| block.header.parent_hash == head.hash;
         let named = |digest| self.held.names_a_block_on(&head.hash, head.number + 1, digest);
         match message {
@@ -219,6 +219,7 @@ impl Replica {
         self.core = Some(new_core(&self.settings));
         self.told_head = None;
         self.timers = Default::default();
+        self.works.core_is_gone();
         self.round_began = None;
         self.restored = None;
         self.waiting = Waiting::default();

@@ -4,24 +4,22 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use alloy_consensus::proofs::calculate_transaction_root;
-use ipe_chain::{CheckedBlock, Head, Imported, InvalidBlock};
-use ipe_qbft::Event;
+use ipe_chain::{Head, Imported, InvalidBlock};
 use ipe_types::eth::{BlockHashNumber, EthMessage, EthVersion};
 use ipe_types::header::{EMPTY_ROOT, with_round_and_seals};
 use ipe_types::planted::{self, Bug};
 use ipe_types::seals::is_sealed;
 use ipe_types::{B256, Block, Checkpoint};
 
+use crate::job::{Failure, Finished, Source, Written};
 use crate::pace::Height;
 use crate::peer::PeerId;
-use crate::pool::MinedBlock;
 use crate::relay::shares_consensus;
 use crate::replica::{BREACH_OF_PROTOCOL, Clock, Level, Notification, Output, Put, Replica, Stages, is_leaf, rules_after};
-use crate::status::{RefusedBlock, SyncProgress, WorkKind};
+use crate::status::{RefusedBlock, SyncProgress};
 use crate::sync::{HeadView, MAX_BLOCKS_BEHIND, SyncFault};
+use crate::works::Sealed;
 
-/// How long imports may keep the replica from its inputs in one go, µs.
-const IMPORT_SLICE_US: u64 = 40_000;
 /// How long a single missing block is left to consensus or to a NewBlock under way, ms at most; with shorter periods a
 /// half of the period.
 const GRACE_MS: u64 = 250;
@@ -40,121 +38,37 @@ pub(crate) const CHECKPOINT: &str = "checkpoint";
 /// Every how many blocks peers of eth/69 are told the range of blocks that we serve (EIP-7642: once an epoch of 32).
 const RANGE_UPDATE: u64 = 32;
 
-/// A block that a quorum has committed to and that could not be judged or written here, by no fault of anybody's. When that
-/// happens to a whole quorum at once, nobody has it for the others to fetch, so each tries again by itself.
-#[derive(Debug)]
-pub(crate) struct Unwritten {
-    block: Arc<Block>,
-    hash: B256,
-    round: u32,
-    /// Next attempt, ms.
-    pub(crate) again_at: u64,
-}
-
 /// The head as synchronisation sees it.
 pub(crate) fn view(head: &Head) -> HeadView<'_> {
     HeadView { number: head.number, hash: head.hash, next: &head.validators_next }
 }
 
 impl Replica {
-    /// The core has decided: import and announce. Answers with the event that tells the core of the new head.
-    pub(crate) fn decide(&mut self, clock: Clock<'_>, block: Arc<Block>, hash: B256, round: u32, put: Put<'_>) -> Option<Event> {
-        let head = self.parts.ledger.head();
-        if block.header.number != head.number + 1 {
-            return None;
-        }
-        if let Some(expected) = self.off_checkpoint(block.header.number, hash) {
-            let refused = RefusedBlock { number: block.header.number, hash, rule: CHECKPOINT };
-            self.refuse_block(clock, refused, &format!("this node's checkpoint is {expected}"), put);
-            return None;
-        }
-        let known = self.candidacy(hash);
-        let began = clock.now_us();
-        let (checked, build, check) = match known {
-            Some(found) => found,
-            None => match self.check_sealed(clock, block.clone()) {
-                Ok(checked) => (checked, Duration::ZERO, Duration::from_micros(clock.now_us().saturating_sub(began))),
-                Err(error) if error.is_verdict() => {
-                    let refused = RefusedBlock { number: head.number + 1, hash, rule: error.rule() };
-                    self.refuse_block(clock, refused, &error.to_string(), put);
-                    return None;
-                }
-                Err(error) => {
-                    self.write_later(clock, block, hash, round);
-                    self.fail(format!("the decided block {} cannot be imported: {error}", head.number + 1), put);
-                    return None;
-                }
-            },
-        };
-        let stages = Stages { build, check, round, ..Stages::default() };
-        if !self.import(clock, checked, block.clone(), stages, put) {
-            self.write_later(clock, block, hash, round);
-            return None;
-        }
-        // Who does not take part yet is told when it starts.
-        self.told_head?;
-        let info = self.head_info();
-        self.told_head = Some(info.number);
-        Some(Event::HeadAdvanced(info))
-    }
-
-    fn write_later(&mut self, clock: Clock<'_>, block: Arc<Block>, hash: B256, round: u32) {
-        // Peers would be asked for what is here.
-        self.sync.unwritten(clock.now_ms());
-        if planted::is(Bug::DecidedForgotten) {
+    /// The core has decided: the block is to be written.
+    pub(crate) fn decide(&mut self, clock: Clock<'_>, block: Arc<Block>, hash: B256, round: u32, put: Put<'_>) {
+        let number = block.header.number;
+        if number != self.head.number + 1 {
             return;
         }
-        self.unwritten = Some(Unwritten { block, hash, round, again_at: clock.now_ms() + REWRITE_MS });
-    }
-
-    /// Tries again to write a final block, when it is time and the head still lacks it.
-    pub(crate) fn write_again(&mut self, clock: Clock<'_>, put: Put<'_>) {
-        let head = self.parts.ledger.head().number;
-        let Some(unwritten) = self.unwritten.take() else { return };
-        if unwritten.block.header.number != head + 1 {
-            return;
+        if let Some(expected) = self.off_checkpoint(number, hash) {
+            let refused = RefusedBlock { number, hash, rule: CHECKPOINT };
+            return self.refuse_block(clock, refused, &format!("this node's checkpoint is {expected}"), put);
         }
-        if clock.now_ms() < unwritten.again_at {
-            self.unwritten = Some(unwritten);
-            return;
-        }
-        let Unwritten { block, hash, round, .. } = unwritten;
-        if let Some(event) = self.decide(clock, block, hash, round, put) {
-            self.drive(clock, event, put);
-        }
+        self.works.want_sealed(Sealed { block, hash, round, not_before: 0 });
     }
 
     /// A node that takes no part in consensus but sees it makes the block itself when a quorum has committed to a
     /// proposal it holds: nobody has to send it the block a second time.
-    pub(crate) fn assemble(&mut self, clock: Clock<'_>, height: u64, put: Put<'_>) {
-        let head = self.parts.ledger.head();
-        if height != head.number + 1 || self.is_behind() || self.unwritten.is_some() {
+    pub(crate) fn assemble(&mut self, height: u64) {
+        if height != self.head.number + 1 || self.is_behind() || self.works.has_sealed(height) {
             return;
         }
-        let Some((block, round, seals)) = self.held.quorum_at(height, &head.validators_next) else { return };
+        let Some((block, round, seals)) = self.held.quorum_at(height, &self.head.validators_next) else { return };
         let Ok(header) = with_round_and_seals(&block.header, round, seals) else { return };
         let sealed = Arc::new(Block { header, body: block.body.clone() });
         let Ok(hash) = sealed.hash() else { return };
-        if self.bad_blocks.contains(&hash) {
-            return;
-        }
-        let began = clock.now_us();
-        match self.check_sealed(clock, sealed.clone()) {
-            Ok(checked) => {
-                let check = Duration::from_micros(clock.now_us().saturating_sub(began));
-                let stages = Stages { check, round, ..Stages::default() };
-                if !self.import(clock, checked, sealed.clone(), stages, put) {
-                    self.write_later(clock, sealed, hash, round);
-                }
-            }
-            Err(failure) if !failure.is_verdict() => {
-                self.write_later(clock, sealed, hash, round);
-                self.fail(format!("block {height} could not be judged: {failure}"), put);
-            }
-            Err(error) => {
-                let refused = RefusedBlock { number: height, hash, rule: error.rule() };
-                self.refuse_block(clock, refused, &error.to_string(), put);
-            }
+        if !self.bad_blocks.contains(&hash) {
+            self.works.want_sealed(Sealed { block: sealed, hash, round, not_before: 0 });
         }
     }
 
@@ -167,7 +81,9 @@ impl Replica {
         self.bad_blocks.insert(&block.hash);
         let RefusedBlock { number, hash, rule } = block;
         let what = format!(
-            "this node cannot follow the network: block {number} ({hash}) is sealed by a quorum of the validators, but breaks              the rule {rule} here: {why}. A block that a quorum has sealed makes a difference of this node's own genesis file the              likelier cause ({}): compare it with the network's. Tried again in {} s",
+            "this node cannot follow the network: block {number} ({hash}) is sealed by a quorum of the validators, but breaks \
+             the rule {rule} here: {why}. A block that a quorum has sealed makes a difference of this node's own genesis file the \
+             likelier cause ({}): compare it with the network's. Tried again in {} s",
             likely(rule),
             pause_ms / 1_000
         );
@@ -180,20 +96,10 @@ impl Replica {
         self.settings.checkpoint.filter(|known| known.number == number && known.hash != hash)
     }
 
-    fn check_sealed(&self, clock: Clock<'_>, block: Arc<Block>) -> Result<CheckedBlock, InvalidBlock> {
-        let hash = block.hash()?;
-        let _working = self.parts.status.works_on(WorkKind::Sealed, block.header.number, hash);
-        let pool = self.parts.pool.clone();
-        let senders = move |hash: &B256| pool.lock().sender_of(hash);
-        // A quorum has judged its timestamp. That our own clock is behind must not keep us from what is final.
-        let now_ms = clock.wall_ms().max(block.header.timestamp.saturating_mul(1_000));
-        self.parts.ledger.check_sealed(block, now_ms, &senders)
-    }
-
     /// A peer sent a block by itself.
     pub(crate) fn new_block(&mut self, clock: Clock<'_>, id: PeerId, block: Arc<Block>, put: Put<'_>) {
         let now_ms = clock.now_ms();
-        let head = self.parts.ledger.head();
+        let head = self.head.clone();
         let number = block.header.number;
         let hashed = block.hash();
         let off_checkpoint = hashed.as_ref().ok().and_then(|hash| self.off_checkpoint(number, *hash));
@@ -217,79 +123,85 @@ impl Replica {
         self.sync.offer(view(&head), block, id);
     }
 
-    /// Imports what is ready and asks for what is missing.
+    /// Asks for what is missing, and looks how far this node has come.
     pub(crate) fn drive_sync(&mut self, clock: Clock<'_>, put: Put<'_>) {
-        let began = clock.now_us();
-        self.more_blocks = false;
-        loop {
-            let head = self.parts.ledger.head();
-            if clock.now_us().saturating_sub(began) > IMPORT_SLICE_US {
-                self.more_blocks = self.sync.is_ready(view(&head));
-                break;
+        // A block that is being written has not to be fetched.
+        if !self.works.is_finishing_counted() {
+            let head = self.head.clone();
+            let params = self.parts.spec.qbft_at(head.number + 1, head.header.timestamp);
+            let grace = GRACE_MS.min(params.period_ms / 2);
+            let witnessed = self.relay.proven_head(&head.validators_next);
+            let asks = self.sync.poll(clock.now_ms(), view(&head), &mut self.peers, witnessed, grace);
+            asks.into_iter().for_each(&mut *put);
+            for (peer, fault) in self.sync.take_forgers() {
+                self.judge_sync(clock, peer, Err(fault), put);
             }
-            let Some(fetched) = self.sync.next_block(view(&head)) else { break };
-            let now_ms = clock.now_ms();
-            let check_began = clock.now_us();
-            match self.check_sealed(clock, fetched.block.clone()) {
-                Ok(checked) => {
-                    let check = Duration::from_micros(clock.now_us().saturating_sub(check_began));
-                    let round = ipe_types::ExtraData::decode(&fetched.block.header.extra_data).map_or(0, |extra| extra.round);
-                    let stages = Stages { check, round, synced: true, ..Stages::default() };
-                    let number = fetched.block.header.number;
-                    if !self.import(clock, checked, fetched.block, stages, put) {
-                        self.sync.unwritten(clock.now_ms());
-                        break;
-                    }
-                    for peer in fetched.from {
+        }
+        self.tell_new_head(clock, put);
+        let syncing = self.sync_progress().is_some();
+        if syncing != self.was_syncing {
+            self.was_syncing = syncing;
+            self.touch_status();
+            let head = self.head.number;
+            let text = if syncing {
+                format!("catching up from block {head} to {}", self.best_known())
+            } else {
+                format!("caught up at block {head}")
+            };
+            put(Output::Log(Level::Info, text));
+            put(Output::Notify(Notification::Syncing(syncing)));
+        }
+    }
+
+    /// Tells the core of a new head, unless the next one is here already.
+    pub(crate) fn tell_new_head(&mut self, clock: Clock<'_>, put: Put<'_>) {
+        let is_new = self.told_head.is_some_and(|told| told != self.head.number);
+        if is_new && !self.works.is_finishing() && !self.is_behind() {
+            self.tell_head(clock, put);
+        }
+    }
+
+    /// A block was to become final, and this is what became of it.
+    pub(crate) fn finished(&mut self, clock: Clock<'_>, finished: Finished, put: Put<'_>) {
+        let Finished { block, hash, source, stages, outcome } = finished;
+        let number = block.header.number;
+        match outcome {
+            Ok(written) => {
+                self.written(written, stages, put);
+                if let Source::Fetched { from, .. } = source {
+                    for peer in from {
                         if let Some(peer) = self.peers.get_mut(peer) {
                             peer.delivered(number);
                         }
                     }
                 }
-                Err(invalid) if invalid.is_verdict() && is_final(&head, &fetched.block, &invalid) => {
-                    let number = fetched.block.header.number;
-                    let refused = RefusedBlock { number, hash: fetched.block.hash().unwrap_or_default(), rule: invalid.rule() };
-                    self.refuse_block(clock, refused, &invalid.to_string(), put);
-                    break;
-                }
-                Err(invalid) if invalid.is_verdict() => {
-                    let number = fetched.block.header.number;
-                    let from = at_fault(&invalid, fetched.from);
+            }
+            Err(Failure::Invalid(invalid)) if invalid.is_verdict() => match source {
+                Source::Fetched { from, pushed } if !is_final(&self.head, &block, &invalid) => {
+                    let from = at_fault(&invalid, from);
                     let name = |id| self.peers.get(id).map_or("one that is gone".to_owned(), |peer| format!("{:.16}", peer.info.node.to_string()));
                     let of = if from[0] == from[1] { name(from[0]) } else { format!("{} and {}", name(from[0]), name(from[1])) };
                     put(Output::Log(Level::Warn, format!("block {number} of peer {of} is not valid ({}): {invalid}", invalid.rule())));
-                    self.blame(now_ms, &fetched.block, from, fetched.pushed, put);
+                    self.blame(clock.now_ms(), &block, from, pushed, put);
                 }
-                Err(failure) => {
-                    self.sync.unwritten(now_ms);
-                    self.fail(format!("block {} could not be judged: {failure}", head.number + 1), put);
-                    break;
+                Source::Counted | Source::Fetched { .. } => {
+                    let refused = RefusedBlock { number, hash, rule: invalid.rule() };
+                    self.refuse_block(clock, refused, &invalid.to_string(), put);
                 }
+            },
+            Err(failure) => {
+                // Peers would be asked for what is here.
+                self.sync.unwritten(clock.now_ms());
+                if source == Source::Counted && !planted::is(Bug::DecidedForgotten) {
+                    let not_before = clock.now_ms() + REWRITE_MS;
+                    self.works.want_sealed(Sealed { block, hash, round: stages.round, not_before });
+                }
+                let what = match failure {
+                    Failure::Invalid(invalid) => format!("block {number} could not be judged: {invalid}"),
+                    Failure::NotWritten(error) => format!("block {number} could not be imported: {error}"),
+                };
+                self.fail(what, put);
             }
-        }
-        let head = self.parts.ledger.head();
-        let params = self.parts.spec.qbft_at(head.number + 1, head.header.timestamp);
-        let grace = GRACE_MS.min(params.period_ms / 2);
-        let witnessed = self.relay.proven_head(&head.validators_next);
-        let asks = self.sync.poll(clock.now_ms(), view(&head), &mut self.peers, witnessed, grace);
-        asks.into_iter().for_each(&mut *put);
-        for (peer, fault) in self.sync.take_forgers() {
-            self.judge_sync(clock, peer, Err(fault), put);
-        }
-        if self.told_head.is_some_and(|told| told != head.number) && !self.is_behind() && !self.more_blocks {
-            self.tell_head(clock, put);
-        }
-        let syncing = self.sync_progress().is_some();
-        if syncing != self.was_syncing {
-            self.was_syncing = syncing;
-            self.touch_status();
-            let text = if syncing {
-                format!("catching up from block {} to {}", head.number, self.best_known())
-            } else {
-                format!("caught up at block {}", head.number)
-            };
-            put(Output::Log(Level::Info, text));
-            put(Output::Notify(Notification::Syncing(syncing)));
         }
     }
 
@@ -314,76 +226,49 @@ impl Replica {
         }
     }
 
-    /// Writes a block, and tells everybody whom it concerns; `false` when it could not be written.
-    fn import(&mut self, clock: Clock<'_>, checked: CheckedBlock, sealed: Arc<Block>, mut stages: Stages, put: Put<'_>) -> bool {
-        let number = sealed.header.number;
-        let began = clock.now_us();
-        let imported = match self.parts.ledger.import(checked, sealed) {
-            Ok(imported) => imported,
-            Err(error) => {
-                self.fail(format!("block {number} could not be imported: {error}"), put);
-                return false;
-            }
-        };
-        let done = clock.now_us();
-        stages.import = Duration::from_micros(done.saturating_sub(began));
+    /// The head has moved: tells everybody whom it concerns.
+    fn written(&mut self, written: Written, mut stages: Stages, put: Put<'_>) {
+        let Written { imported, at_us, unheard } = written;
+        let (number, at_ms) = (imported.number(), at_us / 1_000);
         if let Some((round_began, round)) = self.round_began.take()
             && !stages.synced
         {
-            stages.total = Duration::from_micros(done.saturating_sub(round_began));
+            let took_us = at_us.saturating_sub(round_began);
+            stages.total = Duration::from_micros(took_us);
             let header = &imported.block.header;
             if round == stages.round {
                 let period_ms = self.parts.spec.qbft_at(number, header.timestamp).period_ms;
                 let transactions = imported.block.body.transactions.len() as u64;
-                let took_us = done.saturating_sub(round_began);
                 self.pace.observe(Height { period_ms, gas_used: header.gas_used, transactions, took_us });
             }
         }
         if is_leaf(self.settings.role) && self.sync.started_at().is_none() {
             // It sees no consensus messages; who is alive is told by the seals.
             for sealer in imported.sealers.iter() {
-                *self.heard.entry(*sealer, || 0) = done / 1_000;
+                *self.heard.entry(*sealer, || 0) = at_ms;
             }
         }
         if self.refused_block.take_if(|block| block.number <= number).is_some() {
             self.refusals = 0;
             self.last_error = None;
         }
+        self.head = self.parts.ledger.head();
+        self.sync.advance(view(&self.head));
+        self.works.head_is(self.head.number);
         self.rules.rotate_left(1);
-        self.rules[1] = rules_after(&self.parts.ledger.head());
+        self.rules[1] = rules_after(&self.head);
         self.announce(&imported, stages.synced, put);
-        self.candidacies.clear();
         self.held.decided(number);
-        self.update_pool(done / 1_000, &imported);
+        self.gossip.repeat(at_ms, unheard, &mut self.peers);
+        self.gossip.stir(at_ms);
         self.touch_status();
         put(Output::Imported(imported, stages));
-        true
-    }
-
-    fn update_pool(&mut self, now_ms: u64, imported: &Imported) {
-        let before = *self.parts.pool.lock().rules();
-        let rules = crate::admission::rules(&self.parts.ledger, &self.parts.spec, &before);
-        let gas_used = ipe_chain::receipts::gas_used(&imported.receipts);
-        let mined = MinedBlock {
-            number: imported.number(),
-            gas_used: &gas_used,
-            transactions: &imported.block.body.transactions,
-            senders: &imported.senders,
-            rules,
-        };
-        let ledger = self.parts.ledger.clone();
-        let mut pool = self.parts.pool.lock();
-        pool.on_block(now_ms, &mined, &|address| crate::admission::sender_state(&ledger, address));
-        let unheard = pool.take_unheard(now_ms);
-        drop(pool);
-        self.gossip.repeat(now_ms, unheard, &mut self.peers);
-        self.gossip.stir(now_ms);
     }
 
     /// Consensus peers have the block or are about to, so its hash is enough; everybody else gets it in full. A block
     /// that came by sync is told by its hash only: the others had it before us.
     fn announce(&mut self, imported: &Imported, synced: bool, put: Put<'_>) {
-        let head = self.parts.ledger.head();
+        let head = self.head.clone();
         let (topology, carrying) = (self.settings.topology, self.settings.carrying);
         let (mut full, mut hashes, mut ranges) = (Vec::new(), Vec::new(), Vec::new());
         for peer in self.peers.iter_mut() {
@@ -414,14 +299,14 @@ impl Replica {
     }
 
     pub(crate) fn sync_progress(&self) -> Option<SyncProgress> {
-        let current = self.parts.ledger.head().number;
+        let current = self.head.number;
         let start = self.sync.started_at().or_else(|| self.is_behind_for_good().then_some(current))?;
         Some(SyncProgress { start, current, highest: self.best_known() })
     }
 
     /// Behind a block that our rules refuse, or one that the operator knows of.
     fn is_behind_for_good(&self) -> bool {
-        let head = self.parts.ledger.head().number;
+        let head = self.head.number;
         let checkpoint = self.settings.checkpoint.map(|checkpoint| checkpoint.number);
         let refused = self.refused_block.as_ref().map(|block| block.number);
         checkpoint.max(refused).is_some_and(|number| number > head)
@@ -431,7 +316,7 @@ impl Replica {
     pub(crate) fn best_known(&self) -> u64 {
         let checkpoint = self.settings.checkpoint.map_or(0, |checkpoint| checkpoint.number);
         let refused = self.refused_block.as_ref().map_or(0, |block| block.number);
-        self.parts.ledger.head().number.max(self.sync.proven()).max(checkpoint).max(refused)
+        self.head.number.max(self.sync.proven()).max(checkpoint).max(refused)
     }
 }
 

@@ -55,6 +55,15 @@ pub struct Window<'a> {
     pub current: &'a Rules,
     /// By what messages of the next height are judged.
     pub next: &'a Rules,
+    /// By what messages of the height after that are judged, when the next block is final and only has to be written here.
+    pub coming: Option<&'a Rules>,
+}
+
+impl Window<'_> {
+    /// Highest height whose validators are known.
+    fn top(&self) -> u64 {
+        self.coming.map_or(self.next.height, |coming| coming.height)
+    }
 }
 
 /// What to do with a message.
@@ -135,14 +144,16 @@ impl Case<'_> {
     /// Whether it is of a height within reach that may have other validators than the next.
     fn may_be_of_others(&self) -> bool {
         let next = self.window.next.height;
-        self.height() > next && self.height() - next <= MAX_DISTANCE
+        self.height() > self.window.top() && self.height() - next <= MAX_DISTANCE
     }
 
     /// By what it is judged, and whether these rules are the ones of its height.
     fn rules(&self) -> (&Rules, bool) {
-        match self.height() {
-            height if height == self.window.head => (self.window.current, true),
-            height => (self.window.next, height == self.window.next.height),
+        let Window { head, current, next, coming } = self.window;
+        match (self.height(), coming) {
+            (height, _) if height == head => (current, true),
+            (height, Some(coming)) if height == coming.height => (coming, true),
+            (height, _) => (next, height == next.height),
         }
     }
 }
@@ -268,8 +279,8 @@ impl Relay {
             return self.authors_fault(case, author);
         }
         let slot = (outline.height(), outline.round());
-        let next = outline.height() == case.window.next.height;
-        let free = proposes && next && self.accounts.is_free(now_ms, author, slot, case.n);
+        let undecided = exact && outline.height() > case.window.head;
+        let free = proposes && undecided && self.accounts.is_free(now_ms, author, slot, case.n);
         if !free && !self.accounts.pay(now_ms, author, us, case.bytes, case.n) {
             self.refused.budget += 1;
             return if self.accounts.excess(now_ms, case.bringer, us, case.n) { Intake::Drop } else { self.overdrawn(case) };

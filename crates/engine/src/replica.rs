@@ -1,37 +1,40 @@
 //! The replica: consensus, ledger, pool, synchronisation and relay held together by one verb, [`Replica::handle`].
 //!
-//! Inputs come one at a time, outputs leave through a closure the moment they are decided, so that a proposal is on the
-//! wire before the block behind it is imported. Consensus effects are in `consensus.rs`, blocks in `blocks.rs`.
+//! Inputs come one at a time, outputs leave through a closure the moment they are decided. Nothing is executed here: what takes long
+//! goes out as a [`Job`] and comes back as [`Input::Done`], and meanwhile messages are heard and passed on. Consensus effects are in
+//! `consensus.rs`, blocks in `blocks.rs`, the start of consensus in `start.rs`, jobs in `job.rs` and what they are for in `works.rs`.
 
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use ipe_chain::{Candidate, CheckedBlock, Head, Imported, Ledger};
+use ipe_chain::{Candidate, Head, Imported, Ledger};
 use ipe_qbft::justify::Rules;
 use ipe_qbft::{Event, State as Core, Timer};
 use ipe_types::eth::{BlockHashNumber, EthMessage};
+use ipe_types::planted::{self, Bug};
 use ipe_types::spec::ChainSpec;
 use ipe_types::{Address, B256, Block, Bytes, Checkpoint, Dialect, Kind, Role, Topology, U256};
-use ipe_types::planted::{self, Bug};
 use parking_lot::Mutex;
 
 use crate::abstain::Waiting;
-use crate::blocks::{CHECKPOINT, Unwritten};
+use crate::blocks::CHECKPOINT;
 use crate::control::{MinerControl, VoteControl};
 use crate::gossip::{Gossip, GossipPlace};
 use crate::held::Held;
+use crate::job::{Done, Job};
 use crate::pace::Pace;
 use crate::peer::{Peer, PeerId, PeerInfo, Peers};
 use crate::pool::Pool;
 use crate::recent::{BoundedMap, Recent};
 use crate::relay::{Intake, Relay, Window, passes_on, shares_consensus};
+use crate::serve;
 use crate::signing::Gate;
 use crate::status::{RefusedBlock, Status, StatusCell};
-use crate::sync::{SyncFault, Sync};
+use crate::sync::{Sync, SyncFault};
 use crate::unproven::{Early, Unproven};
-use crate::serve;
 use crate::wishes::Wishes;
+use crate::works::Works;
 
 /// The clocks of a node, in microseconds, asked whenever the replica needs to know how late it is. A simulator hands in
 /// closures over its virtual time.
@@ -64,23 +67,12 @@ impl Clock<'_> {
 /// Where outputs go, in the order in which they are decided.
 pub type Put<'a> = &'a mut dyn FnMut(Output);
 
-/// How long a starting validator waits at most for its first connection before it starts consensus, ms.
-const START_PATIENCE_MS: u64 = 1_000;
-/// How long it waits at most for blocks that peers say they have, ms.
-const START_SYNC_PATIENCE_MS: u64 = 5_000;
-/// How long the only validator of an empty chain waits at most for blocks that strangers say they have, ms: several of them
-/// may be asked in turn.
-const START_STRANGERS_MS: u64 = 30_000;
-/// How often the only validator of an empty chain says that it waits for somebody who knows more, ms.
-const START_TOLD_MS: u64 = 10_000;
 /// Timers fired in one go; a timer that is set into the past again and again leaves room for inputs in between.
 const MAX_FIRED: usize = 16;
 /// How often the snapshot for others is renewed without any reason, ms.
 const STATUS_MS: u64 = 1_000;
 /// Blocks remembered as invalid.
 const BAD_BLOCKS: usize = 128;
-/// Checked blocks kept until one of them is decided: the proposals of some rounds.
-pub(crate) const MAX_CHECKED: usize = 6;
 
 /// Waiting transactions up to which a node that nobody depends on for passing them on fetches those of others, to show them
 /// as pending. Above it the network is busy, and fetching them would cost a signature recovery each for nothing.
@@ -110,12 +102,14 @@ pub enum Input {
     Vote(VoteControl),
     /// An operator's request about the blocks made here.
     Miner(MinerControl),
+    /// The answer to the job that was out.
+    Done(Done),
     /// Time has passed: at least [`Replica::wake_at`].
     Tick,
 }
 
 /// Something the shell is asked to do.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub enum Output {
     /// Send an eth message to each of these.
     Eth(Vec<PeerId>, Arc<EthMessage>),
@@ -129,6 +123,8 @@ pub enum Output {
     Disconnect(PeerId, u8, String),
     /// A block became final here: log it, count it and tell whoever subscribed.
     Imported(Arc<Imported>, Stages),
+    /// Run this beside the replica, and give the answer back with [`Input::Done`]. There is no second one before that.
+    Work(Box<Job>),
     /// Tell whoever subscribed.
     Notify(Notification),
     /// Write to the log.
@@ -252,15 +248,6 @@ pub struct Holdings {
     pub transactions: usize,
 }
 
-/// A block under decision with what its making took.
-#[derive(Debug)]
-pub(crate) struct Candidacy {
-    pub(crate) hash: B256,
-    pub(crate) checked: CheckedBlock,
-    pub(crate) build: Duration,
-    pub(crate) check: Duration,
-}
-
 /// One node's whole behaviour.
 pub struct Replica {
     pub(crate) settings: Settings,
@@ -273,14 +260,17 @@ pub struct Replica {
     pub(crate) gossip: Gossip,
     pub(crate) sync: Sync,
     pub(crate) pace: Pace,
-    pub(crate) candidacies: VecDeque<Candidacy>,
+    pub(crate) works: Works,
+    /// The head as the replica knows it: the ledger's own is one ahead between the end of a job and its answer.
+    pub(crate) head: Arc<Head>,
     pub(crate) bad_blocks: Recent,
     /// Proposals that are not executed for a vote; see [`Replica::distrust`].
     pub(crate) suspects: BTreeSet<B256>,
-    pub(crate) unwritten: Option<Unwritten>,
     pub(crate) wishes: Wishes,
     /// By what consensus messages of the head's height and of the next are judged.
     pub(crate) rules: [Rules; 2],
+    /// And those of the height after, while the next block is being written.
+    pub(crate) coming: Option<Rules>,
     /// Head that the core was told last; `None` until consensus starts.
     pub(crate) told_head: Option<u64>,
     /// When the round in hand began, µs, and its number.
@@ -288,7 +278,6 @@ pub struct Replica {
     pub(crate) restored: Option<ipe_qbft::Restored>,
     /// When each validator was last heard, ms.
     pub(crate) heard: BoundedMap<Address, u64>,
-    pub(crate) more_blocks: bool,
     unproven: Unproven,
     /// Height for which [`Self::unproven`] was looked through last.
     heard_early: u64,
@@ -300,13 +289,13 @@ pub struct Replica {
     pub(crate) refused_block: Option<RefusedBlock>,
     /// How often in a row that has happened.
     pub(crate) refusals: u32,
-    started_ms: Option<u64>,
+    pub(crate) started_ms: Option<u64>,
     /// When a validator that has not started consensus looks again whether to.
     pub(crate) start_at: Option<u64>,
     /// When it says again what it waits for.
-    start_told_at: u64,
+    pub(crate) start_told_at: u64,
     /// Head at which it waits, and since when.
-    start_head: Option<(u64, u64)>,
+    pub(crate) start_head: Option<(u64, u64)>,
     /// While the signing gate has a doubt.
     pub(crate) waiting: Waiting,
     status_at: u64,
@@ -338,17 +327,17 @@ impl Replica {
             gossip: Gossip::default(),
             sync: Sync::new(settings.checkpoint),
             pace: Pace::default(),
-            candidacies: VecDeque::new(),
+            works: Works::default(),
+            head,
             bad_blocks: Recent::new(BAD_BLOCKS),
             suspects: BTreeSet::new(),
-            unwritten: None,
             wishes: Wishes::default(),
             rules,
+            coming: None,
             told_head: None,
             round_began: None,
             restored,
             heard: BoundedMap::new(ipe_types::extra::MAX_VALIDATORS),
-            more_blocks: false,
             unproven: Unproven::default(),
             heard_early: 0,
             was_syncing: false,
@@ -377,16 +366,13 @@ impl Replica {
 
     /// When [`Input::Tick`] is due, ms of the steady clock; `None` before the first input.
     pub fn wake_at(&self) -> Option<u64> {
-        if self.more_blocks {
-            return Some(0);
-        }
-        let paused = self.is_behind();
+        let paused = self.is_behind() || self.works.is_finishing();
         let timers = self.timers.iter().flatten().map(|(_, at)| *at).filter(|_| !paused);
         timers
             .chain(self.start_at)
-            .chain(self.unwritten.as_ref().map(|unwritten| unwritten.again_at))
+            .chain(self.works.wake_at())
             .chain(self.gossip.wake_at())
-            .chain(self.sync.wake_at())
+            .chain(self.sync.wake_at().filter(|_| !self.works.is_finishing_counted()))
             .chain(self.started_ms.map(|_| self.status_at + STATUS_MS))
             .min()
     }
@@ -404,7 +390,7 @@ impl Replica {
             held_messages,
             held_bytes,
             unproven: self.unproven.held(),
-            candidacies: self.candidacies.len(),
+            candidacies: self.works.known(),
             blocks_ahead,
             headers_ahead,
             seen: self.relay.seen(),
@@ -431,15 +417,18 @@ impl Replica {
             Input::PoolChanged => self.gossip.stir(now_ms),
             Input::Vote(request) => self.vote(request),
             Input::Miner(request) => self.miner(now_ms, request),
+            Input::Done(done) => self.done(clock, done, put),
             Input::Tick => {}
         }
         self.stand_down();
         self.start_when_ready(clock, put);
+        self.put_to_work(clock, put);
+        self.tell_new_head(clock, put);
         self.fire_timers(clock, put);
-        self.write_again(clock, put);
         self.drive_sync(clock, put);
         self.hear_early(clock, put);
         self.spread_transactions(clock, put);
+        self.put_to_work(clock, put);
         let now_ms = clock.now_ms();
         if self.status_stale || now_ms >= self.status_at + STATUS_MS {
             self.publish_status(now_ms);
@@ -453,7 +442,7 @@ impl Replica {
             return;
         }
         let id = info.id;
-        let head = self.parts.ledger.head();
+        let head = self.head.clone();
         let peer = self.peers.connect(info);
         let pool = self.parts.pool.lock();
         let told = pool.told(ipe_types::eth::MAX_TRANSACTIONS_PER_MESSAGE);
@@ -479,7 +468,7 @@ impl Replica {
 
     fn eth(&mut self, clock: Clock<'_>, id: PeerId, message: EthMessage, put: Put<'_>) {
         let now_ms = clock.now_ms();
-        let head = self.parts.ledger.head();
+        let head = self.head.clone();
         let Some(peer) = self.peers.get_mut(id) else { return };
         match message {
             EthMessage::NewBlockHashes(blocks) => {
@@ -555,7 +544,7 @@ impl Replica {
     /// Whether a block above the head is known to be final, so that building or voting on that height is pointless; or the
     /// operator knows of one.
     pub(crate) fn is_behind(&self) -> bool {
-        let head = self.parts.ledger.head().number;
+        let head = self.head.number;
         let above = |number: u64| number > head;
         self.sync.is_behind()
             || self.refused_block.as_ref().is_some_and(|block| above(block.number))
@@ -564,10 +553,12 @@ impl Replica {
 
     fn istanbul(&mut self, clock: Clock<'_>, id: PeerId, code: u8, bytes: Bytes, put: Put<'_>) {
         let now_ms = clock.now_ms();
-        let head = self.parts.ledger.head();
+        let head = self.head.clone();
         let Some(peer) = self.peers.get_mut(id) else { return };
-        let shares = shares_consensus(self.settings.topology, self.settings.carrying, peer, &head.validators_next);
-        let window = Window { head: head.number, current: &self.rules[0], next: &self.rules[1] };
+        let (topology, carrying) = (self.settings.topology, self.settings.carrying);
+        let shares = shares_consensus(topology, carrying, peer, &head.validators_next)
+            || self.coming.as_ref().is_some_and(|coming| shares_consensus(topology, carrying, peer, &coming.validators));
+        let window = Window { head: head.number, current: &self.rules[0], next: &self.rules[1], coming: self.coming.as_ref() };
         match self.relay.intake(now_ms, peer, shares, code, &bytes, window) {
             Intake::Drop => {}
             Intake::Early(height) => self.unproven.keep(Early { peer: id, height, code, bytes }),
@@ -597,7 +588,7 @@ impl Replica {
                     if self.told_head.is_some() {
                         self.drive(clock, Event::Received(message), put);
                     } else {
-                        self.assemble(clock, height, put);
+                        self.assemble(height);
                     }
                 }
             }
@@ -617,7 +608,7 @@ impl Replica {
 
     /// Passes a verified message of a peer on to those whom it concerns.
     fn pass_on(&mut self, from: PeerId, author: Address, key: B256, code: u8, bytes: &Bytes, put: Put<'_>) {
-        let head = self.parts.ledger.head();
+        let head = self.head.clone();
         let Settings { topology, role, local, .. } = self.settings;
         let validating = head.validators_next.contains(&local);
         let from_carried = self.peers.get(from).is_some_and(|peer| peer.info.carried);
@@ -633,11 +624,15 @@ impl Replica {
     /// Those among `wanted` to whom a consensus message goes and who are not known to have it, marked as having it from
     /// now on.
     pub(crate) fn receivers(&mut self, author: Option<Address>, key: B256, wanted: impl Fn(&Peer) -> bool) -> Vec<PeerId> {
-        let head = self.parts.ledger.head();
+        let head = self.head.clone();
         let (topology, carrying) = (self.settings.topology, self.settings.carrying);
+        let coming = self.coming.as_ref();
         self.peers
             .iter_mut()
-            .filter(|peer| shares_consensus(topology, carrying, peer, &head.validators_next))
+            .filter(|peer| {
+                shares_consensus(topology, carrying, peer, &head.validators_next)
+                    || coming.is_some_and(|coming| shares_consensus(topology, carrying, peer, &coming.validators))
+            })
             .filter(|peer| author != Some(peer.info.address) && wanted(peer))
             .filter_map(|peer| peer.messages.insert(&key).then_some(peer.info.id))
             .collect()
@@ -696,69 +691,16 @@ impl Replica {
     }
 
     fn vote(&mut self, request: VoteControl) {
-        let head = self.parts.ledger.head();
+        let head = self.head.clone();
         let next = self.parts.spec.qbft_at(head.number + 1, head.header.timestamp);
         let by_contract = matches!(next.selection, ipe_types::transition::Selection::Contract(_));
         self.wishes.answer(request, by_contract);
     }
 
-    /// Consensus starts when there is somebody to talk to and nothing to catch up with, or when patience ends. A
-    /// message signed before that would be lost on the way, or be about a height decided long ago.
-    fn start_when_ready(&mut self, clock: Clock<'_>, put: Put<'_>) {
-        if self.core.is_none() || self.told_head.is_some() {
-            return;
-        }
-        let now_ms = clock.now_ms();
-        let head = self.parts.ledger.head();
-        let alone = head.validators_next.len() <= 1;
-        let asks = alone && self.settings.expects_peers && head.validators_next.contains(&self.settings.local);
-        let strangers = now_ms.saturating_sub(self.started_ms.unwrap_or(now_ms)) < START_STRANGERS_MS;
-        let claimed = self.peers.best_claim(strangers) > head.number;
-        let behind = self.is_behind() || self.sync.proven() > head.number || claimed;
-        let connected = match asks {
-            // Somebody whom it knows or has chosen itself: any stranger may know nothing.
-            true => self.peers.iter().any(|peer| peer.is_known() || !peer.info.inbound),
-            false => self
-                .peers
-                .iter()
-                .any(|peer| shares_consensus(self.settings.topology, self.settings.carrying, peer, &head.validators_next)),
-        };
-        // Whoever is alone and catches up has patience as long as blocks come.
-        let since = match self.start_head {
-            Some((number, since)) if number == head.number || !asks => since,
-            _ => now_ms,
-        };
-        self.start_head = Some((head.number, since));
-        let waited = now_ms.saturating_sub(since);
-        let patience = if behind { START_SYNC_PATIENCE_MS } else { START_PATIENCE_MS };
-        let ready = match asks {
-            false => alone || waited >= patience || (connected && !behind),
-            true if head.number == 0 => connected && !behind && waited >= START_PATIENCE_MS,
-            true => waited >= patience || (connected && !behind),
-        };
-        if !ready {
-            self.start_at = Some(if waited < patience { since + patience } else { now_ms + START_PATIENCE_MS });
-            if asks && waited >= patience && now_ms >= self.start_told_at {
-                self.start_told_at = now_ms + START_TOLD_MS;
-                let what = if connected { "blocks that a peer says it has" } else { "a node of static-nodes or bootnodes to say how far the chain has come" };
-                let what = format!("this is the only validator, on a folder without blocks: it waits for {what}; if the chain is to begin here, start it once with start-alone");
-                put(Output::Log(Level::Warn, what));
-            }
-            return;
-        }
-        if !self.is_beyond_doubt(clock, connected || (alone && !asks), put) {
-            return;
-        }
-        self.start_at = None;
-        if let Some(restored) = self.restored.take() {
-            self.drive(clock, Event::Restored(restored), put);
-        }
-        self.tell_head(clock, put);
-    }
-
     fn fire_timers(&mut self, clock: Clock<'_>, put: Put<'_>) {
         for _ in 0..MAX_FIRED {
-            if self.is_behind() {
+            // A head that is about to come ends what they are for.
+            if self.is_behind() || self.works.is_finishing() {
                 return;
             }
             let now_ms = clock.now_ms();
@@ -775,7 +717,7 @@ impl Replica {
     fn publish_status(&mut self, now_ms: u64) {
         self.status_at = now_ms;
         self.status_stale = false;
-        let head = self.parts.ledger.head();
+        let head = self.head.clone();
         let next = &head.validators_next;
         let params = self.parts.spec.qbft_at(head.number + 1, head.header.timestamp);
         // Silent for two request timeouts and an (empty) period: the others have had to do without it.

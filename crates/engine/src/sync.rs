@@ -67,11 +67,17 @@ enum BodyState {
     Missing,
     Asked,
     Here { body: Body, from: PeerId, bytes: usize },
+    /// Handed out with the body. The link stays for what is linked to it, until the head has passed it or it is found false.
+    HandedOut,
 }
 
 impl BodyState {
     fn is_here(&self) -> bool {
         matches!(self, BodyState::Here { .. })
+    }
+
+    fn is_wanted(&self) -> bool {
+        matches!(self, BodyState::Missing | BodyState::Asked)
     }
 }
 
@@ -232,26 +238,18 @@ impl Sync {
         (self.links.len(), self.ahead.len())
     }
 
-    /// Whether a block is ready to be imported.
-    pub fn is_ready(&self, head: HeadView<'_>) -> bool {
-        self.ahead.contains_key(&(head.number + 1))
-            || self.links.front().is_some_and(|link| link.header.number == head.number + 1 && link.body.is_here())
-    }
-
-    /// The block after the head, when it is here.
+    /// The block after the head, when it is here. What follows it is fetched meanwhile; whoever takes it tells what became of it, by
+    /// the next head, [`Sync::rejected`], [`Sync::unwritten`] or [`Sync::pause`].
     pub fn next_block(&mut self, head: HeadView<'_>) -> Option<Fetched> {
         self.advance(head);
         if let Some((block, from, bytes)) = self.ahead.remove(&(head.number + 1)) {
             self.ahead_bytes -= bytes;
             return Some(Fetched { block, from: [from, from], pushed: true });
         }
-        if !self.links.front()?.body.is_here() {
-            return None;
-        }
-        let link = self.links.pop_front()?;
-        let BodyState::Here { body, from, bytes } = link.body else { return None };
+        let link = self.links.front_mut().filter(|link| link.body.is_here())?;
+        let BodyState::Here { body, from, bytes } = std::mem::replace(&mut link.body, BodyState::HandedOut) else { return None };
         self.body_bytes -= bytes;
-        Some(Fetched { block: Arc::new(Block { header: link.header, body }), from: [link.from, from], pushed: false })
+        Some(Fetched { block: Arc::new(Block { header: link.header.clone(), body }), from: [link.from, from], pushed: false })
     }
 
     /// Takes a block that a peer sent by itself; `false` when it is outside the window or there is no room.
@@ -399,7 +397,7 @@ impl Sync {
         // Import waits for the lowest: whoever is slow with it is overtaken, before anything else is asked for.
         let waiting = self.front_asked();
         let overtaken = waiting.is_some_and(|asked_ms| now_ms >= asked_ms + OVERTAKE_MS)
-            && self.ask_bodies_from(now_ms, 0, |link| link.proved && !link.body.is_here(), peers, outputs);
+            && self.ask_bodies_from(now_ms, 0, |link| link.proved && link.body.is_wanted(), peers, outputs);
         while self.body_requests.len() < MAX_BODY_REQUESTS && self.body_bytes < MAX_BODY_BYTES {
             let missing = |link: &Link| link.proved && matches!(link.body, BodyState::Missing);
             let Some(first) = self.links.iter().position(missing) else { break };
@@ -654,7 +652,7 @@ impl Sync {
     }
 
     /// Drops what the head has passed.
-    fn advance(&mut self, head: HeadView<'_>) {
+    pub fn advance(&mut self, head: HeadView<'_>) {
         while self.links.front().is_some_and(|link| link.header.number <= head.number) {
             if let Some(Link { body: BodyState::Here { bytes, .. }, .. }) = self.links.pop_front() {
                 self.body_bytes -= bytes;

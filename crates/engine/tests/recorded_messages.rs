@@ -64,7 +64,7 @@ fn relayed(name: &str) {
                 let (Some(current), Some(next)) = (head.checked_sub(1).map_or(Some(Address::ZERO), |number| coinbases.get(&number).copied()), coinbases.get(&head).copied()) else { continue };
                 let rules = |height, previous_proposer| Rules { height, validators: validators.clone(), previous_proposer };
                 let (current, next) = (rules(head, current), rules(head + 1, next));
-                let window = Window { head, current: &current, next: &next };
+                let window = Window { head, current: &current, next: &next, coming: None };
                 now_ms += 100;
                 let duplicates = relay.duplicates;
                 let intake = relay.intake(now_ms, peer, true, code, &raw, window);

@@ -108,6 +108,8 @@ struct Scene {
     head: u64,
     now_ms: u64,
     shares: bool,
+    /// Whether the next block is being written.
+    is_coming: bool,
 }
 
 impl Scene {
@@ -117,13 +119,13 @@ impl Scene {
         peers.connect(info(1, 0x21, Some(Role::Boot)));
         peers.connect(info(2, 0x22, Some(Role::Boot)));
         peers.connect(info(3, 3, None));
-        Self { relay: Relay::default(), peers, set: validators(), head: 100, now_ms: 0, shares: true }
+        Self { relay: Relay::default(), peers, set: validators(), head: 100, now_ms: 0, shares: true, is_coming: false }
     }
 
     fn intake(&mut self, peer: u64, code: u8, bytes: &Bytes) -> Intake {
         let rules = |height| Rules { height, validators: self.set.clone(), previous_proposer: Address::ZERO };
-        let (current, next) = (rules(self.head), rules(self.head + 1));
-        let window = Window { head: self.head, current: &current, next: &next };
+        let (current, next, coming) = (rules(self.head), rules(self.head + 1), rules(self.head + 2));
+        let window = Window { head: self.head, current: &current, next: &next, coming: self.is_coming.then_some(&coming) };
         let peer = self.peers.get_mut(PeerId(peer)).expect("connected");
         self.relay.intake(self.now_ms, peer, self.shares, code, bytes, window)
     }
@@ -412,6 +414,27 @@ fn a_proposer_in_its_turn_is_not_held_back() {
         assert!(matches!(scene.intake(2, PROPOSAL, &large), Intake::Drop), "{height}");
         scene.now_ms += 100;
     }
+}
+
+/// While the next block is written the height after it is judged by the rules of its own: a proposer in its turn pays nothing, and
+/// nobody else proposes.
+#[test]
+fn the_height_after_a_block_that_is_being_written_is_judged_as_it_will_be() {
+    let mut scene = Scene::new();
+    let liar = (1..=4).find(|author| *author != proposer(0)).expect("four of them");
+    assert!(scene.takes(1, PROPOSAL, &proposal(liar, 102, 1_000)), "nobody's turn is known");
+    scene.is_coming = true;
+    assert!(!scene.takes(1, PROPOSAL, &proposal(liar, 102, 2_000)));
+    assert_eq!(scene.relay.refused.justification, 1);
+    for round in 0..8 {
+        // More than an author's budget of bytes holds.
+        let block = block(102, proposer(round), round, MAX_MESSAGE_BYTES - 2_000);
+        let mut large = proposal_of(proposer(round), round, block);
+        large.round_changes = if round == 0 { Vec::new() } else { (1..=3).map(|by| round_change(by, 102, round).signed).collect() };
+        assert!(scene.takes(1, PROPOSAL, &Message::Proposal(Box::new(large)).encode()), "{round}");
+    }
+    assert!(matches!(scene.intake(1, PREPARE, &prepare(9, 102, 0)), Intake::Drop), "of nobody who validates it");
+    assert!(matches!(scene.intake(1, PREPARE, &prepare(9, 103, 0)), Intake::Early(103)));
 }
 
 /// Found on the release binary: 498 messages of 10 MiB about past heights cost no token and 15 of 20 processor seconds.

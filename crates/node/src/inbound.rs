@@ -196,11 +196,11 @@ impl Workers {
     }
 
     fn message(&self, shared: &Shared, payers: &HashMap<PeerId, Payer>, message: Inbound) {
-        let Inbound { peer, protocol, code, payload, credit } = message;
+        let Inbound { peer, protocol, code, payload, credit, arrived } = message;
         let peer = PeerId(peer.0);
         let payload = Bytes::from(payload);
         match protocol {
-            Protocol::Istanbul => shared.inbox.consensus(Input::Istanbul(peer, code, payload), Some(credit)),
+            Protocol::Istanbul => shared.inbox.consensus(Input::Istanbul(peer, code, payload), Some((credit, arrived))),
             Protocol::Eth => {
                 let Some(version) = shared.versions.read().get(&peer).copied() else { return };
                 let Some(payer) = payers.get(&peer).copied() else { return };

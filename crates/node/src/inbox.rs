@@ -9,22 +9,37 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, Sender, select, unbounded};
 use ipe_engine::Input;
 use ipe_p2p::event::Credit;
+use ipe_types::Bytes;
 
 /// Parts of the replica's time while both classes wait: consensus, bulk.
 const WEIGHTS: [u64; 2] = [3, 1];
 
 /// One input, with what it takes of its peer's allowance until it has been handled.
 pub(crate) struct Item {
-    pub(crate) input: Input,
+    input: Input,
     _credit: Option<Credit>,
+    arrived: Option<Instant>,
 }
 
 impl Item {
+    /// What no peer sent.
+    fn of(input: Input) -> Self {
+        Self { input, _credit: None, arrived: None }
+    }
+
+    /// The consensus message that this is, and when it arrived at the node.
+    pub(crate) fn message(&self) -> Option<(Bytes, Instant)> {
+        match (&self.input, self.arrived) {
+            (Input::Istanbul(_, _, bytes), Some(arrived)) => Some((bytes.clone(), arrived)),
+            _ => None,
+        }
+    }
+
     /// The input; its share of the allowance is given back here, when handling begins.
     pub(crate) fn into_input(self) -> Input {
         self.input
@@ -98,14 +113,16 @@ impl Inbox {
         let _ = self.control.send(Control::Input(input));
     }
 
-    /// Puts in a consensus message, or the end of a connection, which follows what came over it.
-    pub(crate) fn consensus(&self, input: Input, credit: Option<Credit>) {
-        let _ = self.consensus.send(Item { input, _credit: credit });
+    /// Puts in a consensus message, with its share of the allowance and when it arrived, or the end of a connection, which
+    /// follows what came over it.
+    pub(crate) fn consensus(&self, input: Input, message: Option<(Credit, Instant)>) {
+        let (credit, arrived) = message.unzip();
+        let _ = self.consensus.send(Item { input, _credit: credit, arrived });
     }
 
     /// Puts in anything else of a peer.
     pub(crate) fn bulk(&self, input: Input, credit: Option<Credit>) {
-        let _ = self.bulk.send(Item { input, _credit: credit });
+        let _ = self.bulk.send(Item { input, _credit: credit, arrived: None });
     }
 
     /// Tells that the pool holds something new; many calls in a row are one.
@@ -137,7 +154,7 @@ impl Outlet {
             recv(self.control) -> control => control.map_or(Next::Stop, |control| self.open(control)),
             recv(self.consensus) -> item => self.hand(item.ok(), Class::Consensus),
             recv(self.bulk) -> item => self.hand(item.ok(), Class::Bulk),
-            default(patience) => Next::Handle(Item { input: Input::Tick, _credit: None }),
+            default(patience) => Next::Handle(Item::of(Input::Tick)),
         }
     }
 
@@ -161,10 +178,10 @@ impl Outlet {
 
     fn open(&self, control: Control) -> Next {
         match control {
-            Control::Input(input) => Next::Handle(Item { input, _credit: None }),
+            Control::Input(input) => Next::Handle(Item::of(input)),
             Control::PoolChanged => {
                 self.pool_changed.store(false, Ordering::Release);
-                Next::Handle(Item { input: Input::PoolChanged, _credit: None })
+                Next::Handle(Item::of(Input::PoolChanged))
             }
             Control::Stop => Next::Stop,
         }
@@ -201,7 +218,6 @@ impl Shares {
 #[cfg(test)]
 mod tests {
     use ipe_engine::PeerId;
-    use ipe_types::Bytes;
 
     use super::*;
 

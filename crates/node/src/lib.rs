@@ -14,6 +14,7 @@ mod control;
 mod dialect;
 mod driver;
 pub mod endpoints;
+mod executor;
 mod inbound;
 mod inbox;
 pub mod key_file;

@@ -155,6 +155,13 @@ pub const METRICS: &[Metric] = &[
     counter("ipe_peer_bans_total", &[], "nodes banned for a while"),
     once(counter("ipe_connect_outcome_total", &["direction", "result"], "connections, of both directions, by how they ended or began")),
     counter("ipe_relay_messages_total", &[], "consensus messages passed on for others"),
+    once(Metric {
+        name: "ipe_relay_delay_seconds",
+        kind: Kind::Histogram,
+        labels: &[],
+        text: "from the arrival of a consensus message to its hand-over to the connections over which it is passed on",
+        there: There::Always,
+    }),
     counter("ipe_relay_duplicates_total", &[], "consensus messages dropped as already seen"),
     counter("ipe_relay_refused_total", &["reason"], "consensus messages refused"),
     gauge("ipe_carried_streams", &[], "streams that this boot carries for its validators"),

@@ -4,7 +4,8 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use alloy_rlp::{BufMut, Encodable, Header as RlpHeader};
-use ipe_engine::{Level, Notification, Output, PeerId, Stages};
+use crossbeam_channel::Sender;
+use ipe_engine::{Job, Level, Notification, Output, PeerId, Stages};
 use ipe_chain::{Candidate, Imported};
 use ipe_p2p::{LocalHead, NetworkHandle, Protocol, Reason};
 use ipe_types::eth::{EthMessage, EthVersion, code};
@@ -26,6 +27,8 @@ pub(crate) struct Outbound {
     pub(crate) versions: Versions,
     pub(crate) notifications: broadcast::Sender<Notification>,
     pub(crate) head: watch::Sender<LocalHead>,
+    /// To the thread that runs jobs.
+    pub(crate) jobs: Sender<Box<Job>>,
 }
 
 impl Outbound {
@@ -51,6 +54,8 @@ impl Outbound {
                 }
             }
             Output::Imported(imported, stages) => self.imported(imported, stages),
+            // It takes each at once, and is gone only when the process ends.
+            Output::Work(job) => drop(self.jobs.send(job)),
             Output::Notify(notification) => self.notify(notification),
             Output::Log(level, text) => match level {
                 Level::Error => tracing::error!("{text}"),

@@ -38,7 +38,7 @@ use crate::peers::{Neighbours, dial_list};
 use crate::permissions::{NodeList, Permissions, keep as keep_permissions};
 use crate::signing_journal::{self, lock_folder, lock_key};
 use crate::watchdog::{self, EXIT_STUCK, Pulse, Watch};
-use crate::{chain_rules, driver, key_file, rpc_server, telemetry};
+use crate::{chain_rules, driver, executor, key_file, rpc_server, telemetry};
 
 /// Notifications that a slow subscriber may lag behind before it misses some: two minutes of blocks and a burst of
 /// transactions.
@@ -389,10 +389,11 @@ impl Node {
         })?;
 
         let versions = Arc::new(RwLock::new(HashMap::new()));
-        let outbound = Outbound { network: network.clone(), versions: versions.clone(), notifications, head };
         let settings = replica_settings(&config, &key, network.carries(), dials);
-        let pulse = Arc::new(Pulse::default());
-        let watch = Watch { pulse: pulse.clone(), status: status.clone(), data_dir: config.data_dir.clone(), limits: watchdog::Limits::default() };
+        let [pulse, executing] = [Arc::new(Pulse::default()), Arc::new(Pulse::default())];
+        let (jobs, executor) = executor::start(inbox.clone(), executing.clone()).map_err(RunError::Thread)?;
+        let outbound = Outbound { network: network.clone(), versions: versions.clone(), notifications, head, jobs };
+        let watch = Watch { replica: pulse.clone(), executor: executing, status: status.clone(), data_dir: config.data_dir.clone(), limits: watchdog::Limits::default() };
         let parts = Parts { ledger: ledger.clone(), spec, pool: pool.clone(), gate, status };
         let mut replica = Replica::new(settings, parts, restored);
         for (height, hash) in watchdog::suspects(&config.data_dir, ledger.head().number) {
@@ -403,7 +404,7 @@ impl Node {
         let shared =
             Arc::new(Shared { network: network.clone(), ledger: ledger.clone(), pool, inbox: inbox.clone(), versions, dialect });
         let workers = Workers::start(shared.clone()).map_err(RunError::Thread)?;
-        let (thread, mut replica_end) = driver::start(replica, outlet, outbound, pulse).map_err(RunError::Thread)?;
+        let (thread, mut replica_end) = driver::start(replica, outlet, outbound, pulse, executor).map_err(RunError::Thread)?;
         // What is written is durable already, and nothing in this process can be trusted to end.
         watchdog::start(watch, || std::process::exit(EXIT_STUCK)).map_err(RunError::Thread)?;
         let pump = tokio::spawn(workers.pump(shared, events, stopped.clone()));

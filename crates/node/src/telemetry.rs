@@ -97,6 +97,11 @@ pub(crate) fn block(imported: &Imported, stages: &Stages) {
     }
 }
 
+/// A consensus message was handed to the connections that it is passed on over, so long after it had arrived.
+pub(crate) fn relayed(after: Duration) {
+    histogram!("ipe_relay_delay_seconds").record(after.as_secs_f64());
+}
+
 /// Brings everything up to date that is not counted as it happens.
 pub(crate) fn refresh(sources: &Sources) {
     let head = sources.ledger.head();

@@ -1,8 +1,9 @@
-//! A watch over the replica's thread. Everything that a node decides is decided there, one input after the other; an input that
-//! never ends stops the node while its interfaces go on answering from an old snapshot. So somebody else counts how long the
-//! thread has been busy with one input. When it is too long, health and readiness say so, and later the process ends with an
-//! exit code of its own, for a supervisor to start it again. A proposal that did this is remembered in a file, and not executed
-//! for a vote again: the peers will hand it out again at once.
+//! A watch over two threads: the replica's, where everything that a node decides is decided, one input after the other, and the
+//! executor's, which builds, checks and writes blocks for it, one job after the other. An input or a job that never ends stops the
+//! node while its interfaces go on answering. So somebody else counts how long each thread has been busy with one of them. When it
+//! is too long, health and readiness say so, and later the process ends with an exit code of its own, for a supervisor to start it
+//! again. A proposal that did this is remembered in a file, and not executed for a vote again: the peers will hand it out again at
+//! once.
 
 use std::fs::File;
 use std::io::{self, Read, Write};
@@ -27,7 +28,7 @@ const MAX_SUSPECTS: usize = 64;
 /// Bytes of the file that are read: [`MAX_SUSPECTS`] lines with room to spare.
 const MAX_FILE_BYTES: u64 = 16 * 1024;
 
-/// How long the replica may be busy with one input.
+/// How long a thread may be busy with one input or job.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Limits {
     /// How often it is looked at.
@@ -53,7 +54,7 @@ impl Default for Limits {
     }
 }
 
-/// How many inputs the replica has begun and ended: odd while it is busy. Costs two additions an input.
+/// How many inputs or jobs a thread has begun and ended: odd while it is busy. Costs two additions each.
 #[derive(Debug, Default)]
 pub(crate) struct Pulse(AtomicU64);
 
@@ -75,10 +76,28 @@ impl Pulse {
 
 /// What is watched, and what is done about it.
 pub(crate) struct Watch {
-    pub(crate) pulse: Arc<Pulse>,
+    pub(crate) replica: Arc<Pulse>,
+    pub(crate) executor: Arc<Pulse>,
     pub(crate) status: StatusCell,
     pub(crate) data_dir: PathBuf,
     pub(crate) limits: Limits,
+}
+
+/// How long a thread has been seen busy with the same thing.
+#[derive(Clone, Copy, Default)]
+struct Seen {
+    pulse: u64,
+    looks: u32,
+}
+
+impl Seen {
+    /// Looks again, and answers how often in a row it was busy with this.
+    fn look(&mut self, pulse: &Pulse) -> u32 {
+        let now = pulse.read();
+        self.looks = if now != self.pulse || now.is_multiple_of(2) { 0 } else { self.looks.saturating_add(1) };
+        self.pulse = now;
+        self.looks
+    }
 }
 
 /// Starts the watching thread. It ends with the last other holder of the pulse, or calls `end` once; in a node that ends the
@@ -98,14 +117,13 @@ impl Watch {
     /// True when the process should end; false when there is nothing left to watch.
     fn run(&self) -> bool {
         let Limits { look, tell, end, end_sealed } = self.limits;
-        let (mut seen, mut looks, mut told) = (0, 0u32, false);
-        // Own looks are counted, and no clock is read: in a process that was stopped or on a machine that slept both threads
+        let (mut replica, mut executor, mut told) = (Seen::default(), Seen::default(), false);
+        // Own looks are counted, and no clock is read: in a process that was stopped or on a machine that slept all threads
         // stood still, and nothing was stuck.
-        while Arc::strong_count(&self.pulse) > 1 {
+        while Arc::strong_count(&self.replica) > 1 {
             std::thread::sleep(look);
-            let pulse = self.pulse.read();
-            if pulse != seen || pulse.is_multiple_of(2) {
-                (seen, looks) = (pulse, 0);
+            let looks = [replica.look(&self.replica), executor.look(&self.executor)];
+            if looks == [0, 0] {
                 if told {
                     told = false;
                     self.status.set_stuck(None);
@@ -113,9 +131,9 @@ impl Watch {
                 }
                 continue;
             }
-            looks = looks.saturating_add(1);
-            let busy = look.saturating_mul(looks);
-            let work = self.status.work();
+            // What the executor does is known; of the replica only that it is busy with one input.
+            let work = self.status.work().filter(|_| looks[1] >= looks[0]);
+            let busy = look.saturating_mul(looks[0].max(looks[1]));
             if busy >= tell && !told {
                 told = true;
                 let why = told_of(work, busy);
@@ -145,7 +163,11 @@ fn told_of(work: Option<Work>, busy: Duration) -> String {
         Some(Work { kind: WorkKind::Build, height, .. }) => format!("building block {height}"),
         None => "one input".to_owned(),
     };
-    format!("the replica has been busy with {what} for {} s and answers nothing", busy.as_secs())
+    let (who, result) = match work {
+        Some(_) => ("the executor", "nothing else is executed"),
+        None => ("the replica", "it answers nothing"),
+    };
+    format!("{who} has been busy with {what} for {} s, and {result}", busy.as_secs())
 }
 
 /// Adds a proposal to the file. Written when it is found out and not before each execution: nothing is paid for blocks that end.
@@ -208,6 +230,7 @@ mod tests {
     const LONG: Duration = Duration::from_secs(30);
 
     struct Watched {
+        replica: Arc<Pulse>,
         pulse: Arc<Pulse>,
         status: StatusCell,
         dir: tempfile::TempDir,
@@ -217,15 +240,16 @@ mod tests {
     fn watched(limits: Limits) -> Watched {
         let (pulse, status, dir) = (Arc::new(Pulse::default()), StatusCell::default(), tempfile::tempdir().expect("a folder"));
         let (tell, ended) = channel();
-        let watch = Watch { pulse: pulse.clone(), status: status.clone(), data_dir: dir.path().to_owned(), limits };
+        let replica = Arc::new(Pulse::default());
+        let watch = Watch { replica: replica.clone(), executor: pulse.clone(), status: status.clone(), data_dir: dir.path().to_owned(), limits };
         start(watch, move || tell.send(()).expect("somebody waits")).expect("a thread");
-        Watched { pulse, status, dir, ended }
+        Watched { replica, pulse, status, dir, ended }
     }
 
     /// One proposal kept every validator busy for more than a day, while health said UP and a restart did not help.
     #[test]
     fn a_proposal_that_does_not_end_is_told_remembered_and_ends_the_process() {
-        let Watched { pulse, status, dir, ended } = watched(FAST);
+        let Watched { replica: _replica, pulse, status, dir, ended } = watched(FAST);
         let hash = B256::repeat_byte(7);
         let _working = status.works_on(WorkKind::Proposal, 12, hash);
         pulse.begin();
@@ -238,7 +262,7 @@ mod tests {
 
     #[test]
     fn a_slow_block_of_a_quorum_is_told_and_does_not_end_the_process() {
-        let Watched { pulse, status, dir, ended } = watched(FAST);
+        let Watched { replica, pulse, status, dir, ended } = watched(FAST);
         let working = status.works_on(WorkKind::Sealed, 12, B256::repeat_byte(7));
         pulse.begin();
         while status.stuck().is_none() {
@@ -252,13 +276,29 @@ mod tests {
         }
         assert!(suspects(dir.path(), 0).is_empty());
         // The watch ends with the replica.
-        drop(pulse);
+        drop(replica);
         assert_eq!(ended.recv_timeout(LONG), Err(RecvTimeoutError::Disconnected));
+    }
+
+    /// A block under way in the executor does not hide that the replica has stopped, nor is it blamed for it.
+    #[test]
+    fn an_input_that_does_not_end_is_not_taken_for_the_work_of_the_executor() {
+        let Watched { replica, pulse, status, dir, ended } = watched(Limits { end_sealed: Duration::from_millis(60), ..FAST });
+        let _working = status.works_on(WorkKind::Proposal, 12, B256::repeat_byte(7));
+        replica.begin();
+        while ended.try_recv() == Err(std::sync::mpsc::TryRecvError::Empty) {
+            pulse.begin();
+            pulse.end();
+            std::thread::yield_now();
+        }
+        let why = status.stuck().expect("health says why");
+        assert!(why.contains("the replica") && why.contains("one input"), "{why}");
+        assert!(suspects(dir.path(), 0).is_empty());
     }
 
     #[test]
     fn many_inputs_are_not_one_long_input() {
-        let Watched { pulse, status, ended, .. } = watched(Limits { tell: Duration::from_secs(2), end: Duration::from_secs(4), ..FAST });
+        let Watched { replica: _replica, pulse, status, ended, .. } = watched(Limits { tell: Duration::from_secs(2), end: Duration::from_secs(4), ..FAST });
         for _ in 0..100 {
             pulse.begin();
             assert_eq!(ended.recv_timeout(Duration::from_millis(3)), Err(RecvTimeoutError::Timeout));

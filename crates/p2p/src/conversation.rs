@@ -114,6 +114,7 @@ async fn read(shared: &Arc<Shared>, link: &Link, mut reader: FrameReader<OwnedRe
             Err(FrameError::Mac(_)) => return link.end(Some(Reason::BreachOfProtocol), true),
             Err(error) => return shared.ban(link, &error.to_string()),
         };
+        let arrived = Instant::now();
         link.hear();
         if id < u64::from(BASE) {
             if id != DISCONNECT && !link.charge(false, body.len(), 0).await {
@@ -171,7 +172,7 @@ async fn read(shared: &Arc<Shared>, link: &Link, mut reader: FrameReader<OwnedRe
             None => hear_ipe(shared, link, code, &payload, &mut shown_ipe),
             Some(credit) => {
                 let (peer, payload) = (link.id, payload.into());
-                deliver(shared, link, NetEvent::Message(Inbound { peer, protocol, code, payload, credit })).await;
+                deliver(shared, link, NetEvent::Message(Inbound { peer, protocol, code, payload, credit, arrived })).await;
                 link.hear();
             }
         }

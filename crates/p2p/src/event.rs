@@ -1,6 +1,7 @@
 //! What a network tells its owner.
 
 use std::net::SocketAddr;
+use std::time::Instant;
 
 use bytes::Bytes;
 use ipe_types::eth::{EthVersion, Status};
@@ -111,6 +112,8 @@ pub struct Inbound {
     pub payload: Bytes,
     /// What the message takes of the peer's allowance; given back when the message is dropped.
     pub credit: Credit,
+    /// When its last byte had been read from the socket.
+    pub arrived: Instant,
 }
 
 /// A share of a peer's allowance of unhandled messages, of which consensus has one of its own. While it is all in use

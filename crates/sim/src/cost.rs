@@ -1,8 +1,9 @@
 //! What work costs: virtual time for what a replica did, so that a simulated network slows down where a real one would.
 //!
 //! The counts come from [`ipe_types::work`]. The times are estimates for a processor of a server, not measurements: `ipe sim
-//! costs` measures each on the machine at hand and shows it beside the estimate. One processor of a simulated node does
-//! everything, network and recovery of senders included: a real one has at least two, so what holds here holds there.
+//! costs` measures each on the machine at hand and shows it beside the estimate. One processor of a simulated node
+//! runs the replica's jobs and another does everything else, network and recovery of senders included: a real one has at least two,
+//! and most work is theirs to share, so what holds here holds there.
 
 use ipe_types::work::Done;
 

@@ -16,14 +16,14 @@ const LEAST: usize = 16 << 10;
 /// Weights of consensus and of everything else (`WEIGHTS` in `ipe_node::inbox`).
 const WEIGHTS: [u64; 2] = [3, 1];
 
-/// One message.
-type Waiting = (PeerId, Packet);
+/// One message, and when it arrived, µs.
+type Waiting = (PeerId, Packet, u64);
 
 /// What one connection has in the queues, and what waits in it.
 #[derive(Debug, Default)]
 struct Share {
     taken: [usize; 2],
-    behind: [VecDeque<Packet>; 2],
+    behind: [VecDeque<(Packet, u64)>; 2],
 }
 
 /// Two queues.
@@ -50,16 +50,16 @@ fn charge(packet: &Packet) -> usize {
 
 impl Inbox {
     /// Takes a message; `false` when so much waits in its connection that this ends.
-    pub(crate) fn push(&mut self, session: PeerId, packet: Packet) -> bool {
+    pub(crate) fn push(&mut self, session: PeerId, packet: Packet, now_us: u64) -> bool {
         let (class, charge) = (class(&packet), charge(&packet));
         let share = self.shares.entry(session).or_default();
         // A message above the allowance takes all of it.
         if !share.behind[class].is_empty() || (share.taken[class] > 0 && share.taken[class] + charge > ALLOWANCES[class]) {
-            share.behind[class].push_back(packet);
+            share.behind[class].push_back((packet, now_us));
             return share.behind[class].len() <= HELD_MAX;
         }
         share.taken[class] += charge;
-        self.queues[class].push_back((session, packet));
+        self.queues[class].push_back((session, packet, now_us));
         true
     }
 
@@ -72,21 +72,21 @@ impl Inbox {
             self.used[1 - class] = self.used[1 - class].max(self.used[class]);
         }
         self.in_hand = Some(class);
-        let (session, packet) = self.queues[class].pop_front()?;
+        let (session, packet, arrived_us) = self.queues[class].pop_front()?;
         if let Some(share) = self.shares.get_mut(&session) {
             share.taken[class] = share.taken[class].saturating_sub(charge(&packet));
-            while let Some(next) = share.behind[class].front()
+            while let Some((next, _)) = share.behind[class].front()
                 && (share.taken[class] == 0 || share.taken[class] + charge(next) <= ALLOWANCES[class])
-                && let Some(next) = share.behind[class].pop_front()
+                && let Some((next, arrived_us)) = share.behind[class].pop_front()
             {
                 share.taken[class] += charge(&next);
-                self.queues[class].push_back((session, next));
+                self.queues[class].push_back((session, next, arrived_us));
             }
             if share.taken == [0, 0] {
                 self.shares.remove(&session);
             }
         }
-        Some((session, packet))
+        Some((session, packet, arrived_us))
     }
 
     /// What was in hand took so long.
@@ -104,7 +104,7 @@ impl Inbox {
     /// Forgets what waits of a connection that is over.
     pub(crate) fn forget(&mut self, session: PeerId) {
         self.shares.remove(&session);
-        self.queues.iter_mut().for_each(|queue| queue.retain(|(of, _)| *of != session));
+        self.queues.iter_mut().for_each(|queue| queue.retain(|(of, ..)| *of != session));
     }
 }
 
@@ -118,20 +118,20 @@ mod tests {
         let mut inbox = Inbox::default();
         let large = Packet::Istanbul(0x12, Bytes::from(vec![0; 5 << 20]));
         for _ in 0..5 {
-            assert!(inbox.push(PeerId(1), large.clone()));
+            assert!(inbox.push(PeerId(1), large.clone(), 0));
         }
-        inbox.push(PeerId(2), Packet::Eth(1, Bytes::new()));
-        inbox.push(PeerId(2), Packet::Istanbul(0x13, Bytes::new()));
+        inbox.push(PeerId(2), Packet::Eth(1, Bytes::new()), 0);
+        inbox.push(PeerId(2), Packet::Istanbul(0x13, Bytes::new()), 0);
         let next = || {
             let next = inbox.pop();
             inbox.charge(1_000);
             next
         };
-        let order: Vec<(u64, usize)> = std::iter::from_fn(next).map(|(session, packet)| (session.0, class(&packet))).collect();
+        let order: Vec<(u64, usize)> = std::iter::from_fn(next).map(|(session, packet, _)| (session.0, class(&packet))).collect();
         assert_eq!(order, [(1, 0), (2, 1), (1, 0), (2, 0), (1, 0), (1, 0), (1, 0)]);
         assert!(inbox.is_empty() && inbox.shares.is_empty());
         let session = PeerId(3);
-        let taken = (0..2 * HELD_MAX).take_while(|_| inbox.push(session, large.clone())).count();
+        let taken = (0..2 * HELD_MAX).take_while(|_| inbox.push(session, large.clone(), 0)).count();
         assert_eq!(taken, HELD_MAX + 2);
         inbox.forget(session);
         assert!(inbox.is_empty());

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use ipe_chain::Ledger;
 use ipe_engine::admission::Judged;
 use ipe_engine::pool::{LocalJournal, Pool};
-use ipe_engine::{PeerId, Replica, StatusCell};
+use ipe_engine::{Done, PeerId, Replica, StatusCell};
 use ipe_types::{Address, NodeKey, Role};
 use parking_lot::Mutex;
 
@@ -52,7 +52,11 @@ pub(crate) struct Node {
 }
 
 pub(crate) struct Alive {
+    /// Which process it is.
+    pub(crate) life: u64,
     pub(crate) replica: Replica,
+    /// The answer to its job, while it has no time for it.
+    pub(crate) done: Option<Done>,
     pub(crate) status: StatusCell,
     pub(crate) ledger: Arc<Ledger>,
     pub(crate) pool: Arc<Mutex<Pool>>,

@@ -47,6 +47,8 @@ pub struct Scenario {
     pub bound: u64,
     /// Least number of blocks, percent of what the period allows; 0 = not looked at.
     pub least_pace: u64,
+    /// Within which 99 of 100 consensus messages are to be passed on by a boot, ms; 0 = not looked at.
+    pub relay_ms: u64,
     /// Blocks between epochs.
     pub epoch: u64,
     /// Gas limit of a block.
@@ -156,6 +158,7 @@ const BASE: Scenario = Scenario {
     near: false,
     bound: 0,
     least_pace: 0,
+    relay_ms: 0,
     epoch: 30_000,
     gas_limit: 100_000_000,
     load_ms: 700,
@@ -299,6 +302,7 @@ pub const SCENARIOS: &[Scenario] = &[
         about: "sentry of four, writer and boot of one send transactions that run long for their gas: blocks come, with the others' in them",
         villains: &[Kind::Dear],
         gas_limit: 1_000_000_000,
+        relay_ms: 5,
         ..FLOOD
     },
     Scenario { name: "flood-mesh", about: "the same in a mesh", topology: Topology::Mesh, ..FLOOD },

@@ -10,7 +10,7 @@ use ipe_chain::{Candidate, Ledger};
 use ipe_engine::pool::{LocalJournal, Origin, Pool, Rules, Settings as PoolSettings};
 use ipe_engine::fair_queue::Payer;
 use ipe_engine::signing::{Gate, Signer};
-use ipe_engine::{Clock, Input, Level, Output, Parts, PeerId, PeerInfo, PeerStatus, Replica, Settings, StatusCell, admission};
+use ipe_engine::{Clock, Done, Input, Job, Level, Output, Parts, PeerId, PeerInfo, PeerStatus, Replica, Settings, StatusCell, admission};
 use ipe_types::eth::{EthMessage, EthVersion};
 use ipe_types::spec::ChainSpec;
 use ipe_types::work;
@@ -55,6 +55,8 @@ pub(crate) enum Happening {
     Deliver { to: usize, session: PeerId, packet: Packet },
     /// A node has time for the next of what waits.
     Work(usize),
+    /// A process has done the job that was out.
+    Done { at: usize, life: u64, done: Box<Done> },
     /// A session tries again to get a lost packet through.
     Retransmit { link: usize, side: usize, session: PeerId },
     /// An end of a session learns that it is over.
@@ -117,6 +119,10 @@ pub(crate) struct World {
     sequence: u64,
     queue: BinaryHeap<Reverse<Queued>>,
     next_session: u64,
+    /// Processes started.
+    lives: u64,
+    /// When the message in hand arrived at its node, µs.
+    arrived_us: u64,
     pub(crate) network: Rng,
     pub(crate) nemesis: Rng,
     villainy: Rng,
@@ -149,6 +155,8 @@ impl World {
             sequence: 0,
             queue: BinaryHeap::new(),
             next_session: 0,
+            lives: 0,
+            arrived_us: 0,
             network: Rng::new(seed, "network"),
             nemesis: Rng::new(seed, "nemesis"),
             villainy: Rng::new(seed, "villains"),
@@ -368,6 +376,7 @@ impl World {
             Happening::Dial(link) => self.dial(link),
             Happening::Deliver { to, session, packet } => self.deliver(to, session, packet),
             Happening::Work(index) => self.work(index),
+            Happening::Done { at, life, done } => self.done(at, life, *done),
             Happening::Retransmit { link, side, session } => self.retransmit(link, side, session),
             Happening::Gone { to, session } => {
                 let known = self.nodes[to].alive.as_mut().is_some_and(|alive| {
@@ -406,6 +415,7 @@ impl World {
             return;
         }
         self.nodes[index].disk.restart();
+        self.lives += 1;
         match self.open(index) {
             Ok(alive) => {
                 let ledger = alive.ledger.clone();
@@ -510,7 +520,8 @@ impl World {
             _ => None,
         };
         let (replica, judged) = (Replica::new(settings, parts, restored), admission::Judged::default());
-        Ok(Alive { replica, status, ledger, pool, judged, inbox: Inbox::default(), local, sessions: BTreeMap::new() })
+        let (life, inbox, sessions) = (self.lives, Inbox::default(), BTreeMap::new());
+        Ok(Alive { life, replica, done: None, status, ledger, pool, judged, inbox, local, sessions })
     }
 
     /// Takes the process away; what it had not synced is lost.
@@ -597,7 +608,7 @@ impl World {
     fn deliver(&mut self, to: usize, session: PeerId, packet: Packet) {
         let Some(alive) = &mut self.nodes[to].alive else { return };
         let Some(end) = alive.sessions.get(&session).copied() else { return };
-        if !alive.inbox.push(session, packet) {
+        if !alive.inbox.push(session, packet, self.now_us) {
             return self.close(end.link, REDIAL_US);
         }
         if !alive.inbox.scheduled {
@@ -611,22 +622,26 @@ impl World {
         let node = &mut self.nodes[index];
         let Some(alive) = &mut node.alive else { return };
         alive.inbox.scheduled = false;
-        if node.busy_us <= now_us
-            && let Some((session, packet)) = alive.inbox.pop()
-        {
-            self.handle(index, session, packet);
+        if node.busy_us <= now_us {
+            if let Some(done) = alive.done.take() {
+                let text = done.to_string();
+                self.input(index, 15, text.as_bytes(), Input::Done(done), || text.clone());
+            } else if let Some((session, packet, arrived_us)) = alive.inbox.pop() {
+                self.handle(index, session, packet, arrived_us);
+            }
         }
         let node = &mut self.nodes[index];
         let Some(alive) = &mut node.alive else { return };
-        if !alive.inbox.is_empty() && !alive.inbox.scheduled {
+        if (alive.done.is_some() || !alive.inbox.is_empty()) && !alive.inbox.scheduled {
             alive.inbox.scheduled = true;
             let wait = node.busy_us.saturating_sub(now_us);
             self.at(wait, Happening::Work(index));
         }
     }
 
-    fn handle(&mut self, to: usize, session: PeerId, packet: Packet) {
+    fn handle(&mut self, to: usize, session: PeerId, packet: Packet, arrived_us: u64) {
         work::take();
+        self.arrived_us = arrived_us;
         match packet {
             Packet::Istanbul(code, bytes) => {
                 work::count(|done| done.decoded += bytes.len() as u64);
@@ -796,6 +811,7 @@ impl World {
             Clock { steady: &|| look() - STEADY_BEHIND_US, wall: &|| look().saturating_add_signed(skew_us + leap.get()) };
         let mut outputs = Vec::new();
         let (checkers, clients, honest) = (&mut self.checkers, &mut self.clients, node.villain.is_none());
+        let (boot, storm, arrived_us) = (node.role == Role::Boot, self.storm, self.arrived_us);
         checkers.at((now_us - START_US) / 1_000, self.log.steps());
         let who = Who { index, name: &node.name, address: node.address, disk: &node.disk };
         let ledger = alive.ledger.clone();
@@ -807,7 +823,14 @@ impl World {
             let after_us = spent();
             // Looked at in this very moment: a journal written a moment later would be too late.
             match &output {
-                Output::Istanbul(_, code, bytes) if honest => checkers.sent(&who, *code, bytes),
+                Output::Istanbul(_, code, bytes) if honest => {
+                    checkers.sent(&who, *code, bytes);
+                    if let Some((_, heard)) = &consensus
+                        && std::ptr::eq(heard.as_ptr(), bytes.as_ptr())
+                    {
+                        checkers.relayed(boot, slow_us == 0 && !storm, now_us + after_us - arrived_us);
+                    }
+                }
                 Output::Imported(imported, _) if honest => checkers.imported(&who, imported, &ledger, clients),
                 _ => {}
             }
@@ -831,11 +854,59 @@ impl World {
         self.counts.add(Fault::SlowExecution, u64::from(slow_us > 0));
         self.counts.add(Fault::Jump, u64::from(leap.get() != 0));
         for (after_us, output) in outputs {
-            self.output(index, after_us, output);
+            match output {
+                Output::Work(job) => self.run_job(index, from, after_us, *job),
+                output => self.output(index, after_us, output),
+            }
         }
         if disk.crashed() {
             let pause = self.nemesis.between(200_000, 8_000_000);
             self.die(index, if self.storm { pause } else { 100_000 });
+        }
+    }
+
+    /// Runs a job beside the replica. What it changes is there from now on, while the replica hears of it when the time that it
+    /// takes is over: in a real node the ledger is ahead for a moment, here for as long as possible.
+    fn run_job(&mut self, index: usize, from: Option<usize>, after_us: u64, job: Job) {
+        let began_us = self.now_us + after_us;
+        let node = &mut self.nodes[index];
+        let Some(alive) = &node.alive else { return };
+        let (life, disk) = (alive.life, node.disk.clone());
+        disk.spent_us(true);
+        work::take();
+        let (worked, done_ns) = (Cell::new(node.slow_us), Cell::new(cost::INPUT_NS));
+        let (slow_us, skew_us) = (node.slow_us, node.skew_us);
+        let spent = || {
+            let done = work::take();
+            done_ns.set(done_ns.get() + cost::nanos(&done));
+            worked.set(worked.get() + done.gas.saturating_mul(slow_us) / 21_000);
+            worked.get() + done_ns.get() / 1_000 + disk.spent_us(false)
+        };
+        let clock = Clock {
+            steady: &|| began_us + spent() - STEADY_BEHIND_US,
+            wall: &|| (began_us + spent()).saturating_add_signed(skew_us),
+        };
+        let done = job.run(clock);
+        let took_us = spent();
+        if let Some(peer) = from.map(|from| self.nodes[from].address) {
+            *self.nodes[index].spent_us.entry(peer).or_default() += took_us;
+        }
+        let (refused, slowed) = disk.take_counts();
+        self.nodes[index].complains |= refused > 0;
+        self.counts.add(Fault::DiskFull, refused);
+        self.counts.add(Fault::SlowDisk, slowed);
+        if !disk.crashed() {
+            self.at(after_us + took_us, Happening::Done { at: index, life, done: Box::new(done) });
+        }
+    }
+
+    fn done(&mut self, index: usize, life: u64, done: Done) {
+        if let Some(alive) = self.nodes[index].alive.as_mut().filter(|alive| alive.life == life) {
+            // As in the node: before all that waits, and after what it is busy with.
+            alive.done = Some(done);
+            if !alive.inbox.scheduled {
+                self.work(index);
+            }
         }
     }
 
@@ -898,7 +969,7 @@ impl World {
                     format!("block {number} {} is final: round {round}, {count} transactions{}", imported.hash, if stages.synced { ", by sync" } else { "" })
                 });
             }
-            Output::Notify(_) => {}
+            Output::Notify(_) | Output::Work(_) => {}
         }
     }
 
@@ -1091,6 +1162,7 @@ impl World {
             acknowledged: self.clients.sent.len() as u64,
             included,
             recovery_ms: self.checkers.liveness.longest_ms,
+            relayed: self.checkers.relaying.p99_us(),
             writes: self.nodes.iter().map(|node| node.disk.writes()).collect(),
             faults: self.counts,
             violations: self.checkers.violations,

@@ -8,5 +8,6 @@ fn a_flood_keeps_nobody_elses_transactions_waiting() {
         let report = run(by_name(name).expect("it is listed"), seed);
         assert!(report.violations.is_empty(), "{:#?}; {}", report.violations, report.replay_command());
         assert!(report.included > 300, "{} transactions", report.included);
+        assert!(report.relayed.0 > 1_000, "{} messages passed on", report.relayed.0);
     }
 }

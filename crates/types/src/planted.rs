@@ -54,6 +54,7 @@ pub enum Bug {
     FloodToldOn,
     VotesHurryForEver,
     VotesWait,
+    ExecutedInPlace,
 }
 
 #[cfg(debug_assertions)]
@@ -122,12 +123,13 @@ mod planting {
                 (JustificationUnverified, "justification-unverified", "engine::relay", "what justifies a message is not verified before it goes on"),
                 (DoubtIgnored, "doubt-ignored", "engine::signing", "a validator signs although its journal may lack something"),
                 (ReadForFree, "read-for-free", "engine::accounts", "bytes that are read and of no use cost nobody anything"),
-                (ExecutionUnbounded, "execution-unbounded", "engine::consensus", "building and judging a block take as long as its transactions take"),
+                (ExecutionUnbounded, "execution-unbounded", "engine::job", "building and judging a block take as long as its transactions take"),
                 (EarlyForgotten, "early-forgotten", "engine::relay", "what cannot be judged yet is lost"),
                 (ArrivalAlone, "arrival-alone", "engine::pool", "transactions are chosen and told by arrival alone"),
                 (FloodToldOn, "flood-told-on", "engine::pool::tell", "peers are told of everything at once"),
                 (VotesHurryForEver, "votes-hurry-for-ever", "engine::wishes", "a vote ends the wait of an empty-block period as often as it is of use"),
                 (VotesWait, "votes-wait", "engine::wishes", "a vote waits for the empty-block period"),
+                (ExecutedInPlace, "executed-in-place", "engine::works", "the replica executes blocks itself, and hears nothing meanwhile"),
             ]
         }
     }

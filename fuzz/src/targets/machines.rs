@@ -16,7 +16,7 @@ use ipe_engine::pool::{Ingress, Offer, Origin, PickLimits, Pool, Rules, SenderSt
 use ipe_engine::signing::{Gate, Signer};
 use ipe_engine::sync::{HeadView, Sync};
 use ipe_types::seals::is_sealed;
-use ipe_engine::{Clock, Input, Output, Parts, PeerId, PeerInfo, PeerStatus, Replica, Settings, StatusCell};
+use ipe_engine::{Clock, Input, Job, Output, Parts, PeerId, PeerInfo, PeerStatus, Replica, Settings, StatusCell};
 use ipe_types::eth::{EthMessage, EthVersion};
 use ipe_types::fork::Fork;
 use ipe_types::genesis::{GenesisAccount, GenesisBuilder};
@@ -363,6 +363,7 @@ fn replica(input: &[u8]) {
     let mut connected: Vec<u64> = Vec::new();
     let mut next_peer = 0;
     let mut inputs = vec![Input::Tick];
+    let mut out: Option<Box<Job>> = None;
     for _ in 0..48 {
         let head = ledger.head();
         let scene = Scene { height: head.number + 1, parent: head.hash, timestamp: head.header.timestamp + 1 };
@@ -411,6 +412,10 @@ fn replica(input: &[u8]) {
                 inputs.push(Input::Tick);
             }
         }
+        // A job is done at once, or while other inputs come.
+        if let Some(job) = out.take_if(|_| byte(&mut source) % 4 != 0) {
+            inputs.push(Input::Done(job.run(Clock { steady: &|| now_us, wall: &|| now_us })));
+        }
         for input in inputs.drain(..) {
             if let Input::Istanbul(_, code, bytes) = &input
                 && Message::decode(*code, bytes).is_ok_and(|message| message.author() == KEYS[me].address())
@@ -432,6 +437,7 @@ fn replica(input: &[u8]) {
                         }
                     }
                     Output::Disconnect(id, ..) => gone.push(id.0),
+                    Output::Work(job) => assert!(out.replace(job).is_none(), "a second job while one is out"),
                     _ => {}
                 }
             });

@@ -14,7 +14,7 @@ use ipe_engine::fair_queue::Payer;
 use ipe_engine::journal::{MemoryJournal, newborn};
 use ipe_engine::pool::{Origin, Pool, Rules, Settings as PoolSettings};
 use ipe_engine::signing::{Gate, Signer};
-use ipe_engine::{Clock, Input, Level, Output, Parts, PeerId, PeerInfo, PeerStatus, Replica, Settings, Status, StatusCell, admission};
+use ipe_engine::{Clock, Input, Job, Level, Output, Parts, PeerId, PeerInfo, PeerStatus, Replica, Settings, Status, StatusCell, admission};
 use ipe_types::eth::{EthMessage, EthVersion};
 use ipe_types::fork::Fork;
 use ipe_types::genesis::{GenesisAccount, GenesisBuilder};
@@ -63,6 +63,7 @@ enum Happening {
     Connect(usize, usize),
     Deliver { to: usize, session: PeerId, packet: Packet },
     Gone { to: usize, session: PeerId },
+    Work(usize, Box<Job>),
     Flood,
 }
 
@@ -113,6 +114,8 @@ pub struct World {
     claimants: HashMap<PeerId, (usize, usize)>,
     /// What every Status tells: the head of some time ago, as when the handshake took its time.
     pub stale_status: Option<(u64, B256)>,
+    /// How long every job waits until it is run, at once.
+    pub job_us: u64,
 }
 
 /// Institutions with a validator and a boot each; validators have links to their own boot, boots to each other.
@@ -225,6 +228,7 @@ impl World {
             spoiled: 0,
             claimants: HashMap::new(),
             stale_status: None,
+            job_us: 0,
         }
     }
 
@@ -541,6 +545,13 @@ impl World {
     fn happen(&mut self, happening: Happening) {
         match happening {
             Happening::Connect(a, b) => self.connect(a, b),
+            Happening::Work(index, job) if self.nodes[index].alive.is_some() => {
+                let clock_us = self.wall_us(index);
+                let now_us = self.now_us;
+                let done = job.run(Clock { steady: &|| now_us, wall: &|| clock_us });
+                self.input(index, Input::Done(done));
+            }
+            Happening::Work(..) => {}
             Happening::Gone { to, session } => {
                 let known = self.nodes[to].alive.as_mut().is_some_and(|alive| alive.sessions.remove(&session).is_some());
                 if known {
@@ -619,10 +630,13 @@ impl World {
         PeerInfo { id, node: key.node_id(), address: key.address(), role, eth: EthVersion::V69, istanbul: true, inbound, carried: false, status }
     }
 
+    fn wall_us(&self, index: usize) -> u64 {
+        (self.now_us as i64 + self.nodes[index].skew_ms * 1_000) as u64
+    }
+
     fn input(&mut self, index: usize, input: Input) {
+        let (now_us, clock_us) = (self.now_us, self.wall_us(index));
         let node = &mut self.nodes[index];
-        let now_us = self.now_us;
-        let clock_us = (now_us as i64 + node.skew_ms * 1_000) as u64;
         let Some(alive) = &mut node.alive else { return };
         let mut outputs = Vec::new();
         let clock = Clock { steady: &|| now_us, wall: &|| clock_us };
@@ -686,6 +700,8 @@ impl World {
                     eprintln!("{at:>9} {} block {} {stages:?}", self.nodes[from].name, imported.number());
                 }
             }
+            // At once, and yet after all that is due now.
+            Output::Work(job) => self.at(self.job_us, Happening::Work(from, job)),
             Output::Notify(_) => {}
         }
     }

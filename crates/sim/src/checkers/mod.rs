@@ -10,6 +10,7 @@ mod members;
 mod memory;
 mod pace;
 mod relayed;
+mod relaying;
 mod seals;
 mod share;
 mod signatures;
@@ -61,6 +62,7 @@ pub(crate) struct Checkers {
     tainted: Vec<Address>,
     pace: pace::Pace,
     pub(crate) early: early::Early,
+    pub(crate) relaying: relaying::Relaying,
     unseen: &'static [&'static str],
     /// Nodes that were far behind when they were looked at last.
     behind: std::collections::BTreeSet<usize>,
@@ -85,6 +87,7 @@ impl Checkers {
             tainted: Vec::new(),
             pace: pace::Pace::default(),
             early: early::Early::new(scenario),
+            relaying: relaying::Relaying::default(),
             unseen: scenario.unseen,
             behind: std::collections::BTreeSet::new(),
             period_s: scenario.period_ms / 1_000,
@@ -144,6 +147,13 @@ impl Checkers {
         self.early.asked(voter);
         if of_all {
             self.early.change(about, add, self.now.0);
+        }
+    }
+
+    /// An honest node passed a message on, so long after it had arrived; `undisturbed` when nothing but its own work held it up.
+    pub(crate) fn relayed(&mut self, boot: bool, undisturbed: bool, took_us: u64) {
+        if boot && undisturbed {
+            self.relaying.passed_on(took_us);
         }
     }
 
@@ -249,6 +259,8 @@ impl Checkers {
     pub(crate) fn paced(&mut self, scenario: &Scenario, end_ms: u64) {
         let outcome = self.pace.check(scenario, end_ms);
         self.verdict("pace", outcome);
+        let outcome = self.relaying.check(scenario);
+        self.verdict("relaying", outcome);
     }
 
     /// At the end of the run: how long others waited while somebody flooded; `floods` tells whose writer.
