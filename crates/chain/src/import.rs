@@ -9,7 +9,7 @@ use ipe_types::extra::ExtraData;
 use ipe_types::planted::{self, Bug};
 use ipe_types::header::{EMPTY_ROOT, Header, block_hash};
 
-use crate::bound::Bound;
+use crate::bound::{Bound, Cut, Over};
 use crate::env::Env;
 use crate::execute::{Executed, Execution, FinishError, TxError};
 use crate::invalid::InvalidBlock;
@@ -41,6 +41,11 @@ impl Ledger {
         let env = Env::of(&self.spec, header, Some(&self.head().header));
         let mut execution = Execution::begin(env, header, &state, &hashes, &root_of, bound).map_err(finish_error)?;
         for (index, (tx, sender)) in block.body.transactions.iter().zip(&senders).enumerate() {
+            // A transfer runs no instruction that would ask, and a block may hold many.
+            if (bound.left_us)() == 0 {
+                let cut = Cut { ran_us: 0, used_gas: 0, over: Over::BlockTime };
+                return Err(InvalidBlock::TooDear { index, hash: *tx.tx_hash(), cut });
+            }
             execution.transact(tx, *sender).map_err(|error| match error {
                 TxError::Cut(cut) => InvalidBlock::TooDear { index, hash: *tx.tx_hash(), cut },
                 error if error.is_verdict() => InvalidBlock::Transaction { index, hash: *tx.tx_hash(), reason: error.to_string() },

@@ -263,6 +263,10 @@ impl Replica {
         self.gossip.stir(at_ms);
         self.touch_status();
         put(Output::Imported(imported, stages));
+        // All votes for the block after it may have come while it was being written.
+        if self.told_head.is_none() {
+            self.assemble(number.saturating_add(1));
+        }
     }
 
     /// Consensus peers have the block or are about to, so its hash is enough; everybody else gets it in full. A block

@@ -377,6 +377,11 @@ impl Replica {
             .min()
     }
 
+    /// Ends the job that is out as soon as it looks, unless it makes a block final: nobody waits for its answer any more.
+    pub fn stop_work(&mut self) {
+        self.works.stop();
+    }
+
     /// How much it holds.
     pub fn holdings(&self) -> Holdings {
         let core = self.core.as_ref().map(Core::holdings).unwrap_or_default();

@@ -137,9 +137,7 @@ impl Works {
 
     /// Wants a block built.
     pub(crate) fn want_build(&mut self, order: Order) {
-        if let Some(out) = self.out.as_mut().filter(|out| !matches!(out.kind, Kind::Finish(_))) {
-            out.stop();
-        }
+        self.stop();
         self.build = Some(order);
     }
 
@@ -171,6 +169,13 @@ impl Works {
     /// The core that wanted these is given up.
     pub(crate) fn core_is_gone(&mut self) {
         (self.check, self.build) = (None, None);
+    }
+
+    /// Stops what is out, unless it makes a block final.
+    pub(crate) fn stop(&mut self) {
+        if let Some(out) = self.out.as_mut().filter(|out| !matches!(out.kind, Kind::Finish(_))) {
+            out.stop();
+        }
     }
 
     /// Blocks whose answer is known.

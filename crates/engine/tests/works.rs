@@ -2,22 +2,23 @@
 
 use std::sync::Arc;
 
-use alloy_primitives::{Address, B256, Bytes};
+use alloy_consensus::{SignableTransaction, TxLegacy};
+use alloy_primitives::{Address, B256, Bytes, TxKind, U256};
 use ipe_chain::kv::MemoryStore;
-use ipe_chain::{Bound, BuildOrder, CheckedBlock, Ledger};
+use ipe_chain::{Bound, BuildOrder, Candidate, CheckedBlock, Ledger};
 use ipe_engine::journal::{MemoryJournal, newborn};
 use ipe_engine::pool::{Pool, Rules, Settings as PoolSettings};
 use ipe_engine::signing::{Gate, Signer};
 use ipe_engine::{Clock, Input, Job, Output, Parts, PeerId, PeerInfo, PeerStatus, Replica, Settings, StatusCell, admission};
-use ipe_types::eth::EthVersion;
+use ipe_types::eth::{EthMessage, EthVersion};
 use ipe_types::fork::Fork;
 use ipe_types::genesis::GenesisBuilder;
-use ipe_types::header::{block_hash, commit_hash};
+use ipe_types::header::{block_hash, commit_hash, with_round_and_seals};
 use ipe_types::message::{
     CommitPayload, Payload, PreparePayload, Proposal, ProposalPayload, RoundChange, RoundChangePayload, Signed,
 };
 use ipe_types::spec::ChainSpec;
-use ipe_types::{Block, Dialect, Kind, Message, NodeKey, Role, Topology, ValidatorSet};
+use ipe_types::{Block, Dialect, Kind, Message, NodeKey, Role, Topology, Transaction, ValidatorSet};
 use parking_lot::Mutex;
 
 const START_MS: u64 = 1_800_000_000_000;
@@ -53,6 +54,29 @@ fn round_change(author: u8, height: u64, round: u32) -> Signed<RoundChangePayloa
 fn commit(author: u8, block: &Block) -> Message {
     let digest = commit_hash(&block.header, 0).expect("sound");
     Message::Commit(sign(author, CommitPayload { height: block.header.number, round: 0, digest, seal: key(author).sign(digest) }))
+}
+
+/// The block, sealed by these.
+fn sealed(block: &Block, by: &[u8]) -> Block {
+    let digest = commit_hash(&block.header, 0).expect("sound");
+    let seals = by.iter().map(|by| key(*by).sign(digest)).collect();
+    Block { header: with_round_and_seals(&block.header, 0, seals).expect("sound"), body: block.body.clone() }
+}
+
+/// A transaction of some account, which costs nothing.
+fn transaction() -> Arc<Candidate> {
+    let to = TxKind::Call(Address::repeat_byte(0x77));
+    let tx = TxLegacy { chain_id: Some(1337), nonce: 0, gas_price: 0, gas_limit: 21_000, to, value: U256::ZERO, input: Bytes::new() };
+    let signature = key(0x70).sign(tx.signature_hash());
+    let signature = alloy_primitives::Signature::try_from(signature.as_slice()).expect("a signature");
+    Arc::new(Candidate::recover(Transaction::Legacy(tx.into_signed(signature))).expect("signed"))
+}
+
+/// A first block with a transaction, that no other ledger has executed.
+fn foreign_block(author: u8) -> Arc<Block> {
+    let block = Scene::new(8, Role::Boot).block_with(author, 0, 1, vec![transaction()]).block().clone();
+    assert_eq!(block.body.transactions.len(), 1);
+    block
 }
 
 /// One replica with two peers that share consensus, and what it has put out.
@@ -167,8 +191,13 @@ impl Scene {
 
     /// Runs the job that is out, and hands the answer in.
     fn work(&mut self) {
+        self.work_late(0);
+    }
+
+    /// The same by a clock that is so much later, ms.
+    fn work_late(&mut self, late_ms: u64) {
         let job = self.job.take().expect("a job is out");
-        let now_us = self.now_ms * 1_000;
+        let now_us = (self.now_ms + late_ms) * 1_000;
         let done = job.run(Clock { steady: &|| now_us, wall: &|| now_us });
         self.input(Input::Done(done));
     }
@@ -180,8 +209,32 @@ impl Scene {
         taken
     }
 
+    /// A peer sends a block by itself.
+    fn push(&mut self, from: u64, block: Block) {
+        self.input(Input::Eth(PeerId(from), EthMessage::NewBlock { block: Box::new(block), total_difficulty: U256::from(2) }));
+    }
+
+    /// The others tell that the round is over.
+    fn change_round(&mut self, me: u8, round: u32) -> Vec<Signed<RoundChangePayload>> {
+        let changes: Vec<_> = (1..=4).filter(|by| *by != me).map(|by| round_change(by, 1, round)).collect();
+        for signed in &changes {
+            let change = RoundChange { signed: signed.clone(), block: None, access_list: None, prepares: Vec::new() };
+            self.hear(&Message::RoundChange(Box::new(change)));
+        }
+        changes
+    }
+
+    /// Whether this validator has sent something of a kind, which is forgotten now.
+    fn has_said(&mut self, me: u8, kind: Kind) -> bool {
+        self.take_sent(kind).iter().any(|(_, message)| message.author() == key(me).address())
+    }
+
     /// An empty block on the head, as its proposer builds it.
     fn block(&self, author: u8, round: u32, after_s: u64) -> CheckedBlock {
+        self.block_with(author, round, after_s, Vec::new())
+    }
+
+    fn block_with(&self, author: u8, round: u32, after_s: u64, transactions: Vec<Arc<Candidate>>) -> CheckedBlock {
         let order = BuildOrder {
             timestamp: self.ledger.head().header.timestamp + after_s,
             coinbase: key(author).address(),
@@ -191,7 +244,8 @@ impl Scene {
             min_gas_price: 0,
             target_gas_limit: None,
         };
-        self.ledger.build(&order, &mut |_| None, Bound::NONE).expect("a block")
+        let mut transactions = transactions.into_iter();
+        self.ledger.build(&order, &mut |_| transactions.next(), Bound::NONE).expect("a block")
     }
 }
 
@@ -250,11 +304,7 @@ fn a_late_verdict_counts_for_its_own_block_alone() {
     assert!(scene.job.is_some(), "it is to be judged");
     // That takes longer than the round.
     scene.pass(2 * TIMEOUT_MS);
-    let changes: Vec<_> = (1..=4).filter(|by| *by != me).map(|by| round_change(by, 1, 1)).collect();
-    for signed in &changes {
-        let change = RoundChange { signed: signed.clone(), block: None, access_list: None, prepares: Vec::new() };
-        scene.hear(&Message::RoundChange(Box::new(change)));
-    }
+    let changes = scene.change_round(me, 1);
     let header = ipe_types::Header { beneficiary: key(liar).address(), gas_used: 21_000, ..good.header.clone() };
     scene.hear(&proposal(liar, 1, &Arc::new(Block { header, body: good.body.clone() }), changes));
     scene.take_sent(Kind::Prepare);
@@ -294,4 +344,152 @@ fn answers_lead_on_from_the_proposal_to_the_next_height() {
     scene.pass(2_000);
     assert!(scene.errors.is_empty(), "{:?}", scene.errors);
     assert_eq!(scene.replica.holdings().candidacies, 0, "of a height that is over");
+}
+
+/// Found in review: a boot to which all votes for the next block had come while it wrote the one before waited for one more, or
+/// fetched the block.
+#[test]
+fn a_block_that_was_sealed_while_the_one_before_was_written_follows_at_once() {
+    let mut ahead = Scene::new(8, Role::Boot);
+    let author = proposer(Address::ZERO, 0);
+    let first = ahead.block(author, 0, 1).block().clone();
+    ahead.push(1, sealed(&first, &[1, 2, 3]));
+    ahead.work();
+    let next = proposer(first.header.beneficiary, 0);
+    let second = ahead.block(next, 0, 1).block().clone();
+
+    let mut scene = Scene::new(9, Role::Boot);
+    scene.hear(&proposal(author, 0, &first, Vec::new()));
+    (1..=3).for_each(|author| scene.hear(&commit(author, &first)));
+    scene.hear(&proposal(next, 0, &second, Vec::new()));
+    (1..=3).for_each(|author| scene.hear(&commit(author, &second)));
+    scene.work();
+    assert_eq!(scene.ledger.head().number, 1);
+    scene.work();
+    assert_eq!((scene.ledger.head().number, scene.ledger.head().header.beneficiary), (2, key(next).address()));
+    assert!(scene.job.is_none() && scene.errors.is_empty(), "{:?}", scene.errors);
+}
+
+/// What was not executed to its end is neither good nor bad: no vote, and nothing is kept of it. A quorum that has sealed it has it
+/// written all the same.
+#[test]
+fn a_proposal_whose_execution_was_cut_gets_no_vote() {
+    let honest = proposer(Address::ZERO, 0);
+    let me = (1..=4).find(|byte| *byte != honest).expect("four of them");
+    let mut scene = Scene::new(me, Role::Validator);
+    scene.pass(2_000);
+    let block = foreign_block(honest);
+    scene.hear(&proposal(honest, 0, &block, Vec::new()));
+    scene.work_late(2 * TIMEOUT_MS);
+    assert!(!scene.has_said(me, Kind::Prepare), "the round was over before it was executed");
+    assert_eq!(scene.replica.holdings().candidacies, 0);
+    let others: Vec<u8> = (1..=4).filter(|by| *by != me).collect();
+    scene.push(1, sealed(&block, &others));
+    // However late it is.
+    scene.work_late(2 * TIMEOUT_MS);
+    assert_eq!(scene.ledger.head().number, 1);
+    assert!(scene.errors.is_empty(), "{:?}", scene.errors);
+}
+
+/// The turn goes on while a block is built; who built it then has nothing to propose.
+#[test]
+fn a_block_for_a_round_that_is_over_is_not_proposed() {
+    let me = proposer(Address::ZERO, 0);
+    let mut scene = Scene::new(me, Role::Validator);
+    scene.pass(2_000);
+    assert!(scene.job.is_some(), "its own block is to be built");
+    scene.pass(2 * TIMEOUT_MS);
+    assert!(scene.has_said(me, Kind::RoundChange));
+    scene.change_round(me, 1);
+    scene.work();
+    assert!(!scene.has_said(me, Kind::Proposal), "it is another one's turn");
+    assert!(scene.job.is_none() && scene.errors.is_empty(), "{:?}", scene.errors);
+}
+
+/// A proposal that takes as long as it may must not keep the next proposer from building.
+#[test]
+fn judging_the_block_of_the_last_round_ends_where_this_ones_is_to_be_built() {
+    let (dear, me) = (proposer(Address::ZERO, 0), proposer(Address::ZERO, 1));
+    let mut scene = Scene::new(me, Role::Validator);
+    scene.pass(2_000);
+    let block = foreign_block(dear);
+    scene.hear(&proposal(dear, 0, &block, Vec::new()));
+    scene.pass(2 * TIMEOUT_MS);
+    scene.change_round(me, 1);
+    scene.take_sent(Kind::Prepare);
+    // It looks at its clock, which stands still: it is told to end.
+    let job = format!("{:?}", scene.job);
+    assert!(job.contains("Check"), "{job}");
+    scene.work();
+    assert!(!scene.has_said(me, Kind::Prepare));
+    let job = format!("{:?}", scene.job);
+    assert!(job.contains("Build"), "{job}");
+    scene.work();
+    assert!(scene.has_said(me, Kind::Proposal));
+    assert!(scene.errors.is_empty(), "{:?}", scene.errors);
+}
+
+/// What is wanted for a height goes with it, from wherever its block came.
+#[test]
+fn a_proposal_is_not_judged_any_more_when_a_peer_has_brought_the_block() {
+    let honest = proposer(Address::ZERO, 0);
+    let me = (1..=4).find(|byte| *byte != honest).expect("four of them");
+    let mut scene = Scene::new(me, Role::Validator);
+    scene.pass(2_000);
+    let block = scene.block(honest, 0, 1).block().clone();
+    let others: Vec<u8> = (1..=4).filter(|by| *by != me).collect();
+    scene.push(1, sealed(&block, &others));
+    assert!(scene.job.is_some(), "it is written");
+    scene.hear(&proposal(honest, 0, &block, Vec::new()));
+    scene.work();
+    assert_eq!(scene.ledger.head().number, 1);
+    assert!(!scene.has_said(me, Kind::Prepare), "nobody needs it");
+    assert!(scene.job.is_none() && scene.errors.is_empty(), "{:?}", scene.errors);
+}
+
+/// Each block that somebody pushes is a job, which goes before others and stops the timers: only so many are taken of one peer.
+#[test]
+fn a_peer_that_pushes_false_blocks_is_cut_and_the_round_ends_in_time() {
+    let honest = proposer(Address::ZERO, 0);
+    let me = (1..=4).find(|byte| *byte != honest).expect("four of them");
+    let mut scene = Scene::new(me, Role::Validator);
+    scene.pass(2_000);
+    let block = scene.block(honest, 0, 1).block().clone();
+    let mut jobs = 0;
+    for fake in 0..100 {
+        let header = ipe_types::Header { gas_used: fake, ..block.header.clone() };
+        scene.push(1, sealed(&Block { header, body: block.body.clone() }, &[me]));
+        if scene.job.is_some() {
+            jobs += 1;
+            scene.work();
+        }
+        if !scene.errors.is_empty() {
+            break;
+        }
+    }
+    assert!((1..=8).contains(&jobs), "{jobs}");
+    assert!(scene.errors.iter().any(|why| why.contains("it sent invalid blocks")), "{:?}", scene.errors);
+    scene.input(Input::PeerGone(PeerId(1)));
+    scene.pass(2 * TIMEOUT_MS);
+    assert!(scene.has_said(me, Kind::RoundChange));
+}
+
+/// A node that stops does not wait for a proposal that takes as long as its round; a final block is written.
+#[test]
+fn a_node_that_stops_ends_what_nobody_waits_for() {
+    let honest = proposer(Address::ZERO, 0);
+    let me = (1..=4).find(|byte| *byte != honest).expect("four of them");
+    let mut scene = Scene::new(me, Role::Validator);
+    scene.pass(2_000);
+    let block = foreign_block(honest);
+    scene.hear(&proposal(honest, 0, &block, Vec::new()));
+    scene.replica.stop_work();
+    scene.work();
+    assert!(!scene.has_said(me, Kind::Prepare), "it has not been executed");
+
+    let mut scene = Scene::new(9, Role::Boot);
+    scene.push(1, sealed(&block, &[1, 2, 3]));
+    scene.replica.stop_work();
+    scene.work();
+    assert_eq!(scene.ledger.head().number, 1);
 }

@@ -76,7 +76,8 @@ pub(crate) fn start(
                 Next::Stop => break,
             }
         }
-        // The block in hand is written before the folder is given up.
+        // The block in hand is written before the folder is given up; what is only built or judged ends at once.
+        replica.stop_work();
         drop(outbound);
         let _ = executor.join();
     })?;
