@@ -58,16 +58,17 @@ impl Process {
     }
 }
 
-/// Start time out of `/proc/<pid>/stat`; the name in parentheses may hold anything.
+/// Start time out of `/proc/<pid>/stat`; the name in parentheses may hold anything. `None` for a process that has ended: it is
+/// shown until it is collected, and its first thread also while others of it still wait for the disk and hold its files.
 fn parse_stat(stat: &str) -> Option<u64> {
     let after_name = stat.rsplit_once(')')?.1;
     let mut fields = after_name.split_whitespace();
     let state = fields.next()?;
-    if matches!(state, "Z" | "X" | "x") {
-        return None;
-    }
-    // The state is field 3, the start time field 22.
-    fields.nth(18)?.parse().ok()
+    // The state is field 3, the number of threads field 20, the start time field 22.
+    let threads: u64 = fields.nth(16)?.parse().ok()?;
+    let ended = matches!(state, "X" | "x") || (state == "Z" && threads <= 1);
+    let start = fields.nth(1)?.parse().ok()?;
+    (!ended).then_some(start)
 }
 
 /// The node's process, when it runs. A file that names a process which is not this node, whoever wrote it, names none: it
@@ -168,7 +169,9 @@ mod tests {
     fn names_with_parentheses_do_not_confuse() {
         let tail = "S 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 4242 20";
         assert_eq!(parse_stat(&format!("7 (a) b (c)) {tail}")), Some(4242));
-        assert_eq!(parse_stat(&format!("7 (a) {}", tail.replacen('S', "Z", 1))), None);
+        let zombie = tail.replacen('S', "Z", 1);
+        assert_eq!(parse_stat(&format!("7 (a) {zombie}")), Some(4242), "sixteen of its threads still run");
+        assert_eq!(parse_stat(&format!("7 (a) {}", zombie.replacen("17", "1", 1))), None);
         assert_eq!(parse_stat(""), None);
     }
 }
