@@ -12,6 +12,7 @@ mod delegation;
 pub mod env;
 pub mod execute;
 pub mod fields;
+pub mod founding;
 mod handler;
 pub mod import;
 pub mod invalid;

@@ -1,5 +1,6 @@
 //! `ipe genesis`: building and reading genesis files.
 
+mod contracts;
 mod explain;
 mod generate;
 
@@ -30,6 +31,14 @@ pub enum GenesisCommand {
         #[arg(long)]
         json: bool,
     },
+    /// Print the accounts of the permissioning contracts, as an alloc: for `ipe lab up --alloc`, or for another genesis.
+    Contracts {
+        /// JSON file of organizations, administrators, nodes and rules, as docs/examples/founding.json.
+        file: PathBuf,
+        /// EIP-155 chain id of the network.
+        #[arg(long, default_value_t = 1337)]
+        chain_id: u64,
+    },
     /// Print the hash of block 0.
     Hash {
         /// Besu's or GoQuorum's genesis file.
@@ -41,7 +50,7 @@ pub enum GenesisCommand {
 pub struct BuildArgs {
     /// Input of Besu's operator generate-blockchain-config (qbftConfigFile.json): makes genesis.json and
     /// keys/ADDRESS/key.priv and key.pub in the folder --out, as that command does.
-    #[arg(long, value_name = "FILE", conflicts_with_all = ["validators", "validator_contract", "bootnodes", "alloc", "goquorum", "fork"])]
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["validators", "validator_contract", "bootnodes", "alloc", "contracts", "goquorum", "fork"])]
     from: Option<PathBuf>,
     /// Address of a validator; repeat or separate by commas.
     #[arg(long = "validator", value_name = "ADDRESS", value_delimiter = ',')]
@@ -94,6 +103,10 @@ pub struct BuildArgs {
     /// JSON file of accounts, as the alloc of a genesis file.
     #[arg(long, value_name = "FILE")]
     alloc: Option<PathBuf>,
+    /// JSON file of organizations, administrators, nodes and rules, as docs/examples/founding.json: this project's permissioning
+    /// contracts are in the genesis, with everything in place, and their ingresses at 0x...8888 and 0x...9999.
+    #[arg(long, value_name = "FILE")]
+    contracts: Option<PathBuf>,
     /// Where to write; standard output when absent. Never overwrites. With --from, a folder that is new or empty.
     #[arg(long, short, value_name = "PATH")]
     out: Option<PathBuf>,
@@ -103,6 +116,14 @@ pub fn run(command: GenesisCommand) -> Outcome {
     match command {
         GenesisCommand::Build(arguments) => build(*arguments),
         GenesisCommand::Explain { file, json } => explain::run(&file, json),
+        GenesisCommand::Contracts { file, chain_id } => {
+            let alloc = contracts::alloc(&file, chain_id, Fork::Berlin)?;
+            let builder = GenesisBuilder { validators: vec![Address::repeat_byte(1)], alloc, ..GenesisBuilder::default() };
+            let text = builder.to_json().map_err(|error| Failure::Failed(format!("genesis contracts: {error}")))?;
+            let whole: serde_json::Value = serde_json::from_str(&text).map_err(|error| Failure::failed("genesis contracts", error))?;
+            println!("{:#}", serde_json::json!({ "alloc": whole["alloc"] }));
+            Ok(())
+        }
         GenesisCommand::Hash { file } => {
             println!("{}", load(&file)?.genesis_hash());
             Ok(())
@@ -128,6 +149,22 @@ fn address(flag: &str, text: &str) -> Result<Address, Failure> {
         .map_err(|_| Failure::Usage(format!("--{flag}: got {text:?}, expected an address of 0x and 40 hex digits")))
 }
 
+/// Accounts of `--alloc`, and of the contracts of `--contracts`.
+fn alloc(arguments: &BuildArgs, fork: Fork) -> Result<BTreeMap<Address, GenesisAccount>, Failure> {
+    let mut accounts = match &arguments.alloc {
+        Some(file) => load_alloc(file)?,
+        None => BTreeMap::new(),
+    };
+    if let Some(file) = &arguments.contracts {
+        for (address, account) in contracts::alloc(file, arguments.chain_id, fork)? {
+            if accounts.insert(address, account).is_some() {
+                return Err(Failure::Usage(format!("--alloc: it has an account at {address}, where --contracts puts a contract")));
+            }
+        }
+    }
+    Ok(accounts)
+}
+
 fn build(arguments: BuildArgs) -> Outcome {
     if let Some(from) = &arguments.from {
         let out = arguments.out.as_ref().ok_or_else(|| Failure::Usage("--from needs --out FOLDER".to_owned()))?;
@@ -142,6 +179,7 @@ fn build(arguments: BuildArgs) -> Outcome {
         let names = Fork::ALL.map(Fork::name).join(", ");
         wrong("fork", format!("got {fork:?}, expected one of {names}"))
     })?;
+    let alloc = alloc(&arguments, fork)?;
     let builder = GenesisBuilder {
         chain_id: arguments.chain_id,
         fork,
@@ -169,10 +207,7 @@ fn build(arguments: BuildArgs) -> Outcome {
             .as_deref()
             .map(|text| address("mining-beneficiary", text))
             .transpose()?,
-        alloc: match &arguments.alloc {
-            Some(file) => load_alloc(file)?,
-            None => BTreeMap::new(),
-        },
+        alloc,
     };
     if builder.goquorum && builder.gas_limit < GOQUORUM_GAS_LIMIT {
         eprintln!("gas limit {}: GoQuorum's block 1 will have {GOQUORUM_GAS_LIMIT}, a step that no Besu accepts", builder.gas_limit);
