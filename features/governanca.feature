@@ -34,6 +34,7 @@ Funcionalidade: Governança pela linha de comando
     Então a conexão entre o validador e o boot está permitida
     E a organização 1 não consegue suspender o nó do validador porque "its own organization only"
     E a suspensão do nó do boot pela organização 3, só ensaiada, mostra a conexão cortada e não envia nada
+    E uma proposta da organização 1 que remove o nó do validador é recusada antes do envio porque "would lose its quorum"
     Quando a organização 3 cadastra a conta de usuário com o motivo "contrato 12/2026"
     Então a conta de usuário está permitida e o motivo "contrato 12/2026" aparece na explicação
     Quando a organização 3 suspende a conta de usuário

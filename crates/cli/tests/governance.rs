@@ -214,3 +214,187 @@ fn a_node_that_lies_is_not_believed() {
     let (_, said) = ipe(&url, &["account", "list"]);
     assert!(!said.contains('\u{1b}') && said.contains("refused eth_chainId"), "{said}");
 }
+
+#[test]
+fn contracts_in_the_genesis_obey_governance_from_the_first_block_on() {
+    use alloy_primitives::TxKind;
+    use common::contracts::signed;
+    let folder = tempfile::TempDir::new().unwrap();
+    let founding: String = include_str!("../../../docs/examples/founding.json")
+        .replace("0x2000000000000000000000000000000000000001", &administrator(1).address().to_string())
+        .replace("0x2000000000000000000000000000000000000002", &administrator(2).address().to_string());
+    let file = folder.path().join("founding.json");
+    std::fs::write(&file, founding).unwrap();
+    let (output, _) = ipe("", &["genesis", "contracts", file.to_str().unwrap()]);
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let alloc = folder.path().join("alloc.json");
+    std::fs::write(&alloc, &output.stdout).unwrap();
+
+    let lab = Lab::up(&["--institutions", "1", "--alloc", alloc.to_str().unwrap()]);
+    let node = lab.with_role("writer").remove(0);
+    // A stranger's transactions are in the first block that has any.
+    let stranger = ipe_types::NodeKey::from_bytes([0x77; 32]).unwrap();
+    let chain_id = 1_337;
+    let mut nonce = 0;
+    let mut sent = Vec::new();
+    for ingress in [ipe_rules::ACCOUNT_INGRESS, ipe_rules::NODE_INGRESS] {
+        for name in [ipe_rules::RULES, ipe_rules::ADMINISTRATION] {
+            let call = Ingress::setContractAddressCall { name, target: ingress };
+            let raw = signed(&stranger, chain_id, nonce, TxKind::Call(ingress), call.abi_encode().into());
+            sent.push(node.answer("eth_sendRawTransaction", json!([raw])));
+            nonce += 1;
+        }
+    }
+    for hash in sent {
+        let mut receipt = Value::Null;
+        lab.until("the stranger's transactions are in a block", || {
+            receipt = node.answer("eth_getTransactionReceipt", json!([hash]));
+            !receipt.is_null()
+        });
+        assert_eq!(receipt["status"], "0x0", "a stranger registers: {receipt}");
+    }
+    let url = node.rpc.clone().unwrap();
+    // Before any block there is no one but governance.
+    let (_, said) = ipe(&url, &["contract", "list", "--block", "0", "--json"]);
+    let told: Value = serde_json::from_str(&said).unwrap_or_else(|error| panic!("{error}: {said}"));
+    let governance = told["contracts"].as_array().unwrap().iter().find(|contract| contract["name"] == "governance").unwrap();
+    assert_eq!((&told["admins"], &told["network"]["accountRules"], &told["network"]["nodeRules"]), (&json!([governance["address"]]), &json!("ipe"), &json!("ipe")));
+    let (_, said) = ipe(&url, &["contract", "list"]);
+    assert!(!said.contains("WARNING"), "{said}");
+    let (_, said) = ipe(&url, &["contract", "show", "admin"]);
+    assert!(said.contains("contracts only"), "{said}");
+    let (_, said) = ipe(&url, &["node-rule", "list", "--block", "0"]);
+    assert!(said.contains("boot01") && said.contains("Serpro (3)"), "{said}");
+    let (_, said) = ipe(&url, &["org", "show", "TCU"]);
+    assert!(said.matches("global-admin").count() == 2, "{said}");
+
+    // And governance works: two of two patrons and an associate, two thirds of three.
+    let key = folder.path().join("key");
+    let vote = |n: u8, arguments: &[&str]| {
+        std::fs::write(&key, hex::encode(administrator(n).secret_bytes().as_slice())).unwrap();
+        let (output, said) = ipe(&url, &[arguments, &["--key", key.to_str().unwrap()]].concat());
+        assert!(output.status.success(), "ipe {}: {said}", arguments.join(" "));
+        said
+    };
+    let user = "0x00000000000000000000000000000000000000aa";
+    let digest = format!("0x{}", "22".repeat(32));
+    vote(1, &["account", "add", user, "--hash", &digest, "--org", "BNDES", "--duration", "1000"]);
+    vote(1, &["proposal", "vote", "1", "yes"]);
+    vote(2, &["proposal", "vote", "1", "yes"]);
+    vote(2, &["proposal", "execute", "1"]);
+    let (_, said) = ipe(&url, &["permission", "explain", user]);
+    assert!(said.starts_with("ALLOWED") && said.contains("proposal 1, approved by BNDES (1), TCU (2)"), "{said}");
+}
+
+#[test]
+fn changes_take_effect_and_wrong_ones_are_refused_before_they_are_sent() {
+    let lab = Lab::up(&["--institutions", "1"]);
+    lab.all_reach(1);
+    let node = lab.with_role("writer").remove(0);
+    let net = Deployed::on(&lab, &node);
+    let (one, three, stranger) = (net.key(1), net.key(3), net.key_named("stranger"));
+    let user = "0x00000000000000000000000000000000000000aa";
+    let target = "0x00000000000000000000000000000000000000bb";
+    let digest = format!("0x{}", "22".repeat(32));
+    let node_key = "ab".repeat(64);
+
+    // An account's life in its organisation.
+    net.ok(&["account", "add", user, "--hash", &digest, "--key", &three]);
+    net.ok(&["account", "restrict", user, target, "--key", &three]);
+    let explained = net.json(&["permission", "explain", user]);
+    assert!(explained["allowed"] == false && explained["because"].to_string().contains("restricted to 1 targets"), "{explained}");
+    let explained = net.json(&["permission", "explain", user, "--target", target]);
+    assert_eq!(explained["allowed"], true, "{explained}");
+    net.ok(&["account", "release", user, "--key", &three]);
+    net.ok(&["account", "update", user, "--role", "deployer", "--key", &three]);
+    let shown = net.json(&["account", "show", user]);
+    assert_eq!((&shown["account"]["role"], &shown["account"]["digest"], &shown["allowed"]), (&json!("deployer"), &json!(digest), &json!(true)), "{shown}");
+    net.ok(&["account", "suspend", user, "--key", &three]);
+    net.ok(&["account", "restore", user, "--key", &three]);
+    let sent = net.json(&["account", "remove", user, "--key", &three, "--wait", "0"]);
+    assert!(sent["block"].is_null() && sent["hash"].is_string(), "{sent}");
+    lab.until("the account is gone", || net.run(&["account", "show", user]).status.code() == Some(1));
+
+    // A node's.
+    net.ok(&["node-rule", "add", &node_key, "--type", "writer", "--name", "w1", "--key", &three]);
+    net.ok(&["node-rule", "update", &node_key, "--name", "w2", "--type", "boot", "--key", &three]);
+    net.ok(&["node-rule", "suspend", &node_key, "--key", &three]);
+    let shown = net.json(&["node-rule", "show", &node_key]);
+    assert_eq!((&shown["node"]["name"], &shown["node"]["type"], &shown["allowed"]), (&json!("w2"), &json!("boot"), &json!(false)), "{shown}");
+    net.ok(&["node-rule", "restore", &node_key, "--key", &three]);
+    net.ok(&["node-rule", "remove", &node_key, "--key", &three]);
+
+    // A proposal of several calls, made of what commands print, and written as text.
+    let update = net.ok(&["org", "update", "TCU", "--votes", "false", "--print-call", "--dry-run", "--from", user]);
+    let close = net.ok(&["contract", "restrict", target, "--print-call", "--dry-run", "--from", user]);
+    let text = format!("accounts.addAccount({user}, 1, {}, {digest})", ipe_rules::words::USER_ROLE);
+    let calls = ["proposal", "simulate", "--call", update.trim(), "--call", close.trim(), "--call", &text];
+    let told = net.json(&calls);
+    let changes = told["effects"]["changes"].to_string();
+    assert!(changes.contains("does not vote") && changes.contains("callers of contract") && changes.contains("active user of BNDES"), "{told}");
+    let made = net.json(&["proposal", "propose", "--call", &text, "--duration", "1000", "--key", &one]);
+    assert_eq!(made["proposal"], 1, "{made}");
+    net.ok(&["proposal", "cancel", "1", "--reason", "engano", "--key", &one]);
+    let shown = net.json(&["proposal", "show", "1"]);
+    assert_eq!((&shown["proposal"]["state"], &shown["proposal"]["cancelationReason"]), (&json!("canceled"), &json!("engano")), "{shown}");
+
+    // As master administrator, which the deployer still is, and with a keystore in place of a key.
+    std::fs::write(net.file("deployer"), "09".repeat(32)).unwrap();
+    // Not permitted as a sender, so the rules stop it first.
+    let said = net.refused(&["org", "remove", "PUC-Rio", "--as-master", "--key", &net.key_named("deployer")], 1);
+    assert!(said.contains("not sent: the rules do not allow"), "{said}");
+    let said = net.refused(&["contract", "replace", "rules", "--nodes", user, "--key", &one], 1);
+    assert!(said.contains("is no contract"), "{said}");
+    let rehearsed = net.json(&["contract", "replace", "rules", "--nodes", &net.accounts.to_string(), "--dry-run", "--key", &one]);
+    assert!(rehearsed["effects"]["failed"]["reason"].as_str().unwrap().len() > 10, "rules that are none: {rehearsed}");
+    let said = net.refused(&["contract", "remove-admin", &net.governance.to_string(), "--key", &one], 1);
+    assert!(said.contains("is the governance contract"), "{said}");
+
+    // Votes in headers, by the validator's own JSON-RPC.
+    let validator = lab.with_role("validator").remove(0).rpc.unwrap();
+    net.ok(&["validator", "vote", target, "add", "--rpc", &validator]);
+    net.ok(&["validator", "vote", target, "withdraw", "--rpc", &validator]);
+    let own = net.json(&["validator", "list"])["validators"][0]["address"].as_str().unwrap().to_owned();
+    let said = net.refused(&["validator", "vote", &own, "remove", "--rpc", &validator], 1);
+    assert!(said.contains("the only validator"), "{said}");
+
+    for (arguments, code, words) in [
+        (vec!["account", "add", user], 2, "--key: name the file"),
+        (vec!["account", "add", user, "--dry-run"], 2, "--from"),
+        (vec!["account", "add", user, "--key", "/nonexistent/key"], 2, "/nonexistent/key"),
+        (vec!["account", "add", user, "--role", "king", "--key", &three], 2, "expected one of global-admin"),
+        (vec!["account", "add", user, "--key", &three], 1, "InvalidHash"),
+        (vec!["account", "add", user, "--role", "global-admin", "--hash", &digest, "--key", &three], 1, "InvalidRole"),
+        (vec!["account", "add", user, "--hash", &digest, "--key", &stranger], 1, "is not registered"),
+        (vec!["account", "add", user, "--hash", &digest, "--key", &three, "--from", target], 2, "the key of --key is that of"),
+        (vec!["account", "add", user, "--hash", &digest, "--org", "Acme", "--key", &three], 1, "there is no organization"),
+        (vec!["account", "remove", user, "--key", &three], 1, "is not registered"),
+        (vec!["account", "suspend", user, "--key", &three], 1, "is not registered"),
+        (vec!["node-rule", "add", &node_key, "--type", "king", "--name", "x", "--key", &three], 2, "expected one of boot"),
+        (vec!["node-rule", "add", &node_key, "--type", "boot", "--name", "x", "--node-key", &three, "--key", &three], 2, "it is the key of"),
+        (vec!["node-rule", "remove", &node_key, "--key", &three], 1, "is not registered"),
+        (vec!["org", "add", "X", "--cnpj", "1", "--type", "king", "--key", &one], 2, "expected one of partner"),
+        (vec!["org", "add", "TCU", "--cnpj", "99", "--type", "associate", "--key", &one], 1, "call 1 would fail"),
+        (vec!["org", "remove", "Acme", "--key", &one], 1, "there is no organization"),
+        (vec!["org", "add", "X", "--cnpj", "1", "--type", "associate", "--key", &net.key(4)], 1, "does not vote"),
+        (vec!["proposal", "propose", "--call", "accounts.fly()", "--key", &one], 2, "it has"),
+        (vec!["proposal", "propose", "--call", "treasury.pay()", "--key", &one], 2, "expected an address, or one of"),
+        (vec!["proposal", "propose", "--call", "0x12", "--key", &one], 2, "CONTRACT.function"),
+        (vec!["proposal", "propose", "--key", &one], 2, "--call"),
+        (vec!["proposal", "vote", "1", "maybe", "--key", &one], 2, "possible values: yes, no"),
+        (vec!["proposal", "vote", "1", "yes", "--key", &one], 1, "IllegalState"),
+        (vec!["proposal", "vote", "9", "yes", "--key", &one], 1, "ProposalNotFound"),
+        (vec!["proposal", "veto", "1", "--reason", "x", "--key", &three], 1, "only patrons veto"),
+        (vec!["proposal", "execute", "1", "--key", &one], 1, "IllegalState"),
+        (vec!["proposal", "cancel", "1", "--reason", "x", "--key", &three], 1, "only the organization that proposed takes back"),
+        (vec!["proposal", "simulate"], 2, "required"),
+        (vec!["proposal", "simulate", "9"], 1, "ProposalNotFound"),
+        (vec!["contract", "restrict", "governance", "--key", &one], 1, "is never restricted"),
+        (vec!["contract", "remove-admin", user, "--key", &one], 1, "is no master administrator"),
+        (vec!["validator", "add", user, "--key", &one], 1, "--validators-ingress"),
+    ] {
+        let said = net.refused(&arguments, code);
+        assert!(said.contains(words), "ipe {}: {said}", arguments.join(" "));
+    }
+    assert_eq!(net.json(&["proposal", "list"])["total"], 1, "nothing that was refused was sent");
+}

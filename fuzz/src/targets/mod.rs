@@ -4,6 +4,7 @@
 mod chain;
 mod clients;
 mod consensus;
+mod contracts;
 mod discovery;
 mod files;
 mod machines;
@@ -41,6 +42,7 @@ pub const TARGETS: &[Target] = &[
     files::LOCAL_TRANSACTIONS,
     clients::RPC,
     clients::RPC_BODY,
+    contracts::CONTRACTS,
     machines::POOL,
     machines::SYNC,
     machines::REPLICA,

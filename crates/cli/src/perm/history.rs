@@ -231,7 +231,8 @@ pub fn print(network: &Network, found: &Found, to: u64, as_json: bool) -> Outcom
     Ok(())
 }
 
-fn shown(network: &Network, name: &str, value: &DynSolValue) -> String {
+/// A value of an event in the network's words.
+pub fn shown(network: &Network, name: &str, value: &DynSolValue) -> String {
     match (name, value) {
         ("orgId" | "actorOrgId", DynSolValue::Uint(id, _)) => network.org_label(small(*id)),
         ("roleId" | "role", DynSolValue::FixedBytes(id, 32)) => words::role(*id),

@@ -147,7 +147,7 @@ impl Link {
     /// The output of a call from an account, after a block.
     pub fn execute(&self, from: Address, to: Address, data: &[u8], block: u64) -> Result<Bytes, Unanswered> {
         if !self.before.is_empty() {
-            let call = json!({ "from": from, "to": to, "data": hex::encode_prefixed(data) });
+            let call = simulated_call(from, to, data);
             let last = self.simulate(&[call])?.pop();
             return last.unwrap_or_else(|| Err(Unanswered::Node("nothing was simulated".to_owned())));
         }
@@ -196,7 +196,7 @@ impl Link {
     /// Answers of one contract to many questions, each with its own result.
     pub fn call_many<C: SolCall>(&self, to: Address, calls: &[C]) -> Result<Vec<Result<C::Return, Unanswered>>, Unanswered> {
         let calls: Vec<Value> =
-            calls.iter().map(|call| json!({ "from": Address::ZERO, "to": to, "data": hex::encode_prefixed(call.abi_encode()) })).collect();
+            calls.iter().map(|call| simulated_call(Address::ZERO, to, &call.abi_encode())).collect();
         let outputs = self.simulate(&calls)?;
         Ok(outputs.into_iter().map(|output| output.and_then(|output| answer::decode::<C>(&output).map_err(Unanswered::Form))).collect())
     }
@@ -212,6 +212,11 @@ impl Link {
         let code = answer.as_str().and_then(|text| text.parse::<Bytes>().ok());
         code.ok_or_else(|| self.wrong("eth_getCode", &answer, "code in hexadecimal"))
     }
+}
+
+/// A call for [`Link::simulate`]. With a gas price it is a legacy transaction, which chains before London take too.
+pub fn simulated_call(from: Address, to: Address, data: &[u8]) -> Value {
+    json!({ "from": from, "to": to, "data": hex::encode_prefixed(data), "gasPrice": "0x0" })
 }
 
 fn told_wrong(link: &Link, answer: &Value, expected: usize) -> String {

@@ -117,7 +117,14 @@ pub fn send(network: &Network, sending: &Sending, to: Address, data: Vec<u8>, in
         "from": from, "to": to, "nonce": nonce, "gas": gas, "gasPrice": price.to_string(), "data": hex::encode_prefixed(&data),
     });
     if !sending.reach.json {
-        println!("call   {}", call.line(network));
+        match inner {
+            Some(calls) => {
+                for line in simulate::lines(network, calls) {
+                    println!("proposes {line}");
+                }
+            }
+            None => println!("call   {}", call.line(network)),
+        }
         println!("from   {from}, nonce {nonce}, at most {gas} gas at {price} wei");
     }
     let Some(signer) = signer.filter(|_| !sending.dry_run) else {
@@ -168,7 +175,7 @@ pub fn send(network: &Network, sending: &Sending, to: Address, data: Vec<u8>, in
             .arguments
             .iter()
             .filter(|argument| !matches!(argument.kind.as_str(), "bytes[]" | "address[]"))
-            .map(|argument| format!("{}: {}", argument.name, super::decoded::plain(&argument.value)))
+            .map(|argument| format!("{}: {}", argument.name, super::history::shown(network, &argument.name, &argument.value)))
             .collect();
         println!("event  {}({})", event.name, values.join(", "));
     }

@@ -7,7 +7,7 @@ use super::network::{Generation, Network, Node, connection, maybe};
 use super::text::clean;
 use super::validator::{in_office, quorum};
 use crate::failure::Failure;
-use alloy_primitives::{Address, Bytes, hex};
+use alloy_primitives::{Address, Bytes};
 use alloy_sol_types::SolCall;
 use ipe_rules::abi::{Accounts, Admins, Charter, Ingress, Nodes, Organizations, SelectionIngress};
 use ipe_rules::{CONNECTION_ALLOWED, words};
@@ -68,7 +68,7 @@ pub fn effects(network: &Network, caller: Caller, calls: &[(Address, Vec<u8>)]) 
         Caller::Governance { .. } => network.need_governance()?,
     };
     let asked: Vec<Value> =
-        calls.iter().map(|(to, data)| json!({ "from": from, "to": to, "data": hex::encode_prefixed(data) })).collect();
+        calls.iter().map(|(to, data)| super::link::simulated_call(from, *to, data)).collect();
     let outputs = match network.link.simulate(&asked) {
         Ok(outputs) => outputs,
         Err(error) => {
@@ -212,6 +212,14 @@ impl Snapshot {
     }
 }
 
+impl Snapshot {
+    /// Nodes that count: registered, active, of an organisation that exists.
+    fn members(&self, network: &Network) -> Vec<NodeId> {
+        let exists = |org: u64| !network.nodes_are.has_organizations() || self.facts.contains_key(&format!("organization {org}"));
+        self.nodes.values().filter(|node| node.active && exists(node.org)).map(|node| node.id).collect()
+    }
+}
+
 fn lists<T>(number: alloy_primitives::U256, page: impl FnMut(alloy_primitives::U256, alloy_primitives::U256) -> Result<Vec<T>, Failure>) -> Result<Vec<T>, Failure> {
     if number > alloy_primitives::U256::from(MAX_LISTS) {
         return Err(Failure::Failed(format!("{number} restrictions: at most {MAX_LISTS} are compared")));
@@ -275,7 +283,10 @@ fn compare(before: &Snapshot, after: &Snapshot, network: &Network, then: &Networ
         },
     };
     let links = |allowed: &[bool]| pairs.iter().zip(allowed).filter(|(_, allowed)| **allowed).map(|(pair, _)| *pair).collect::<Vec<_>>();
-    effects.reach = Some((reachable(&office_before, &ids, &links(&allowed_before)), reachable(&office_after, &ids, &links(&allowed_after))));
+    effects.reach = Some((
+        reachable(&office_before, &before.members(network), &links(&allowed_before)),
+        reachable(&office_after, &after.members(then), &links(&allowed_after)),
+    ));
     effects.own_node = own_node(network, before, after);
     Ok(())
 }
@@ -404,6 +415,8 @@ mod tests {
         assert_eq!(reachable(&validators, &nodes, &links), Reachable { validators: 4, registered: 3, together: 2 });
         let more = [links.as_slice(), &[(id(3), id(5))]].concat();
         assert_eq!(reachable(&validators, &nodes, &more).together, 3);
+        // A link of a node that is not registered any more is none.
+        assert_eq!(reachable(&validators, &nodes[1..], &more), Reachable { validators: 4, registered: 2, together: 2 });
         assert_eq!(reachable(&BTreeSet::new(), &[], &[]), Reachable { validators: 0, registered: 0, together: 0 });
     }
 

@@ -163,6 +163,21 @@ fn rehearsed(rede: &mut Rede, org: u8) {
     assert_eq!(shown["node"]["active"], true, "{shown}");
 }
 
+#[then(expr = "uma proposta da organização {int} que remove o nó do validador é recusada antes do envio porque {string}")]
+fn no_lost_quorum(rede: &mut Rede, org: u8, why: String) {
+    let net = net(rede);
+    let id = node_of(rede, "validator");
+    let remove = ["node-rule", "remove", &id, "--propose", "--duration", "1000", "--key", &net.key(org)];
+    let said = net.refused(&remove, 1);
+    assert!(said.contains("not sent") && said.contains(&why), "{said}");
+    let call = net.ok(&[&remove[..], &["--print-call"]].concat());
+    let simulate = ["proposal", "simulate", "--call", call.trim()];
+    let said = net.refused(&simulate, 1);
+    assert!(said.contains("nodes.deleteNode") && said.contains("connection cut") && said.contains(&why), "{said}");
+    let list = net.json(&["proposal", "list"]);
+    assert_eq!(list["total"], 0, "nada foi enviado: {list}");
+}
+
 #[when(expr = "a organização {int} cadastra a conta de usuário com o motivo {string}")]
 fn adds_account(rede: &mut Rede, org: u8, reason: String) {
     let net = net(rede);
