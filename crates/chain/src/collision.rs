@@ -8,7 +8,7 @@ use revm::handler::{FrameResult, MainnetContext};
 use revm::interpreter::interpreter_action::{FrameInit, FrameInput};
 use revm::interpreter::{CreateOutcome, Gas, InstructionResult, InterpreterResult};
 
-use crate::overlay::{Overlay, ReadError};
+use crate::overlay::{ReadError, StateDb};
 
 /// Deepest call.
 const DEEPEST: usize = 1024;
@@ -19,7 +19,7 @@ const DEEPEST: usize = 1024;
 /// # Errors
 /// Reading failed.
 pub(crate) fn over_storage(
-    context: &mut MainnetContext<Overlay<'_>>,
+    context: &mut MainnetContext<impl StateDb>,
     init: &FrameInit,
 ) -> Result<Option<FrameResult>, ContextError<ReadError>> {
     let FrameInput::Create(inputs) = &init.frame_input else { return Ok(None) };

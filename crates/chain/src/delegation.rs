@@ -4,20 +4,24 @@
 //! library charges and warms at every fork. So it is given such code as what it is, 23 bytes, and the frame gets the other's.
 
 use alloy_primitives::{Address, KECCAK256_EMPTY};
-use revm::Database;
 use revm::bytecode::Bytecode;
 use revm::context::{ContextError, ContextTr, JournalTr};
 use revm::handler::MainnetContext;
 use revm::interpreter::interpreter_action::{FrameInit, FrameInput};
 
-use crate::overlay::{Overlay, ReadError};
+use crate::overlay::{ReadError, StateDb};
 
 /// First bytes of such code; an address follows.
 const PREFIX: [u8; 3] = [0xef, 0x01, 0x00];
 
-/// The code as bytes that mean nothing to the library.
-pub(crate) fn as_bytes(code: Bytecode) -> Bytecode {
-    if code.is_eip7702() { Bytecode::new_legacy(code.original_bytes()) } else { code }
+/// The code as the library is to see it: as what it is where the library `follows` it, else as bytes that mean nothing to it.
+pub(crate) fn seen(code: Bytecode, follows: bool) -> Bytecode {
+    match (code.is_eip7702(), follows) {
+        (true, false) => Bytecode::new_legacy(code.original_bytes()),
+        // Put there while it meant nothing.
+        (false, true) if target(code.original_byte_slice()).is_some() => Bytecode::new_raw(code.original_bytes()),
+        _ => code,
+    }
 }
 
 fn target(code: &[u8]) -> Option<Address> {
@@ -30,7 +34,7 @@ fn target(code: &[u8]) -> Option<Address> {
 /// # Errors
 /// Reading failed.
 pub(crate) fn follow(
-    context: &mut MainnetContext<Overlay<'_>>,
+    context: &mut MainnetContext<impl StateDb>,
     init: &mut FrameInit,
 ) -> Result<(), ContextError<ReadError>> {
     let FrameInput::Call(call) = &mut init.frame_input else { return Ok(()) };

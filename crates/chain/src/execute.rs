@@ -90,7 +90,7 @@ fn tx_error(error: EVMError<ReadError>) -> TxError {
 /// A block in execution. From Byzantium on the EVM's journal lives through the whole block, so that an account or slot is
 /// looked up once; before, the state root after every transaction is in its receipt, and each transaction is taken over.
 pub struct Execution<'a> {
-    evm: Machine<'a>,
+    evm: Machine<'a, Overlay<'a>>,
     env: Env,
     gas_used: u64,
     blobs: u64,

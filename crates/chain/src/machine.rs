@@ -1,4 +1,5 @@
-//! The EVM that executes blocks: that of the library, stopped when what runs has taken what it may.
+//! The EVM, for blocks and for simulations: that of the library, with the rules that are ours ([`crate::handler`],
+//! [`crate::collision`], [`crate::delegation`], [`crate::net_gas`]), stopped when what runs has taken what it may.
 //!
 //! An interpreter runs on until its gas has fallen by [`SLICE_GAS`]; then the clock is asked. A precompiled contract cannot be
 //! stopped, so it gets no more gas than fits the time that is left at the worst rate measured for it ([`crate::rates`]): it
@@ -19,7 +20,8 @@ use revm::handler::{
 use revm::interpreter::interpreter::EthInterpreter;
 use revm::interpreter::interpreter_action::FrameInput;
 use revm::interpreter::interpreter_types::{LoopControl, MemoryTr};
-use revm::inspector::JournalExt;
+use revm::inspector::handler::frame_end;
+use revm::inspector::{Inspector, InspectorEvmTr, InspectorHandler as _, JournalExt, inspect_instructions};
 use revm::interpreter::{CallInputs, InstructionResult, Interpreter, InterpreterAction, InterpreterResult};
 use revm::primitives::hardfork::SpecId;
 use revm::state::EvmState;
@@ -31,7 +33,7 @@ use crate::collision;
 use crate::delegation;
 use crate::handler::Rules;
 use crate::net_gas;
-use crate::overlay::{Overlay, ReadError};
+use crate::overlay::{ReadError, StateDb};
 use crate::rates;
 
 /// Gas after which the clock is asked, at most half a millisecond of all but the dearest instructions.
@@ -42,12 +44,13 @@ const STOPPED: &str = "stopped by this node";
 /// The same when a balance would exceed 2^256 − 1.
 const OVERFLOW: &str = "a balance overflows";
 
-type Context<'a> = MainnetContext<Overlay<'a>>;
-type Instructions<'a> = EthInstructions<EthInterpreter, Context<'a>>;
+type Context<DB> = MainnetContext<DB>;
+type Instructions<DB> = EthInstructions<EthInterpreter, Context<DB>>;
+type Frame = EthFrame<EthInterpreter>;
 
-/// An EVM over a block in execution.
-pub(crate) struct Machine<'a> {
-    evm: Evm<Context<'a>, (), Instructions<'a>, Precompiles<'a>, EthFrame<EthInterpreter>>,
+/// An EVM over a block in execution, or over a simulation that an inspector watches.
+pub(crate) struct Machine<'a, DB: StateDb, I = ()> {
+    evm: Evm<Context<DB>, I, Instructions<DB>, Precompiles<'a>, Frame>,
     /// Contract whose logs are deposits, where the block has any.
     deposits: Option<Address>,
     /// Whether a payment of the transaction at hand did not fit into a balance.
@@ -57,25 +60,50 @@ pub(crate) struct Machine<'a> {
 /// How an execution fails: the transaction is invalid, reading failed, or it was stopped.
 pub(crate) type MachineError = EVMError<ReadError, InvalidTransaction>;
 
-impl<'a> Machine<'a> {
-    pub(crate) fn new(fork: Fork, context: Context<'a>, bound: Bound<'a>, deposits: Option<Address>) -> Self {
+impl<'a, DB: StateDb> Machine<'a, DB> {
+    pub(crate) fn new(fork: Fork, context: Context<DB>, bound: Bound<'a>, deposits: Option<Address>) -> Self {
+        Self::watched(fork, context, (), bound, deposits)
+    }
+}
+
+impl<'a, DB: StateDb, I> Machine<'a, DB, I> {
+    /// The same with an inspector, which sees what [`Machine::inspect`] executes.
+    pub(crate) fn watched(fork: Fork, context: Context<DB>, inspector: I, bound: Bound<'a>, deposits: Option<Address>) -> Self {
         let spec = *context.cfg().spec();
         let precompiles = Precompiles { eth: EthPrecompiles::new(spec), meter: Meter::new(bound) };
         let mut instructions = EthInstructions::new_mainnet_with_spec(spec);
         net_gas::set_instruction(fork, &mut instructions);
-        Self { evm: Evm::new(context, instructions, precompiles), deposits, overflow: false }
+        Self { evm: Evm::new_with_inspector(context, inspector, instructions, precompiles), deposits, overflow: false }
     }
 
-    pub(crate) fn context(&mut self) -> &mut Context<'a> {
+    pub(crate) fn context(&mut self) -> &mut Context<DB> {
         &mut self.evm.ctx
     }
 
     /// Executes a transaction; its changes stay in the journal. After an error nothing of it remains.
     pub(crate) fn transact(&mut self, tx: TxEnv) -> Result<ExecutionResult, MachineError> {
+        self.begin(tx);
+        let result = Rules::<_, MachineError, Frame>::new(self.deposits).run(self);
+        self.unless_overflown(result)
+    }
+
+    /// As [`Machine::transact`], watched, and bounded by the inspector alone.
+    pub(crate) fn inspect(&mut self, tx: TxEnv) -> Result<ExecutionResult, MachineError>
+    where
+        I: Inspector<Context<DB>>,
+    {
+        self.begin(tx);
+        let result = Rules::<_, MachineError, Frame>::new(self.deposits).inspect_run(self);
+        self.unless_overflown(result)
+    }
+
+    fn begin(&mut self, tx: TxEnv) {
         self.evm.precompiles.meter.begin();
         self.evm.ctx.set_tx(tx);
         self.overflow = false;
-        let result = Rules::<_, MachineError, EthFrame<EthInterpreter>>::new(self.deposits).run(self);
+    }
+
+    fn unless_overflown(&self, result: Result<ExecutionResult, MachineError>) -> Result<ExecutionResult, MachineError> {
         if self.overflow { Err(InvalidTransaction::OverflowPaymentInTransaction.into()) } else { result }
     }
 
@@ -94,7 +122,7 @@ impl<'a> Machine<'a> {
         self.evm.precompiles.meter.exempt();
         let caller = revm::handler::SYSTEM_ADDRESS;
         self.evm.ctx.set_tx(TxEnv::new_system_tx_with_caller(caller, contract, input));
-        Rules::<_, MachineError, EthFrame<EthInterpreter>>::new(None).run_system_call(self)
+        Rules::<_, MachineError, Frame>::new(None).run_system_call(self)
     }
 
     /// All changes since the last call.
@@ -183,14 +211,14 @@ pub(crate) struct Precompiles<'a> {
     meter: Meter<'a>,
 }
 
-impl<'a> PrecompileProvider<Context<'a>> for Precompiles<'a> {
+impl<DB: StateDb> PrecompileProvider<Context<DB>> for Precompiles<'_> {
     type Output = InterpreterResult;
 
     fn set_spec(&mut self, spec: SpecId) -> bool {
-        PrecompileProvider::<Context<'a>>::set_spec(&mut self.eth, spec)
+        PrecompileProvider::<Context<DB>>::set_spec(&mut self.eth, spec)
     }
 
-    fn run(&mut self, context: &mut Context<'a>, inputs: &CallInputs) -> Result<Option<InterpreterResult>, String> {
+    fn run(&mut self, context: &mut Context<DB>, inputs: &CallInputs) -> Result<Option<InterpreterResult>, String> {
         let Some(precompile) = self.eth.precompiles.get(&inputs.bytecode_address) else { return Ok(None) };
         let left_us = self.meter.ask();
         if self.meter.cut.is_some() {
@@ -223,11 +251,11 @@ impl<'a> PrecompileProvider<Context<'a>> for Precompiles<'a> {
     }
 }
 
-impl<'a> EvmTr for Machine<'a> {
-    type Context = Context<'a>;
-    type Instructions = Instructions<'a>;
+impl<'a, DB: StateDb, I> EvmTr for Machine<'a, DB, I> {
+    type Context = Context<DB>;
+    type Instructions = Instructions<DB>;
     type Precompiles = Precompiles<'a>;
-    type Frame = EthFrame<EthInterpreter>;
+    type Frame = Frame;
 
     fn all(&self) -> (&Self::Context, &Self::Instructions, &Self::Precompiles, &FrameStack<Self::Frame>) {
         self.evm.all()
@@ -259,7 +287,7 @@ impl<'a> EvmTr for Machine<'a> {
         let Some(action) = run(&mut frame.interpreter, instruction, ctx, &mut precompiles.meter) else {
             return Err(ContextError::Custom(STOPPED.into()));
         };
-        if matches!(&action, InterpreterAction::Return(end) if end.result == InstructionResult::SelfDestruct) && heir_overflows(ctx) {
+        if heir_overflows(ctx, &action) {
             self.overflow = true;
             return Err(ContextError::Custom(OVERFLOW.into()));
         }
@@ -279,12 +307,43 @@ impl<'a> EvmTr for Machine<'a> {
     }
 }
 
+impl<DB: StateDb, I: Inspector<Context<DB>>> InspectorEvmTr for Machine<'_, DB, I> {
+    type Inspector = I;
+
+    fn all_inspector(&self) -> (&Self::Context, &Self::Instructions, &Self::Precompiles, &FrameStack<Frame>, &I) {
+        self.evm.all_inspector()
+    }
+
+    fn all_mut_inspector(
+        &mut self,
+    ) -> (&mut Self::Context, &mut Self::Instructions, &mut Self::Precompiles, &mut FrameStack<Frame>, &mut I) {
+        self.evm.all_mut_inspector()
+    }
+
+    fn inspect_frame_run(&mut self) -> Result<FrameInitOrResult<Frame>, ContextDbError<Self::Context>> {
+        let Evm { ctx, inspector, instruction, frame_stack, .. } = &mut self.evm;
+        let frame = frame_stack.get();
+        let (table, gas_table) = (instruction.instruction_table(), instruction.gas_table());
+        let action = inspect_instructions(ctx, &mut frame.interpreter, &mut *inspector, table, gas_table);
+        if heir_overflows(ctx, &action) {
+            self.overflow = true;
+            return Err(ContextError::Custom(OVERFLOW.into()));
+        }
+        let mut next: Result<_, ContextDbError<Self::Context>> = frame.process_next_action(ctx, action);
+        if let Ok(ItemOrResult::Result(result)) = &mut next {
+            frame_end(ctx, inspector, &frame.input, result);
+            frame.set_finished(true);
+        }
+        next
+    }
+}
+
 /// Runs an interpreter until it ends, calls, or has to be stopped (`None`).
-fn run<'a>(
+fn run<DB: StateDb>(
     interpreter: &mut Interpreter<EthInterpreter>,
-    instructions: &Instructions<'a>,
-    context: &mut Context<'a>,
-    meter: &mut Meter<'a>,
+    instructions: &Instructions<DB>,
+    context: &mut Context<DB>,
+    meter: &mut Meter<'_>,
 ) -> Option<InterpreterAction> {
     let (table, gas_table) = (instructions.instruction_table(), instructions.gas_table());
     let mut mark = interpreter.gas.remaining();
@@ -331,9 +390,12 @@ fn run<'a>(
     Some(action)
 }
 
-/// Whether what a contract that has just destroyed itself left was more than its heir's balance could take: the library adds
+/// Whether a contract has just destroyed itself, and what it left was more than its heir's balance could take: the library adds
 /// without a check, so the sum is then below what was added.
-fn heir_overflows(context: &Context<'_>) -> bool {
+fn heir_overflows(context: &Context<impl StateDb>, action: &InterpreterAction) -> bool {
+    if !matches!(action, InterpreterAction::Return(end) if end.result == InstructionResult::SelfDestruct) {
+        return false;
+    }
     let (heir, left) = match context.journal().journal().last() {
         Some(JournalEntry::AccountDestroyed { had_balance, target, address, .. }) if target != address => (target, had_balance),
         Some(JournalEntry::BalanceTransfer { balance, to, from }) if to != from => (to, balance),
@@ -344,7 +406,7 @@ fn heir_overflows(context: &Context<'_>) -> bool {
 
 /// Whether a frame that would need more memory than `limit` bytes, with those that called it, has the gas for that. If not, it
 /// runs out of gas without any bound of ours, as the rules have it.
-fn can_pay_for(interpreter: &Interpreter<EthInterpreter>, context: &Context<'_>, limit: u64) -> bool {
+fn can_pay_for(interpreter: &Interpreter<EthInterpreter>, context: &Context<impl StateDb>, limit: u64) -> bool {
     let below = interpreter.memory.local_memory_offset() as u64;
     let words = usize::try_from(limit.saturating_sub(below) / 32 + 1).unwrap_or(usize::MAX);
     let cost = context.cfg().gas_params().memory_cost(words).saturating_sub(interpreter.gas.memory().expansion_cost);

@@ -39,6 +39,19 @@ impl DBErrorMarker for ReadError {}
 /// Hashes of blocks for BLOCKHASH, by number; zero for an unknown block.
 pub type BlockHashes<'a> = &'a dyn Fn(u64) -> Result<B256, ReadError>;
 
+/// What the EVM works on, a block's state or a simulation's, with what the rules ask of it beside the library's questions.
+pub trait StateDb: Database<Error = ReadError> {
+    /// Whether the EVM's library knows code that names an account (EIP-7702). Where it does not, such code is given to it as bytes.
+    fn has_delegations(&self) -> bool;
+
+    /// Whether an account has storage, and neither nonce nor code, since before the block: no transaction since Spurious Dragon
+    /// makes one, and nothing can write to it.
+    ///
+    /// # Errors
+    /// Reading failed.
+    fn is_only_storage(&mut self, address: Address) -> Result<bool, ReadError>;
+}
+
 /// One account during a block.
 #[derive(Default)]
 struct Cell {
@@ -76,11 +89,6 @@ impl<'a> Overlay<'a> {
     pub fn new(state: &'a StateAt, hashes: BlockHashes<'a>, fork: Fork) -> Self {
         let (clear_empty, delegations) = (fork >= Fork::SpuriousDragon, fork >= Fork::Prague);
         Self { state, hashes, cells: AddressMap::default(), codes: B256Map::default(), clear_empty, delegations }
-    }
-
-    /// Whether the EVM knows code that names an account.
-    pub fn has_delegations(&self) -> bool {
-        self.delegations
     }
 
     /// Takes over what the EVM's journal holds: one transaction's or a whole block's.
@@ -151,15 +159,6 @@ impl<'a> Overlay<'a> {
         changes
     }
 
-    /// Whether an account has storage, and neither nonce nor code, since before the block: no transaction since Spurious Dragon
-    /// makes one, and nothing can write to it.
-    pub fn is_only_storage(&mut self, address: Address) -> Result<bool, ReadError> {
-        let state = self.state;
-        let cell = self.cell(address)?;
-        let bare = cell.before.is_some_and(|before| before.nonce == 0 && before.code_hash == KECCAK256_EMPTY);
-        Ok(bare && !cell.wiped && state.storage_root(address)? != EMPTY_ROOT_HASH)
-    }
-
     fn cell(&mut self, address: Address) -> Result<&mut Cell, ReadError> {
         use std::collections::hash_map::Entry;
         match self.cells.entry(address) {
@@ -169,6 +168,19 @@ impl<'a> Overlay<'a> {
                 Ok(entry.insert(Cell { before: account, now: account, ..Cell::default() }))
             }
         }
+    }
+}
+
+impl StateDb for Overlay<'_> {
+    fn has_delegations(&self) -> bool {
+        self.delegations
+    }
+
+    fn is_only_storage(&mut self, address: Address) -> Result<bool, ReadError> {
+        let state = self.state;
+        let cell = self.cell(address)?;
+        let bare = cell.before.is_some_and(|before| before.nonce == 0 && before.code_hash == KECCAK256_EMPTY);
+        Ok(bare && !cell.wiped && state.storage_root(address)? != EMPTY_ROOT_HASH)
     }
 }
 
@@ -184,7 +196,7 @@ impl Database for Overlay<'_> {
             Some(code) => code.clone(),
             None => self.state.code(hash)?.ok_or(ReadError::Code { hash })?,
         };
-        Ok(if self.delegations { code } else { delegation::as_bytes(code) })
+        Ok(delegation::seen(code, self.delegations))
     }
 
     fn storage(&mut self, address: Address, key: U256) -> Result<U256, ReadError> {

@@ -6,25 +6,28 @@ use std::sync::Arc;
 use alloy_primitives::{Address, B256, Bytes, U256};
 use ipe_types::header::Header;
 use revm::bytecode::Bytecode;
-use revm::context::{ContextSetters as _, TxEnv};
+use revm::context::TxEnv;
 use revm::context::result::{EVMError, ExecResultAndState, ExecutionResult};
 use revm::database::{AccountState, CacheDB};
 use revm::database_interface::DatabaseRef;
 use revm::handler::MainnetContext;
-use revm::handler::Handler as _;
-use revm::inspector::{InspectorHandler as _, NoOpInspector};
+use revm::inspector::NoOpInspector;
 use revm::state::{AccountInfo, EvmState};
-use revm::{DatabaseCommit, ExecuteEvm as _, Inspector, MainBuilder};
+use revm::{Database, DatabaseCommit, Inspector};
 
+use ipe_types::fork::Fork;
+
+use crate::bound::Bound;
+use crate::delegation;
 use crate::env::{Env, tx_env};
-use crate::handler::Rules;
 use crate::kv::Store;
 use crate::ledger::{Ledger, LedgerError};
-use crate::net_gas;
-use crate::overlay::{ReadError, info_of};
+use crate::machine::Machine;
+use crate::overlay::{ReadError, StateDb, info_of};
 use crate::read::StoredBlock;
 use crate::state::{Account, AccountChange, StateAt, StateChanges};
 use crate::system::First;
+use crate::trie::EMPTY_ROOT_HASH;
 
 /// The state after one block, unchanging while the chain goes on. Cheap to clone.
 #[derive(Clone)]
@@ -37,7 +40,7 @@ pub struct View {
 /// The database of simulations: a view with writes in memory on top.
 pub type SimDb = CacheDB<View>;
 /// The context that inspectors of simulations and traces see.
-pub type SimContext<'a> = MainnetContext<&'a mut SimDb>;
+pub type SimContext<'a> = MainnetContext<SimState<'a>>;
 /// What a simulated transaction came to: result and changed state.
 pub type Simulated = ExecResultAndState<ExecutionResult, EvmState>;
 
@@ -221,7 +224,61 @@ impl DatabaseRef for View {
     }
 }
 
-/// Runs one transaction on `db` in `env`, watched by `inspector`; `db` is not changed (commit the returned state to keep it).
+/// A simulation's database as the EVM reads it under the rules of a fork.
+pub struct SimState<'a> {
+    db: &'a mut SimDb,
+    delegations: bool,
+}
+
+impl Database for SimState<'_> {
+    type Error = ReadError;
+
+    fn basic(&mut self, address: Address) -> Result<Option<AccountInfo>, ReadError> {
+        let delegations = self.delegations;
+        let info = self.db.basic(address)?;
+        Ok(info.map(|info| AccountInfo { code: info.code.map(|code| delegation::seen(code, delegations)), ..info }))
+    }
+
+    fn code_by_hash(&mut self, hash: B256) -> Result<Bytecode, ReadError> {
+        Ok(delegation::seen(self.db.code_by_hash(hash)?, self.delegations))
+    }
+
+    fn storage(&mut self, address: Address, slot: U256) -> Result<U256, ReadError> {
+        self.db.storage(address, slot)
+    }
+
+    fn block_hash(&mut self, number: u64) -> Result<B256, ReadError> {
+        self.db.block_hash(number)
+    }
+}
+
+impl StateDb for SimState<'_> {
+    fn has_delegations(&self) -> bool {
+        self.delegations
+    }
+
+    fn is_only_storage(&mut self, address: Address) -> Result<bool, ReadError> {
+        let Some(info) = self.db.basic(address)? else { return Ok(false) };
+        if info.nonce != 0 || !info.is_empty_code_hash() {
+            return Ok(false);
+        }
+        let held = self.db.cache.accounts.get(&address);
+        if held.is_some_and(|held| held.storage.values().any(|value| !value.is_zero())) {
+            return Ok(true);
+        }
+        let below = held.is_none_or(|held| !matches!(held.account_state, AccountState::StorageCleared | AccountState::NotExisting));
+        Ok(below && self.db.db.state.storage_root(address)? != EMPTY_ROOT_HASH)
+    }
+}
+
+fn machine<'a, I>(db: &'a mut SimDb, env: &Env, inspector: I) -> Machine<'static, SimState<'a>, I> {
+    let state = SimState { db, delegations: env.fork >= Fork::Prague };
+    let context = MainnetContext::new(state, env.cfg.spec).with_cfg(env.cfg.clone()).with_block(env.block.clone());
+    Machine::watched(env.fork, context, inspector, Bound::NONE, None)
+}
+
+/// Runs one transaction on `db` in `env` by the rules that blocks are executed by, watched by `inspector`; `db` is not changed
+/// (commit the returned state to keep it).
 ///
 /// # Errors
 /// The transaction may not be executed, or reading failed.
@@ -229,14 +286,9 @@ pub fn simulate<I>(db: &mut SimDb, env: &Env, tx: TxEnv, inspector: I) -> Result
 where
     I: for<'a> Inspector<SimContext<'a>>,
 {
-    let mut evm = MainnetContext::new(db, env.cfg.spec)
-        .with_cfg(env.cfg.clone())
-        .with_block(env.block.clone())
-        .build_mainnet_with_inspector(inspector);
-    net_gas::set_instruction(env.fork, &mut evm.instruction);
-    evm.set_tx(tx);
-    let result = Rules::<_, EVMError<ReadError>, _>::new(None).inspect_run(&mut evm);
-    let state = evm.finalize();
+    let mut evm = machine(db, env, inspector);
+    let result = evm.inspect(tx);
+    let state = evm.take();
     Ok(ExecResultAndState::new(result?, state))
 }
 
@@ -245,12 +297,9 @@ where
 /// # Errors
 /// As [`simulate`].
 pub fn call(db: &mut SimDb, env: &Env, tx: TxEnv) -> Result<Simulated, SimulateError> {
-    let mut evm =
-        MainnetContext::new(db, env.cfg.spec).with_cfg(env.cfg.clone()).with_block(env.block.clone()).build_mainnet();
-    net_gas::set_instruction(env.fork, &mut evm.instruction);
-    evm.set_tx(tx);
-    let result = Rules::<_, EVMError<ReadError>, _>::new(None).run(&mut evm);
-    let state = evm.finalize();
+    let mut evm = machine(db, env, ());
+    let result = evm.transact(tx);
+    let state = evm.take();
     Ok(ExecResultAndState::new(result?, state))
 }
 
@@ -371,21 +420,16 @@ pub enum ReplayError {
 /// # Errors
 /// Reading failed, or a system contract did.
 pub fn begin_block(db: &mut SimDb, env: &Env, header: &Header) -> Result<(), SimulateError> {
-    use revm::SystemCallEvm;
     for (contract, first) in env.system.first(header) {
         if db.basic_ref(contract)?.is_none_or(|info| info.is_empty_code_hash()) {
             continue;
         }
         match first {
             First::Call(word) => {
-                let simulated = {
-                    let mut evm = MainnetContext::new(&mut *db, env.cfg.spec)
-                        .with_cfg(env.cfg.clone())
-                        .with_block(env.block.clone())
-                        .build_mainnet();
-                    evm.system_call(contract, Bytes::copy_from_slice(word.as_slice()))?
-                };
-                db.commit(simulated.state);
+                let mut evm = machine(db, env, ());
+                evm.system_call(contract, Bytes::copy_from_slice(word.as_slice()))?;
+                let state = evm.take();
+                db.commit(state);
             }
             First::Write(slots) => {
                 for (slot, value) in slots {

@@ -10,12 +10,13 @@ use alloy_consensus::{SignableTransaction, TxEip4844, TxLegacy, TxReceipt};
 use alloy_primitives::{Address, B256, Bytes, Signature, TxKind, U256};
 use ipe_chain::kv::MemoryStore;
 use ipe_chain::receipts::gas_used;
-use ipe_chain::{Bound, Candidate, Ledger, Terms};
+use ipe_chain::{AccountOverride, Bound, Candidate, Env, Ledger, Overrides, Relax, SimDb, Terms};
 use ipe_types::block::{Block, Transaction};
 use ipe_types::crypto::NodeKey;
 use ipe_types::extra::ExtraData;
 use ipe_types::header::{commit_hash, with_round_and_seals};
 use ipe_types::spec::ChainSpec;
+use revm::context::TxEnv;
 use revm::inspector::NoOpInspector;
 
 fn key(byte: u8) -> NodeKey {
@@ -139,6 +140,48 @@ fn nothing_is_created_where_storage_is() {
     }
     assert_eq!(view.state().slot(factory, U256::ZERO).unwrap(), U256::ZERO);
     assert_eq!(view.state().account(key(9).address()).unwrap().unwrap().nonce, 3);
+
+    // A trace of the block and a question to its parent come to the same.
+    assert_eq!(again(&ledger), used);
+    let asked = |to, db: &mut SimDb, env: &Env| simulated(db, env, TxEnv { kind: to, ..TxEnv::default() });
+    let (mut db, env) = scene(&ledger, 0, &Overrides::new());
+    assert_eq!(asked(TxKind::Call(factory), &mut db, &env), (false, 200_000));
+    // What a question only pretends to be stored counts as well, and what it pretends to be gone does not.
+    let pretended = |storage: &[(u64, u64)]| {
+        let storage = storage.iter().map(|(slot, value)| (U256::from(*slot), U256::from(*value))).collect();
+        Overrides::from([(by_factory, AccountOverride { storage: Some(storage), ..AccountOverride::default() })])
+    };
+    for (storage, collides) in [(&[][..], false), (&[(7, 1)], true)] {
+        let (mut db, env) = scene(&ledger, 0, &pretended(storage));
+        assert_eq!(asked(TxKind::Call(factory), &mut db, &env).0, !collides, "{storage:?}");
+    }
+}
+
+/// Every transaction of the head's block executed again: whether it succeeded, and the gas that it used.
+fn again(ledger: &Ledger) -> Vec<(bool, u64)> {
+    let mut replay = ledger.replay(ledger.head().number).unwrap().unwrap();
+    let mut all = Vec::new();
+    while let Some(done) = replay.step(NoOpInspector).unwrap() {
+        all.push((done.result.is_success(), done.result.tx_gas_used()));
+    }
+    all
+}
+
+/// Where a question is asked about the state after a block.
+fn scene(ledger: &Ledger, number: u64, overrides: &Overrides) -> (SimDb, Env) {
+    let view = ledger.view(number).unwrap().unwrap();
+    let mut env = ledger.env(view.header());
+    Relax::call().apply(&mut env);
+    (view.with(overrides).unwrap(), env)
+}
+
+/// A question with 200,000 gas, watched and not watched: whether it succeeded, and the gas that it used.
+fn simulated(db: &mut SimDb, env: &Env, tx: TxEnv) -> (bool, u64) {
+    let tx = TxEnv { caller: key(9).address(), gas_limit: 200_000, chain_id: Some(5), ..tx };
+    let unwatched = ipe_chain::call(db, env, tx.clone()).unwrap().result;
+    let watched = ipe_chain::simulate(db, env, tx, NoOpInspector).unwrap().result;
+    assert_eq!(watched, unwatched);
+    (watched.is_success(), watched.tx_gas_used())
 }
 
 #[test]
@@ -226,5 +269,38 @@ fn code_that_names_an_account_is_followed_before_prague_for_nothing() {
         assert_eq!(used[0], (true, gas), "{forks}");
         assert!(used[1].0, "{forks}: a transaction to it runs the named code");
         assert_eq!(ledger.view(1).unwrap().unwrap().state().slot(naming, U256::ZERO).unwrap(), U256::from(1), "{forks}");
+        assert_eq!(again(&ledger), used, "{forks}: traced");
+        let (mut db, env) = scene(&ledger, 0, &Overrides::new());
+        let mut asked = |to| simulated(&mut db, &env, TxEnv { kind: TxKind::Call(to), ..TxEnv::default() });
+        assert_eq!(asked(caller), used[0], "{forks}: asked");
+        // The block's second transaction found the slot written.
+        assert_eq!(asked(naming), (true, used[1].1 - 2_200 + 22_100), "{forks}: asked directly");
     }
+}
+
+/// Code that was put there while it meant nothing to the EVM's library is followed by it from Prague on, without a start between.
+#[test]
+fn code_that_names_an_account_is_followed_when_prague_comes() {
+    let named = Address::with_last_byte(0xa1);
+    let alloc = format!(r#","{named}":{{"balance":"1","code":"0x600160005500"}}"#);
+    let ledger = ledger(r#""berlinBlock":0,"londonBlock":2,"pragueTime":2"#, &alloc);
+    // Returns the 23 bytes behind it.
+    let code = format!("6017600c60003960176000f3ef0100{}", alloy_primitives::hex::encode(named));
+    let naming = key(9).address().create(0);
+    let call = |nonce| transaction(nonce, TxKind::Call(naming), Bytes::new());
+    let creation = transaction(0, TxKind::Create, alloy_primitives::hex::decode(code).unwrap().into());
+    let berlin = block(&ledger, vec![creation, call(1)]);
+    assert!(berlin[0].0, "created");
+    // 21,000, two pushes, and the write to a slot that is cold and zero.
+    assert_eq!(berlin[1], (true, 21_000 + 6 + 22_100), "followed at Berlin");
+    let (mut db, env) = scene(&ledger, 1, &Overrides::new());
+    let prague = block(&ledger, vec![call(2)]);
+    // The slot has its value now.
+    assert_eq!(prague, [(true, 21_000 + 6 + 2_200)], "followed at Prague");
+    assert_eq!(again(&ledger), prague);
+    // A simulation that goes on from a block of Berlin to one of Prague.
+    let asked = TxEnv { kind: TxKind::Call(naming), ..TxEnv::default() };
+    assert_eq!(simulated(&mut db, &env, asked.clone()), (true, 21_000 + 6 + 2_200));
+    let (_, later) = scene(&ledger, 2, &Overrides::new());
+    assert_eq!(simulated(&mut db, &later, asked), (true, 21_000 + 6 + 2_200));
 }
