@@ -84,6 +84,7 @@ pub fn dispatcher(genesis: &str, blocks: &[u8], exchanges: &[Exchange], release:
         min_gas_price: u128::from(min_gas_price),
         fee_cap: Some(Settings::default().fee_cap),
         max_tx_bytes: 128 * 1024,
+        goquorum: None,
         period_ms: 1000,
     };
     let rules = ipe_engine::admission::rules(&ledger, &spec, &own);

@@ -99,7 +99,11 @@ fn usual(api: &Api, of: impl Fn(&Seen) -> &[u128]) -> Result<Option<u128>, RpcEr
 }
 
 pub(crate) fn gas_price(api: &Api, _: &Params<'_>) -> Answer {
-    let floor = api.min_gas_price();
+    let rules = *api.backend.pool.lock().rules();
+    if rules.goquorum.is_some_and(|goquorum| !goquorum.priced) {
+        return Ok(b"\"0x0\"".to_vec());
+    }
+    let floor = rules.least_price();
     let median = usual(api, |seen| &seen.prices)?.unwrap_or(floor);
     let least = floor.max(next_base_fee(api).map_or(0, u128::from));
     json(&U256::from(median.min(MAX_PRICE.max(least)).max(least)), 128)

@@ -6,6 +6,7 @@ use alloy_primitives::{Address, U256};
 use ipe_types::block::Transaction;
 use ipe_types::fees::BlobRules;
 use ipe_types::fork::Fork;
+use ipe_types::goquorum::GoQuorum;
 use ipe_types::header::Header;
 use ipe_types::spec::ChainSpec;
 use ipe_types::transition::TxGasCap;
@@ -32,6 +33,8 @@ pub struct Env {
     pub blobs: BlobRules,
     /// What happens beside the transactions.
     pub system: SystemCalls,
+    /// What GoQuorum asks of transactions, on its chains.
+    pub goquorum: Option<GoQuorum>,
 }
 
 /// Rules of a fork on chain 1, with every limit as the fork has it.
@@ -77,6 +80,9 @@ impl Env {
             TxGasCap::Unlimited => Some(u64::MAX),
             TxGasCap::Gas(gas) => Some(gas),
         };
+        let goquorum = spec.goquorum_at(header.number);
+        // GoQuorum is older than EIP-3607.
+        cfg.disable_eip3607 = goquorum.is_some();
         let mut block = BlockEnv {
             number: U256::from(header.number),
             beneficiary: params.beneficiary.unwrap_or(header.beneficiary),
@@ -96,7 +102,7 @@ impl Env {
             block.blob_excess_gas_and_price = Some(BlobExcessGasAndPrice { excess_blob_gas, blob_gasprice });
             cfg.set_max_blobs_per_tx(blobs.most_in_transaction());
         }
-        Self { fork, cfg, block, blobs, system: SystemCalls::of(spec, fork) }
+        Self { fork, cfg, block, blobs, system: SystemCalls::of(spec, fork), goquorum }
     }
 }
 

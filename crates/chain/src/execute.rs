@@ -6,6 +6,7 @@ use alloy_consensus::{Eip658Value, Transaction as _, TxReceipt};
 use alloy_primitives::{Address, B256, Bloom, Bytes, U256};
 use ipe_types::block::{Block, Transaction};
 use ipe_types::fork::Fork;
+use ipe_types::goquorum::GoQuorumFault;
 use ipe_types::header::Header;
 use revm::context::result::{EVMError, ExecutionResult, InvalidTransaction};
 use revm::context::journaled_state::account::JournaledAccountTr;
@@ -47,6 +48,9 @@ pub enum TxError {
     /// Breaks a rule on this state.
     #[error("{0}")]
     Invalid(InvalidTransaction),
+    /// GoQuorum's chains: not a transaction of theirs, or not of this node's.
+    #[error("{0}")]
+    GoQuorum(GoQuorumFault),
     /// Its gas limit is above what is left of the block.
     #[error("gas limit {gas_limit} is above the {gas_left} left in the block")]
     DoesNotFit {
@@ -154,6 +158,9 @@ impl<'a> Execution<'a> {
     /// # Errors
     /// The transaction cannot be in the block here, or reading failed.
     pub fn transact(&mut self, tx: &Transaction, sender: Address) -> Result<u64, TxError> {
+        if let Some(rules) = self.env.goquorum {
+            rules.check(tx).map_err(TxError::GoQuorum)?;
+        }
         let gas_left = self.gas_left();
         if tx.gas_limit() > gas_left {
             return Err(TxError::DoesNotFit { gas_limit: tx.gas_limit(), gas_left });

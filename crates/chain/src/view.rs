@@ -97,7 +97,7 @@ impl Relax {
         env.cfg.disable_nonce_check = self.nonce;
         env.cfg.disable_base_fee = self.base_fee;
         env.cfg.disable_block_gas_limit = self.gas_limit;
-        env.cfg.disable_eip3607 = self.sender_code;
+        env.cfg.disable_eip3607 = self.sender_code || env.goquorum.is_some();
         env.cfg.disable_fee_charge = self.fee_charge;
         if self.gas_limit {
             env.cfg.tx_gas_limit_cap = Some(u64::MAX);

@@ -213,6 +213,45 @@ fn the_cap_on_a_transaction_s_gas_comes_and_goes_by_transition() {
     }
 }
 
+/// GoQuorum's chains: a price only where gas has one, no private transaction ever, whoever sealed the block.
+#[test]
+fn goquorums_chains_have_no_gas_price_before_it_is_enabled_and_no_private_transactions() {
+    let forks = r#""berlinBlock":0,"isQuorum":true,"transitions":[{"block":2,"gasPriceEnabled":true},{"block":3,"gasPriceEnabled":false}]"#;
+    let extra = ExtraData::genesis(vec![key(1).address()]).encode();
+    let genesis = format!(
+        r#"{{"config":{{"chainId":5,{forks},"qbft":{{"blockperiodseconds":1}}}},"gasLimit":"0x1c9c380","difficulty":"0x1",
+        "extraData":"{extra}","alloc":{{"{}":{{"balance":"1000000"}}}}}}"#,
+        key(9).address(),
+    );
+    let open = || Ledger::open(Arc::new(MemoryStore::new()), Arc::new(ChainSpec::parse(&genesis).unwrap())).unwrap();
+    let tx = |nonce, gas_price, chain_id| {
+        let to = TxKind::Call(Address::repeat_byte(0xcc));
+        signed(TxLegacy { chain_id: Some(chain_id), nonce, gas_price, gas_limit: 21_000, to, value: U256::ZERO, input: Bytes::new() })
+    };
+    let ledger = open();
+    let mut nonce = 0;
+    for (height, priced) in [(1, false), (2, true), (3, false)] {
+        let used = block(&ledger, vec![tx(nonce, 1, 5), tx(nonce + u64::from(priced), 0, 1), tx(nonce + u64::from(priced), 0, 5)]);
+        assert_eq!(used.len(), 1 + usize::from(priced), "block {height}: what may be in it, and only that");
+        nonce += used.len() as u64;
+    }
+    // A block that has one of them all the same, as it would be without these rules.
+    for (what, chain_id, gas_price) in [("Gas price not 0", 5, 1), ("Private transaction", 1, 0)] {
+        let ledger = open();
+        let built = ledger.build(&order::next(&ledger.head()), &mut |_| None, Bound::NONE).unwrap();
+        let mut block = Block::clone(built.block());
+        block.body.transactions = vec![tx(0, gas_price, chain_id).tx.clone()];
+        block.header.transactions_root = alloy_consensus::proofs::calculate_transaction_root(&block.body.transactions);
+        let proposal = ledger.check_proposal(Arc::new(block.clone()), 1_900_000_000_000, &|_| None, Terms::NONE).unwrap_err();
+        let seal = key(1).sign(commit_hash(&block.header, 0).unwrap());
+        block.header = with_round_and_seals(&block.header, 0, vec![seal]).unwrap();
+        let sealed = ledger.check_sealed(Arc::new(block), 1_900_000_000_000, &|_| None).unwrap_err();
+        for refused in [proposal, sealed] {
+            assert!(refused.is_verdict() && refused.to_string().contains(what), "{refused}");
+        }
+    }
+}
+
 /// Where the base fee is zero, Besu's blocks of Cancun say nothing of blobs, not even with blobs in them. A vote was refused: any
 /// user's blob transaction kept ours and theirs apart.
 #[test]

@@ -105,7 +105,7 @@ fn environment(fork: Fork, env: &Value) -> (Env, Header) {
         slot_num: 0,
     };
     let blobs = BlobRules::of(fork, true);
-    let mut env_of = Env { fork, cfg, block: block.clone(), blobs, system: SystemCalls::of_ethereum(fork) };
+    let mut env_of = Env { fork, cfg, block: block.clone(), blobs, system: SystemCalls::of_ethereum(fork), goquorum: None };
     if fork >= Fork::Cancun {
         block.set_blob_excess_gas_and_price(
             small(&env["currentExcessBlobGas"]),

@@ -69,7 +69,7 @@ fn judge(fork: Fork, raw: &[u8]) -> Result<(Address, B256), String> {
     let head = state.head();
     let hashes = |_| Ok(B256::ZERO);
     let root_of = |changes: &StateChanges| Ok(state.prepare(changes).unwrap().root());
-    let env = Env { fork, cfg, block, blobs: BlobRules::of(fork, true), system: SystemCalls::of_ethereum(fork) };
+    let env = Env { fork, cfg, block, blobs: BlobRules::of(fork, true), system: SystemCalls::of_ethereum(fork), goquorum: None };
     let mut execution = Execution::begin(env, &header, &head, &hashes, &root_of, Bound::NONE).unwrap();
     execution.transact(&tx, sender).map_err(|error| error.to_string())?;
     Ok((sender, *tx.tx_hash()))

@@ -143,6 +143,7 @@ pub fn rules(ledger: &Ledger, spec: &ChainSpec, before: &Rules) -> Rules {
         fork,
         block_gas_limit: head.header.gas_limit,
         tx_gas_cap,
+        goquorum: spec.goquorum_at(number),
         base_fee: spec.next_base_fee(&head.header, timestamp, min_gas_price),
         period_ms: params.period_ms,
         ..*before

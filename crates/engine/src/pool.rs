@@ -271,6 +271,7 @@ impl Pool {
     /// From now on nothing that offers less is taken, wei per gas; what waits and offers less is dropped.
     pub fn set_min_gas_price(&mut self, now: u64, least: u128) {
         self.rules.min_gas_price = least;
+        let least = self.rules.least_price();
         let too_cheap: Vec<(Address, u64)> = self
             .by_hash
             .values()
@@ -605,8 +606,9 @@ impl Pool {
         }
         let Some(entry) = queue.entries.get(&nonce) else { return Why::Unknown };
         let price = entry.candidate.tx.max_fee_per_gas();
-        if price < self.rules.min_gas_price {
-            return Why::BelowMinimumPrice { price, least: self.rules.min_gas_price };
+        let least = self.rules.least_price();
+        if price < least {
+            return Why::BelowMinimumPrice { price, least };
         }
         if queue.rank.is_none()
             && let Some(head) = queue.entries.get(&queue.next)

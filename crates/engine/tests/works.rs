@@ -114,6 +114,7 @@ impl Scene {
             min_gas_price: 0,
             fee_cap: None,
             max_tx_bytes: 128 * 1024,
+            goquorum: None,
             period_ms: 1_000,
         };
         let pool = Pool::new(PoolSettings::default(), admission::rules(&ledger, &spec, &rules), 0);

@@ -503,6 +503,7 @@ fn open_pool(config: &NodeConfig, spec: &ChainSpec, ledger: &Ledger) -> Pool {
         min_gas_price: u128::from(config.min_gas_price),
         fee_cap: (config.rpc_tx_fee_cap > 0).then(|| U256::from(config.rpc_tx_fee_cap)),
         max_tx_bytes: config.tx_bytes,
+        goquorum: None,
         period_ms: params.period_ms,
     };
     Pool::new(limits, admission::rules(ledger, spec, &own), head.number)

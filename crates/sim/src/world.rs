@@ -474,6 +474,7 @@ impl World {
             min_gas_price: 0,
             fee_cap: None,
             max_tx_bytes: 128 * 1024,
+            goquorum: None,
             period_ms: self.scenario.period_ms,
         };
         let rules = admission::rules(&ledger, &self.spec, &rules);

@@ -19,6 +19,7 @@ pub use system::{BEACON_ROOTS_CONTRACT, BesuRules, HISTORY_CONTRACT, RequestCont
 
 use crate::extra::ExtraData;
 use crate::fork::{Fork, ForkSchedule};
+use crate::goquorum::GasPrices;
 use crate::transition::QbftSchedule;
 use alloy_consensus::Header;
 use alloy_primitives::{Address, B64, B256, Bytes, U256, b256, keccak256};
@@ -147,6 +148,8 @@ pub struct Genesis {
     pub code_size_limits: Vec<(u64, u64)>,
     /// Gas limits that GoQuorum's builder jumps up to besides its default (`transitions[].miner.gaslimit`).
     pub gas_floors: Vec<u64>,
+    /// Where transactions may offer a gas price, in GoQuorum's format.
+    pub gas_prices: GasPrices,
     /// `config.blobSchedule` by the fork key at which it begins.
     pub blob_schedule: Vec<(&'static str, BlobLimits)>,
     /// Which contracts the protocol itself calls, and by whose rules.
@@ -244,6 +247,7 @@ impl Genesis {
             base_fee,
             code_size_limits: consensus.code_size_limits,
             gas_floors: consensus.gas_floors,
+            gas_prices: consensus.gas_prices,
             blob_schedule,
             system,
             bootnodes,

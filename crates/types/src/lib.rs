@@ -11,6 +11,7 @@ pub mod fees;
 pub mod fork;
 pub mod fork_id;
 pub mod genesis;
+pub mod goquorum;
 pub mod header;
 pub mod journal;
 pub mod members;

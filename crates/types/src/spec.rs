@@ -3,7 +3,8 @@
 use crate::fees::BlobRules;
 use crate::fork::Fork;
 use crate::fork_id::{ForkId, ForkIds};
-use crate::genesis::{BaseFeePolicy, Genesis, GenesisAccount, GenesisError, INITIAL_BASE_FEE};
+use crate::genesis::{BaseFeePolicy, Genesis, GenesisAccount, GenesisError, GenesisFormat, INITIAL_BASE_FEE};
+use crate::goquorum::GoQuorum;
 use crate::transition::{QbftParams, QbftSchedule};
 use alloy_consensus::Header;
 use alloy_primitives::{Address, B256, keccak256};
@@ -123,6 +124,12 @@ impl ChainSpec {
             }
         }
         rules
+    }
+
+    /// GoQuorum's rules for the transactions of the block with this number; `None` on chains in Besu's format.
+    pub fn goquorum_at(&self, number: u64) -> Option<GoQuorum> {
+        let genesis = &self.genesis;
+        (genesis.format == GenesisFormat::GoQuorum).then(|| GoQuorum { priced: genesis.gas_prices.allowed(number) })
     }
 
     /// How base fees are chosen once London is active.

@@ -194,6 +194,14 @@ fn goquorum_has_no_fork_after_berlin() {
     let marked = file(&format!("{UP_TO_ISTANBUL},\"berlinBlock\":0,\"privacyEnhancementsBlock\":50,\"enableGasPriceBlock\":70"), plain);
     let spec = ChainSpec::parse(&marked).expect("marks");
     assert_eq!([0, 50, 70].map(|head| spec.fork_id(head, 0).next), [50, 70, 0]);
+    // And gas has no price before the one that gives it one.
+    assert_eq!([0, 69, 70].map(|number| spec.goquorum_at(number).map(|rules| rules.priced)), [Some(false), Some(false), Some(true)]);
+    assert_eq!(ChainSpec::parse(&besus).expect("Besu's").goquorum_at(0), None);
+    let switched = goquorum(r#""qbft": {}, "transitions": [{"block": 3, "gasPriceEnabled": true}, {"block": 5, "gasPriceEnabled": false}]"#);
+    let spec = ChainSpec::parse(&switched).expect("transitions");
+    let priced = |number| spec.goquorum_at(number).is_some_and(|rules| rules.priced);
+    assert_eq!((0..7).filter(|number| priced(*number)).collect::<Vec<_>>(), [3, 4]);
+    assert!(!spec.warnings().iter().any(|warning| warning.contains("gasPriceEnabled")), "{:?}", spec.warnings());
 }
 
 /// GoQuorum asks a contract only with its address and the mode.

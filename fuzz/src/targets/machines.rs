@@ -85,6 +85,7 @@ fn rules() -> Rules {
         min_gas_price: 0,
         fee_cap: None,
         max_tx_bytes: 1 << 10,
+        goquorum: None,
         period_ms: PERIOD_MS,
     }
 }

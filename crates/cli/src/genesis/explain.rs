@@ -263,7 +263,7 @@ fn explain(genesis: &Genesis) -> Explanation {
             .map(|point| ForkLine { key: point.key, rules: point.fork.name(), from: When::of(point.at) })
             .chain(genesis.forks.marks().iter().filter(|(_, at)| *at > 0).map(|(key, at)| ForkLine {
                 key,
-                rules: "no rule, counts in the fork id",
+                rules: if *key == "enableGasPriceBlock" { "transactions may offer a gas price" } else { "no rule, counts in the fork id" },
                 from: When::of(Activation::Block(*at)),
             }))
             .collect(),

@@ -1,6 +1,7 @@
 //! Why the pool did not take a transaction, with the JSON-RPC codes and texts that Besu gives (besu-compat §7.2).
 
 use alloy_primitives::{Address, U256};
+use ipe_types::goquorum::GoQuorumFault;
 use thiserror::Error;
 
 /// A transaction was not taken. The text is what a client reads in the error's `message`; where Besu has a text for the
@@ -42,6 +43,9 @@ pub enum Refusal {
         /// EIP-2718 type byte.
         got: u8,
     },
+    /// GoQuorum's chains: it is private, or offers a price where gas has none.
+    #[error("{0}")]
+    GoQuorum(GoQuorumFault),
     /// The fee offered in total exceeds `rpc-tx-feecap`.
     #[error("Transaction fee cap exceeded")]
     FeeCap,
@@ -187,6 +191,7 @@ impl Refusal {
             | Refusal::ReplacedTooSoon { .. }
             | Refusal::WrongChain { .. }
             | Refusal::ChainIdNotSupported
+            | Refusal::GoQuorum(_)
             | Refusal::FeeCap
             | Refusal::TipAboveFee
             | Refusal::NonceTooDistant { .. }
@@ -219,6 +224,8 @@ impl Refusal {
             Refusal::WrongChain { .. } => "wrong_chain",
             Refusal::ChainIdNotSupported => "chain_id_not_supported",
             Refusal::TypeNotSupported { .. } => "type_not_supported",
+            Refusal::GoQuorum(GoQuorumFault::Private) => "private",
+            Refusal::GoQuorum(GoQuorumFault::Priced { .. }) => "price_not_zero",
             Refusal::FeeCap => "fee_cap",
             Refusal::TipAboveFee => "tip_above_fee",
             Refusal::NonceTooDistant { .. } => "nonce_too_distant",
@@ -251,6 +258,8 @@ impl Refusal {
             Refusal::WrongChain { .. } => "WRONG_CHAIN_ID",
             Refusal::ChainIdNotSupported => "REPLAY_PROTECTED_SIGNATURES_NOT_SUPPORTED",
             Refusal::TypeNotSupported { .. } => "INVALID_TRANSACTION_FORMAT",
+            Refusal::GoQuorum(GoQuorumFault::Private) => "PRIVATE_TRANSACTION",
+            Refusal::GoQuorum(GoQuorumFault::Priced { .. }) => "GAS_PRICE_NOT_ZERO",
             Refusal::FeeCap => "TX_FEECAP_EXCEEDED",
             Refusal::TipAboveFee => "MAX_PRIORITY_FEE_PER_GAS_EXCEEDS_MAX_FEE_PER_GAS",
             Refusal::NonceTooDistant { .. } => "NONCE_TOO_FAR_IN_FUTURE_FOR_SENDER",
@@ -282,6 +291,8 @@ impl Refusal {
                 | Refusal::ReplacementUnderpriced
                 | Refusal::ReplacedTooSoon { .. }
                 | Refusal::Syncing
+                // GoQuorum carries private ones, and looks prices up at its head.
+                | Refusal::GoQuorum(_)
                 | Refusal::BelowMinimumPrice { .. }
                 | Refusal::BelowBaseFee { .. }
                 | Refusal::SenderFull { .. }

@@ -7,6 +7,7 @@ use alloy_eips::eip2718::Encodable2718;
 use alloy_primitives::{TxKind, U256};
 use ipe_chain::Candidate;
 use ipe_types::fork::Fork;
+use ipe_types::goquorum::GoQuorum;
 use ipe_types::NodeId;
 
 use super::{Ingress, Refusal};
@@ -34,6 +35,8 @@ pub struct Rules {
     pub fee_cap: Option<U256>,
     /// Longest transaction, bytes of its EIP-2718 encoding.
     pub max_tx_bytes: usize,
+    /// What GoQuorum asks of a transaction of the next block, on its chains.
+    pub goquorum: Option<GoQuorum>,
     /// Block period of the next block, milliseconds.
     pub period_ms: u64,
 }
@@ -43,7 +46,13 @@ impl Rules {
     /// cost whoever bids them nothing that counts, and starve those who have no coins. Where an operator sets a least price,
     /// fees are meant.
     pub fn is_free(&self) -> bool {
-        self.base_fee.unwrap_or(0) == 0 && self.min_gas_price == 0
+        self.base_fee.unwrap_or(0) == 0 && self.least_price() == 0
+    }
+
+    /// Least price that is taken, wei per gas: `min-gas-price`, and nothing where gas has no price, whatever the setting says, as
+    /// in GoQuorum (`TxPool.validateTx`).
+    pub fn least_price(&self) -> u128 {
+        if self.goquorum.is_some_and(|rules| !rules.priced) { 0 } else { self.min_gas_price }
     }
 
     /// The bid by which transactions are ordered, wei per gas: the effective tip, and nothing where fees order nothing;
@@ -104,9 +113,12 @@ impl Offer {
         if bytes > rules.max_tx_bytes {
             return Err(Refusal::TooLong { got: bytes, most: rules.max_tx_bytes });
         }
-        let offered = tx.max_fee_per_gas();
-        if offered < rules.min_gas_price {
-            return Err(Refusal::BelowMinimumPrice { got: offered, least: rules.min_gas_price });
+        if let Some(goquorum) = rules.goquorum {
+            goquorum.check(tx).map_err(Refusal::GoQuorum)?;
+        }
+        let (offered, least) = (tx.max_fee_per_gas(), rules.least_price());
+        if offered < least {
+            return Err(Refusal::BelowMinimumPrice { got: offered, least });
         }
         match tx.chain_id() {
             Some(_) if rules.fork < Fork::SpuriousDragon => return Err(Refusal::ChainIdNotSupported),

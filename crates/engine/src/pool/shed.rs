@@ -269,6 +269,7 @@ mod tests {
             min_gas_price: 0,
             fee_cap: None,
             max_tx_bytes: 1 << 20,
+            goquorum: None,
             period_ms,
         }
     }

@@ -2,6 +2,7 @@ use alloy_consensus::{SignableTransaction, TxEip1559, TxLegacy};
 use alloy_primitives::{Bytes, Signature, TxKind};
 use ipe_chain::{Cut, Feedback, Over};
 use ipe_types::fork::Fork;
+use ipe_types::goquorum::GoQuorum;
 use ipe_types::journal::JournalFile as _;
 
 use super::*;
@@ -17,6 +18,7 @@ fn rules() -> Rules {
         min_gas_price: 0,
         fee_cap: None,
         max_tx_bytes: 1 << 20,
+        goquorum: None,
         period_ms: 1_000,
     }
 }
@@ -209,6 +211,7 @@ fn refusals_have_besus_codes_and_words() {
         (refusal.code(), refusal.to_string())
     };
     let plain = || legacy(1, 0, 10).tx.clone();
+    let private = || Transaction::Legacy(TxLegacy { chain_id: Some(1), gas_limit: 21_000, ..TxLegacy::default() }.into_signed(signature(0)));
     assert_eq!(check(&|rules| rules.chain_id = 8, plain()), (-32000, "Wrong chainId".into()));
     assert_eq!(
         check(&|rules| rules.min_gas_price = 11, plain()),
@@ -238,6 +241,16 @@ fn refusals_have_besus_codes_and_words() {
         (-32000, "Max priority fee per gas exceeds max fee per gas".into())
     );
     assert_eq!(check(&|_| {}, dynamic(1, 1, 20_999)), (-32003, "Intrinsic gas exceeds gas limit".into()));
+    // GoQuorum's chains.
+    let (code, text) = check(&|rules| rules.goquorum = Some(GoQuorum { priced: false }), plain());
+    assert!(code == -32000 && text.starts_with("Gas price not 0: ") && text.contains("10 wei"), "{text}");
+    let (code, text) = check(&|rules| rules.goquorum = Some(GoQuorum { priced: true }), private());
+    assert!(code == -32000 && text.starts_with("Private transaction (v is 37 or 38)") && text.contains("send a public"), "{text}");
+    let offered = |rules: &Rules, tx: Transaction| Offer::check(candidate(1, tx), Origin::Remote, rules).map(drop);
+    let free = Rules { goquorum: Some(GoQuorum { priced: false }), min_gas_price: 11, ..rules() };
+    assert_eq!(offered(&free, legacy(1, 0, 0).tx.clone()), Ok(()), "no least price where gas has none");
+    assert_eq!(offered(&Rules { goquorum: Some(GoQuorum { priced: true }), ..rules() }, plain()), Ok(()));
+    assert!(offered(&free, private()).unwrap_err().is_honest(), "GoQuorum's nodes pass these on");
     assert_eq!(check(&|rules| rules.fork = Fork::Berlin, dynamic(1, 1, 21_000)).0, -32602);
 }
 

@@ -273,6 +273,7 @@ impl World {
             min_gas_price: 0,
             fee_cap: None,
             max_tx_bytes: 128 * 1024,
+            goquorum: None,
             period_ms: PERIOD_MS,
         };
         let rules = admission::rules(&ledger, &spec, &rules);

@@ -12,6 +12,7 @@ fn pool() -> Arc<Mutex<Pool>> {
         min_gas_price: 0,
         fee_cap: None,
         max_tx_bytes: 1 << 16,
+        goquorum: None,
         period_ms: 1_000,
     };
     Arc::new(Mutex::new(Pool::new(Settings::default(), rules, 0)))

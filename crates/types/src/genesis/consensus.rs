@@ -7,6 +7,7 @@ use super::json::Json;
 use super::warnings::Warnings;
 use super::{DEFAULT_CODE_SIZE_LIMIT, GenesisError, GenesisFormat};
 use crate::fork::{Activation, ForkSchedule};
+use crate::goquorum::GasPrices;
 use crate::transition::{QbftParams, QbftSchedule, Selection, TxGasCap};
 use alloy_primitives::{Address, U256};
 use std::collections::BTreeSet;
@@ -23,6 +24,7 @@ pub(super) struct Consensus {
     pub(super) schedule: Option<QbftSchedule>,
     pub(super) code_size_limits: Vec<(u64, u64)>,
     pub(super) gas_floors: Vec<u64>,
+    pub(super) gas_prices: GasPrices,
 }
 
 /// The file's values before they become milliseconds; transitions change some of them and inherit the rest.
@@ -191,9 +193,13 @@ const QUEUE_KEYS: [&str; 5] = [
     "futureMessagesMaxDistance",
 ];
 
+fn is_quorum(config: &Section<'_>) -> bool {
+    config.peek("isQuorum").and_then(field::boolean).unwrap_or(false)
+}
+
 /// Whose format it is. GoQuorum cannot read an object under `transitions`, Besu no array (spec/qbft.md 14).
 pub(super) fn format(config: &Section<'_>, warnings: &mut Warnings) -> GenesisFormat {
-    let is_quorum = config.peek("isQuorum").and_then(field::boolean).unwrap_or(false);
+    let is_quorum = is_quorum(config);
     let transitions = config.peek("transitions");
     let besus = ["shanghaiTime", "cancunTime", "pragueTime", "osakaTime", "zeroBaseFee", "fixedBaseFee"];
     let besu = match transitions {
@@ -221,11 +227,15 @@ pub(super) fn read(
     gas_limit: u64,
     warnings: &mut Warnings,
 ) -> Result<Consensus, GenesisError> {
+    let quorum = is_quorum(config);
     config.ignore(&["isQuorum"]);
     let transitions = config.take("transitions");
     let code_size_limits = read_code_sizes(config, format, warnings)?;
-    let mut consensus = Consensus { schedule: None, code_size_limits, gas_floors: Vec::new() };
+    let gas_prices = GasPrices::default();
+    let mut consensus = Consensus { schedule: None, code_size_limits, gas_floors: Vec::new(), gas_prices };
     if format == GenesisFormat::GoQuorum {
+        let from = config.get("enableGasPriceBlock", "a block number", field::quantity64)?;
+        consensus.gas_prices = GasPrices { quorum, from, switches: Vec::new() };
         goquorum::read(config, transitions, gas_limit, &mut consensus, warnings)?;
         return Ok(consensus);
     }
@@ -404,7 +414,7 @@ fn read_code_sizes(config: &mut Section<'_>, format: GenesisFormat, warnings: &m
         limits.push((from, size * 1024));
     }
     if format == GenesisFormat::GoQuorum {
-        config.ignore(&["txnSizeLimit", "isMPS", "enableGasPriceBlock"]);
+        config.ignore(&["txnSizeLimit", "isMPS"]);
         let private = ["privacyEnhancementsBlock", "privacyPrecompileBlock"];
         config.ignore_aloud(&private, "private transactions are not implemented", warnings);
         config.ignore_aloud(&["qip714Block"], "GoQuorum's permissioning by contract is not implemented", warnings);

@@ -247,9 +247,11 @@ fn read_transition(
     })? {
         consensus.gas_floors.push(floor);
     }
+    if let Some(allowed) = section.get("gasPriceEnabled", "true or false", field::boolean)? {
+        consensus.gas_prices.switches.push((block, allowed));
+    }
     section.ignore(&["transactionSizeLimit"]);
     for (key, why) in [
-        ("gasPriceEnabled", "gas prices are a matter of min-gas-price"),
         ("privacyEnhancementsEnabled", "private transactions are not implemented"),
         ("privacyPrecompileEnabled", "private transactions are not implemented"),
         ("enhancedPermissioningEnabled", "GoQuorum's permissioning by contract is not implemented"),
