@@ -22,7 +22,8 @@ const USAGE: &str = "cargo xtask <chore>
   conformance  every recorded JSON-RPC question put to this node, the differences by method; IPE_SHOW=20 shows more of
             each recording, IPE_RECORDING=<folder> takes one
   interop   mixed networks with the Besu and GoQuorum executables of IPE_BESU and IPE_GOQUORUM (docs/interop.md);
-            interop verdicts [words]: what each Besu makes of every variant of a block, into fixtures/verdicts
+            interop verdicts [words]: what each makes of every variant of a block at import, into fixtures/verdicts;
+            interop votes words: whether a live Besu votes for them
   attack    what one institution or a stranger can do to release processes on loopback (docs/attacks.md): [--seconds N]
             [--mesh] [words of an attack's name]
   contracts [--check | --gen02]  compile contracts/, compare with what is committed, or run RBB's scenarios on it (docs/contracts.md;

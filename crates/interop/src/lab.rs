@@ -95,6 +95,9 @@ pub fn genesis(dialect: Dialect, system: System) -> Result<Value, String> {
         genesis["config"]["depositContractAddress"] = json!(DEPOSITS);
         genesis["config"]["withdrawalRequestContractAddress"] = json!(SYSTEM[2]);
         genesis["config"]["consolidationRequestContractAddress"] = json!(SYSTEM[3]);
+    } else if dialect == Dialect::Legacy {
+        // Older releases call the contracts of EIP-4788 and 2935 whether they are named or not.
+        genesis["config"]["ipe"] = json!({ "besuRules": "25.5.0" });
     }
     Ok(genesis)
 }

@@ -16,6 +16,7 @@ mod sentry;
 mod traffic;
 mod typed;
 mod verdicts;
+mod votes;
 mod wishes;
 
 use client::{Client, Kind};
@@ -90,6 +91,9 @@ fn suite() -> Result<ExitCode, String> {
     println!("logs and data of every node: {}", folder.display());
     if wanted.first().is_some_and(|first| first == "verdicts") {
         return verdicts::run(&others, &folder, &wanted[1..]).map(|()| ExitCode::SUCCESS);
+    }
+    if wanted.first().is_some_and(|first| first == "votes") {
+        return votes::run(&others, &folder, &wanted[1..]).map(|()| ExitCode::SUCCESS);
     }
     let ours = Client::find(Kind::Ipe, &target.join("ipe"))?;
     let mut outcomes = Vec::new();

@@ -73,7 +73,7 @@ pub struct Network {
 }
 
 /// A free TCP port of loopback. It is given back before the node binds it, which nobody else on a test machine hurries to do.
-fn free_port() -> Result<u16, String> {
+pub fn free_port() -> Result<u16, String> {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).map_err(|error| format!("no free port: {error}"))?;
     listener.local_addr().map(|address| address.port()).map_err(|error| error.to_string())
 }
@@ -83,7 +83,7 @@ pub fn key(index: usize) -> Result<NodeKey, String> {
     NodeKey::from_bytes(keccak256(format!("interop node {index}")).0).map_err(|error| error.to_string())
 }
 
-fn enode(id: NodeId, port: u16) -> String {
+pub fn enode(id: NodeId, port: u16) -> String {
     Enode { id, hosts: vec!["127.0.0.1".to_owned()], tcp: port, udp: None }.to_string()
 }
 

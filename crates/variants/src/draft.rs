@@ -1,14 +1,16 @@
 //! A block as its RLP items, so that it can be wrong in ways that a parsed one cannot.
 
-use alloy_primitives::{B256, Bytes, keccak256};
-use alloy_rlp::{Encodable, Header as RlpHeader};
+use alloy_primitives::{Address, B256, Bytes, keccak256};
+use alloy_rlp::{Decodable, Encodable, Header as RlpHeader};
 use alloy_trie::root::ordered_trie_root_with_encoder;
 use ipe_types::block::Block;
 use ipe_types::extra::ExtraData;
 
 use crate::chain::key;
 
-/// Place of the extra data among a header's items.
+/// Place of the coinbase among a header's items.
+const COINBASE: usize = 2;
+/// Place of the extra data.
 const EXTRA: usize = 12;
 /// Place of the nonce.
 const NONCE: usize = 14;
@@ -55,6 +57,25 @@ fn items(mut bytes: &[u8]) -> Vec<Bytes> {
         rest = after;
     }
     all
+}
+
+/// The RLP of a block with another round in its extra data; one whose extra data cannot be read stays as it is.
+pub fn in_round(block: &Bytes, round: u32) -> Bytes {
+    let mut parts = items(block);
+    let Some(header) = parts.first_mut() else { return block.clone() };
+    let mut fields = items(header);
+    let Some(item) = fields.get_mut(EXTRA) else { return block.clone() };
+    let extra = RlpHeader::decode_bytes(&mut &item[..], false).ok().and_then(|bytes| ExtraData::decode(bytes).ok());
+    let Some(extra) = extra else { return block.clone() };
+    *item = rlp(&ExtraData { round, ..extra }.encode()[..]);
+    *header = list(&fields);
+    list(&parts)
+}
+
+/// The coinbase of an encoded block.
+pub fn coinbase(block: &Bytes) -> Option<Address> {
+    let header = items(block).into_iter().next()?;
+    Address::decode(&mut &items(&header).get(COINBASE)?[..]).ok()
 }
 
 impl Draft {

@@ -12,7 +12,7 @@ use crate::draft::{Draft, rlp};
 
 /// The header with one field as a villain may write it: absent, zero, one off, extreme, other. By the table of fields, so that
 /// a field that is added there is missed here. Those that need what is behind them to be absent are in [`endings`].
-fn spoiled(header: &Header, field: &str) -> Vec<(&'static str, Header)> {
+pub fn spoiled(header: &Header, field: &str) -> Vec<(&'static str, Header)> {
     let mut all = Vec::new();
     macro_rules! set {
         ($what:literal, $field:ident, $value:expr) => {

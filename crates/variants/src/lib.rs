@@ -5,6 +5,7 @@
 
 pub mod chain;
 pub mod draft;
+mod goquorum;
 pub mod headers;
 pub mod recorded;
 pub mod rows;
@@ -13,7 +14,7 @@ mod transactions;
 
 use std::sync::Arc;
 
-use alloy_primitives::{B256, Bytes, keccak256};
+use alloy_primitives::{Address, B256, Bytes, keccak256};
 use ipe_chain::{Ledger, RawBlock, Terms};
 use ipe_types::fork::Fork;
 use ipe_types::header::Header;
@@ -40,6 +41,16 @@ impl Variant {
     /// Sealed over the first `items` items of the header.
     pub(crate) fn hashed(name: String, draft: &Draft, items: usize) -> Self {
         Self { sealed: marked(&name, draft).sealed(Some(items)), proposal: draft.proposal(), name }
+    }
+
+    /// The block without seals, as a proposal of this round carries it.
+    pub fn proposal_in(&self, round: u32) -> Bytes {
+        draft::in_round(&self.proposal, round)
+    }
+
+    /// Whom the block names as its maker.
+    pub fn coinbase(&self) -> Option<Address> {
+        draft::coinbase(&self.proposal)
     }
 
     /// Whether `besu blocks import` judges the block at all: what has another number than a block can have it passes over.
@@ -103,6 +114,7 @@ pub fn all() -> Vec<Scenario> {
         }
     }
     all.extend(system::all());
+    all.extend(goquorum::all());
     all.push(sub_second());
     all.push(sizes());
     all

@@ -21,8 +21,10 @@ pub struct Row {
     pub chains: &'static [&'static str],
     /// Variants by name; a star at the end stands for anything.
     pub variants: &'static [&'static str],
-    /// Besu at import; a release that says otherwise is in `but`.
-    pub besu: Says,
+    /// Besu at import, or GoQuorum on its chains; a release that says otherwise is in `but`.
+    pub client: Says,
+    /// Whether Besu votes for it, where that is not whether it imports it.
+    pub votes: Option<Says>,
     /// Ours at import.
     pub import: Says,
     /// Ours before a vote.
@@ -45,33 +47,44 @@ impl Row {
         })
     }
 
+    /// Whether a Besu of this name votes for it.
+    pub fn vote_of(&self, client: &str) -> Says {
+        self.votes.unwrap_or_else(|| self.of(client))
+    }
+
     /// What a client of this name says.
     pub fn of(&self, client: &str) -> Says {
-        self.but.filter(|(release, _)| client.ends_with(release)).map_or(self.besu, |(_, says)| says)
+        self.but.filter(|(release, _)| client.ends_with(release)).map_or(self.client, |(_, says)| says)
     }
 }
 
 /// The first row that is about a variant.
 pub fn row(chain: &str, variant: &str) -> Option<&'static Row> {
-    ROWS.iter().find(|row| row.is_about(chain, variant))
+    let rows = if chain.starts_with("goquorum") { GOQUORUM } else { ROWS };
+    rows.iter().find(|row| row.is_about(chain, variant))
 }
 
 const fn both(what: &'static str, variants: &'static [&'static str], says: Says, rule: &'static str) -> Row {
-    Row { what, chains: &[], variants, besu: says, import: says, vote: says, rule, why: "", but: None }
+    Row { what, chains: &[], variants, client: says, votes: None, import: says, vote: says, rule, why: "", but: None }
 }
 
 /// Followed when others sealed it, and never voted for.
 const fn followed(what: &'static str, variants: &'static [&'static str], rule: &'static str) -> Row {
-    Row { what, chains: &[], variants, besu: Yes, import: Yes, vote: No, rule, why: "", but: None }
+    Row { what, chains: &[], variants, client: Yes, votes: None, import: Yes, vote: No, rule, why: "", but: None }
 }
 
 /// Taken by Besu and not by ours.
 const fn stricter(what: &'static str, variants: &'static [&'static str], rule: &'static str, why: &'static str) -> Row {
-    Row { what, chains: &[], variants, besu: Yes, import: No, vote: No, rule, why, but: None }
+    Row { what, chains: &[], variants, client: Yes, votes: None, import: No, vote: No, rule, why, but: None }
 }
 
 const fn on(chains: &'static [&'static str], row: Row) -> Row {
     Row { chains, ..row }
+}
+
+/// Besu's vote is another than its verdict at import.
+const fn voted(votes: Says, row: Row) -> Row {
+    Row { votes: Some(votes), ..row }
 }
 
 const fn but(release: &'static str, says: Says, row: Row) -> Row {
@@ -116,8 +129,8 @@ pub static ROWS: &[Row] = &[
     on(&["shanghai "], both("Shanghai: ends in front of the withdrawals root", &["header of 16 items"], Yes, "none")),
     stricter("from London on: no base fee", &["header of 15 items"], "none", "every builder writes one; without it the price of gas is not defined"),
     on(&["cancun "], stricter("Cancun: blobGasUsed without excessBlobGas, sealed as Besu hashes it, without both", &["header of 18 items, sealed as one of 17"], "`BlockHeader.writeTo` leaves out both", "no builder writes one without the other; from Prague on Besu refuses it too")),
-    on(&["cancun "], both("Cancun: blobGasUsed without excessBlobGas, sealed as it stands", &["header of 18 items"], No, "`BftCommitSealsValidationRule`: Besu hashes it without both")),
-    on(&["london ", "shanghai "], both("blobGasUsed of a later fork without excessBlobGas, sealed as it stands", &["header of 18 items"], No, "`BftCommitSealsValidationRule`: Besu hashes it without both")),
+    on(&["cancun "], voted(Yes, both("Cancun: blobGasUsed without excessBlobGas, sealed as it stands", &["header of 18 items"], No, "`BftCommitSealsValidationRule`: Besu hashes it without both"))),
+    on(&["london ", "shanghai "], voted(Yes, both("blobGasUsed of a later fork without excessBlobGas, sealed as it stands", &["header of 18 items"], No, "`BftCommitSealsValidationRule`: Besu hashes it without both"))),
     on(&["london ", "shanghai ", "cancun "], both("more items than there are fields, or a list of later fields that Besu reads and refuses", &["header of 22 items", "header of 23 items", "header of 24 items"], No, "`BlockAccessListValidator`, `BlockHeader.readFrom`")),
     stricter("fields of a later fork", &["header of *"], "none", "no builder writes a field before its fork"),
     stricter("withdrawals root an empty string, the last item", &["withdrawalsRoot an empty string, and the last item"], "`BlockHeader.readFrom` takes it for none", "no encoder writes it: a field that is not there is left out with all that follow it"),
@@ -126,9 +139,10 @@ pub static ROWS: &[Row] = &[
     both("a number with a leading zero", &["gasLimit with a leading zero", "timestamp with a leading zero"], No, "`RLPInput`"),
     // Lists.
     both("other transactions than the header names, or others than were executed", &["transactions *", "no transactions, root as before", "a transaction that is an empty string"], No, "`MainnetBlockBodyValidator`"),
-    but("25.5.0", No, stricter("a legacy transaction as a string", &["a legacy transaction as a string"], "`TransactionDecoder`", "no encoder writes it: the list stands in the body as it is")),
+    but("25.5.0", No, voted(No, stricter("a legacy transaction as a string", &["a legacy transaction as a string"], "`TransactionDecoder`; a proposal is hashed as Besu would write it, so its author seems to be no validator", "no encoder writes it: the list stands in the body as it is"))),
     both("ommers", &["an ommer*"], No, "`MainnetBlockBodyValidator`"),
-    stricter("a list of withdrawals that the header does not name, a missing one, more lists", &["an empty list of withdrawals", "no list of withdrawals", "two lists more"], "`BlockBody.readWrappedBodyFrom`, `WithdrawalsValidator.NotApplicableWithdrawals`", "every encoder writes exactly the lists of the fork; the hash does not cover them, so a sync gets the block in its one form from anybody else"),
+    voted(No, stricter("more lists in the body", &["two lists more"], "`BlockBody.readWrappedBodyFrom`; a proposal is hashed as Besu would write it, so its author seems to be no validator", "every encoder writes exactly the lists of the fork; the hash does not cover them, so a sync gets the block in its one form from anybody else")),
+    stricter("a list of withdrawals that the header does not name, or a missing one", &["an empty list of withdrawals", "no list of withdrawals"], "`BlockBody.readWrappedBodyFrom`, `WithdrawalsValidator.NotApplicableWithdrawals`", "every encoder writes exactly the lists of the fork; the hash does not cover them, so a sync gets the block in its one form from anybody else"),
     both("a withdrawal, state as before", &["a withdrawal*"], No, "`MainnetBlockBodyValidator`: state root, because Besu pays the amount; ours refuses withdrawals in any state"),
     // Transactions.
     both("legacy: another chain, nonce, gas below what is due, above the block's, an account with code, a bad signature", &["legacy of another chain", "legacy nonce *", "legacy gas limit 20,999", "legacy gas limit of the block + 1", "legacy gas limit 2^64 − 1", "legacy from an account with code", "legacy high s", "legacy the other parity", "legacy r *", "legacy s *"], No, "`MainnetTransactionValidator`"),
@@ -186,22 +200,65 @@ pub static ROWS: &[Row] = &[
     both("a block of 8 MiB and more, below 10 MiB less the largest envelope", &["block of *"], Yes, "no rule: `MainnetBlockValidatorBuilder.frontier`"),
 ];
 
+/// The rows for chains whose genesis is in GoQuorum's format, and what GoQuorum says there.
+pub static GOQUORUM: &[Row] = &[
+    both("as an honest proposer writes it", &["good", "good and empty", "legacy ordinary", "access list ordinary"], Yes, "none"),
+    both("another parent or number", &["parentHash *", "number *"], No, "`Engine.verifyCascadingFields`"),
+    both("coinbase that is no validator", &["miner zero", "miner a stranger", "empty, miner zero", "empty, miner a stranger"], No, "`Engine.verifySigner`"),
+    both("coinbase that is another validator", &["miner *", "empty, miner *"], Yes, "`Engine.verifySigner`; whose turn it is concerns the proposal"),
+    both("another hash of ommers, difficulty other than 1, another mix hash", &["sha3Uncles *", "difficulty *", "mixHash *"], No, "`Engine.verifyHeader`"),
+    both("another root, bloom or gas used", &["stateRoot *", "transactionsRoot *", "receiptsRoot *", "logsBloom *", "gasUsed *"], No, "`BlockValidator`"),
+    both("gas limit below what a transaction asks for", &["gasLimit zero"], No, "`GasPool`"),
+    both("gas limit a step away, of parent / 1024 at most", &["gasLimit one more", "gasLimit one less", "gasLimit a step *"], Yes, "none; before a vote ours takes what `CalcGasLimit` makes"),
+    followed("gas limit further away", &["gasLimit half"], "none"),
+    stricter("gas limit of 2^63 and more", &["gasLimit 2^63", "gasLimit 2^64 − 1"], "none", "a builder goes to its `--miner.gaslimit`, which nobody sets there; Besu cannot read it"),
+    both("a later time that has come", &["timestamp one more", "timestamp a later time"], Yes, "`Engine.verifyCascadingFields`"),
+    both("a time too early, or to come", &["timestamp *"], No, "`Engine.verifyHeader`, `Engine.verifyCascadingFields`"),
+    both("extra data that does not decode", &["extraData absent"], No, "`ExtractQBFTExtra`"),
+    stricter("other validators in the extra data", &["extraData a validator less", "extraData a validator more", "extraData no validators"], "not compared", "its proposers write the validators of the height; the next heights take them from there"),
+    stricter("vanity above 1,024 bytes", &["extraData a vanity of 1,025 bytes"], "`ExtractQBFTExtra`: any length", "a header must stay servable; every client writes 32 bytes"),
+    followed("vanity of another length", &["extraData a vanity *", "extraData no vanity"], "`ExtractQBFTExtra`: any length"),
+    followed("another nonce", &["nonce *"], "not looked at"),
+    both("more items than 15, a number with a leading zero", &["header of *", "gasLimit with a leading zero", "timestamp with a leading zero"], No, "`types.Header`"),
+    both("other transactions than the header names, or others than were executed", &["transactions *", "no transactions, root as before"], No, "`BlockValidator`, `StateProcessor`"),
+    both("what is no transaction, ommers, more lists", &["a transaction that is an empty string", "a legacy transaction as a string", "an ommer*", "an empty list of withdrawals", "two lists more"], No, "`types.extblock`, `Engine.verifyHeader`"),
+    on(&["goquorum without gas price"], both("a gas price above 0, which is not enabled", &["legacy gas price 1"], No, "`StateProcessor.Process`, `ChainConfig.IsGasPriceEnabled`")),
+    stricter("a private transaction: v is 37 or 38", &["legacy private"], "`StateTransition.TransitionDb`: a node without the payload counts the nonce", "this node has no private state and cannot tell who was meant; it says so at JSON-RPC, to peers and of a block. **Honest users make these: a network that uses them cannot have nodes of this kind**"),
+    both("legacy: without a chain id, gas just due, any price, gas × price of 2^128 and more", &["legacy without a chain id", "legacy gas limit 21,000", "legacy gas limit 2^24*", "legacy gas limit of the block", "legacy gas price 0", "legacy gas price 1", "legacy gas × price 2^128 and more"], Yes, "`TxPool`, `StateTransition.preCheck`"),
+    both("legacy: another chain, nonce, gas below what is due, above the block's, a bad signature, more than the sender has", &["legacy of another chain", "legacy nonce *", "legacy gas limit *", "legacy high s", "legacy the other parity", "legacy r *", "legacy s *", "legacy value *", "legacy gas × price 2^128 and more, not paid for"], No, "`Signer`, `StateTransition.preCheck`"),
+    both("an account with code as the sender", &["legacy from an account with code"], Yes, "none: EIP-3607 is younger"),
+    both("input that is just paid for, init code of any length", &["legacy input of 31 floor bytes", "legacy creation of *"], Yes, "`IntrinsicGas`"),
+    both("price of 2^128 with a leading zero", &["legacy gas price 2^128 with a leading zero"], No, "`LegacyTx`"),
+    both("price of 2^128, roots as if it had not been executed", &["legacy gas price 2^128"], No, "`BlockValidator`; the transaction is valid to GoQuorum, see below"),
+    both("a balance that stays below 2^256", &["legacy call that pays an account with room", "legacy contract that leaves its wei to one with room"], Yes, "none"),
+    both("a balance that would reach 2^256, roots as if nothing had been executed", &["legacy payment that overflows a balance", "legacy call whose payment overflows a balance", "legacy contract whose heir's balance overflows", "legacy creation at an address whose balance overflows"], No, "`BlockValidator`; GoQuorum's balances have no bound, see below"),
+    both("access list: gas just due", &["access list gas limit just right"], Yes, "`IntrinsicGas`"),
+    both("access list: another chain, gas below what is due", &["access list *"], No, "`Signer`, `IntrinsicGas`"),
+    both("a type of a later fork", &["dynamic *", "blob *", "set-code *"], No, "`types.Transaction`"),
+];
+
 /// The page `docs/spec/verdicts.md`.
 pub fn page() -> String {
     let mut out = String::from(HEAD);
     let says = |says: Says| if says == Yes { "yes" } else { "no" };
     for row in ROWS {
         let chains = if row.chains.is_empty() { "all".to_owned() } else { row.chains.iter().map(|name| name.trim()).collect::<Vec<_>>().join(", ") };
-        let besu = match row.but {
-            None => says(row.besu).to_owned(),
-            Some((release, other)) => format!("{}; {release}: {}", says(row.besu), says(other)),
+        let (besu, votes) = match row.but {
+            None => (says(row.client).to_owned(), says(row.votes.unwrap_or(row.client))),
+            Some((release, other)) => (format!("{}; {release}: {}", says(row.client), says(other)), row.votes.map_or("as at import", says)),
         };
         let (import, vote, what, rule) = (says(row.import), says(row.vote), row.what, row.rule);
-        out.push_str(&format!("| {what} | {chains} | {besu} | {import} | {vote} | {rule} |\n"));
+        out.push_str(&format!("| {what} | {chains} | {besu} | {votes} | {import} | {vote} | {rule} |\n"));
+    }
+    out.push_str(GOQUORUM_HEAD);
+    for Row { what, client, import, vote, rule, .. } in GOQUORUM {
+        out.push_str(&format!("| {what} | {} | {} | {} | {rule} |\n", says(*client), says(*import), says(*vote)));
     }
     out.push_str(DEVIATIONS);
-    for row in ROWS.iter().filter(|row| !row.why.is_empty()) {
-        out.push_str(&format!("| {} | {} | {} |\n", row.what, says(row.import), row.why));
+    for (whose, rows) in [("Besu's", ROWS), ("GoQuorum's", GOQUORUM)] {
+        for row in rows.iter().filter(|row| !row.why.is_empty()) {
+            out.push_str(&format!("| {whose} | {} | {} | {} |\n", row.what, says(row.import), row.why));
+        }
     }
     out.push_str(TAIL);
     out
@@ -211,38 +268,50 @@ const HEAD: &str = "# Verdicts on blocks
 
 What a block that is wrong in one way, or right at a limit, is to Besu and to this node. The table is made from
 `crates/variants/src/rows.rs`. The tests there make every block (each header field, list and transaction field, on each fork from Berlin to
-Osaka, with market, zero and fixed base fee), compare our two verdicts with the table, and the table with what Besu 26.8.0 and 25.5.0
-said when they were asked: `fixtures/verdicts`, recorded by `cargo xtask interop verdicts`. The first row that fits a block counts.
+Osaka, with market, zero and fixed base fee), compare our two verdicts with the table, and the table with what Besu 26.8.0, Besu 25.5.0
+and GoQuorum 24.4.1 said when they were asked: `fixtures/verdicts`, recorded by `cargo xtask interop verdicts` (imports) and `cargo xtask
+interop votes` (whether a live Besu prepares the block as a proposal). The first row that fits a block counts.
 
 At import this node follows Besu wherever a majority of Besu could seal a block; before a vote it takes only what its own builder would
 write ([header-fields.md](header-fields.md)).
 
-| block | chains | Besu imports | ours imports | ours votes | rule (Besu's class) |
-|---|---|---|---|---|---|
+| block | chains | Besu imports | Besu votes | ours imports | ours votes | rule (Besu's class) |
+|---|---|---|---|---|---|---|
+";
+
+const GOQUORUM_HEAD: &str = "
+## On GoQuorum's chains
+
+Chains whose genesis is in GoQuorum's format: one on which gas has no price, and one on which it has (`enableGasPriceBlock`, `gasPriceEnabled`).
+
+| block | GoQuorum imports | ours imports | ours votes | rule (GoQuorum's) |
+|---|---|---|---|---|
 ";
 
 const DEVIATIONS: &str = "
 ## Deviations
 
-Where our import and Besu's differ. None of these blocks is made by an honest validator, Besu's or ours, unless the reason says so.
+Where our import and the client's differ. None of these blocks is made by an honest validator, theirs or ours, unless the reason says so.
+Where Besu votes and this node does not, the block is one that no builder writes: it is followed once others have sealed it.
 
-| block | ours imports | why |
-|---|---|---|
+| chains | block | ours imports | why |
+|---|---|---|---|
 ";
 
 const TAIL: &str = "
 ## What the table does not show
 
-- A transaction with a gas price of 2^128 wei or more. Besu executes it (the recorded refusal is of the roots, which are those of a
-  block without it); this node cannot read it and refuses the block. Paying takes 2^142 wei: `ipe genesis explain` warns of an alloc
-  that holds as much. On such a chain its owner could split a network of both clients.
+- **A transaction with a gas price of 2^128 wei or more.** Besu executes it (the recorded refusal is of the roots, which are those of a
+  block without it): a Besu 26.8.0 alone took one by `eth_sendRawTransaction` with `--rpc-tx-feecap=0` and had it in the next block. This
+  node cannot read it and refuses the block. Paying takes 2^142 wei: `ipe genesis explain` warns of an alloc that holds as much. On such a
+  chain the owner can split a network of both clients; give no account that much.
 - A block above 10 MiB with the roots that follow from it: Besu has no rule about size, and `besu blocks import` would take it. No message
   carries it, Besu's or ours, so none can be sealed or handed on.
 - Withdrawals with the state that follows from them: Besu pays their amounts, ours refuses them. No builder writes any.
 - The price of blobs stops at 2^128 − 1 wei here; Besu's goes to 2^256. It takes an excess blob gas that only a majority without this
   check could have sealed.
-- Besu's votes. Before a vote Besu judges the same rules without the seals (`HeaderValidationMode.LIGHT`), on the same block; only its
-  imports are recorded.
+- GoQuorum's balances have no bound, and a genesis with 2^256 wei in all lets them pass it: GoQuorum goes on, this node refuses the block.
+  GoQuorum's votes are not recorded; its proposals are judged by the same header rules without the seals (`Engine.VerifyBlockProposal`).
 - `besu blocks import` passes over a block with the number 0 or 2^63 and more; the rule is `AncestryValidationRule`.
 - Besu 25.5.0 is not asked about Osaka, which was a draft then, nor about Prague without the request contracts, on which it does not
   start.

@@ -4,11 +4,11 @@
 use std::collections::BTreeSet;
 use std::sync::OnceLock;
 
-use ipe_variants::rows::{ROWS, Row, Says, page, row};
+use ipe_variants::rows::{GOQUORUM, ROWS, Row, Says, page, row};
 use ipe_variants::{Scenario, Variant, judge, ledger, recorded};
 
-/// Clients whose verdicts are recorded, and chains that each was asked about at least.
-const CLIENTS: [(&str, usize); 2] = [("besu-26.8.0", 22), ("besu-25.5.0", 11)];
+/// Clients whose verdicts are recorded, and chains about whose blocks each was asked at least: to import them, and to vote.
+const CLIENTS: [(&str, usize, usize); 3] = [("besu-26.8.0", 28, 10), ("besu-25.5.0", 16, 4), ("goquorum-24.4.1", 2, 0)];
 
 fn scenarios() -> &'static [Scenario] {
     static MADE: OnceLock<Vec<Scenario>> = OnceLock::new();
@@ -45,10 +45,12 @@ fn ours_are_the_verdicts_of_the_table() {
 #[test]
 fn the_table_is_what_real_clients_said() {
     let mut wrong = Vec::new();
-    for (client, least) in CLIENTS {
+    for (client, least, voted) in CLIENTS {
         let lines = recorded::read(client).unwrap();
         let chains: BTreeSet<&str> = lines.keys().map(|(chain, _)| chain.as_str()).collect();
         assert!(chains.len() >= least, "{client} was asked about {} chains", chains.len());
+        let votes: BTreeSet<&str> = lines.iter().filter(|(_, line)| line.vote.is_some()).map(|((chain, _), _)| chain.as_str()).collect();
+        assert!(votes.len() >= voted, "{client} was asked to vote on {} chains", votes.len());
         for scenario in scenarios().iter().filter(|made| chains.contains(made.name.as_str())) {
             for variant in scenario.variants.iter().filter(|variant| variant.is_judged_by_import()) {
                 let at = format!("{client}: {}: {}", scenario.name, variant.name);
@@ -63,6 +65,10 @@ fn the_table_is_what_real_clients_said() {
                 if line.import != (row.of(client) == Says::Yes) {
                     wrong.push(format!("{at}: {:?} in the table ({}), {} recorded: {}", row.of(client), row.what, line.import, line.why));
                 }
+                let vote = row.vote_of(client);
+                if line.vote.is_some_and(|recorded| recorded != (vote == Says::Yes)) {
+                    wrong.push(format!("{at}: vote: {vote:?} in the table ({}), another recorded", row.what));
+                }
             }
         }
     }
@@ -71,10 +77,10 @@ fn the_table_is_what_real_clients_said() {
 
 #[test]
 fn every_row_is_about_something_and_every_deviation_has_its_reason() {
-    for row in ROWS {
+    for row in ROWS.iter().chain(GOQUORUM) {
         let found = scenarios().iter().any(|made| made.variants.iter().any(|one| std::ptr::eq(the_row(made, one), row)));
         assert!(found, "no variant is judged by the row {}", row.what);
-        assert_eq!(row.besu != row.import, !row.why.is_empty(), "{}", row.what);
+        assert_eq!(row.client != row.import, !row.why.is_empty(), "{}", row.what);
     }
 }
 
