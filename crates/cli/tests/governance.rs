@@ -74,6 +74,7 @@ fn commands_say_who_belongs() {
         (vec!["permission", "explain", "bndes"], 2, "transaction hash"),
         (vec!["permission", "explain", &format!("0x{}", "12".repeat(32))], 1, "knows no transaction"),
         (vec!["org", "list", "--block", "9999999"], 2, "the newest block"),
+        (vec!["org", "list", "--chain-id", "5"], 2, "expected chain 5"),
         (vec!["org", "list", "--account-ingress", "0x0000000000000000000000000000000000008888", "--node-ingress", stranger], 1, "has no organizations"),
     ] {
         let said = net.refused(&arguments, code);
@@ -397,4 +398,59 @@ fn changes_take_effect_and_wrong_ones_are_refused_before_they_are_sent() {
         assert!(said.contains(words), "ipe {}: {said}", arguments.join(" "));
     }
     assert_eq!(net.json(&["proposal", "list"])["total"], 1, "nothing that was refused was sent");
+}
+
+#[test]
+fn validators_by_contract_are_shown_proposed_and_taken_out_for_maintenance() {
+    let lab = Lab::up(&["--institutions", "1"]);
+    lab.all_reach(1);
+    let node = lab.with_role("writer").remove(0);
+    let net = Deployed::on(&lab, &node);
+    let keys: Vec<ipe_types::NodeKey> = (1..=6).map(|n| ipe_types::NodeKey::from_bytes([0x50 + n; 32]).unwrap()).collect();
+    let initial = keys[..5].iter().map(ipe_types::NodeKey::address).collect();
+    let ingress = net.selection(&lab, &node, initial).to_string();
+    let with = |arguments: &[&str]| -> Vec<String> {
+        arguments.iter().copied().chain(["--validators-ingress", ingress.as_str()]).map(str::to_owned).collect()
+    };
+    let json = |arguments: &[&str]| net.json(&with(arguments).iter().map(String::as_str).collect::<Vec<_>>());
+    let ok = |arguments: &[&str]| net.ok(&with(arguments).iter().map(String::as_str).collect::<Vec<_>>());
+    let refused = |arguments: &[&str], code| net.refused(&with(arguments).iter().map(String::as_str).collect::<Vec<_>>(), code);
+    let (one, three) = (net.key(1), net.key(3));
+
+    let list = json(&["validator", "list"]);
+    assert_eq!((&list["selection"]["mode"], &list["selection"]["good"]), (&json!("manual"), &json!(true)), "{list}");
+    let protected = list["validators"].as_array().unwrap().iter().filter(|validator| validator["selection"] == "protected").count();
+    assert_eq!(protected, 5, "{list}");
+
+    // A sixth one comes in by proposal, which shows it before anybody votes.
+    let sixth = keys[5].address().to_string();
+    let made = json(&["validator", "add", &sixth, "--enter", "--duration", "1000", "--key", &one]);
+    assert_eq!(made["proposal"], 1, "{made}");
+    let told = json(&["proposal", "simulate", "1"]);
+    let change = &told["effects"]["changes"][0];
+    assert!(change["what"] == format!("validator {sixth}") && change["after"] == "validates", "{told}");
+    let shown = ok(&["proposal", "show", "1"]);
+    assert!(shown.contains("validators.addEligibleValidatorByAddress"), "{shown}");
+    for n in [1, 2] {
+        ok(&["proposal", "vote", "1", "yes", "--key", &net.key(n)]);
+    }
+    ok(&["proposal", "execute", "1", "--key", &one]);
+    let shown = json(&["validator", "show", &sixth]);
+    assert_eq!(shown["validator"]["selection"], "operational", "{shown}");
+
+    // Its organisation takes it out and brings it back; nobody else does.
+    let node_id = hex::encode(keys[5].node_id());
+    net.ok(&["node-rule", "add", &node_id, "--type", "validator", "--name", "v6", "--key", &three]);
+    let said = refused(&["validator", "leave", &node_id, "--key", &one], 1);
+    assert!(said.contains("NotLocalNode"), "{said}");
+    ok(&["validator", "leave", &node_id, "--key", &three]);
+    assert_eq!(json(&["validator", "show", &sixth])["validator"]["selection"], "eligible");
+    let said = refused(&["validator", "leave", &node_id, "--key", &three], 1);
+    assert!(said.contains("NotOperationalNode") && said.contains("not in office"), "{said}");
+    ok(&["validator", "enter", &node_id, "--key", &three]);
+    let said = refused(&["validator", "remove", &net.accounts.to_string(), "--key", &one], 1);
+    assert!(said.contains("call 1 would fail") && said.contains("NotEligibleNode"), "{said}");
+    let history = json(&["validator", "history"]);
+    let events: Vec<&str> = history["events"].as_array().unwrap().iter().filter_map(|event| event["event"].as_str()).collect();
+    assert!(events.contains(&"OperationalValidatorManuallyRemoved") && events.contains(&"EligibleValidatorAdded"), "{events:?}");
 }

@@ -25,6 +25,9 @@ pub struct Reach {
     /// JSON-RPC address of any node of the network.
     #[arg(long, value_name = "URL", env = "IPE_RPC_URL", default_value = "http://127.0.0.1:8545")]
     pub rpc: String,
+    /// Chain id that the network has to have; without it, and without --genesis, the node's word is taken, for signatures too.
+    #[arg(long, value_name = "ID", env = "IPE_CHAIN_ID")]
+    pub chain_id: Option<u64>,
     /// Contract that nodes ask about transactions [default: 0x...8888, or the genesis file's].
     #[arg(long, value_name = "ADDRESS", env = "IPE_ACCOUNT_INGRESS", value_parser = address)]
     pub account_ingress: Option<Address>,
@@ -175,11 +178,10 @@ impl Network {
     pub fn open(reach: &Reach, block: Option<u64>) -> Result<Network, Failure> {
         let named = reach.genesis.as_deref().map(super::genesis::addresses).transpose()?.unwrap_or_default();
         let link = Link::open(&reach.rpc, block)?;
-        if let Some(chain_id) = named.chain_id.filter(|chain_id| *chain_id != link.chain_id) {
-            return Err(Failure::Usage(format!(
-                "--genesis: its chain id is {chain_id}, {} is of chain {}: another network",
-                reach.rpc, link.chain_id
-            )));
+        for (option, expected) in [("--chain-id", reach.chain_id), ("--genesis", named.chain_id)] {
+            if let Some(expected) = expected.filter(|expected| *expected != link.chain_id) {
+                return Err(Failure::Usage(format!("{option}: expected chain {expected}, {} is of chain {}: another network", reach.rpc, link.chain_id)));
+            }
         }
         let account_ingress = reach.account_ingress.or(named.account_ingress).unwrap_or(ACCOUNT_INGRESS);
         let node_ingress = reach.node_ingress.or(named.node_ingress).unwrap_or(NODE_INGRESS);

@@ -126,6 +126,7 @@ pub fn send(network: &Network, sending: &Sending, to: Address, data: Vec<u8>, in
             None => println!("call   {}", call.line(network)),
         }
         println!("from   {from}, nonce {nonce}, at most {gas} gas at {price} wei");
+        println!("to     {} on chain {}", network.label(to), link.chain_id);
     }
     let Some(signer) = signer.filter(|_| !sending.dry_run) else {
         if sending.reach.json {

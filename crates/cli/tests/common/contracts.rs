@@ -20,6 +20,8 @@ sol! {
     contract OfAccounts { constructor(address orgs, address[] accs, address admins); }
     contract OfOthers { constructor(address orgs, address accs, address admins); }
     contract OfIngress { constructor(address administration); }
+    contract OfSelection { constructor(address admins, address accs, address nodes, address[] initial, uint256 between, uint256 without, uint256 next); }
+    contract OfSelectionIngress { constructor(address admin, address selection); }
 }
 
 /// Names of the organisations, their kind (0 partner, 1 associate, 2 patron) and right to vote.
@@ -40,6 +42,7 @@ pub struct Deployed {
     pub rpc: String,
     pub account_ingress: Address,
     pub node_ingress: Address,
+    pub admin: Address,
     pub governance: Address,
     pub accounts: Address,
     pub nodes: Address,
@@ -49,16 +52,8 @@ pub struct Deployed {
 impl Deployed {
     /// Deploys everything by the node's JSON-RPC and waits for the receipts.
     pub fn on(lab: &Lab, node: &Node) -> Self {
-        let key = deployer();
-        let chain_id = number(&node.answer("eth_chainId", json!([])));
-        let mut nonce = number(&node.answer("eth_getTransactionCount", json!([key.address(), "latest"])));
-        let mut sent = Vec::new();
-        let mut send = |to: TxKind, data: Bytes| {
-            let created = key.address().create(nonce);
-            sent.push(node.answer("eth_sendRawTransaction", json!([signed(&key, chain_id, nonce, to, data)])));
-            nonce += 1;
-            created
-        };
+        let mut by = Deployer::of(node);
+        let mut send = |to: TxKind, data: Bytes| by.send(node, to, data);
         let mut create = |contract: Contract, arguments: Vec<u8>| send(TxKind::Create, [creation_code(contract).as_ref(), &arguments].concat().into());
         let admin = create(Contract::Admin, Vec::new());
         let orgs = ORGS.iter().enumerate().map(|(index, (name, kind, vote))| OrganizationData {
@@ -77,21 +72,31 @@ impl Deployed {
         for (ingress, rules) in [(account_ingress, accounts), (node_ingress, nodes)] {
             send(TxKind::Call(ingress), Ingress::setContractAddressCall { name: ipe_rules::RULES, target: rules }.abi_encode().into());
         }
-        for hash in sent {
-            let mut receipt = Value::Null;
-            lab.until("the contracts are deployed", || {
-                receipt = node.answer("eth_getTransactionReceipt", json!([hash]));
-                !receipt.is_null()
-            });
-            assert_eq!(receipt["status"], "0x1", "{receipt}");
-        }
+        by.wait(lab, node);
         let keys = tempfile::TempDir::new().expect("a temporary folder");
         for n in 1..=ORGS.len() as u8 {
             write_key(&keys.path().join(format!("admin{n}")), &administrator(n));
         }
         write_key(&keys.path().join("stranger"), &NodeKey::from_bytes([0x77; 32]).expect("a key"));
         let rpc = node.rpc.clone().expect("the node has JSON-RPC");
-        Self { rpc, account_ingress, node_ingress, governance, accounts, nodes, keys }
+        Self { rpc, account_ingress, node_ingress, admin, governance, accounts, nodes, keys }
+    }
+
+    /// Deploys a selection of validators with these in office, and its ingress, whose address it gives.
+    pub fn selection(&self, lab: &Lab, node: &Node, initial: Vec<Address>) -> Address {
+        let mut by = Deployer::of(node);
+        let arguments = OfSelection::constructorCall {
+            admins: self.admin, accs: self.accounts, nodes: self.nodes, initial, between: U256::from(1_000), without: U256::from(500),
+            next: U256::from(100_000),
+        };
+        let code = |contract: Contract, arguments: Vec<u8>| Bytes::from([creation_code(contract).as_ref(), &arguments].concat());
+        let selection = by.send(node, TxKind::Create, code(Contract::Selection, arguments.abi_encode()));
+        // It asks the selection, which has to be there.
+        by.wait(lab, node);
+        let arguments = OfSelectionIngress::constructorCall { admin: self.admin, selection };
+        let ingress = by.send(node, TxKind::Create, code(Contract::SelectionIngress, arguments.abi_encode()));
+        by.wait(lab, node);
+        ingress
     }
 
     /// Key file of the `n`-th organisation's global administrator.
@@ -145,6 +150,43 @@ impl Deployed {
         let said = format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
         assert_eq!(output.status.code(), Some(code), "ipe {}: {said}", arguments.join(" "));
         said
+    }
+}
+
+/// Sends the deployer's transactions one after the other.
+struct Deployer {
+    key: NodeKey,
+    chain_id: u64,
+    nonce: u64,
+    sent: Vec<Value>,
+}
+
+impl Deployer {
+    fn of(node: &Node) -> Self {
+        let key = deployer();
+        let chain_id = number(&node.answer("eth_chainId", json!([])));
+        let nonce = number(&node.answer("eth_getTransactionCount", json!([key.address(), "latest"])));
+        Self { key, chain_id, nonce, sent: Vec::new() }
+    }
+
+    /// Address of what is created, when it creates something.
+    fn send(&mut self, node: &Node, to: TxKind, data: Bytes) -> Address {
+        let created = self.key.address().create(self.nonce);
+        let raw = signed(&self.key, self.chain_id, self.nonce, to, data);
+        self.sent.push(node.answer("eth_sendRawTransaction", json!([raw])));
+        self.nonce += 1;
+        created
+    }
+
+    fn wait(&mut self, lab: &Lab, node: &Node) {
+        for hash in self.sent.drain(..) {
+            let mut receipt = Value::Null;
+            lab.until("the contracts are deployed", || {
+                receipt = node.answer("eth_getTransactionReceipt", json!([hash]));
+                !receipt.is_null()
+            });
+            assert_eq!(receipt["status"], "0x1", "{receipt}");
+        }
     }
 }
 
