@@ -36,7 +36,7 @@ pub(crate) fn picoseconds_a_gas(contract: &Address) -> u64 {
         16 => 25_000,
         17 => 20_000,
         // P-256 verification.
-        256 => 55_000,
+        256 => 15_000,
         _ => 60_000,
     }
 }

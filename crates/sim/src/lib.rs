@@ -21,6 +21,7 @@ pub mod faults;
 pub mod load;
 pub mod log;
 mod inbox;
+mod jobs;
 pub mod mutation;
 mod nemesis;
 mod network;
