@@ -9,6 +9,7 @@
 use crate::backend::Api;
 use axum::http::{StatusCode, header::CONTENT_TYPE};
 use axum::response::{IntoResponse, Response};
+use ipe_chain::{Asked, Ledger};
 use ipe_engine::{RefusedBlock, Status};
 use serde::Serialize;
 
@@ -134,12 +135,26 @@ fn health(api: &Api) -> Response {
             Some(_) => api.backend.pool.try_lock().map_or(0, |pool| pool.statistics().count),
         },
         last_error: stuck.as_deref().or(status.last_error.as_deref()),
-        warnings: (api.backend.advice)(),
+        warnings: [(api.backend.advice)(), broken_rules(&api.backend.ledger)].concat(),
     };
     match serde_json::to_string(&body) {
         Ok(text) => reply(up, text),
         Err(_) => reply(false, r#"{"status":"DOWN"}"#.into()),
     }
+}
+
+/// Contracts with rules that give no answer, one sentence each.
+fn broken_rules(ledger: &Ledger) -> Vec<String> {
+    let of = |asked, what: &str, effect: &str| {
+        let report = ledger.rules_report(asked);
+        let (contract, fault) = (report.contract?, report.fault?);
+        Some(format!(
+            "the contract with the rules of {what} ({contract}) gives no answer: {fault}; {effect} until the rules are repaired or the \
+             genesis names another contract from a height on (docs/permissioning.md)"
+        ))
+    };
+    let accounts = of(Asked::Accounts, "accounts", "only empty blocks are valid");
+    accounts.into_iter().chain(of(Asked::Nodes, "nodes", "no new connection is made")).collect()
 }
 
 #[cfg(test)]

@@ -22,6 +22,13 @@ impl Bound<'_> {
     pub const NONE: Bound<'static> = Bound { left_us: &|| u64::MAX, tx_us: &|| u64::MAX, tx_gas: u64::MAX, memory: u64::MAX };
 }
 
+impl Bound<'_> {
+    /// Whether nothing is stopped.
+    pub(crate) fn is_none(&self) -> bool {
+        self.tx_gas == u64::MAX && self.memory == u64::MAX && (self.left_us)() == u64::MAX && (self.tx_us)() == u64::MAX
+    }
+}
+
 impl std::fmt::Debug for Bound<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "Bound({} us, {} gas, {} bytes a transaction)", (self.tx_us)(), self.tx_gas, self.memory)

@@ -14,12 +14,13 @@ use ipe_types::spec::ChainSpec;
 use ipe_types::transition::Selection;
 use revm::context::result::InvalidTransaction;
 
-use crate::bound::Bound;
+use crate::bound::{Bound, Cut, Over};
 use crate::env::Env;
 use crate::execute::{Executed, Execution, TxError};
 use crate::ladder::{BuildOrder, Candidate, CheckedBlock, Feedback};
 use crate::ledger::{Head, Ledger, LedgerError};
 use crate::overlay::ReadError;
+use crate::permission::{AskError, Rules};
 use crate::receipts;
 use crate::rules::{GAS_LIMIT_DIVISOR, MAX_GAS_LIMIT, MIN_GAS_LIMIT, gas_limit_base};
 use crate::state::StateChanges;
@@ -52,6 +53,7 @@ impl Ledger {
         };
         let env = Env::of(&self.spec, &header, Some(&head.header));
         let fork = env.fork;
+        let rules = self.rules_on(&head.header, &state);
         let mut execution =
             Execution::begin(env, &header, &state, &hashes, &root_of, bound).map_err(|error| cannot(error.to_string()))?;
         let (mut transactions, mut senders, mut bytes) = (Vec::new(), Vec::new(), 0usize);
@@ -63,6 +65,8 @@ impl Ledger {
             let length = candidate.tx.encode_2718_len() + 5;
             feedback = if bytes + length > BUILT_TRANSACTIONS_BYTES {
                 Feedback::TooManyBytes
+            } else if let Some(refused) = not_permitted(&rules, &candidate, bound).map_err(|error| cannot(error.to_string()))? {
+                refused
             } else {
                 match execution.transact(&candidate.tx, candidate.sender) {
                     Ok(gas_used) => {
@@ -170,6 +174,18 @@ fn towards(parent: u64, target: u64) -> u64 {
     let target = target.clamp(MIN_GAS_LIMIT, MAX_GAS_LIMIT);
     let step = (parent / GAS_LIMIT_DIVISOR).saturating_sub(1);
     target.clamp(parent.saturating_sub(step), parent.saturating_add(step))
+}
+
+/// What the builder says of a candidate that the rules on chain keep out of the block; `None` of others.
+fn not_permitted(rules: &Option<Rules<'_>>, candidate: &Candidate, bound: Bound<'_>) -> Result<Option<Feedback>, ReadError> {
+    let Some(rules) = rules else { return Ok(None) };
+    // What a question takes here is this node's own choice, as all that it puts into a block is.
+    match rules.judge_own(&candidate.tx, candidate.sender, bound) {
+        Ok(verdict) => Ok(verdict.refusal().map(|reason| Feedback::NotPermitted { reason })),
+        // The time of the block, whose transactions are not to blame for it.
+        Err(AskError::Cut(cut)) => Ok(Some(Feedback::Cut(Cut { over: Over::BlockTime, ..cut }))),
+        Err(AskError::Read(error)) => Err(error),
+    }
 }
 
 fn refused(error: TxError) -> Feedback {

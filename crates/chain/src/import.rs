@@ -37,6 +37,7 @@ impl Ledger {
         let root_of = |changes: &StateChanges| {
             self.state.prepare(changes).map(|prepared| prepared.root()).map_err(ReadError::State)
         };
+        self.permit_block(block, &senders, &state, bound)?;
         crate::ahead::read_ahead(&state, &block.body.transactions, &senders);
         let env = Env::of(&self.spec, header, Some(&self.head().header));
         let mut execution = Execution::begin(env, header, &state, &hashes, &root_of, bound).map_err(finish_error)?;
@@ -151,6 +152,7 @@ impl Ledger {
             committed => committed?,
         }
         self.state.committed(number, &executed.prepared)?;
+        self.rules.advance(&self.spec, header, executed.prepared.changes());
 
         let imported = Imported {
             block: Arc::clone(&block),

@@ -213,6 +213,18 @@ pub enum InvalidBlock {
         /// What is wrong with it.
         reason: String,
     },
+    /// A transaction whose sender the rules on chain do not permit.
+    #[error("transaction {index} ({hash}) of {sender}: {reason}")]
+    NotPermitted {
+        /// Position, from 0.
+        index: usize,
+        /// Its hash.
+        hash: B256,
+        /// Who signed it.
+        sender: Address,
+        /// A no of the contract with the rules, or why it did not answer.
+        reason: String,
+    },
     /// The receipts are not the ones the header names.
     #[error("receipts root is {computed}, the header says {header}")]
     ReceiptsRoot {
@@ -323,6 +335,7 @@ impl InvalidBlock {
             Self::Body(BodyFault::Withdrawals { .. }) => "withdrawals",
             Self::TooLarge { .. } => "too_large",
             Self::Transaction { .. } => "transaction",
+            Self::NotPermitted { .. } => "not_permitted",
             Self::ReceiptsRoot { .. } => "receipts_root",
             Self::GasUsed { .. } => "gas_used",
             Self::LogsBloom => "logs_bloom",

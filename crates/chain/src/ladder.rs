@@ -121,6 +121,11 @@ pub enum Feedback {
     TooManyBytes,
     /// It was stopped while it ran, and is not in the block.
     Cut(Cut),
+    /// The rules on chain do not permit its sender, on this state.
+    NotPermitted {
+        /// A no of the contract with the rules, or why it did not answer.
+        reason: String,
+    },
     /// It cannot be included on this state or under these rules.
     Refused {
         /// What is wrong.

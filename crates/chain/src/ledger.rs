@@ -20,6 +20,7 @@ use crate::invalid::InvalidBlock;
 use crate::kv::{Batch, REMEDY, Read, Store, StoreError, Table};
 use crate::ladder::{CheckedBlock, Terms};
 use crate::overlay::ReadError;
+use crate::permission::KeptRules;
 use crate::read::{RecentBlocks, StoredBlock};
 use crate::rules::{Judging, Parent, Sealers, check_body, check_header, check_seals, check_validators};
 use crate::state::{Account, AccountChange, State, StateAt, StateChanges, StateError, StateSettings};
@@ -157,6 +158,7 @@ pub struct Ledger {
     head: RwLock<Arc<Head>>,
     kept: Mutex<lru::LruCache<B256, Arc<Executed>>>,
     pub(crate) recent: RecentBlocks,
+    pub(crate) rules: KeptRules,
 }
 
 impl std::fmt::Debug for Ledger {
@@ -207,7 +209,9 @@ impl Ledger {
         }
         let hash = block_hash(&header)?;
         let head = head_of(&*store, &spec, &state, Arc::new(header), hash, Arc::new(tally));
+        let rules = KeptRules::new(&spec, &head.header);
         Ok(Self {
+            rules,
             store,
             spec,
             state,

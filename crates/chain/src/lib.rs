@@ -23,6 +23,7 @@ pub mod logs;
 mod machine;
 mod net_gas;
 pub mod overlay;
+pub mod permission;
 mod rates;
 pub mod read;
 pub mod receipts;
@@ -33,6 +34,7 @@ pub mod system;
 pub mod trie;
 pub mod validators;
 pub mod view;
+mod witness;
 
 pub use bound::{Bound, Cut, Over};
 pub use bulk::{BulkError, BulkStep};
@@ -42,6 +44,7 @@ pub use ladder::{BuildOrder, Candidate, CheckedBlock, Feedback, Imported, RawBlo
 pub use ledger::{Head, Ledger, LedgerError, OpenError};
 pub use logs::{LogEntry, LogFilter, LogLimits, LogsError};
 pub use overlay::ReadError;
+pub use permission::{AskError, Asked, RulesReport};
 pub use read::{StoredBlock, StoredTransaction, TxPosition, ValidatorsError};
 pub use receipts::Receipt;
 pub use senders::{SenderError, recover};

@@ -35,6 +35,7 @@ use crate::handler::Rules;
 use crate::net_gas;
 use crate::overlay::{ReadError, StateDb};
 use crate::rates;
+use crate::witness::Witness;
 
 /// Gas after which the clock is asked, at most half a millisecond of all but the dearest instructions.
 const SLICE_GAS: u64 = 50_000;
@@ -55,6 +56,8 @@ pub(crate) struct Machine<'a, DB: StateDb, I = ()> {
     deposits: Option<Address>,
     /// Whether a payment of the transaction at hand did not fit into a balance.
     overflow: bool,
+    /// Who looks at every instruction, where a rules contract is asked.
+    witness: Option<Witness>,
 }
 
 /// How an execution fails: the transaction is invalid, reading failed, or it was stopped.
@@ -73,7 +76,17 @@ impl<'a, DB: StateDb, I> Machine<'a, DB, I> {
         let precompiles = Precompiles { eth: EthPrecompiles::new(spec), meter: Meter::new(bound) };
         let mut instructions = EthInstructions::new_mainnet_with_spec(spec);
         net_gas::set_instruction(fork, &mut instructions);
-        Self { evm: Evm::new_with_inspector(context, inspector, instructions, precompiles), deposits, overflow: false }
+        Self { evm: Evm::new_with_inspector(context, inspector, instructions, precompiles), deposits, overflow: false, witness: None }
+    }
+
+    /// The same with somebody who looks at every instruction that [`Machine::transact`] executes, within the bound.
+    pub(crate) fn with_witness(self, witness: Witness) -> Self {
+        Self { witness: Some(witness), ..self }
+    }
+
+    /// Who looked at every instruction.
+    pub(crate) fn into_witness(self) -> Option<Witness> {
+        self.witness
     }
 
     pub(crate) fn context(&mut self) -> &mut Context<DB> {
@@ -284,7 +297,12 @@ impl<'a, DB: StateDb, I> EvmTr for Machine<'a, DB, I> {
     fn frame_run(&mut self) -> Result<FrameInitOrResult<Self::Frame>, ContextDbError<Self::Context>> {
         let Evm { ctx, instruction, precompiles, frame_stack, .. } = &mut self.evm;
         let frame = frame_stack.get();
-        let Some(action) = run(&mut frame.interpreter, instruction, ctx, &mut precompiles.meter) else {
+        let (interpreter, meter) = (&mut frame.interpreter, &mut precompiles.meter);
+        let action = match &mut self.witness {
+            None => run(interpreter, instruction, ctx, meter, &mut |_| ()),
+            Some(witness) => run(interpreter, instruction, ctx, meter, &mut |interpreter| witness.before(interpreter)),
+        };
+        let Some(action) = action else {
             return Err(ContextError::Custom(STOPPED.into()));
         };
         if heir_overflows(ctx, &action) {
@@ -338,18 +356,20 @@ impl<DB: StateDb, I: Inspector<Context<DB>>> InspectorEvmTr for Machine<'_, DB, 
     }
 }
 
-/// Runs an interpreter until it ends, calls, or has to be stopped (`None`).
+/// Runs an interpreter until it ends, calls, or has to be stopped (`None`). `before` sees it before every instruction.
 fn run<DB: StateDb>(
     interpreter: &mut Interpreter<EthInterpreter>,
     instructions: &Instructions<DB>,
     context: &mut Context<DB>,
     meter: &mut Meter<'_>,
+    before: &mut impl FnMut(&Interpreter<EthInterpreter>),
 ) -> Option<InterpreterAction> {
     let (table, gas_table) = (instructions.instruction_table(), instructions.gas_table());
     let mut mark = interpreter.gas.remaining();
     let end = loop {
         let ask_at = mark.saturating_sub(SLICE_GAS.saturating_sub(meter.unasked));
         let end = loop {
+            before(interpreter);
             if let Err(end) = interpreter.step(table, gas_table, context) {
                 break Some(end);
             }

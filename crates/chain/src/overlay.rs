@@ -2,6 +2,7 @@
 
 use alloy_primitives::map::{AddressMap, B256Map, HashMap};
 use alloy_primitives::{Address, B256, KECCAK256_EMPTY, U256};
+use ipe_permissioning::Fact;
 use ipe_types::fork::Fork;
 use revm::Database;
 use revm::bytecode::Bytecode;
@@ -157,6 +158,16 @@ impl<'a> Overlay<'a> {
             changes.accounts.insert(*address, change);
         }
         changes
+    }
+
+    /// Everything of the parent's state that was asked for so far.
+    pub(crate) fn read_facts(&self) -> Vec<Fact> {
+        let mut facts = Vec::with_capacity(self.cells.len() * 2);
+        for (address, cell) in &self.cells {
+            facts.push(Fact::Account(*address, cell.before.map(|account| account.fields())));
+            facts.extend(cell.slots.iter().map(|(slot, value)| Fact::Slot(*address, *slot, value.before)));
+        }
+        facts
     }
 
     fn cell(&mut self, address: Address) -> Result<&mut Cell, ReadError> {

@@ -13,16 +13,12 @@ use alloy_primitives::{Address, Bytes, Signature, TxKind, U256};
 use ipe_chain::kv::MemoryStore;
 use ipe_chain::{Bound, BuildOrder, Candidate, CheckedBlock, Feedback, InvalidBlock, Ledger, LedgerError, Terms};
 use ipe_types::block::{Block, Transaction};
-use ipe_types::crypto::NodeKey;
 use ipe_types::extra::ExtraData;
-use ipe_types::header::{commit_hash, with_round_and_seals};
+use ipe_types::header::with_round_and_seals;
 use ipe_types::spec::ChainSpec;
+use order::{key, seal};
 
 const NOW: u64 = 1_700_000_000;
-
-fn key(byte: u8) -> NodeKey {
-    NodeKey::from_bytes([byte; 32]).unwrap()
-}
 
 fn ledger() -> Ledger {
     let mut validators: Vec<Address> = (1..=4).map(|n| key(n).address()).collect();
@@ -66,12 +62,6 @@ fn build(ledger: &Ledger, candidates: Vec<Arc<Candidate>>) -> (CheckedBlock, Vec
     };
     let built = ledger.build(&order(ledger), &mut next, Bound::NONE).unwrap();
     (built, told)
-}
-
-fn seal(block: &Block, round: u32, keys: impl IntoIterator<Item = u8>) -> Arc<Block> {
-    let hash = commit_hash(&block.header, round).unwrap();
-    let seals = keys.into_iter().map(|n| key(n).sign(hash)).collect();
-    Arc::new(Block { header: with_round_and_seals(&block.header, round, seals).unwrap(), body: block.body.clone() })
 }
 
 #[test]

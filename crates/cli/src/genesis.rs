@@ -195,6 +195,7 @@ fn build(arguments: BuildArgs) -> Outcome {
         request_timeout_s: arguments.request_timeout,
         epoch_length: arguments.epoch_length,
         gas_limit: arguments.gas_limit.unwrap_or(if arguments.goquorum { 800_000_000 } else { 100_000_000 }),
+        permissioning: Vec::new(),
         goquorum: arguments.goquorum,
         timestamp: arguments.timestamp,
         zero_base_fee: arguments.zero_base_fee,

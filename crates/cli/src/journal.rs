@@ -6,7 +6,6 @@ use clap::{Args, Subcommand};
 use ipe_engine::doubt::Doubt;
 use ipe_engine::signing::Word;
 use ipe_node::{NodeConfig, key_file, signing_journal};
-use ipe_types::spec::ChainSpec;
 use ipe_types::{B256, NodeKey};
 use serde_json::json;
 
@@ -48,8 +47,7 @@ pub fn run(command: JournalCommand) -> Outcome {
 
 fn load(flags: NodeFlags) -> Result<(NodeConfig, B256, NodeKey), Failure> {
     let config = flags.resolve()?;
-    let (path, text) = config.load_genesis()?;
-    let spec = ChainSpec::parse(&text).map_err(|error| Failure::Usage(format!("{}: {error}", path.display())))?;
+    let (_, spec) = config.load_spec()?;
     let key = key_file::read(&config.key_path())?;
     Ok((config, spec.genesis_hash(), key))
 }

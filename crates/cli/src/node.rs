@@ -8,7 +8,6 @@ use ipe_node::NodeConfig;
 use ipe_node::config::{OPTIONS, OptionKind, split};
 use ipe_node::{key_file, signing_journal};
 use ipe_types::{Enode, Role};
-use ipe_types::spec::ChainSpec;
 use std::fmt::Write;
 use std::path::{Path, PathBuf};
 
@@ -103,8 +102,7 @@ fn init(arguments: InitArgs) -> Outcome {
     println!("node id      {}", key.node_id());
     println!("enode        {enode}");
     if config.genesis.is_some() {
-        let (path, text) = config.load_genesis()?;
-        let spec = ChainSpec::parse(&text).map_err(|error| Failure::Usage(format!("{}: {error}", path.display())))?;
+        let (path, spec) = config.load_spec()?;
         println!("genesis      {} {}", spec.genesis_hash(), path.display());
         if made && config.role == Role::Validator {
             signing_journal::begin(&config.data_dir, spec.genesis_hash(), key.address())

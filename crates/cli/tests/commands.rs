@@ -491,7 +491,9 @@ fn a_node_runs_with_besus_configuration() {
     };
     let run = ["node", "run", "--besu-config", text(&besu), "--dialect", "legacy"];
     write("permissions-accounts-contract-enabled=true\n");
-    refused(&run, 2, &["permissions-accounts-contract-enabled = true", "which blocks are valid"]);
+    refused(&run, 2, &["permissions-accounts-contract-address", "the address of the ingress contract"]);
+    write("permissions-nodes-contract-enabled=true\npermissions-nodes-contract-address=\"0x99\"\n");
+    refused(&run, 2, &["permissions-nodes-contract-address", "0x and 40 hex digits"]);
     write("p2p-prt=1\n");
     refused(&run, 2, &["besu.toml", "did you mean p2p-port"]);
     write("");

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use alloy_eips::eip2718::Encodable2718;
 use alloy_primitives::{Address, B256, KECCAK256_EMPTY};
 use ipe_chain::{Candidate, Ledger};
+use ipe_permissioning::Verdict;
 use ipe_types::Transaction;
 use ipe_types::eth::EthMessage;
 use ipe_types::spec::ChainSpec;
@@ -44,8 +45,20 @@ pub fn offer_by(
 ) -> Result<Added, Refusal> {
     let rules = *pool.lock().rules();
     let offer = Offer::check(candidate, origin, &rules)?.brought_by(ingress);
+    permitted_on_chain(ledger, offer.candidate())?;
     let state = sender_state(ledger, offer.candidate().sender);
     pool.lock().add(now_ms, offer, &state)
+}
+
+/// What the rules on chain say of a transaction for the next block. A state that cannot be read permits nobody, as in Besu.
+fn permitted_on_chain(ledger: &Ledger, candidate: &Candidate) -> Result<(), Refusal> {
+    let sender = candidate.sender;
+    match ledger.may_send(candidate) {
+        Ok(verdict) if verdict.allows() => Ok(()),
+        Ok(Verdict::Broken(fault)) => Err(Refusal::RulesBroken { sender, why: fault.to_string() }),
+        Ok(_) => Err(Refusal::NotPermitted { sender }),
+        Err(error) => Err(Refusal::RulesBroken { sender, why: error.to_string() }),
+    }
 }
 
 /// The transactions of peers that were judged lately: a sender is recovered once, however many peers bring a transaction.

@@ -538,6 +538,11 @@ impl Pool {
                     self.remove(now, sender, nonce, reason.clone());
                     dropped.push((hash, reason));
                 }
+                order::Verdict::NotPermitted { reason } => {
+                    let reason = DropReason::AgainstRules { reason };
+                    self.remove(now, sender, nonce, reason.clone());
+                    dropped.push((hash, reason));
+                }
                 order::Verdict::Refused { reason } => {
                     let Some(entry) = self.senders.get_mut(&sender).and_then(|queue| queue.entries.get_mut(&nonce)) else {
                         continue;

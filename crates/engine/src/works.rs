@@ -401,7 +401,8 @@ impl Replica {
 
     fn tell_dropped(&self, dropped: &[(B256, DropReason)], put: Put<'_>) {
         for (hash, reason) in dropped.iter().take(TOLD_DROPS) {
-            put(Output::Log(Level::Warn, format!("transaction {hash} is dropped and not taken again: {}", reason.english())));
+            let again = if reason.is_for_good() { " and not taken again" } else { "" };
+            put(Output::Log(Level::Warn, format!("transaction {hash} is dropped{again}: {}", reason.english())));
         }
         if let Some(more) = dropped.len().checked_sub(TOLD_DROPS).filter(|more| *more > 0) {
             put(Output::Log(Level::Warn, format!("{more} more transactions are dropped for the same kind of reason")));

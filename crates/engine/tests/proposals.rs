@@ -2,6 +2,7 @@
 
 mod world;
 
+use ipe_engine::pool::Refusal;
 use ipe_types::eth::{BlockHashNumber, EthMessage};
 use ipe_types::{B256, Block, ExtraData, Header, U256};
 
@@ -28,6 +29,39 @@ fn a_distrusted_proposal_gets_no_vote_and_is_imported_when_it_is_sealed() {
         assert_ne!(first, proposed, "only its proposer voted for it");
     }
     assert!(all.agree());
+}
+
+/// A validator that does not ask the rules proposes what it likes: nobody votes for it, and the others go on. What reaches a pool
+/// is refused by its rules, from a client as from a peer.
+#[test]
+fn a_proposal_with_a_sender_who_is_not_permitted_gets_no_vote() {
+    let mut world = world::ruled(4, &[0]);
+    world.run_for(1_500);
+    assert!(matches!(world.submit_of_a_stranger("v1", 0), Err(Refusal::NotPermitted { .. })));
+    let forbidden = world.submit_of_a_stranger("v0", 0).expect("it asks nobody");
+    let permitted = world.submit("v1", 0);
+    world.run_for(40_000);
+    for name in world.names() {
+        assert!(!world.is_mined(&name, &forbidden), "{name} has it");
+        assert!(world.is_mined(&name, &permitted), "{name}");
+    }
+    assert!(world.agree() && world.height_of("v1") >= 15, "{:?}", world.heights());
+}
+
+/// Validators that are more than a third and ask nobody seal such a block; who asks the rules does not follow, as no Besu with the
+/// rules does.
+#[test]
+fn a_sealed_block_with_a_sender_who_is_not_permitted_is_not_imported() {
+    let mut world = world::ruled(4, &[0, 1, 2]);
+    world.run_for(1_500);
+    let forbidden = world.submit_of_a_stranger("v0", 0).expect("it asks nobody");
+    world.run_for(20_000);
+    assert!(world.is_mined("v0", &forbidden) && world.is_mined("v2", &forbidden));
+    assert!(!world.is_mined("v3", &forbidden));
+    let stuck = world.height_of("v3");
+    assert!(stuck + 5 < world.height_of("v0"), "{:?}", world.heights());
+    let refused = world.status_of("v3").refused_block.clone().expect("it says why it stands");
+    assert_eq!((refused.number, refused.rule), (stuck + 1, "not_permitted"));
 }
 
 /// `number + MAX_BLOCKS_BEHIND` overflowed: whatever height a peer claims, pushes or announces, nothing overflows and nothing

@@ -11,8 +11,10 @@ mod texts;
 pub use options::{OPTIONS, OptionKind, OptionSpec};
 pub use resolve::{ConfigError, Given, Origin, resolve, split};
 
+use ipe_types::genesis::{NodeAbi, NodeContract, Permissioning, RULES_GAS};
 use ipe_types::members::{Members, MembersError};
-use ipe_types::{Checkpoint, Dialect, Enode, NodeId, Role, Topology};
+use ipe_types::spec::ChainSpec;
+use ipe_types::{Address, Checkpoint, Dialect, Enode, NodeId, Role, Topology};
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
@@ -216,6 +218,8 @@ pub struct NodeConfig {
     pub nodes_list: AllowListSetting,
     /// Local allow-list of senders.
     pub accounts_list: AllowListSetting,
+    /// Contracts with rules.
+    pub rules: RulesSettings,
 
     /// JSON-RPC over HTTP.
     pub rpc_http: RpcListener,
@@ -279,7 +283,61 @@ pub struct NodeConfig {
     pub warnings: Vec<String>,
 }
 
+/// Contracts with rules that the options name, as Besu's do. A genesis may name them, too.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RulesSettings {
+    /// Whether account rules are asked.
+    pub accounts_enabled: bool,
+    /// The account ingress.
+    pub accounts: Option<Address>,
+    /// Whether node rules are asked.
+    pub nodes_enabled: bool,
+    /// The node ingress.
+    pub nodes: Option<Address>,
+    /// How it is asked.
+    pub nodes_abi: NodeAbi,
+    /// Most gas of a question.
+    pub gas: u64,
+}
+
+impl Default for RulesSettings {
+    fn default() -> Self {
+        Self { accounts_enabled: false, accounts: None, nodes_enabled: false, nodes: None, nodes_abi: NodeAbi::V1, gas: RULES_GAS }
+    }
+}
+
+impl RulesSettings {
+    /// The contracts that the options name.
+    ///
+    /// # Errors
+    /// Rules are enabled and their contract is not named.
+    pub fn permissioning(&self) -> Result<Permissioning, ConfigError> {
+        let needed = |key| ConfigError::Needed { key, expected: "the address of the ingress contract, because its rules are enabled" };
+        let accounts = match (self.accounts_enabled, self.accounts) {
+            (true, None) => return Err(needed("permissions-accounts-contract-address")),
+            (enabled, address) => address.filter(|_| enabled),
+        };
+        let nodes = match (self.nodes_enabled, self.nodes) {
+            (true, None) => return Err(needed("permissions-nodes-contract-address")),
+            (enabled, address) => address.filter(|_| enabled).map(|address| NodeContract { address, abi: self.nodes_abi }),
+        };
+        Ok(Permissioning { accounts, nodes, gas: self.gas })
+    }
+}
+
 impl NodeConfig {
+    /// The chain: the genesis file, and the rules that the options name.
+    ///
+    /// # Errors
+    /// The file cannot be read or is no genesis of a QBFT chain, or options and file name different rules.
+    pub fn load_spec(&self) -> Result<(PathBuf, ChainSpec), ConfigError> {
+        let (path, text) = self.load_genesis()?;
+        let wrong = |message: String| ConfigError::Content { path: path.clone(), message };
+        let spec = ChainSpec::parse(&text).map_err(|error| wrong(error.to_string()))?;
+        let spec = spec.with_permissioning(&self.rules.permissioning()?).map_err(wrong)?;
+        Ok((path, spec))
+    }
+
     /// Whether the node opens a p2p listening socket: as the topology says unless `p2p-listen` is given.
     pub fn listens(&self) -> bool {
         self.p2p_listen.unwrap_or_else(|| self.topology.listens(self.role))

@@ -24,6 +24,7 @@ mod outbound;
 mod peers;
 mod permissions;
 mod rpc_server;
+mod rules;
 mod run;
 pub mod signing_journal;
 mod telemetry;

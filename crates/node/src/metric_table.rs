@@ -38,6 +38,12 @@ pub enum There {
     AccountList,
     /// While a local list of nodes is in force.
     NodeList,
+    /// While account rules on chain are in force.
+    AccountRules,
+    /// While node rules on chain are in force.
+    NodeRules,
+    /// While rules on chain are in force.
+    Rules,
 }
 
 /// One metric.
@@ -124,6 +130,12 @@ pub const METRICS: &[Metric] = &[
     only(There::NodeList, counter("besu_permissioning_node_local_check_count_total", &[], "connections held against the local list")),
     only(There::NodeList, counter("besu_permissioning_node_local_check_count_permitted_total", &[], "of these, permitted")),
     only(There::NodeList, counter("besu_permissioning_node_local_check_count_unpermitted_total", &[], "of these, refused")),
+    only(There::AccountRules, counter("besu_permissioning_transaction_smart_contract_check_count_total", &[], "transactions held against the rules on chain")),
+    only(There::AccountRules, counter("besu_permissioning_transaction_smart_contract_check_count_permitted_total", &[], "of these, permitted")),
+    only(There::AccountRules, counter("besu_permissioning_transaction_smart_contract_check_count_unpermitted_total", &[], "of these, refused")),
+    only(There::NodeRules, counter("besu_permissioning_node_smart_contract_check_count_total", &[], "connections held against the rules on chain")),
+    only(There::NodeRules, counter("besu_permissioning_node_smart_contract_check_count_permitted_total", &[], "of these, permitted")),
+    only(There::NodeRules, counter("besu_permissioning_node_smart_contract_check_count_unpermitted_total", &[], "of these, refused")),
     counter("process_cpu_seconds_total", &[], "processor time, seconds"),
     gauge("process_resident_memory_bytes", &[], "resident memory"),
     gauge("process_virtual_memory_bytes", &[], "address space"),
@@ -162,6 +174,10 @@ pub const METRICS: &[Metric] = &[
         text: "from the arrival of a consensus message to its hand-over to the connections over which it is passed on",
         there: There::Always,
     }),
+    only(There::Rules, counter("ipe_rules_evaluated_total", &["asked"], "executions of a contract with rules (`accounts`, `nodes`); all other checks were answered by what is kept")),
+    only(There::Rules, counter("ipe_rules_gas_total", &["asked"], "gas that these executions used")),
+    only(There::Rules, counter("ipe_rules_faults_total", &["asked", "fault"], "executions that gave no answer, which permits nobody")),
+    only(There::Rules, gauge("ipe_rules_broken", &["asked"], "1 when the contract gave no answer when it was executed last: nobody is permitted then")),
     counter("ipe_relay_duplicates_total", &[], "consensus messages dropped as already seen"),
     counter("ipe_relay_refused_total", &["reason"], "consensus messages refused"),
     gauge("ipe_carried_streams", &[], "streams that this boot carries for its validators"),
@@ -233,6 +249,9 @@ pub fn markdown() -> String {
             There::Happened => "; there once it has happened",
             There::AccountList => "; with a local list of accounts",
             There::NodeList => "; with a local list of nodes",
+            There::AccountRules => "; with account rules on chain",
+            There::NodeRules => "; with node rules on chain",
+            There::Rules => "; with rules on chain",
         };
         let labels: Vec<String> = metric.labels.iter().map(|label| format!("`{label}`")).collect();
         let _ = writeln!(out, "| `{}` | {} | {} | {}{there} |", metric.name, metric.kind.name(), labels.join(", "), metric.text);

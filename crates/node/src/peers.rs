@@ -13,6 +13,7 @@ use ipe_types::{Enode, NodeId, Role, Topology};
 
 use crate::config::{ConfigError, NodeConfig};
 use crate::permissions::NodeList;
+use crate::rules::NodeRules;
 
 /// This node's place in the network and what it knows of the others.
 pub(crate) struct Neighbours {
@@ -198,12 +199,14 @@ impl Neighbours {
         }
     }
 
-    /// The judge for the network: the local allow-list first, which static nodes have to pass too, then the topology.
-    pub(crate) fn judge(self: Arc<Self>, listed: Option<Arc<NodeList>>) -> Admit {
+    /// The judge for the network: the local allow-list first, which static nodes have to pass too, then the rules on chain, then
+    /// the topology.
+    pub(crate) fn judge(self: Arc<Self>, listed: Option<Arc<NodeList>>, rules: Arc<NodeRules>) -> Admit {
         Admit::new(move |candidate| {
             if let Some(list) = &listed {
                 list.judge(candidate)?;
             }
+            rules.judge(candidate)?;
             self.judge_one(candidate)
         })
     }

@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use ipe_engine::control::{AllowList, AllowListError as Refused};
 use ipe_engine::pool::Pool;
-use ipe_p2p::{Candidate, NetworkHandle, Permit};
+use ipe_p2p::{Candidate, NetworkHandle};
 use ipe_types::{Address, Enode, NodeId};
 use parking_lot::{Mutex, RwLock};
 
@@ -182,12 +182,8 @@ impl NodeList {
         verdict
     }
 
-    /// The judge of whom discovery talks with: the same entries, as in Besu.
-    pub(crate) fn permit(self: Arc<Self>) -> Permit {
-        Permit::new(move |node, ip, tcp| self.permits(node, ip, tcp).is_ok())
-    }
-
-    fn permits(&self, node: &NodeId, ip: IpAddr, port: u16) -> Result<(), String> {
+    /// The same about whom discovery talks with, as in Besu.
+    pub(crate) fn permits(&self, node: &NodeId, ip: IpAddr, port: u16) -> Result<(), String> {
         if *node == self.own {
             return Ok(());
         }

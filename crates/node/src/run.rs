@@ -35,7 +35,8 @@ use crate::inbox::inbox;
 use crate::local_journal::LocalKeeper;
 use crate::outbound::Outbound;
 use crate::peers::{Neighbours, dial_list};
-use crate::permissions::{NodeList, Permissions, keep as keep_permissions};
+use crate::permissions::{Permissions, keep as keep_permissions};
+use crate::rules::{self, NodeRules};
 use crate::signing_journal::{self, lock_folder, lock_key};
 use crate::watchdog::{self, EXIT_STUCK, Pulse, Watch};
 use crate::{chain_rules, driver, executor, key_file, rpc_server, telemetry};
@@ -59,14 +60,6 @@ pub enum RunError {
     /// A setting or a file that it names.
     #[error(transparent)]
     Config(#[from] ConfigError),
-    /// The genesis file.
-    #[error("genesis file {}: {reason}", path.display())]
-    Genesis {
-        /// The file.
-        path: PathBuf,
-        /// Key, got, expected.
-        reason: String,
-    },
     /// A list of JSON-RPC groups names one that does not exist.
     #[error("{key}: {reason}")]
     Groups {
@@ -194,9 +187,7 @@ pub async fn run(config: NodeConfig, shutdown: impl Future<Output = ()>, log_lev
     }
     raise_file_limit();
     let _lock = lock_folder(&config.data_dir)?;
-    let (genesis_path, text) = config.load_genesis()?;
-    let spec = ChainSpec::parse(&text)
-        .map_err(|error| RunError::Genesis { path: genesis_path.clone(), reason: error.to_string() })?;
+    let (genesis_path, spec) = config.load_spec()?;
     for warning in spec.warnings() {
         tracing::warn!(file = %genesis_path.display(), "{warning}");
     }
@@ -327,11 +318,13 @@ impl Node {
         });
         let known_hosts = neighbours.known_hosts();
         let core = neighbours.clone().core(ledger.clone());
-        let admit = neighbours.judge(permissions.nodes.clone());
-        let permits = permissions.nodes.clone().map_or_else(ipe_p2p::Permit::default, NodeList::permit);
+        let rules = Arc::new(NodeRules::new(ledger.clone(), key.node_id(), &static_nodes));
+        let admit = neighbours.judge(permissions.nodes.clone(), rules.clone());
+        let permits = rules.clone().permit(permissions.nodes.clone());
         let dials = !static_nodes.is_empty() || !carried_nodes.is_empty();
         let known = Known { static_nodes, carried_nodes, carrier, directory, core, known_hosts, admit, permits };
-        let (network, events) = Network::start(network_config(&config, &spec, &key, head_out, known)).await?;
+        let (network, events) = Network::start(network_config(&config, &spec, &key, head_out.clone(), known)).await?;
+        rules.is(network.local());
         let status = StatusCell::default();
         let (notifications, _) = broadcast::channel(NOTIFICATIONS);
         let (control, control_out) = mpsc::channel(CONTROLS);
@@ -411,6 +404,7 @@ impl Node {
         let controller = Controller { network: network.clone(), inbox: inbox.clone(), role: config.role, permissions: permissions.clone() };
         let controls = tokio::spawn(controller.serve(control_out));
         let keeper = tokio::spawn(keep_permissions(permissions, network.clone()));
+        let follower = tokio::spawn(rules::follow(ledger.clone(), rules, network.clone(), head_out));
         let adviser = tokio::spawn(advice::watch(advice, network.clone(), config.p2p_host.clone(), voice));
         let head = ledger.head();
         tracing::info!(
@@ -445,6 +439,8 @@ impl Node {
         // Waited for, not only told: each holds the ledger, and the folder is free when its last holder is gone.
         adviser.abort();
         let _ = adviser.await;
+        follower.abort();
+        let _ = follower.await;
         keeper.abort();
         let _ = keeper.await;
         controls.abort();

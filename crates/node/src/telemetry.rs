@@ -15,12 +15,13 @@ use axum::response::IntoResponse;
 use axum::routing::get;
 use ipe_api::Api;
 use ipe_api::listener::{self, Doors};
-use ipe_chain::{Imported, Ledger};
+use ipe_chain::{Asked, Imported, Ledger};
 use ipe_engine::pool::{Departure, Pool, Turnover};
 use ipe_engine::{Stages, StatusCell};
 use ipe_p2p::NetworkHandle;
 use ipe_p2p::counters::Outcome;
 use ipe_p2p::discv4::packet::KINDS;
+use ipe_permissioning::verdict::Fault;
 use metrics::{Unit, counter, describe_counter, describe_gauge, describe_histogram, gauge, histogram};
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
 use parking_lot::Mutex;
@@ -173,6 +174,7 @@ pub(crate) fn refresh(sources: &Sources) {
     refresh_turnover(&turnover);
     refresh_network(&sources.network);
     refresh_permissions(sources);
+    refresh_rules(&sources.ledger);
     refresh_process();
 }
 
@@ -202,6 +204,40 @@ fn refresh_permissions(sources: &Sources) {
         counter!("besu_permissioning_node_local_check_count_total").absolute(permitted + refused);
         counter!("besu_permissioning_node_local_check_count_permitted_total").absolute(permitted);
         counter!("besu_permissioning_node_local_check_count_unpermitted_total").absolute(refused);
+    }
+}
+
+/// As in Besu, only contracts that are asked have counters.
+fn refresh_rules(ledger: &Ledger) {
+    for (asked, label, all, permitted, unpermitted) in [
+        (
+            Asked::Accounts,
+            "accounts",
+            "besu_permissioning_transaction_smart_contract_check_count_total",
+            "besu_permissioning_transaction_smart_contract_check_count_permitted_total",
+            "besu_permissioning_transaction_smart_contract_check_count_unpermitted_total",
+        ),
+        (
+            Asked::Nodes,
+            "nodes",
+            "besu_permissioning_node_smart_contract_check_count_total",
+            "besu_permissioning_node_smart_contract_check_count_permitted_total",
+            "besu_permissioning_node_smart_contract_check_count_unpermitted_total",
+        ),
+    ] {
+        let report = ledger.rules_report(asked);
+        if report.contract.is_none() {
+            continue;
+        }
+        counter!(all).absolute(report.permitted + report.unpermitted);
+        counter!(permitted).absolute(report.permitted);
+        counter!(unpermitted).absolute(report.unpermitted);
+        counter!("ipe_rules_evaluated_total", "asked" => label).absolute(report.evaluated);
+        counter!("ipe_rules_gas_total", "asked" => label).absolute(report.gas);
+        for (fault, count) in Fault::LABELS.into_iter().zip(report.faults) {
+            counter!("ipe_rules_faults_total", "asked" => label, "fault" => fault).absolute(count);
+        }
+        gauge!("ipe_rules_broken", "asked" => label).set(f64::from(u8::from(report.fault.is_some())));
     }
 }
 

@@ -295,6 +295,7 @@ pub const SCENARIOS: &[Scenario] = &[
     Scenario { name: "replaying", about: "sentry of four, one of them a villain of this kind, flapping links", villains: &[Kind::Replaying], ..ONE_VILLAIN },
     Scenario { name: "mutating", about: "sentry of four, one of them a villain of this kind, flapping links", villains: &[Kind::Mutating], ..ONE_VILLAIN },
     Scenario { name: "invalid-blocks", about: "sentry of four, one of them a villain of this kind, flapping links", villains: &[Kind::InvalidBlocks], ..ONE_VILLAIN },
+    Scenario { name: "unruled", about: "sentry of four with account rules on chain, which change all the time; one validator does not ask them", villains: &[Kind::Unruled], ..ONE_VILLAIN },
     Scenario { name: "flooding-peer", about: "sentry of four, one of them a villain of this kind, flapping links", villains: &[Kind::FloodingPeer], ..ONE_VILLAIN },
     Scenario { name: "flood", about: "sentry of four, writer and boot of one send transactions as fast as they can: the others' are mined within three blocks", ..FLOOD },
     Scenario {

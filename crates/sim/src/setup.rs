@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use alloy_primitives::{Address, Bytes, U256};
-use ipe_types::genesis::{GenesisAccount, GenesisBuilder};
+use ipe_types::genesis::{GenesisAccount, GenesisBuilder, Permissioning};
 use ipe_types::spec::ChainSpec;
 use ipe_types::topology::Place;
 use ipe_types::{NodeKey, Role};
@@ -29,6 +29,18 @@ pub(crate) const CONTRACT: Address = Address::repeat_byte(0x5c);
 const CONTRACT_CODE: [u8; 16] =
     [0x60, 0x20, 0x35, 0x60, 0x00, 0x35, 0x55, 0x60, 0x00, 0x35, 0x60, 0x00, 0x60, 0x00, 0xa1, 0x00];
 
+/// The contract with the account rules: it answers what is stored under the sender, its first argument; a call with two words
+/// stores the second under the first.
+pub(crate) const RULES: Address = Address::repeat_byte(0x88);
+const RULES_CODE: [u8; 28] = [
+    0x36, 0x60, 0x40, 0x14, 0x60, 0x13, 0x57, 0x60, 0x04, 0x35, 0x54, 0x60, 0x00, 0x52, 0x60, 0x20, 0x60, 0x00, 0xf3, 0x5b, 0x60,
+    0x20, 0x35, 0x60, 0x00, 0x35, 0x55, 0x00,
+];
+/// Accounts that are permitted and forbidden again, where there are rules.
+pub(crate) const GUESTS: usize = 3;
+/// The account among them that changes the rules.
+pub(crate) const ADMINISTRATOR: usize = 99;
+
 /// Keys by what they are for, so that adding a node changes nobody else's key.
 pub(crate) fn key(class: u8, number: usize) -> NodeKey {
     let mut secret = [0x11; 32];
@@ -44,6 +56,7 @@ pub(crate) mod class {
     pub(crate) const CLIENT: u8 = 3;
     pub(crate) const STRANGER: u8 = 4;
     pub(crate) const FLOODER: u8 = 5;
+    pub(crate) const GUEST: u8 = 6;
 }
 
 /// A node before it exists.
@@ -98,8 +111,20 @@ pub(crate) fn dials(scenario: &Scenario, from: (Role, usize), to: (Role, usize))
     scenario.topology.dials(place(from.0, &names[0]), place(to.0, &names[1]))
 }
 
-/// Chain of the scenario.
-pub(crate) fn spec(scenario: &Scenario) -> Arc<ChainSpec> {
+/// Who may send transactions at the start; `None` without rules.
+pub(crate) fn permitted(scenario: &Scenario) -> Option<Vec<Address>> {
+    let clients = (0..scenario.writers * ACCOUNTS).map(|number| key(class::CLIENT, number).address());
+    let all = || clients.chain([key(class::GUEST, ADMINISTRATOR).address()]).collect();
+    scenario.villains.contains(&Kind::Unruled).then(all)
+}
+
+/// Chain of the scenario, and the same without its rules, for who does not ask them.
+pub(crate) fn specs(scenario: &Scenario) -> (Arc<ChainSpec>, Arc<ChainSpec>) {
+    let without = spec(scenario, false);
+    (if permitted(scenario).is_some() { spec(scenario, true) } else { without.clone() }, without)
+}
+
+fn spec(scenario: &Scenario, ruled: bool) -> Arc<ChainSpec> {
     let mut alloc = BTreeMap::new();
     for number in 0..scenario.writers * ACCOUNTS {
         alloc.insert(key(class::CLIENT, number).address(), GenesisAccount::funded(U256::from(FUNDS)));
@@ -108,7 +133,13 @@ pub(crate) fn spec(scenario: &Scenario) -> Arc<ChainSpec> {
         alloc.insert(key(class::FLOODER, number).address(), GenesisAccount::funded(U256::from(FUNDS)));
     }
     alloc.insert(CONTRACT, GenesisAccount { code: Bytes::from_static(&CONTRACT_CODE), nonce: 1, ..GenesisAccount::default() });
+    if let Some(permitted) = permitted(scenario) {
+        let storage = permitted.iter().map(|address| (address.into_word(), U256::from(1))).collect();
+        alloc.insert(RULES, GenesisAccount { code: Bytes::from_static(&RULES_CODE), storage, ..GenesisAccount::default() });
+    }
+    let rules = Permissioning { accounts: Some(RULES), ..Permissioning::default() };
     let genesis = GenesisBuilder {
+        permissioning: if ruled { vec![(0, rules)] } else { Vec::new() },
         chain_id: CHAIN_ID,
         fork: scenario.fork,
         validators: (0..scenario.validators).map(|index| key(class::VALIDATOR, index).address()).collect(),

@@ -113,6 +113,8 @@ pub(crate) struct World {
     pub(crate) scenario: Scenario,
     seed: u64,
     spec: Arc<ChainSpec>,
+    /// The same without rules.
+    unruled: Arc<ChainSpec>,
     pub(crate) nodes: Vec<Node>,
     pub(crate) links: Vec<Link>,
     pub(crate) now_us: u64,
@@ -142,13 +144,14 @@ pub(crate) struct World {
 
 impl World {
     pub(crate) fn new(scenario: &Scenario, seed: u64, teller: Option<(Window, Teller)>) -> Self {
-        let spec = setup::spec(scenario);
+        let (spec, unruled) = setup::specs(scenario);
         let clients = Clients::new(scenario.writers, Rng::new(seed, "clients"));
         let checkers = Checkers::new(scenario, spec.genesis_header(), &clients.addresses());
         let mut world = Self {
             scenario: scenario.clone(),
             seed,
             spec,
+            unruled,
             nodes: Vec::new(),
             links: Vec::new(),
             now_us: START_US,
@@ -463,7 +466,9 @@ impl World {
 
     fn open(&self, index: usize) -> Result<Alive, String> {
         let node = &self.nodes[index];
-        let ledger = Ledger::open(node.disk.store(), self.spec.clone()).map_err(|error| error.to_string())?;
+        let deaf = node.villain.as_ref().is_some_and(|villain| villain.kind == Kind::Unruled);
+        let spec = if deaf { &self.unruled } else { &self.spec };
+        let ledger = Ledger::open(node.disk.store(), spec.clone()).map_err(|error| error.to_string())?;
         let ledger = Arc::new(ledger);
         let rules = Rules {
             chain_id: CHAIN_ID,
@@ -477,7 +482,7 @@ impl World {
             goquorum: None,
             period_ms: self.scenario.period_ms,
         };
-        let rules = admission::rules(&ledger, &self.spec, &rules);
+        let rules = admission::rules(&ledger, spec, &rules);
         let key = alloy_primitives::keccak256([self.seed.to_be_bytes(), (index as u64).to_be_bytes()].concat());
         let limits = PoolSettings { key, ..PoolSettings::default() };
         let pool = Arc::new(Mutex::new(Pool::new(limits, rules, ledger.head().number)));
@@ -505,7 +510,7 @@ impl World {
             checkpoint: None,
         };
         let status = StatusCell::default();
-        let parts = Parts { ledger: ledger.clone(), spec: self.spec.clone(), pool: pool.clone(), gate, status: status.clone() };
+        let parts = Parts { ledger: ledger.clone(), spec: spec.clone(), pool: pool.clone(), gate, status: status.clone() };
         let local = match node.role {
             Role::Writer => {
                 let (journal, found) =

@@ -40,6 +40,7 @@ fn hunted_in(bug: Bug) -> &'static str {
         Bug::ConflictUnchecked | Bug::JournalForgottenAtStart | Bug::TornTailKept => "crashes",
         Bug::RelayWithoutAuthorCheck => "impersonating",
         Bug::DecidedForgotten | Bug::CommitErrorIgnored => "disks",
+        Bug::SenderUnchecked | Bug::RulesOfAnotherState => "unruled",
         Bug::SealsUncheckedAtImport => "lying-sync",
         Bug::EpochVotesKept | Bug::MajorityOffByOne | Bug::EarlyForgotten => "members",
         Bug::InvalidProposalAccepted

@@ -10,11 +10,13 @@ mod consensus;
 mod field;
 mod forks;
 mod json;
+mod permissioning;
 mod system;
 mod warnings;
 
 pub use blobs::BlobLimits;
 pub use builder::{GOQUORUM_GAS_LIMIT, GenesisBuilder};
+pub use permissioning::{NodeAbi, NodeContract, Permissioning, PermissioningSchedule, RULES_GAS};
 pub use system::{BEACON_ROOTS_CONTRACT, BesuRules, HISTORY_CONTRACT, RequestContracts, SystemContracts};
 
 use crate::extra::ExtraData;
@@ -154,6 +156,8 @@ pub struct Genesis {
     pub blob_schedule: Vec<(&'static str, BlobLimits)>,
     /// Which contracts the protocol itself calls, and by whose rules.
     pub system: SystemContracts,
+    /// Which contracts say who may send transactions and which nodes may connect.
+    pub permissioning: PermissioningSchedule,
     /// `config.discovery.bootnodes`, enode URLs as written.
     pub bootnodes: Vec<String>,
     /// Header fields.
@@ -213,7 +217,7 @@ impl Genesis {
         check_unsupported(&mut config)?;
         let bootnodes = read_bootnodes(&mut config, &mut warnings)?;
         let blob_schedule = blobs::read(&mut config, &mut warnings)?;
-        let system = system::read(&mut config, &mut warnings)?;
+        let (system, permissioning) = system::read(&mut config, &mut warnings)?;
         config.ignore(&["eip155Block", "eip150Hash", "daoForkSupport", "parisBlock"]);
         for engine in ["ethash", "clique", "ibft", "ibft2"] {
             if config.has(engine) && consensus.schedule.is_some() {
@@ -250,6 +254,7 @@ impl Genesis {
             gas_prices: consensus.gas_prices,
             blob_schedule,
             system,
+            permissioning,
             bootnodes,
             difficulty: root.need("difficulty", "a hex number", number)?,
             gas_limit,

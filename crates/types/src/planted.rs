@@ -55,6 +55,8 @@ pub enum Bug {
     VotesHurryForEver,
     VotesWait,
     ExecutedInPlace,
+    SenderUnchecked,
+    RulesOfAnotherState,
 }
 
 #[cfg(debug_assertions)]
@@ -129,6 +131,8 @@ mod planting {
                 (FloodToldOn, "flood-told-on", "engine::pool::tell", "peers are told of everything at once"),
                 (VotesHurryForEver, "votes-hurry-for-ever", "engine::wishes", "a vote ends the wait of an empty-block period as often as it is of use"),
                 (VotesWait, "votes-wait", "engine::wishes", "a vote waits for the empty-block period"),
+                (SenderUnchecked, "sender-unchecked", "chain::permission", "the rules on chain are not asked whether a sender is permitted"),
+                (RulesOfAnotherState, "rules-of-another-state", "chain::permission", "the rules on chain are asked on the state before the parent's"),
                 (ExecutedInPlace, "executed-in-place", "engine::works", "the replica executes blocks itself, and hears nothing meanwhile"),
             ]
         }

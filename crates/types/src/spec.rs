@@ -3,7 +3,7 @@
 use crate::fees::BlobRules;
 use crate::fork::Fork;
 use crate::fork_id::{ForkId, ForkIds};
-use crate::genesis::{BaseFeePolicy, Genesis, GenesisAccount, GenesisError, GenesisFormat, INITIAL_BASE_FEE};
+use crate::genesis::{BaseFeePolicy, Genesis, GenesisAccount, GenesisError, GenesisFormat, INITIAL_BASE_FEE, Permissioning};
 use crate::goquorum::GoQuorum;
 use crate::transition::{QbftParams, QbftSchedule};
 use alloy_consensus::Header;
@@ -41,6 +41,20 @@ impl ChainSpec {
     /// [`Genesis::parse`] and [`ChainSpec::new`] in one.
     pub fn parse(text: &str) -> Result<ChainSpec, GenesisError> {
         ChainSpec::new(Genesis::parse(text)?)
+    }
+
+    /// The chain of a node whose options name contracts with rules, too.
+    ///
+    /// # Errors
+    /// As [`crate::genesis::PermissioningSchedule::with_options`].
+    pub fn with_permissioning(mut self, options: &Permissioning) -> Result<ChainSpec, String> {
+        self.genesis.permissioning = std::mem::take(&mut self.genesis.permissioning).with_options(options)?;
+        Ok(self)
+    }
+
+    /// The contracts that decide about block `number` and, while it is the next one, about connections.
+    pub fn permissioning_at(&self, number: u64) -> Permissioning {
+        self.genesis.permissioning.at(number)
     }
 
     /// EIP-155 chain id; also the network id of the eth Status unless a node is told otherwise.

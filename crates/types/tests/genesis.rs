@@ -2,7 +2,7 @@
 
 use alloy_primitives::{Address, B256, U256};
 use ipe_types::fork::Fork;
-use ipe_types::genesis::{BaseFeePolicy, Genesis, GenesisAccount, GenesisBuilder, GenesisError, GenesisFormat};
+use ipe_types::genesis::{BaseFeePolicy, Genesis, GenesisAccount, GenesisBuilder, GenesisError, GenesisFormat, NodeAbi, NodeContract, Permissioning};
 use ipe_types::spec::ChainSpec;
 use ipe_types::transition::Selection;
 use std::path::PathBuf;
@@ -491,6 +491,9 @@ fn what_the_builder_writes_is_what_it_was_told() {
         storage: [(B256::with_last_byte(1), U256::from(7))].into(),
     };
     builder.alloc.insert(Address::repeat_byte(1), account.clone());
+    let nodes = NodeContract { address: Address::repeat_byte(7), abi: NodeAbi::V2 };
+    let rules = Permissioning { accounts: Some(Address::repeat_byte(6)), nodes: Some(nodes), gas: 1_000_000 };
+    builder.permissioning = vec![(0, rules), (9, Permissioning::default())];
     let spec = ChainSpec::parse(&builder.to_json().expect("valid")).expect("readable");
     assert!(spec.warnings().is_empty(), "{:?}", spec.warnings());
     assert_eq!((spec.chain_id(), spec.genesis().timestamp), (4242, 1_700_000_000));
@@ -499,6 +502,7 @@ fn what_the_builder_writes_is_what_it_was_told() {
     assert_eq!(spec.genesis().bootnodes, builder.bootnodes);
     assert_eq!(spec.alloc()[&Address::repeat_byte(1)], account);
     assert_eq!(spec.code_size_limit(0), 1_000_000);
+    assert_eq!(spec.genesis().permissioning.steps(), builder.permissioning);
     assert_eq!(spec.genesis_header().base_fee_per_gas, Some(0));
     assert_eq!(spec.next_base_fee(spec.genesis_header(), 1_700_000_001, 5), Some(0));
     let extra = ipe_types::ExtraData::decode(&spec.genesis_header().extra_data).expect("extra");

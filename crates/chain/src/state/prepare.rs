@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use alloy_primitives::{Address, B256, U256};
+use ipe_permissioning::{Change, Fact};
 use rayon::prelude::*;
 use revm::bytecode::Bytecode;
 
@@ -63,6 +64,16 @@ impl Prepared {
     /// Bytes that the changes take in memory until they are settled, about.
     pub(super) fn memory(&self) -> usize {
         self.record_bytes + self.len() * 160
+    }
+
+    /// What changes, for whoever remembers parts of the state.
+    pub(crate) fn changes(&self) -> impl Iterator<Item = Change> + '_ {
+        let wiped = self.wiped.keys().map(|address| Change::Wiped(*address));
+        wiped.chain(self.accounts.iter().flat_map(|write| {
+            let account = Fact::Account(write.address, write.new.map(|row| row.account.fields()));
+            let slots = write.slots.iter().map(|slot| Change::To(Fact::Slot(write.address, slot.slot, slot.new)));
+            std::iter::once(Change::To(account)).chain(slots)
+        }))
     }
 
     /// Whether nothing changes.

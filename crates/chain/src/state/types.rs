@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use alloy_primitives::{Address, B256, Bytes, KECCAK256_EMPTY, U256};
+use ipe_permissioning::Fields;
 use revm::bytecode::Bytecode;
 
 use crate::kv::StoreError;
@@ -25,6 +26,11 @@ impl Default for Account {
 }
 
 impl Account {
+    /// As the rules' kept answers remember it.
+    pub(crate) fn fields(&self) -> Fields {
+        (self.nonce, self.balance, self.code_hash)
+    }
+
     /// Empty in the sense of EIP-161: nonce and balance zero, no code.
     pub fn is_empty(&self) -> bool {
         self.nonce == 0 && self.balance.is_zero() && self.code_hash == KECCAK256_EMPTY

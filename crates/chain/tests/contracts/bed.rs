@@ -193,6 +193,28 @@ impl Bed {
         self.run(from, TxKind::Create, data, &format!("deploy {name}"), true).result.map(|_| created)
     }
 
+    /// Puts a contract at another address, as a genesis may have it.
+    pub fn move_to(&mut self, from: Address, to: Address) {
+        let moved = self.db.cache.accounts.remove(&from).unwrap();
+        self.db.cache.accounts.insert(to, moved);
+    }
+
+    /// The contracts as the accounts of a genesis, in order.
+    pub fn alloc(&self) -> Value {
+        let mut alloc = serde_json::Map::new();
+        let accounts: BTreeMap<_, _> = self.db.cache.accounts.iter().collect();
+        for (address, held) in accounts {
+            let code = held.info.code.clone().or_else(|| self.db.cache.contracts.get(&held.info.code_hash).cloned());
+            let Some(code) = code.filter(|code| !code.is_empty()) else { continue };
+            let slots: BTreeMap<_, _> = held.storage.iter().filter(|(_, value)| !value.is_zero()).collect();
+            let storage: serde_json::Map<String, Value> =
+                slots.into_iter().map(|(slot, value)| (format!("{slot:#066x}"), format!("{value:#066x}").into())).collect();
+            let account = serde_json::json!({ "balance": "0x0", "nonce": "0x1", "code": code.original_bytes(), "storage": storage });
+            alloc.insert(format!("{address:#x}"), account);
+        }
+        alloc.into()
+    }
+
     /// Sends a transaction; `what` is the call's signature.
     pub fn send<C: SolCall>(&mut self, from: Address, to: Address, call: C) -> Sent {
         self.run(from, TxKind::Call(to), call.abi_encode().into(), C::SIGNATURE, true)

@@ -8,7 +8,10 @@ mod abi;
 mod artifacts;
 mod bed;
 mod decisions;
+mod enforced;
 mod gas;
+#[path = "../support/order.rs"]
+mod order;
 mod probes;
 mod random;
 mod records;

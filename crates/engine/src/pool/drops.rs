@@ -37,6 +37,11 @@ pub enum DropReason {
     },
     /// Its sender left the list of permitted accounts.
     NotPermitted,
+    /// The rules on chain do not permit it any more.
+    AgainstRules {
+        /// What they said.
+        reason: String,
+    },
     /// Executing it takes more than this node gives to a transaction.
     TooDear {
         /// What it took.

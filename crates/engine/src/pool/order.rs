@@ -36,6 +36,7 @@ pub(super) enum Verdict {
     Refused { reason: String },
     Late { reason: String },
     TooDear { reason: String },
+    NotPermitted { reason: String },
 }
 
 /// Candidates in order, with the memory of what became of them. When one is not included, later nonces of its sender are
@@ -67,6 +68,10 @@ impl Picks {
                     } else if cut.ran_us >= LATE_US {
                         self.verdicts.push((last.hash, Verdict::Late { reason: cut.to_string() }));
                     }
+                }
+                Feedback::NotPermitted { reason } => {
+                    self.passed_over.insert(last.sender);
+                    self.verdicts.push((last.hash, Verdict::NotPermitted { reason }));
                 }
                 Feedback::Refused { reason } => {
                     self.passed_over.insert(last.sender);

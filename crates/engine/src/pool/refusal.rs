@@ -117,6 +117,14 @@ pub enum Refusal {
         /// The sender.
         sender: Address,
     },
+    /// The contract with the account rules gives no answer, so that nobody may send.
+    #[error("Sender account not authorized to send transactions: the rules on chain give no answer ({why}); tell the operator of this node")]
+    RulesBroken {
+        /// The sender.
+        sender: Address,
+        /// What the contract did instead.
+        why: String,
+    },
     /// The sender is a contract (EIP-3607).
     #[error("Sender account is a contract and cannot send transactions")]
     SenderHasCode {
@@ -207,7 +215,7 @@ impl Refusal {
             | Refusal::AboveGasCap { .. }
             | Refusal::Overloaded { .. }
             | Refusal::Full { .. } => -32005,
-            Refusal::NotPermitted { .. } => -32007,
+            Refusal::NotPermitted { .. } | Refusal::RulesBroken { .. } => -32007,
             Refusal::Syncing => -32008,
             Refusal::BelowMinimumPrice { .. } | Refusal::BelowBaseFee { .. } => -32009,
             Refusal::TypeNotSupported { .. } => -32602,
@@ -237,6 +245,7 @@ impl Refusal {
             Refusal::AboveGasCap { .. } => "above_gas_cap",
             Refusal::InitcodeTooLong { .. } => "initcode_too_long",
             Refusal::NotPermitted { .. } => "not_permitted",
+            Refusal::RulesBroken { .. } => "rules_broken",
             Refusal::SenderHasCode { .. } => "sender_has_code",
             Refusal::Syncing => "syncing",
             Refusal::BelowMinimumPrice { .. } => "below_minimum_price",
@@ -270,7 +279,7 @@ impl Refusal {
             Refusal::AboveBlockGas { .. } => "EXCEEDS_BLOCK_GAS_LIMIT",
             Refusal::AboveGasCap { .. } => "EXCEEDS_PER_TRANSACTION_GAS_LIMIT",
             Refusal::InitcodeTooLong { .. } => "INITCODE_TOO_LARGE",
-            Refusal::NotPermitted { .. } | Refusal::SenderHasCode { .. } => "TX_SENDER_NOT_AUTHORIZED",
+            Refusal::NotPermitted { .. } | Refusal::RulesBroken { .. } | Refusal::SenderHasCode { .. } => "TX_SENDER_NOT_AUTHORIZED",
             Refusal::Syncing => "CHAIN_HEAD_WORLD_STATE_NOT_AVAILABLE",
             Refusal::BelowMinimumPrice { .. } => "GAS_PRICE_TOO_LOW",
             Refusal::BelowBaseFee { .. } => "GAS_PRICE_BELOW_CURRENT_BASE_FEE",
@@ -299,6 +308,7 @@ impl Refusal {
                 | Refusal::Overloaded { .. }
                 | Refusal::Full { .. }
                 | Refusal::NotPermitted { .. }
+                | Refusal::RulesBroken { .. }
         )
     }
 
@@ -315,6 +325,7 @@ impl Refusal {
                 | Refusal::Overloaded { .. }
                 | Refusal::Full { .. }
                 | Refusal::NotPermitted { .. }
+                | Refusal::RulesBroken { .. }
         )
     }
 }

@@ -177,6 +177,9 @@ impl DropReason {
             DropReason::NotPermitted => {
                 "its sender is no longer on this node's list of permitted accounts; ask the operator".into()
             }
+            DropReason::AgainstRules { reason } => {
+                format!("{reason}; ask the administrator of the sender's organisation, and send it again when it is permitted")
+            }
             DropReason::TooDear { reason } => format!(
                 "executing it takes more than this node gives to one transaction ({reason}), and it is not taken again; split the \
                  work into several transactions"
@@ -204,6 +207,10 @@ impl DropReason {
             DropReason::NotPermitted => {
                 "o remetente saiu da lista de contas permitidas deste nó; procure o operador".into()
             }
+            DropReason::AgainstRules { reason } => format!(
+                "as regras na cadeia não a permitem ({reason}); procure o administrador da organização do remetente e envie-a de novo \
+                 quando for permitida"
+            ),
             DropReason::TooDear { reason } => format!(
                 "executá-la custa mais do que este nó dá a uma transação ({reason}), e ela não é aceita de novo; divida o trabalho \
                  em várias transações"

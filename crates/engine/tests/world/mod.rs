@@ -12,12 +12,12 @@ use ipe_chain::kv::MemoryStore;
 use ipe_chain::{Candidate, Ledger};
 use ipe_engine::fair_queue::Payer;
 use ipe_engine::journal::{MemoryJournal, newborn};
-use ipe_engine::pool::{Origin, Pool, Rules, Settings as PoolSettings};
+use ipe_engine::pool::{Origin, Pool, Refusal, Rules, Settings as PoolSettings};
 use ipe_engine::signing::{Gate, Signer};
 use ipe_engine::{Clock, Input, Job, Level, Output, Parts, PeerId, PeerInfo, PeerStatus, Replica, Settings, Status, StatusCell, admission};
 use ipe_types::eth::{EthMessage, EthVersion};
 use ipe_types::fork::Fork;
-use ipe_types::genesis::{GenesisAccount, GenesisBuilder};
+use ipe_types::genesis::{GenesisAccount, GenesisBuilder, Permissioning};
 use ipe_types::spec::ChainSpec;
 use ipe_types::{Checkpoint, Dialect, NodeKey, Role, Topology, Transaction};
 use parking_lot::Mutex;
@@ -114,6 +114,8 @@ pub struct World {
     claimants: HashMap<PeerId, (usize, usize)>,
     /// What every Status tells: the head of some time ago, as when the handshake took its time.
     pub stale_status: Option<(u64, B256)>,
+    /// Genesis files of nodes that have another, by number.
+    deaf: BTreeMap<usize, Arc<ChainSpec>>,
     /// How long every job waits until it is run, at once.
     pub job_us: u64,
 }
@@ -136,7 +138,33 @@ pub fn sentry(institutions: usize) -> World {
 
 /// Validators with links to each other.
 pub fn mesh(validators: usize) -> World {
+    linked(World::new(validators, Topology::Mesh), validators)
+}
+
+/// The same on a chain whose account rules permit the client of [`World::submit`] and nobody else. Nodes of `deaf`, by number,
+/// have a genesis file that says nothing of rules.
+pub fn ruled(validators: usize, deaf: &[usize]) -> World {
     let mut world = World::new(validators, Topology::Mesh);
+    let mut genesis = genesis(validators, &world.client);
+    let client = U256::from_be_slice(world.client.address().as_slice());
+    let code = Bytes::from_static(&RULES_CODE);
+    genesis.alloc.insert(RULES, GenesisAccount { code, storage: [(client.into(), U256::from(1))].into(), ..GenesisAccount::default() });
+    let other = spec(&genesis);
+    genesis.permissioning = vec![(0, Permissioning { accounts: Some(RULES), ..Permissioning::default() })];
+    world.spec = spec(&genesis);
+    assert_eq!(world.spec.genesis_hash(), other.genesis_hash());
+    world.deaf = deaf.iter().map(|number| (*number, other.clone())).collect();
+    linked(world, validators)
+}
+
+/// Answers what is stored under the sender (the first argument); a call with two words stores the second under the first.
+const RULES_CODE: [u8; 28] = [
+    0x36, 0x60, 0x40, 0x14, 0x60, 0x13, 0x57, 0x60, 0x04, 0x35, 0x54, 0x60, 0x00, 0x52, 0x60, 0x20, 0x60, 0x00, 0xf3, 0x5b, 0x60,
+    0x20, 0x35, 0x60, 0x00, 0x35, 0x55, 0x00,
+];
+const RULES: Address = Address::repeat_byte(0x88);
+
+fn linked(mut world: World, validators: usize) -> World {
     let nodes: Vec<usize> = (0..validators).map(|index| world.add(format!("v{index}"), Role::Validator, index)).collect();
     for (index, a) in nodes.iter().enumerate() {
         for b in &nodes[index + 1..] {
@@ -198,6 +226,7 @@ fn genesis(validators: usize, client: &NodeKey) -> GenesisBuilder {
         block_reward: U256::ZERO,
         beneficiary: None,
         alloc: BTreeMap::from([(client.address(), account)]),
+        permissioning: Vec::new(),
         goquorum: false,
     }
 }
@@ -228,6 +257,7 @@ impl World {
             spoiled: 0,
             claimants: HashMap::new(),
             stale_status: None,
+            deaf: BTreeMap::new(),
             job_us: 0,
         }
     }
@@ -236,7 +266,8 @@ impl World {
         let (store, journal) = (Arc::new(MemoryStore::new()), MemoryJournal::new());
         journal.set_content(newborn(self.spec.genesis_hash(), key(key_number).address()));
         let topology = self.topology;
-        self.nodes.push(Node { name, role, topology, key: key(key_number), store, journal, skew_ms: 0, spec: None, checkpoint: None, alive: None });
+        let spec = self.deaf.get(&self.nodes.len()).cloned();
+        self.nodes.push(Node { name, role, topology, key: key(key_number), store, journal, skew_ms: 0, spec, checkpoint: None, alive: None });
         let index = self.nodes.len() - 1;
         self.start(index);
         index
@@ -487,9 +518,20 @@ impl World {
     }
 
     pub fn submit(&mut self, name: &str, nonce: u64) -> B256 {
+        let client = self.client.clone();
+        self.submit_as(name, &client, nonce).expect("a sound transaction, and room")
+    }
+
+    /// A transaction that moves nothing, of an account that has nothing.
+    pub fn submit_of_a_stranger(&mut self, name: &str, nonce: u64) -> Result<B256, Refusal> {
+        self.submit_as(name, &key(9_998), nonce)
+    }
+
+    fn submit_as(&mut self, name: &str, from: &NodeKey, nonce: u64) -> Result<B256, Refusal> {
         let to = TxKind::Call(Address::repeat_byte(0x77));
-        let tx = TxLegacy { chain_id: Some(1337), nonce, gas_price: 0, gas_limit: 21_000, to, value: U256::from(1), input: Bytes::new() };
-        let signature = self.client.sign(tx.signature_hash());
+        let value = U256::from(u64::from(from.address() == self.client.address()));
+        let tx = TxLegacy { chain_id: Some(1337), nonce, gas_price: 0, gas_limit: 21_000, to, value, input: Bytes::new() };
+        let signature = from.sign(tx.signature_hash());
         let bytes = signature.as_slice();
         let parity = bytes[64] == 1;
         let signature = alloy_primitives::Signature::new(
@@ -502,9 +544,9 @@ impl World {
         let index = self.index(name);
         let now_ms = self.now_us / 1_000;
         let alive = self.nodes[index].alive.as_mut().expect("alive");
-        admission::offer(&alive.pool, &alive.ledger, now_ms, candidate, Origin::Local).expect("a sound transaction, and room");
+        admission::offer(&alive.pool, &alive.ledger, now_ms, candidate, Origin::Local)?;
         self.input(index, Input::PoolChanged);
-        hash
+        Ok(hash)
     }
 
     pub fn run_for(&mut self, ms: u64) {

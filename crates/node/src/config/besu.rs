@@ -327,6 +327,13 @@ fn besu_defaults(out: &mut Translation, data_path: Option<(String, &str)>) {
             out.unless_set(key, &inside("permissions_config.toml"), DEFAULT);
         }
     }
+    // There the option bounds the questions to the rules, too, and with them what is valid.
+    if out.get("permissions-accounts-contract-enabled") == Some("true")
+        && let Some(cap) = out.get("rpc-gas-cap").map(str::to_owned)
+    {
+        let (gas, from) = if cap == "0" { (u64::MAX.to_string(), "rpc-gas-cap = 0, no bound") } else { (cap, "rpc-gas-cap") };
+        out.unless_set("permissions-contract-gas", &gas, from);
+    }
     // Every Besu node connects to every other and validates when the chain says so.
     out.unless_set("topology", "mesh", "Besu's only shape");
     out.unless_set("role", "validator", "a Besu node validates whenever the chain names it; otherwise it follows");

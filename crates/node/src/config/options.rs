@@ -1,8 +1,9 @@
 //! The table of every setting: key, default, help and how its text becomes a value.
 
-use super::texts::{boolean, bracketed, choose, enodes, groups, ip, number, one, path, protocols, reserved, short_text, unhex};
-use super::{AllowListSetting, LogFormat, NodeConfig, PoolSettings, RpcAuthentication, RpcListener, RpcRelease, RpcTls};
+use super::texts::{address, boolean, bracketed, choose, enodes, groups, ip, number, one, path, protocols, reserved, short_text, unhex};
+use super::{AllowListSetting, LogFormat, NodeConfig, PoolSettings, RpcAuthentication, RpcListener, RpcRelease, RpcTls, RulesSettings};
 use ipe_api::Password;
+use ipe_types::genesis::NodeAbi;
 use ipe_types::{Checkpoint, Dialect, Enode, NodeId, Role, Topology};
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::{Path, PathBuf};
@@ -194,6 +195,30 @@ pub const OPTIONS: &[OptionSpec] = &[
     }),
     value("permissions-accounts-config-file", "FILE", "<data-dir>/permissions_config.toml", "The file with accounts-allowlist", |c, v, base| {
         c.accounts_list.file = Some(path(v, base)?);
+        Ok(())
+    }),
+    switch("permissions-accounts-contract-enabled", "false", "Ask a contract whose transactions are valid; all nodes must have it", |c, v, _| {
+        c.rules.accounts_enabled = boolean(v)?;
+        Ok(())
+    }),
+    value("permissions-accounts-contract-address", "ADDRESS", "", "The account ingress that is asked", |c, v, _| {
+        c.rules.accounts = Some(address(v)?);
+        Ok(())
+    }),
+    switch("permissions-nodes-contract-enabled", "false", "Ask a contract which nodes may connect", |c, v, _| {
+        c.rules.nodes_enabled = boolean(v)?;
+        Ok(())
+    }),
+    value("permissions-nodes-contract-address", "ADDRESS", "", "The node ingress that is asked", |c, v, _| {
+        c.rules.nodes = Some(address(v)?);
+        Ok(())
+    }),
+    value("permissions-nodes-contract-version", "N", "1", "Its interface: 1 = keys in words, 2 = texts", |c, v, _| {
+        c.rules.nodes_abi = NodeAbi::numbered(number(v, 1, 2)?).unwrap_or_default();
+        Ok(())
+    }),
+    value("permissions-contract-gas", "GAS", "50000000", "Most gas of a question to the rules; all nodes must have the same", |c, v, _| {
+        c.rules.gas = number(v, 100_000, u64::MAX)?;
         Ok(())
     }),
     switch("rpc-http-enabled", "true", "Serve JSON-RPC over HTTP", |c, v, _| {
@@ -565,6 +590,7 @@ impl Default for NodeConfig {
             max_peers: 25,
             nodes_list: AllowListSetting::default(),
             accounts_list: AllowListSetting::default(),
+            rules: RulesSettings::default(),
             rpc_http: RpcListener { enabled: true, host: local, port: 8545, api: api(), max_connections: 80, authentication: RpcAuthentication::default(), tls: RpcTls::default() },
             rpc_ws: RpcListener { enabled: false, host: local, port: 8546, api: api(), max_connections: 80, authentication: RpcAuthentication::default(), tls: RpcTls::default() },
             rpc_operator: RpcListener {

@@ -1,6 +1,6 @@
 //! What the texts of settings mean: numbers, paths, addresses, names. `Err` says what was expected.
 
-use ipe_types::{Enode, NodeId};
+use ipe_types::{Address, Enode, NodeId};
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
@@ -32,6 +32,10 @@ pub(super) fn number<T: TryFrom<u64>>(values: &[String], least: u64, most: u64) 
         return Err(expected());
     }
     T::try_from(value).map_err(|_| expected())
+}
+
+pub(super) fn address(values: &[String]) -> Result<Address, String> {
+    one(values).ok().and_then(|text| text.parse().ok()).ok_or_else(|| "an address, 0x and 40 hex digits".to_owned())
 }
 
 pub(super) fn boolean(values: &[String]) -> Result<bool, String> {

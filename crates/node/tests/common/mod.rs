@@ -68,6 +68,7 @@ pub fn write_genesis(dir: &Path, validators: &[NodeKey], rich: &[Address]) {
         block_reward: U256::ZERO,
         beneficiary: None,
         alloc: rich.iter().map(|address| (*address, account.clone())).collect(),
+        permissioning: Vec::new(),
         goquorum: false,
     };
     std::fs::write(dir.join("genesis.json"), genesis.to_json().expect("a valid genesis")).expect("written");

@@ -9,6 +9,7 @@ mod liveness;
 mod members;
 mod memory;
 mod pace;
+mod permitted;
 mod relayed;
 mod relaying;
 mod seals;
@@ -67,8 +68,11 @@ pub(crate) struct Checkers {
     /// Nodes that were far behind when they were looked at last.
     behind: std::collections::BTreeSet<usize>,
     period_s: u64,
-    /// Somebody else than the clients sends transactions.
+    /// Somebody sends transactions as fast as it can.
     flooded: bool,
+    /// Somebody else than the clients sends transactions.
+    strangers: bool,
+    permitted: permitted::Permitted,
     decoded: std::collections::BTreeSet<(u64, B256)>,
     pub(crate) violations: Vec<Violation>,
     now: (u64, u64),
@@ -92,6 +96,8 @@ impl Checkers {
             behind: std::collections::BTreeSet::new(),
             period_s: scenario.period_ms / 1_000,
             flooded: scenario.villains.iter().any(|kind| matches!(kind, Villainy::Flood | Villainy::Dear)),
+            strangers: scenario.villains.iter().any(|kind| matches!(kind, Villainy::Flood | Villainy::Dear | Villainy::Unruled)),
+            permitted: permitted::Permitted::new(crate::setup::permitted(scenario)),
             decoded: std::collections::BTreeSet::new(),
             violations: Vec::new(),
             now: (0, 0),
@@ -181,7 +187,9 @@ impl Checkers {
                     let outcome = self.early.block(header, &parent, honest, after, self.now.0);
                     self.verdict("early", outcome);
                 }
-                for outcome in transactions::included(clients, number, &imported.block, self.flooded) {
+                let outcome = self.permitted.block(imported);
+                self.verdict("permitted", outcome);
+                for outcome in transactions::included(clients, number, &imported.block, self.strangers) {
                     self.verdict("transactions", outcome);
                 }
                 for outcome in self.model.apply(clients, &imported.block) {

@@ -5,14 +5,14 @@ use ipe_types::Block;
 
 use crate::clients::{Clients, Sent};
 
-/// Notes what a new block includes; in a `flooded` chain it may be what no client sent.
-pub(super) fn included(clients: &mut Clients, number: u64, block: &Block, flooded: bool) -> Vec<Result<(), String>> {
+/// Notes what a new block includes; with `strangers` it may be what no client sent.
+pub(super) fn included(clients: &mut Clients, number: u64, block: &Block, strangers: bool) -> Vec<Result<(), String>> {
     let mut outcomes = Vec::new();
     for tx in &block.body.transactions {
         let hash = *tx.tx_hash();
         match clients.sent.get_mut(&hash) {
             // Offered, on its way already, and the writer died before it said so.
-            None if flooded => {}
+            None if strangers => {}
             None => outcomes.push(Err(format!("block {number} has transaction {hash}, which no client sent"))),
             Some(sent) => match sent.included {
                 None => sent.included = Some(number),

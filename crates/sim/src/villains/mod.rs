@@ -19,6 +19,7 @@ mod seesaw;
 mod silent;
 mod stale;
 mod twin;
+mod unruled;
 mod wrong_round;
 
 use std::collections::VecDeque;
@@ -76,6 +77,8 @@ pub enum Kind {
     Claimant,
     /// Votes in and out whom others disagree about.
     Seesaw,
+    /// Proposes transactions of accounts that the rules on chain do not permit.
+    Unruled,
 }
 
 impl Kind {
@@ -115,7 +118,7 @@ impl Kind {
         match self {
             Kind::Silent | Kind::EquivocatingProposer | Kind::Twin | Kind::InvalidBlocks | Kind::Seesaw => 0,
             Kind::EquivocatingVoter | Kind::Colluding | Kind::Stale | Kind::Flood | Kind::Dear => 100_000,
-            Kind::Impersonating | Kind::WrongRound | Kind::Mutating | Kind::LyingSync => 300_000,
+            Kind::Impersonating | Kind::WrongRound | Kind::Mutating | Kind::LyingSync | Kind::Unruled => 300_000,
             Kind::Replaying => 200_000,
             Kind::FloodingPeer => 50_000,
             Kind::Derived | Kind::DerivedBoot | Kind::DerivedLeaf | Kind::Claimant => 100_000,
@@ -236,6 +239,7 @@ impl Villain {
             Kind::Stale => stale::speak(self, scene, to, &message),
             Kind::InvalidBlocks => invalid_blocks::speak(self, scene, to, &message),
             Kind::Seesaw => seesaw::speak(self, scene, to, &message),
+            Kind::Unruled => unruled::speak(self, scene, to, &message),
             Kind::Colluding => colluding::speak(self, to, &message),
             Kind::Twin => twin::speak(to, &message),
             Kind::WrongRound => wrong_round::speak(self, to, &message),
@@ -277,6 +281,7 @@ impl Villain {
             Kind::LyingSync => lying_sync::act(self, scene),
             Kind::Derived | Kind::DerivedBoot | Kind::DerivedLeaf => derived::act(self, scene),
             Kind::Claimant => claimant::act(self, scene),
+            Kind::Unruled => unruled::act(self, scene),
             Kind::Silent | Kind::EquivocatingProposer | Kind::Twin | Kind::InvalidBlocks | Kind::Seesaw => Vec::new(),
         }
     }

@@ -1,6 +1,6 @@
 //! Writing a genesis file in Besu's format.
 
-use super::{Genesis, GenesisAccount, GenesisError};
+use super::{Genesis, GenesisAccount, GenesisError, Permissioning, RULES_GAS};
 use crate::extra::ExtraData;
 use crate::fork::{FORK_KEYS, Fork};
 use alloy_primitives::{Address, Bytes, U256};
@@ -47,6 +47,8 @@ pub struct GenesisBuilder {
     pub beneficiary: Option<Address>,
     /// Initial accounts.
     pub alloc: BTreeMap<Address, GenesisAccount>,
+    /// Contracts with rules, by first block; see [`super::PermissioningSchedule`].
+    pub permissioning: Vec<(u64, Permissioning)>,
     /// Whether GoQuorum reads the file as well: its own keys are added, and what it cannot follow is an error. Besu reads
     /// the same file and makes the same block 0 (spec/qbft.md 14).
     pub goquorum: bool,
@@ -76,6 +78,7 @@ impl Default for GenesisBuilder {
             block_reward: U256::ZERO,
             beneficiary: None,
             alloc: BTreeMap::new(),
+            permissioning: Vec::new(),
             goquorum: false,
         }
     }
@@ -116,6 +119,10 @@ impl GenesisBuilder {
             config.insert("contractSizeLimit".to_owned(), json!(limit));
         }
         config.insert("qbft".to_owned(), self.qbft());
+        if !self.permissioning.is_empty() {
+            let entries: Vec<Value> = self.permissioning.iter().map(|(from, step)| permissioning_json(*from, step)).collect();
+            config.insert("ipe".to_owned(), json!({ "permissioning": entries }));
+        }
         if !self.bootnodes.is_empty() {
             config.insert("discovery".to_owned(), json!({ "bootnodes": self.bootnodes }));
         }
@@ -201,6 +208,22 @@ impl GenesisBuilder {
         }
         Value::Object(qbft)
     }
+}
+
+fn permissioning_json(from: u64, step: &Permissioning) -> Value {
+    let mut out = Map::new();
+    out.insert("fromBlock".to_owned(), json!(from));
+    if let Some(accounts) = step.accounts {
+        out.insert("accounts".to_owned(), json!(format!("{accounts:#x}")));
+    }
+    if let Some(nodes) = step.nodes {
+        out.insert("nodes".to_owned(), json!(format!("{:#x}", nodes.address)));
+        out.insert("nodesVersion".to_owned(), json!(nodes.abi.number()));
+    }
+    if step.gas != RULES_GAS {
+        out.insert("gas".to_owned(), json!(step.gas));
+    }
+    Value::Object(out)
 }
 
 fn account_json(account: &GenesisAccount) -> Value {

@@ -1,6 +1,7 @@
 //! The contracts that the protocol itself calls (EIP-4788, 2935, 7002, 7251) or reads (EIP-6110), as Besu decides it for QBFT.
 
 use super::field::{self, Section};
+use super::permissioning::{self, PermissioningSchedule};
 use super::warnings::Warnings;
 use super::{Genesis, GenesisAccount, GenesisError};
 use crate::fork::Fork;
@@ -62,8 +63,12 @@ pub struct SystemContracts {
 const KEYS: [&str; 3] =
     ["depositContractAddress", "withdrawalRequestContractAddress", "consolidationRequestContractAddress"];
 
-pub(super) fn read(config: &mut Section<'_>, warnings: &mut Warnings) -> Result<SystemContracts, GenesisError> {
-    let mut rules = BesuRules::default();
+/// Reads `config.ipe`, and the addresses of the request contracts.
+pub(super) fn read(
+    config: &mut Section<'_>,
+    warnings: &mut Warnings,
+) -> Result<(SystemContracts, PermissioningSchedule), GenesisError> {
+    let (mut rules, mut schedule) = (BesuRules::default(), PermissioningSchedule::default());
     if let Some(mut ours) = config.section("ipe")? {
         let expected = "the Besu release whose rules this chain has, \"25.5.0\" or \"26.8.0\"";
         let named = ours.get("besuRules", expected, |value| {
@@ -71,6 +76,7 @@ pub(super) fn read(config: &mut Section<'_>, warnings: &mut Warnings) -> Result<
             BesuRules::ALL.into_iter().find(|(name, _)| *name == text).map(|(_, rules)| rules)
         })?;
         rules = named.unwrap_or_default();
+        schedule = permissioning::read(&mut ours, warnings)?;
         ours.finish(warnings);
     }
     let mut addresses = [None; 3];
@@ -83,7 +89,7 @@ pub(super) fn read(config: &mut Section<'_>, warnings: &mut Warnings) -> Result<
         }
         _ => None,
     };
-    Ok(SystemContracts { rules, requests, named: addresses.iter().flatten().count() })
+    Ok((SystemContracts { rules, requests, named: addresses.iter().flatten().count() }, schedule))
 }
 
 impl Genesis {

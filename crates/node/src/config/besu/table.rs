@@ -55,7 +55,6 @@ const NONE: &[&str] = &["", "none"];
 const SYNC: &str = "every node imports and checks every block";
 const STORE: &str = "the database is another one";
 const STORE_TYPE: &str = "the settings that name files say it: a PKCS#12 store, or PEM files; a JKS store has to be converted, which the start says";
-const ONLY_WITH_CONTRACT: &str = "it means something only with rules by contract, which are refused";
 const PRIVACY: &str = "private transactions are not implemented (removed from Besu too)";
 const ENGINE: &str = "a QBFT node has no engine API";
 const GRAPHQL: &str = "GraphQL is not served; JSON-RPC is";
@@ -152,11 +151,11 @@ pub const BESU_OPTIONS: &[BesuOption] = &[
     same("permissions-nodes-config-file"),
     same("permissions-accounts-config-file-enabled"),
     same("permissions-accounts-config-file"),
-    only("permissions-nodes-contract-enabled", OFF, "node rules by contract are not enforced here: the node would connect to nodes that the network forbids"),
-    ignored("permissions-nodes-contract-address", ONLY_WITH_CONTRACT),
-    ignored("permissions-nodes-contract-version", ONLY_WITH_CONTRACT),
-    only("permissions-accounts-contract-enabled", OFF, "account rules by contract decide which blocks are valid and are not enforced here: the node could leave the chain"),
-    ignored("permissions-accounts-contract-address", ONLY_WITH_CONTRACT),
+    same("permissions-nodes-contract-enabled"),
+    same("permissions-nodes-contract-address"),
+    same("permissions-nodes-contract-version"),
+    same("permissions-accounts-contract-enabled"),
+    same("permissions-accounts-contract-address"),
 
     same("rpc-http-enabled"),
     same("rpc-http-host"),
