@@ -85,8 +85,8 @@ impl<'a, DB: StateDb, I> Machine<'a, DB, I> {
     }
 
     /// Who looked at every instruction.
-    pub(crate) fn into_witness(self) -> Option<Witness> {
-        self.witness
+    pub(crate) fn into_witness(self) -> Witness {
+        self.witness.unwrap_or_else(|| Witness::new(0, &[]))
     }
 
     pub(crate) fn context(&mut self) -> &mut Context<DB> {
@@ -279,12 +279,15 @@ impl<'a, DB: StateDb, I> EvmTr for Machine<'a, DB, I> {
     }
 
     fn frame_init(&mut self, mut input: <Self::Frame as FrameTr>::FrameInit) -> Result<FrameInitResult<'_, Self::Frame>, ContextDbError<Self::Context>> {
-        let Machine { evm, overflow, .. } = self;
+        let Machine { evm, overflow, witness, .. } = self;
         if let Some(result) = collision::over_storage(&mut evm.ctx, &input)? {
             return Ok(ItemOrResult::Result(result));
         }
         delegation::follow(&mut evm.ctx, &mut input)?;
         let begun = evm.frame_init(input)?;
+        if let Some(witness) = witness {
+            witness.begun(matches!(begun, ItemOrResult::Item(_)));
+        }
         if let ItemOrResult::Result(result) = &begun
             && result.instruction_result() == InstructionResult::OverflowPayment
         {
@@ -321,6 +324,10 @@ impl<'a, DB: StateDb, I> EvmTr for Machine<'a, DB, I> {
         &mut self,
         result: <Self::Frame as FrameTr>::FrameResult,
     ) -> Result<Option<<Self::Frame as FrameTr>::FrameResult>, ContextDbError<Self::Context>> {
+        if let Some(witness) = &mut self.witness {
+            let ended = result.instruction_result();
+            witness.ended(ended.is_ok_or_revert().then(|| result.gas().remaining()));
+        }
         self.evm.frame_return_result(result)
     }
 }

@@ -5,6 +5,7 @@
 //! network's choice or of a block, whichever is less. So everybody gives the same verdict on the transactions of a block,
 //! whatever these do to the rules: what a block changes counts from the next on.
 
+use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -76,6 +77,12 @@ struct Counts {
 }
 
 impl Counts {
+    /// Counts a verdict, wherever it comes from.
+    fn passed(&self, verdict: &Verdict) {
+        let count = if verdict.allows() { &self.permitted } else { &self.unpermitted };
+        count.fetch_add(1, Ordering::Relaxed);
+    }
+
     /// Notes what executing the contract came to.
     fn answered(&self, verdict: &Verdict) {
         self.evaluated.fetch_add(1, Ordering::Relaxed);
@@ -160,8 +167,21 @@ impl Rules<'_> {
         if planted::is(Bug::SenderUnchecked) {
             return Ok(Verdict::Allowed);
         }
-        let input = Sending::of(tx, sender).call();
-        self.ask(Asked::Accounts, contract, input, accounts::judge, bound)
+        let sending = Sending::of(tx, sender);
+        let (target, payload) = (sending.target.unwrap_or_default(), sending.payload.len());
+        let alike = Question::Alike { contract, sender, target, payload };
+        // Whoever sends the same kind of transaction again is known without a look at what it holds.
+        if let Some(verdict) = self.known(Asked::Accounts, &alike) {
+            return Ok(verdict);
+        }
+        self.ask(Asked::Accounts, contract, sending.call(), Some((alike, &accounts::unlooked(payload))), accounts::judge, bound)
+    }
+
+    /// The verdict that is kept, if there is one.
+    fn known(&self, asked: Asked, question: &Question) -> Option<Verdict> {
+        let verdict = self.kept.answers.lock().get(self.moment, question)?;
+        self.kept.counts(asked).passed(&verdict);
+        Some(verdict)
     }
 
     /// The verdict on a connection. `names` are further texts for the hosts of source and destination, which version 2 is asked
@@ -169,11 +189,11 @@ impl Rules<'_> {
     pub(crate) fn judge_link(&self, link: &Link, names: [Option<&str>; 2], bound: Bound<'_>) -> Result<Verdict, AskError> {
         let Some(contract) = self.contracts.nodes else { return Ok(Verdict::Allowed) };
         if contract.abi == NodeAbi::V1 {
-            return self.ask(Asked::Nodes, contract.address, link.call_v1(), nodes::judge_v1, bound);
+            return self.ask(Asked::Nodes, contract.address, link.call_v1(), None, nodes::judge_v1, bound);
         }
         let mut verdict = Verdict::Allowed;
         for (end, name) in [&link.source, &link.destination].into_iter().zip(names) {
-            let ask = |host: &str| self.ask(Asked::Nodes, contract.address, end.call_v2(host), nodes::judge_v2, bound);
+            let ask = |host: &str| self.ask(Asked::Nodes, contract.address, end.call_v2(host), None, nodes::judge_v2, bound);
             verdict = ask(&end.ip.to_canonical().to_string())?;
             if let (Verdict::Denied, Some(name)) = (&verdict, name) {
                 verdict = ask(name)?;
@@ -185,30 +205,31 @@ impl Rules<'_> {
         Ok(verdict)
     }
 
+    /// The verdict on an input. `alike` is a question that an answer is to as well when it did not look at these bytes.
     fn ask(
         &self,
         asked: Asked,
         contract: Address,
         input: Bytes,
+        alike: Option<(Question, &[Range<usize>])>,
         judge: fn(Outcome) -> Verdict,
         bound: Bound<'_>,
     ) -> Result<Verdict, AskError> {
-        let question = Question::Exact { contract, input: keccak256(&input) };
+        let exact = Question::Exact { contract, input: keccak256(&input) };
+        if let Some(verdict) = self.known(asked, &exact) {
+            return Ok(verdict);
+        }
         let counts = self.kept.counts(asked);
-        let known = self.kept.answers.lock().get(self.moment, &question);
-        let verdict = match known {
-            Some(verdict) => verdict,
-            None => {
-                let (outcome, reads, gas) = self.execute(contract, input, bound)?;
-                counts.gas.fetch_add(gas, Ordering::Relaxed);
-                let verdict = judge(outcome);
-                self.kept.answers.lock().put(self.moment, question, verdict.clone(), &reads);
-                counts.answered(&verdict);
-                verdict
-            }
+        let witness = Witness::new(input.len(), alike.as_ref().map_or(&[], |(_, unlooked)| unlooked));
+        let (outcome, reads, witness) = self.execute(contract, input, witness, counts, bound)?;
+        let verdict = judge(outcome);
+        let question = match alike {
+            Some((alike, _)) if witness.is_alike() => alike,
+            _ => exact,
         };
-        let count = if verdict.allows() { &counts.permitted } else { &counts.unpermitted };
-        count.fetch_add(1, Ordering::Relaxed);
+        self.kept.answers.lock().put(self.moment, question, verdict.clone(), &reads);
+        counts.answered(&verdict);
+        counts.passed(&verdict);
         Ok(verdict)
     }
 
@@ -223,16 +244,23 @@ impl Rules<'_> {
         let counts = self.kept.counts(asked);
         let verdict = Verdict::Broken(Fault::TooDear { reason: cut.to_string() });
         counts.answered(&verdict);
-        counts.unpermitted.fetch_add(1, Ordering::Relaxed);
+        counts.passed(&verdict);
         Ok(verdict)
     }
 
-    /// Calls the contract: what came of it, what it read, and the gas it used. Nothing that it does remains.
-    fn execute(&self, contract: Address, input: Bytes, bound: Bound<'_>) -> Result<(Outcome, Reads, u64), AskError> {
+    /// Calls the contract: what came of it, and what it read. Nothing that it does remains.
+    fn execute(
+        &self,
+        contract: Address,
+        input: Bytes,
+        witness: Witness,
+        counts: &Counts,
+        bound: Bound<'_>,
+    ) -> Result<(Outcome, Reads, Witness), AskError> {
         let account = self.state.account(contract).map_err(ReadError::State)?;
         if account.is_none() {
             let facts = vec![ipe_permissioning::Fact::Account(contract, None)];
-            return Ok((Outcome::NoAccount, Reads { facts, of_the_block: false }, 0));
+            return Ok((Outcome::NoAccount, Reads { facts, of_the_block: false }, witness));
         }
         let mut env = Env::of(self.spec, self.parent, None);
         env.cfg.disable_nonce_check = true;
@@ -246,7 +274,7 @@ impl Rules<'_> {
         }
         let overlay = Overlay::new(self.state, &*self.hashes, env.fork);
         let context = MainnetContext::new(overlay, env.cfg.spec).with_cfg(env.cfg).with_block(env.block);
-        let mut machine = Machine::new(env.fork, context, bound, None).with_witness(Witness::default());
+        let mut machine = Machine::new(env.fork, context, bound, None).with_witness(witness);
         let result = machine.transact(TxEnv {
             caller: Address::ZERO,
             gas_limit: self.moment.gas,
@@ -257,7 +285,7 @@ impl Rules<'_> {
             chain_id: None,
             ..TxEnv::default()
         });
-        let gas = result.as_ref().map_or(0, ExecutionResult::tx_gas_used);
+        counts.gas.fetch_add(result.as_ref().map_or(0, ExecutionResult::tx_gas_used), Ordering::Relaxed);
         let outcome = match result {
             Ok(ExecutionResult::Success { output, .. }) => Outcome::Returned(output.into_data()),
             Ok(ExecutionResult::Revert { .. }) => Outcome::Failed(Fault::Reverted),
@@ -273,8 +301,9 @@ impl Rules<'_> {
             },
         };
         let facts = machine.context().db().read_facts();
-        let of_the_block = machine.into_witness().is_none_or(|witness| witness.of_the_block());
-        Ok((outcome, Reads { facts, of_the_block }, gas))
+        let witness = machine.into_witness();
+        let of_the_block = witness.of_the_block();
+        Ok((outcome, Reads { facts, of_the_block }, witness))
     }
 }
 

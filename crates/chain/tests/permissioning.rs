@@ -339,6 +339,100 @@ fn a_contract_is_executed_once_for_what_it_has_answered() {
     assert_eq!(evaluated(), before + 1);
 }
 
+/// A transaction of the first sender, unsigned, with what rules seldom look at.
+fn told(value: u64, gas_price: u128, gas_limit: u64, payload: Vec<u8>) -> Candidate {
+    let tx = TxLegacy { chain_id: Some(5), gas_price, gas_limit, to: TxKind::Call(OTHER), value: U256::from(value), input: payload.into(), ..TxLegacy::default() };
+    Candidate { sender: key(FIRST).address(), hash: Default::default(), tx: Transaction::Legacy(tx.into_signed(Signature::test_signature())) }
+}
+
+/// What a contract does not look at is not asked about again; what it looks at is, wherever it looks.
+#[test]
+fn an_answer_holds_for_all_that_it_did_not_look_at() {
+    let yes = "600160005260206000f3";
+    for (name, code, alike) in [
+        ("it looks at nothing", yes.to_owned(), true),
+        ("value is loaded and forgotten", format!("60443550{yes}"), true),
+        ("payload is copied and forgotten", format!("60ff60e4604037{yes}"), true),
+        ("the sender decides", format!("60043580600857005b50{yes}"), true),
+        ("the payload's length decides", format!("60c43580600857005b50{yes}"), true),
+        ("value decides", format!("60443580600857005b50{yes}"), false),
+        ("gas decides", format!("5a80600657005b50{yes}"), false),
+        ("a slot by the payload", format!("60e4355450{yes}"), false),
+        ("a hash of the input, for a slot", format!("366000600037366000205450{yes}"), false),
+        ("memory as long as the value says", format!("6044356000600037{yes}"), false),
+        ("the answer is the gas limit", "60843560005260206000f3".to_owned(), false),
+        ("a creation", format!("600060006000f050{yes}"), false),
+        ("a call with all gas", format!("600060006000600060ff5afa50{yes}"), true),
+        ("a call with some gas", format!("600060006000600060ff61fffffa50{yes}"), false),
+    ] {
+        let ledger = ruled(&account(&code, &[]));
+        let verdicts = [told(1, 2, 30_000, vec![0; 40]), told(0, 9, 31_000, vec![7; 40])].map(|candidate| ledger.may_send(&candidate).unwrap());
+        let evaluated = ledger.rules_report(Asked::Accounts).evaluated;
+        assert_eq!(evaluated == 1, alike, "{name}: {evaluated} executions, {verdicts:?}");
+    }
+    // Another length is another question.
+    let ledger = ruled(&account(yes, &[]));
+    for bytes in [0, 1, 1, 0] {
+        assert!(ledger.may_send(&told(0, 0, 21_000, vec![1; bytes])).unwrap().allows());
+    }
+    assert_eq!(ledger.rules_report(Asked::Accounts).evaluated, 2);
+}
+
+/// A program from numbers: it loads words of its input, computes, stores, hashes, asks storage, jumps and calls itself, and answers with
+/// one bit.
+fn program(steps: &[(u8, u8)]) -> String {
+    let mut code = Vec::new();
+    let offsets = [4u8, 36, 68, 100, 132, 164, 196, 228, 240];
+    // A call of itself, whose input is short, ends here with what it was told.
+    code.extend([0x36, 0x60, 0x40, 0x10, 0x60, 0x12, 0x57, 0x36, 0x60, 0x00, 0x60, 0x00, 0x37, 0x60, 0x20, 0x60, 0x00, 0xf3, 0x5b]);
+    code.extend([0x60, 0x01]);
+    for (kind, detail) in steps {
+        match kind % 12 {
+            0..=2 => code.extend([0x60, offsets[usize::from(*detail) % offsets.len()], 0x35]),
+            3 => code.extend([0x80, [0x01, 0x02, 0x03, 0x10, 0x14, 0x16, 0x17, 0x18][usize::from(*detail) % 8]]),
+            4 => code.extend([0x60, *detail, 0x35, 0x60, detail % 96, 0x52]),
+            5 => code.extend([0x60, detail % 96, 0x51]),
+            6 => code.extend([0x60, 0x20, 0x60, detail % 96, 0x20]),
+            7 => code.extend([0x60, *detail, 0x54, 0x17]),
+            8 => code.extend([0x80, 0x54, 0x18]),
+            // If the top is not zero, one word is skipped.
+            9 => {
+                let to = code.len() as u16 + 10;
+                code.extend([0x80, 0x61, (to >> 8) as u8, to as u8, 0x57, 0x60, *detail, 0x60, 0x00, 0x52, 0x5b]);
+            }
+            // Itself with 32 bytes of memory, whose answer is loaded.
+            10 => code.extend([0x60, 0x20, 0x60, 0x20, 0x60, 0x20, 0x60, detail % 64, 0x30, 0x5a, 0xfa, 0x50, 0x60, 0x20, 0x51]),
+            _ => code.extend([0x15]),
+        }
+    }
+    code.extend([0x60, 0x01, 0x16, 0x60, 0x00, 0x52, 0x60, 0x20, 0x60, 0x00, 0xf3]);
+    alloy_primitives::hex::encode(code)
+}
+
+/// Whatever a contract does, a kept answer is the one that it would have given.
+#[test]
+fn a_kept_answer_is_the_one_that_the_contract_would_have_given() {
+    use proptest::strategy::{Strategy, ValueTree};
+    use proptest::test_runner::TestRunner;
+    let mut runner = TestRunner::deterministic();
+    let word = || proptest::prelude::any::<u64>();
+    let strategy = (proptest::collection::vec((0u8..12, proptest::prelude::any::<u8>()), 1..14), word(), word());
+    let (mut alike, mut exact, mut yes) = (0, 0, 0);
+    for _ in 0..400 {
+        let (steps, a, b) = strategy.new_tree(&mut runner).unwrap().current();
+        let rules = account(&program(&steps), &[(U256::from(1), 1), (U256::from(a), 1), (U256::from(b), 3)]);
+        let tell = |word: u64| told(word, u128::from(word >> 7), 21_000 + word % 1_000, [word.to_be_bytes(), (word / 3).to_be_bytes()].concat());
+        let ledger = ruled(&rules);
+        let first = ledger.may_send(&tell(a)).unwrap();
+        let second = ledger.may_send(&tell(b)).unwrap();
+        let fresh = ruled(&rules).may_send(&tell(b)).unwrap();
+        assert_eq!(second, fresh, "{} after {first:?}: {}", ledger.rules_report(Asked::Accounts).evaluated, program(&steps));
+        yes += u32::from(second.allows());
+        if ledger.rules_report(Asked::Accounts).evaluated == 1 { alike += 1 } else { exact += 1 }
+    }
+    assert!(alike >= 40 && exact >= 40 && yes >= 40, "{alike} alike, {exact} not, {yes} yes");
+}
+
 /// A contract that burns gas: what a node chooses itself has less than a block's verdict has, and a proposal has the time that
 /// its judge gives.
 #[test]

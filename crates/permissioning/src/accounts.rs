@@ -1,6 +1,8 @@
 //! `transactionAllowed(address,address,uint256,uint256,uint256,bytes)` of the account ingress, as Besu 25.5.0 asks it
 //! (`TransactionSmartContractPermissioningController`).
 
+use std::ops::Range;
+
 use alloy_consensus::{Transaction as _, Typed2718};
 use alloy_primitives::{Address, Bytes, TxKind, U256};
 use ipe_types::block::Transaction;
@@ -12,6 +14,12 @@ pub const SELECTOR: [u8; 4] = [0x93, 0x64, 0x21, 0xd5];
 
 /// Bytes of the question before the payload: selector, five words, the payload's place and length.
 pub const HEAD: usize = 4 + 7 * 32;
+
+/// Places in a question with a payload of so many bytes that rules seldom look at: value, gas price and gas limit, and the payload
+/// itself. Its length is not among them.
+pub fn unlooked(payload: usize) -> [Range<usize>; 2] {
+    [4 + 2 * 32..4 + 5 * 32, HEAD..HEAD + payload]
+}
 
 /// What is asked about a transaction.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
