@@ -6,7 +6,7 @@ use std::fs;
 use std::path::Path;
 
 /// Pages that have a twin in `docs/pt/` of the same name.
-const TWINS: [&str; 9] = [
+const TWINS: [&str; 10] = [
     "moving-from-besu.md",
     "carried-sessions.md",
     "local-permissioning.md",
@@ -16,6 +16,7 @@ const TWINS: [&str; 9] = [
     "exposing-json-rpc.md",
     "operating.md",
     "permissioning-cli.md",
+    "permissioning.md",
 ];
 
 /// Every page and its twin say the same as far as it can be seen, and lead to each other.

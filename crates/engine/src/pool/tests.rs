@@ -525,6 +525,24 @@ fn what_is_too_dear_is_dropped_for_good() {
     audit(&pool);
 }
 
+/// What the rules on chain do not permit any more leaves at once, its sender's later ones wait for it, and it may come again.
+#[test]
+fn what_is_against_the_rules_is_dropped_and_may_come_again() {
+    let mut pool = pool();
+    let (first, second) = (legacy(1, 0, 0), legacy(1, 1, 0));
+    add(&mut pool, &first).unwrap();
+    add(&mut pool, &second).unwrap();
+    let mut picks = pool.pick(&PickLimits { count: 10, bytes: 1 << 20 });
+    assert_eq!(picks.next(Feedback::Start).map(|candidate| candidate.hash), Some(first.hash));
+    assert!(picks.next(Feedback::NotPermitted { reason: "no".to_owned() }).is_none(), "nothing else of this sender is tried");
+    let dropped = pool.judged(5, picks);
+    assert!(matches!(&dropped[..], [(hash, DropReason::AgainstRules { .. })] if *hash == first.hash), "{dropped:?}");
+    assert!(matches!(pool.why(&first.hash), Why::Dropped { at: 5, reason: DropReason::AgainstRules { .. } }));
+    assert!(matches!(pool.why(&second.hash), Why::NonceMissing { missing: 0, .. }));
+    assert_eq!(add(&mut pool, &first).map(|added| added.ready), Ok(true), "it may be permitted again");
+    audit(&pool);
+}
+
 /// Who came when the block's time was about to end is put off and not dropped.
 #[test]
 fn what_came_late_is_put_off() {
