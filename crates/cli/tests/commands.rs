@@ -427,10 +427,10 @@ fn besus_configuration_is_translated_and_read_again() {
     assert_eq!(table["p2p-host"][0].as_str(), Some("no.example"));
     assert!(std::fs::read_to_string(&settings).unwrap().contains("# --Xdns-enabled = true: names in enodes"));
 
-    // A service that asks for rules by contract: written, named, and no success.
+    // A service that asks for rules by contract has them here too.
     let writer = [&place[..], &["--service", "writer01", "--env", text(&env)]].concat();
-    refused(&writer, 1, &["BESU_PERMISSIONS_NODES_CONTRACT_ENABLED = true", "not supported"]);
-    assert!(stdout(&ipe(&writer)).contains("# NOT SUPPORTED: BESU_PERMISSIONS_NODES_CONTRACT_ENABLED"));
+    let table: toml::Table = ok(&writer).parse().unwrap();
+    assert_eq!(table["permissions-nodes-contract-enabled"].as_str(), Some("true"));
     refused(&["besu", "translate"], 2, &["--compose FILE"]);
 
     // Besu's own file does not say whose it is.
@@ -491,7 +491,7 @@ fn a_node_runs_with_besus_configuration() {
     };
     let run = ["node", "run", "--besu-config", text(&besu), "--dialect", "legacy"];
     write("permissions-accounts-contract-enabled=true\n");
-    refused(&run, 2, &["permissions-accounts-contract-address", "the address of the ingress contract"]);
+    refused(&run, 1, &["permissions-accounts-contract-address", "the address of the ingress contract"]);
     write("permissions-nodes-contract-enabled=true\npermissions-nodes-contract-address=\"0x99\"\n");
     refused(&run, 2, &["permissions-nodes-contract-address", "0x and 40 hex digits"]);
     write("p2p-prt=1\n");

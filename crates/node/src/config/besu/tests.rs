@@ -105,17 +105,18 @@ fn what_rbb_sets_is_understood_or_refused_by_name() {
     assert_eq!((told.get("topology"), told.get("role")), (Some("mesh"), Some("validator")));
     assert!(told.remarks[0].contains("26.1 to 26.5"), "{:?}", told.remarks);
 
-    // By contract, as RBB has it: a node that does not enforce the rules must not pass for one that does.
+    // By contract, as RBB has it: taken over; an address that is missing is asked for, for a node without the rules must not pass for one
+    // that has them.
     let mut all = rbb.to_vec();
     all.push(("BESU_PERMISSIONS_ACCOUNTS_CONTRACT_ENABLED", "true"));
     all.push(("BESU_PERMISSIONS_ACCOUNTS_CONTRACT_ADDRESS", "0x0000000000000000000000000000000000008888"));
     all.push(("BESU_PERMISSIONS_NODES_CONTRACT_ENABLED", "true"));
-    let refused = translate(&given(&all)).expect("Besu takes these").refused;
-    let names: Vec<&str> = refused.iter().map(|note| note.spelled.as_str()).collect();
-    assert_eq!(names, ["BESU_PERMISSIONS_ACCOUNTS_CONTRACT_ENABLED", "BESU_PERMISSIONS_NODES_CONTRACT_ENABLED"]);
-    let besu = Some(translate(&given(&all)).expect("Besu takes these"));
-    let error = resolve(&Given { besu, ..Given::default() }).expect_err("refused").to_string();
-    assert!(error.contains("BESU_PERMISSIONS_ACCOUNTS_CONTRACT_ENABLED") && error.contains("which blocks are valid"), "{error}");
+    let told = translate(&given(&all)).expect("Besu takes these");
+    assert_eq!(told.refused, vec![]);
+    assert_eq!(told.get("permissions-accounts-contract-address"), Some("0x0000000000000000000000000000000000008888"));
+    let config = resolve(&Given { besu: Some(told), ..Given::default() }).expect("settings");
+    let error = config.rules.permissioning().expect_err("no address").to_string();
+    assert!(error.contains("permissions-nodes-contract-address"), "{error}");
 }
 
 #[test]
