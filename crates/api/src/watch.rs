@@ -4,9 +4,9 @@
 use crate::allowance::Allowance;
 use crate::error::RpcError;
 use crate::execution::not_executed;
-use ipe_chain::view::{Replay, SimDb, SimulateError, Simulated};
+use ipe_chain::view::{self, Replay, SimDb, SimulateError, Simulated};
 use ipe_chain::{Env, SimContext};
-use revm::{DatabaseCommit, Inspector};
+use revm::Inspector;
 use revm::bytecode::opcode::{self, OpCode};
 use revm::context::{ContextTr, JournalEntry, TxEnv};
 use revm::inspector::JournalExt;
@@ -120,7 +120,7 @@ pub(crate) fn keep(allowance: &Allowance, db: &mut SimDb, simulated: Simulated) 
     let entries: usize = state.values().map(|account| 1 + account.storage.len()).sum();
     let code: usize = state.values().filter_map(|account| account.info.code.as_ref()).map(|code| 2 * code.len()).sum();
     allowance.hold(entries * STATE_ENTRY + code)?;
-    db.commit(simulated.state);
+    view::keep(db, simulated.state);
     Ok(())
 }
 

@@ -303,6 +303,22 @@ pub fn call(db: &mut SimDb, env: &Env, tx: TxEnv) -> Result<Simulated, SimulateE
     Ok(ExecResultAndState::new(result?, state))
 }
 
+/// Keeps what a transaction did on a simulation's database.
+///
+/// An account that was destroyed and exists again has none of its former storage. The library's cache looks below it for that.
+pub fn keep(db: &mut SimDb, state: EvmState) {
+    let absent = |address: &Address| db.cache.accounts.get(address).is_some_and(|held| held.account_state == AccountState::NotExisting);
+    let absent: Vec<Address> = state.keys().filter(|address| absent(address)).copied().collect();
+    db.commit(state);
+    for address in absent {
+        if let Some(held) = db.cache.accounts.get_mut(&address)
+            && held.account_state == AccountState::Touched
+        {
+            held.account_state = AccountState::StorageCleared;
+        }
+    }
+}
+
 /// A stored block executed again, transaction by transaction, on the state of its parent.
 pub struct Replay {
     db: SimDb,
@@ -347,7 +363,7 @@ impl Replay {
 
     /// Keeps what the next transaction did, when the caller simulated it on [`Replay::db`] itself, and moves on.
     pub fn keep(&mut self, simulated: Simulated) {
-        self.db.commit(simulated.state);
+        keep(&mut self.db, simulated.state);
         self.next += 1;
     }
 
@@ -365,7 +381,7 @@ impl Replay {
             return Ok(None);
         };
         let simulated = simulate(&mut self.db, &self.env, tx_env(tx, *sender), inspector)?;
-        self.db.commit(simulated.state.clone());
+        keep(&mut self.db, simulated.state.clone());
         self.next += 1;
         Ok(Some(simulated))
     }
@@ -429,7 +445,7 @@ pub fn begin_block(db: &mut SimDb, env: &Env, header: &Header) -> Result<(), Sim
                 let mut evm = machine(db, env, ());
                 evm.system_call(contract, Bytes::copy_from_slice(word.as_slice()))?;
                 let state = evm.take();
-                db.commit(state);
+                keep(db, state);
             }
             First::Write(slots) => {
                 for (slot, value) in slots {
