@@ -63,6 +63,8 @@ pub(crate) struct Witness {
     frames: Vec<Frame>,
     call: Call,
     immediate: bool,
+    /// Whether the first frame has ended, and not one of which nothing was seen.
+    done: bool,
     /// Gas that every frame must have to spare.
     spare: u64,
 }
@@ -76,7 +78,7 @@ impl Witness {
         let input = (0..bytes).map(|at| differ.iter().any(|range| range.contains(&at))).collect();
         let call = Call { input, output: 0..0 };
         let spare = BYTE_GAS.saturating_mul(bytes as u64);
-        Self { of_the_block: false, alike: !differ.is_empty(), frames: Vec::new(), call, immediate: false, spare }
+        Self { of_the_block: false, alike: !differ.is_empty(), frames: Vec::new(), call, immediate: false, done: false, spare }
     }
 
     /// Whether it looked at what every block changes.
@@ -84,9 +86,10 @@ impl Witness {
         self.of_the_block
     }
 
-    /// Whether every input that differs only where it may gets this answer.
+    /// Whether every input that differs only where it may gets this answer. Never of a question that did not begin: what it costs to
+    /// begin is by the input's bytes.
     pub(crate) fn is_alike(&self) -> bool {
-        self.alike
+        self.alike && self.done
     }
 
     /// A call has begun: a frame of its own, or an answer at once (no code, a precompiled contract, a refusal).
@@ -114,6 +117,7 @@ impl Witness {
         }
         let Some(caller) = self.frames.last_mut() else {
             self.alike &= !output.contains(&true);
+            self.done = true;
             return;
         };
         let length = place.len().min(output.len());

@@ -409,6 +409,20 @@ fn program(steps: &[(u8, u8)]) -> String {
     alloy_primitives::hex::encode(code)
 }
 
+/// A question that costs too much to begin with says nothing about one of the same length with cheaper bytes: who has the answer would
+/// refuse a block that others take.
+#[test]
+fn a_question_that_cannot_begin_answers_no_other() {
+    let yes = account("600160005260206000f3", &[]);
+    let rules = || open(spec(&format!(r#"{{"accounts":"{RULES}","gas":100000}}"#), &format!(r#""{RULES}":{yes}"#)));
+    let tell = |byte: u8| told(0, 0, 100_000, vec![byte; 6_000]);
+    let ledger = rules();
+    assert!(matches!(ledger.may_send(&tell(1)).unwrap(), Verdict::Broken(_)), "96,000 gas of bytes that are not zero");
+    assert_eq!(ledger.may_send(&tell(0)).unwrap(), Verdict::Allowed);
+    assert_eq!(rules().may_send(&tell(0)).unwrap(), Verdict::Allowed);
+    assert!(matches!(ledger.may_send(&tell(1)).unwrap(), Verdict::Broken(_)), "nor the other way round");
+}
+
 /// Whatever a contract does, a kept answer is the one that it would have given.
 #[test]
 fn a_kept_answer_is_the_one_that_the_contract_would_have_given() {
