@@ -145,8 +145,7 @@ impl Scene {
         match byte(source) % 8 {
             0 | 1 => {
                 let block = Arc::new(self.block(source));
-                let (round_changes, prepares) =
-                    if round == 0 { (vec![], vec![]) } else { self.justification(source, round) };
+                let (round_changes, prepares) = if round == 0 { (vec![], vec![]) } else { self.justification(source, round) };
                 let access_list = (byte(source) % 4 == 0).then(|| Bytes::from_static(&[0x80]));
                 let payload = ProposalPayload { height, round, block, access_list };
                 Message::Proposal(Box::new(Proposal { signed: sign(who, payload), round_changes, prepares }))
@@ -156,8 +155,7 @@ impl Scene {
                 let block = self.block(source);
                 let hash = commit_hash(&block.header, round).unwrap_or_default();
                 let seal = signature(if byte(source) % 8 == 0 { 4 } else { who }, hash);
-                let digest =
-                    if byte(source) % 4 == 0 { self.digest(source) } else { digest(&block.header).unwrap_or_default() };
+                let digest = if byte(source) % 4 == 0 { self.digest(source) } else { digest(&block.header).unwrap_or_default() };
                 Message::Commit(sign(who, CommitPayload { height, round, digest, seal }))
             }
             _ => {
@@ -171,11 +169,7 @@ impl Scene {
     }
 
     fn digest(&self, source: &mut Unstructured<'_>) -> B256 {
-        if byte(source) % 8 == 0 {
-            B256::repeat_byte(7)
-        } else {
-            digest(&self.block(source).header).unwrap_or_default()
-        }
+        if byte(source) % 8 == 0 { B256::repeat_byte(7) } else { digest(&self.block(source).header).unwrap_or_default() }
     }
 
     /// Some RoundChanges for `round` and some Prepares.
@@ -201,8 +195,7 @@ impl Scene {
         let round = round(source) % 4;
         let digest = digest(&block.header).unwrap_or_default();
         let height = self.height;
-        let prepares =
-            (0..below(source, 5) + 1).map(|who| sign(who, PreparePayload { height, round, digest })).collect();
+        let prepares = (0..below(source, 5) + 1).map(|who| sign(who, PreparePayload { height, round, digest })).collect();
         PreparedCertificate { round, digest, block: Arc::new(block), access_list: None, prepares }
     }
 }

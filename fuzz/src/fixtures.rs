@@ -50,8 +50,7 @@ pub fn messages() -> Vec<Recorded> {
             let text = fs::read_to_string(path(recording, file)).unwrap_or_default();
             for line in text.lines() {
                 let Ok(row) = serde_json::from_str::<Value>(line) else { continue };
-                let (Some(protocol), Some(code), Some(hex)) =
-                    (row["proto"].as_str(), row["code"].as_u64(), row["rlp"].as_str())
+                let (Some(protocol), Some(code), Some(hex)) = (row["proto"].as_str(), row["code"].as_u64(), row["rlp"].as_str())
                 else {
                     continue;
                 };

@@ -52,12 +52,7 @@ impl Target {
         (self.run)(input);
         let asked = COUNTED.stats().bytes_allocated - before;
         let most = base + per_byte * input.len();
-        assert!(
-            asked <= most,
-            "{}: {asked} bytes allocated for an input of {}, at most {most}",
-            self.name,
-            input.len()
-        );
+        assert!(asked <= most, "{}: {asked} bytes allocated for an input of {}, at most {most}", self.name, input.len());
     }
 }
 

@@ -24,8 +24,7 @@ impl Dice {
 }
 
 /// Bytes that decoders like to stumble over: lengths of RLP, limits of integers, digits and brackets of JSON.
-const INTERESTING: [u8; 16] =
-    [0x00, 0x01, 0x7f, 0x80, 0x81, 0xb7, 0xb8, 0xbf, 0xc0, 0xc1, 0xf7, 0xf8, 0xff, b'0', b'[', b'"'];
+const INTERESTING: [u8; 16] = [0x00, 0x01, 0x7f, 0x80, 0x81, 0xb7, 0xb8, 0xbf, 0xc0, 0xc1, 0xf7, 0xf8, 0xff, b'0', b'[', b'"'];
 
 /// A copy of `input` with one item changed, where it is RLP from end to end: what the derived villains of the simulator do.
 fn mutate_item(dice: &mut Dice, input: &[u8], other: &[u8]) -> Option<Vec<u8>> {

@@ -4,7 +4,8 @@ use std::path::Path;
 use std::process::Command;
 
 /// Packages in which time, bytes and answers come in as arguments.
-const PURE: [&str; 8] = ["ipe-types", "ipe-qbft", "ipe-permissioning", "ipe-chain", "ipe-engine", "ipe-provision", "ipe-sim", "ipe-rules"];
+const PURE: [&str; 8] =
+    ["ipe-types", "ipe-qbft", "ipe-permissioning", "ipe-chain", "ipe-engine", "ipe-provision", "ipe-sim", "ipe-rules"];
 
 /// Packages that none of them may reach.
 const FORBIDDEN: [&str; 3] = ["tokio", "async-std", "reqwest"];

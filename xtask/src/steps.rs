@@ -98,12 +98,7 @@ pub fn monitoring(root: &Path) -> Result<(), Vec<String>> {
     if status.success() { Ok(()) } else { Err(vec![format!("tests/clients/prometheus.py ended with {status}")]) }
 }
 
-fn against(
-    root: &Path,
-    target: &Path,
-    lab: &Path,
-    status: impl Fn() -> Result<String, Vec<String>>,
-) -> Result<(), Vec<String>> {
+fn against(root: &Path, target: &Path, lab: &Path, status: impl Fn() -> Result<String, Vec<String>>) -> Result<(), Vec<String>> {
     let url = (0..60)
         .find_map(|_| {
             let url = status().ok().and_then(|text| writer_of(&text));

@@ -96,7 +96,9 @@ fn named_tests(root: &Path, document: &str, faults: &mut Vec<String>) {
             if name.starts_with("crates/") && !root.join(name).is_file() {
                 faults.push(format!("{document}: there is no {name}"));
             }
-            let Some(file) = quoted.get(index + 2).filter(|file| between == " in " && file.starts_with("crates/")) else { continue };
+            let Some(file) = quoted.get(index + 2).filter(|file| between == " in " && file.starts_with("crates/")) else {
+                continue;
+            };
             let source = fs::read_to_string(root.join(file)).unwrap_or_default();
             let mut lines = source.lines().map(str::trim);
             let is_function = |line: &str| line.contains(&format!("fn {name}("));

@@ -125,7 +125,12 @@ impl Shape {
             }
         }
         // Odd parts stand between backquotes; a name may be broken over two lines.
-        shape.names = prose.split('`').skip(1).step_by(2).map(|name| emptied(&name.split_whitespace().collect::<Vec<_>>().join(" "))).collect();
+        shape.names = prose
+            .split('`')
+            .skip(1)
+            .step_by(2)
+            .map(|name| emptied(&name.split_whitespace().collect::<Vec<_>>().join(" ")))
+            .collect();
         shape
     }
 }

@@ -35,8 +35,7 @@ fn signed(key: &NodeKey, nonce: u64) -> Vec<u8> {
 
 fn main() {
     let count: usize = std::env::args().nth(1).and_then(|n| n.parse().ok()).unwrap_or(8_000);
-    let keys: Vec<NodeKey> =
-        (1..=200u64).map(|n| NodeKey::from_bytes(B256::from(U256::from(n + 1000)).0).unwrap()).collect();
+    let keys: Vec<NodeKey> = (1..=200u64).map(|n| NodeKey::from_bytes(B256::from(U256::from(n + 1000)).0).unwrap()).collect();
     let alloc: Vec<String> =
         keys.iter().map(|k| format!("\"{:x}\":{{\"balance\":\"0xd3c21bcecceda1000000\"}}", k.address())).collect();
     let validator = keys[0].address();
@@ -58,10 +57,7 @@ fn main() {
     let api = dispatcher(&genesis, &[], &[], Release::Besu25).unwrap();
     let groups = Groups::all();
     let body = |raw: &[u8], id: usize| {
-        format!(
-            r#"{{"jsonrpc":"2.0","id":{id},"method":"eth_sendRawTransaction","params":["0x{}"]}}"#,
-            hex::encode(raw)
-        )
+        format!(r#"{{"jsonrpc":"2.0","id":{id},"method":"eth_sendRawTransaction","params":["0x{}"]}}"#, hex::encode(raw))
     };
     let bodies: Vec<String> = raws.iter().enumerate().map(|(i, raw)| body(raw, i)).collect();
     let mut refused = 0;
@@ -75,10 +71,7 @@ fn main() {
         }
     }
     let each = started.elapsed().as_secs_f64() * 1e6 / count as f64;
-    println!(
-        "dispatcher: {each:.1} µs a request, {:.1} µs beside recovery ({refused} refused {said})",
-        each - recovery
-    );
+    println!("dispatcher: {each:.1} µs a request, {:.1} µs beside recovery ({refused} refused {said})", each - recovery);
 
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
     runtime.block_on(async {
@@ -96,8 +89,10 @@ fn main() {
                     stream.set_nodelay(true).unwrap();
                     let mut buffer = vec![0; 4096];
                     for body in bodies[count..].iter().skip(c).step_by(CONNECTIONS) {
-                        let head =
-                            format!("POST / HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n", body.len());
+                        let head = format!(
+                            "POST / HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n",
+                            body.len()
+                        );
                         stream.write_all(format!("{head}{body}").as_bytes()).await.unwrap();
                         let mut read = 0;
                         // The answer is one small packet with its length in front; the last byte is the object's end.

@@ -62,11 +62,7 @@ pub(crate) fn peers(api: &Api, _: &Params<'_>) -> Answer {
                 version: "0x5",
                 name: p.client,
                 caps: p.capabilities,
-                network: Network {
-                    local_address: p.local.to_string(),
-                    remote_address: p.remote.to_string(),
-                    inbound: p.inbound,
-                },
+                network: Network { local_address: p.local.to_string(), remote_address: p.remote.to_string(), inbound: p.inbound },
                 port: format!("{:#x}", p.remote.port()),
                 id: format!("0x{id}"),
                 protocols,

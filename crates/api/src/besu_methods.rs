@@ -298,7 +298,11 @@ mod tests {
         }
         // What is served beyond Besu is this node's own group, and what an operator needs among those that change a node.
         for method in METHODS.iter().filter(|method| !seen.contains(method.name)) {
-            assert!(method.name.starts_with("ipe_") || ["miner_dropTransaction", "trace_replayTransaction"].contains(&method.name), "{} is not Besu's", method.name);
+            assert!(
+                method.name.starts_with("ipe_") || ["miner_dropTransaction", "trace_replayTransaction"].contains(&method.name),
+                "{} is not Besu's",
+                method.name
+            );
         }
     }
 

@@ -60,8 +60,7 @@ pub fn dispatcher(genesis: &str, blocks: &[u8], exchanges: &[Exchange], release:
     ledger
         .import_stream(source, NOW_MS, &mut |step| matches!(step, BulkStep::Imported(_) | BulkStep::Skipped { .. }))
         .map_err(|e| e.to_string())?;
-    let answer_of =
-        |method: &str| exchanges.iter().find(|e| e.request["method"] == method).map(|e| e.response["result"].clone());
+    let answer_of = |method: &str| exchanges.iter().find(|e| e.request["method"] == method).map(|e| e.response["result"].clone());
     let address: Address = answer_of("eth_coinbase").and_then(|v| v.as_str()?.parse().ok()).unwrap_or_default();
     let votes: BTreeMap<Address, bool> = answer_of("qbft_getPendingVotes")
         .and_then(|v| v.as_object()?.iter().map(|(k, v)| Some((k.parse().ok()?, v.as_bool()?))).collect())
@@ -104,8 +103,7 @@ pub fn dispatcher(genesis: &str, blocks: &[u8], exchanges: &[Exchange], release:
         advice: Arc::new(Vec::new),
     };
     let network_id = spec.chain_id();
-    let settings =
-        Settings { network_id, address, release, ..Settings::default() };
+    let settings = Settings { network_id, address, release, ..Settings::default() };
     Ok(Api::new(backend, settings))
 }
 
@@ -279,33 +277,39 @@ pub fn reason(difference: &Difference) -> Option<&'static str> {
     let code = recorded["error"]["code"].as_i64();
     let lines = inside(recorded, ours, "").join(" ");
     match difference.method.as_str() {
-        _ if code == Some(-39001) => Some("`finalized` and `safe` are the newest block here: every block of QBFT is final; Besu knows none and fails"),
-        "eth_simulateV1" if lines.contains("returnData") => Some("a slot that an override of the whole storage leaves out is zero here; Besu shows what was there before"),
-        "trace_callMany" if lines.contains("creationMethod") => Some("how a contract is created is told here in calls as in blocks; Besu tells it in blocks only"),
-        "trace_callMany" if ours["error"]["code"] == -32603 => Some("a call that may not be executed is an error here; Besu puts its error into the result"),
+        _ if code == Some(-39001) => {
+            Some("`finalized` and `safe` are the newest block here: every block of QBFT is final; Besu knows none and fails")
+        }
+        "eth_simulateV1" if lines.contains("returnData") => {
+            Some("a slot that an override of the whole storage leaves out is zero here; Besu shows what was there before")
+        }
+        "trace_callMany" if lines.contains("creationMethod") => {
+            Some("how a contract is created is told here in calls as in blocks; Besu tells it in blocks only")
+        }
+        "trace_callMany" if ours["error"]["code"] == -32603 => {
+            Some("a call that may not be executed is an error here; Besu puts its error into the result")
+        }
         "eth_sendRawTransaction" => match code {
-            Some(-32603) => {
-                Some("Besu 25.5 fails inside on the largest possible nonce; the refusal here says what is wrong")
+            Some(-32603) => Some("Besu 25.5 fails inside on the largest possible nonce; the refusal here says what is wrong"),
+            Some(-32007) => {
+                Some("account rules were on in the recorded node; here the same transaction is refused for another reason first")
             }
-            Some(-32007) => Some(
-                "account rules were on in the recorded node; here the same transaction is refused for another reason first",
-            ),
             None => Some(
                 "Besu 26.8's pool takes, and never mines, what its sender cannot pay for on a chain without fees; refused here",
             ),
             Some(-32000) => Some("refused by both; Besu 26.8 had taken the transaction before"),
             _ => None,
         },
-        "eth_estimateGas" if code == Some(-32603) => Some(
-            "Besu 26.8 fails inside when the sender cannot pay the value; the error here says so, as Besu 25.5 does",
-        ),
+        "eth_estimateGas" if code == Some(-32603) => {
+            Some("Besu 26.8 fails inside when the sender cannot pay the value; the error here says so, as Besu 25.5 does")
+        }
         "eth_getLogs" => Some("the recorded node was some empty blocks further when it answered"),
         method if method.starts_with("trace_") && lines.contains("\"Precompile error\"") => {
             Some("Besu 26.8 names the failure of a precompile called earlier instead of the frame's own end")
         }
-        method if method.starts_with("trace_") && lines.contains("\"Reverted\", ours has none") => Some(
-            "Besu marks a call that succeeded as reverted when a call after it reverts; its receipt shows the effects",
-        ),
+        method if method.starts_with("trace_") && lines.contains("\"Reverted\", ours has none") => {
+            Some("Besu marks a call that succeeded as reverted when a call after it reverts; its receipt shows the effects")
+        }
         method if method.starts_with("debug_trace") && lines.contains("PRECOMPILE_ERROR") => {
             Some("Besu 26.8 marks the instruction that called a failing precompile; here the call just returns 0")
         }
@@ -313,9 +317,7 @@ pub fn reason(difference: &Difference) -> Option<&'static str> {
             if method.starts_with("debug_trace")
                 && (lines.contains(".storage") || lines.contains("gas: recorded") || lines.contains("stack[")) =>
         {
-            Some(
-                "Besu does not apply all of the block's earlier transactions before it traces one; gas here is the receipt's",
-            )
+            Some("Besu does not apply all of the block's earlier transactions before it traces one; gas here is the receipt's")
         }
         method if method.starts_with("debug_trace") && lines.contains("gasCost") => {
             Some("price shown for an instruction that the gas did not suffice for")

@@ -99,25 +99,36 @@ impl Users {
 fn read_user(name: &str, user: &toml::Value) -> Result<User, String> {
     let user = user.as_table().ok_or_else(|| format!("user {name}: expected a table [Users.{name}]"))?;
     let hash = user.get("password").and_then(toml::Value::as_str).unwrap_or_default();
-    let parts: bcrypt::HashParts = hash
-        .parse()
-        .map_err(|_| format!("user {name}: password is no bcrypt hash; expected what besu password hash or htpasswd -nB prints: $2a$, $2b$ or $2y$"))?;
+    let parts: bcrypt::HashParts = hash.parse().map_err(|_| {
+        format!(
+            "user {name}: password is no bcrypt hash; expected what besu password hash or htpasswd -nB prints: $2a$, $2b$ or $2y$"
+        )
+    })?;
     let cost = parts.get_cost();
     if !(4..=MAX_COST).contains(&cost) {
         return Err(format!("user {name}: the hash costs {cost}, expected 4 to {MAX_COST}; hash the password again with 10 to 12"));
     }
     let permissions: Vec<String> = match user.get("permissions") {
         None => Vec::new(),
-        Some(value) => value
-            .as_array()
-            .and_then(|all| all.iter().map(|one| one.as_str().map(str::to_owned)).collect())
-            .ok_or_else(|| format!("user {name}: permissions is no array of texts; expected such as [\"eth:*\", \"net:version\"]"))?,
+        Some(value) => {
+            value.as_array().and_then(|all| all.iter().map(|one| one.as_str().map(str::to_owned)).collect()).ok_or_else(|| {
+                format!("user {name}: permissions is no array of texts; expected such as [\"eth:*\", \"net:version\"]")
+            })?
+        }
     };
     if permissions.iter().map(|one| one.len() + 3).sum::<usize>() > MAX_PERMISSIONS {
-        return Err(format!("user {name}: permissions have more than {MAX_PERMISSIONS} bytes; expected groups (\"eth:*\") in place of methods"));
+        return Err(format!(
+            "user {name}: permissions have more than {MAX_PERMISSIONS} bytes; expected groups (\"eth:*\") in place of methods"
+        ));
     }
-    if let Some(vain) = permissions.iter().find(|one| !one.split_once(':').is_some_and(|(group, method)| !group.is_empty() && !method.is_empty())) {
-        tracing::warn!(user = name, permission = vain, "this permission permits nothing; expected such as eth:*, net:version or *:*");
+    if let Some(vain) =
+        permissions.iter().find(|one| !one.split_once(':').is_some_and(|(group, method)| !group.is_empty() && !method.is_empty()))
+    {
+        tracing::warn!(
+            user = name,
+            permission = vain,
+            "this permission permits nothing; expected such as eth:*, net:version or *:*"
+        );
     }
     Ok(User { hash: hash.to_owned(), cost, permissions })
 }

@@ -12,8 +12,8 @@ use alloy_eips::eip2718::Encodable2718;
 use alloy_primitives::{Address, B256, Bytes, U64, U256, hex};
 use alloy_rlp::{Decodable, Encodable};
 use alloy_rpc_types_trace::geth::{CallConfig, FourByteFrame, PreStateConfig};
-use ipe_chain::view::{Replay, ReplayError, SimDb, Simulated};
 use ipe_chain::Env;
+use ipe_chain::view::{Replay, ReplayError, SimDb, Simulated};
 use ipe_types::Block;
 use revm::context::TxEnv;
 use revm::context::result::ExecutionResult;
@@ -63,9 +63,7 @@ fn tracer(params: &Params<'_>, index: usize) -> Result<Tracer, RpcError> {
         Some(other) => {
             return Err(RpcError::said(
                 -32602,
-                format!(
-                    "Invalid tracer {other:?}; known are callTracer, prestateTracer, 4byteTracer and the struct logger"
-                ),
+                format!("Invalid tracer {other:?}; known are callTracer, prestateTracer, 4byteTracer and the struct logger"),
             ));
         }
     })
@@ -111,8 +109,7 @@ fn traced(
             let mut inspector = watch::tracing(allowance, TracingInspectorConfig::from_geth_prestate_config(config));
             let (simulated, _) = watch::execute(allowance, Records::PLAIN_CALLS, db, env, tx, &mut inspector)?;
             watch::complete(allowance, &inspector)?;
-            let frame =
-                inspector.geth_builder().geth_prestate_traces(&simulated, config, &*db).map_err(RpcError::internal)?;
+            let frame = inspector.geth_builder().geth_prestate_traces(&simulated, config, &*db).map_err(RpcError::internal)?;
             Ok((allowance.json(&frame)?, simulated))
         }
         Tracer::FourByte => {
@@ -185,8 +182,7 @@ pub(crate) fn trace_block(api: &Api, params: &Params<'_>, allowance: &Allowance)
     let raw = params.text(0).and_then(bytes).ok_or_else(|| bad.clone())?;
     let tracer = tracer(params, 1)?;
     let block = Block::decode(&mut raw.as_ref()).map_err(|_| bad)?;
-    let hash =
-        ipe_types::header::block_hash(&block.header).map_err(|_| RpcError::new(-32602, "Invalid block params"))?;
+    let hash = ipe_types::header::block_hash(&block.header).map_err(|_| RpcError::new(-32602, "Invalid block params"))?;
     // A block of this chain is traced as stored; any other would have to be executed on trust.
     match api.backend.ledger.number_of(&hash)? {
         Some(number) => trace_of_block(api, Some(number), &tracer, allowance),
@@ -215,10 +211,7 @@ pub(crate) fn trace_call(api: &Api, params: &Params<'_>, allowance: &Allowance) 
 }
 
 /// Reads a value inside the options as if it were a parameter of its own.
-fn nested<T>(
-    value: &serde_json::Value,
-    read: impl FnOnce(&Params<'_>, usize) -> Result<T, RpcError>,
-) -> Result<T, RpcError> {
+fn nested<T>(value: &serde_json::Value, read: impl FnOnce(&Params<'_>, usize) -> Result<T, RpcError>) -> Result<T, RpcError> {
     let text = serde_json::to_string(&[value]).map_err(|_| RpcError::TRACE_OPTIONS)?;
     let raw: &serde_json::value::RawValue = serde_json::from_str(&text).map_err(|_| RpcError::TRACE_OPTIONS)?;
     read(&Params::parse(Some(raw))?, 0)
@@ -317,12 +310,7 @@ pub(crate) fn account_at(api: &Api, params: &Params<'_>, allowance: &Allowance) 
         Some(code) => code,
         None => db.code_by_hash_ref(info.code_hash).map_err(RpcError::internal)?,
     };
-    let body = Body {
-        code: code.original_bytes(),
-        nonce: U64::from(info.nonce),
-        balance: info.balance,
-        codehash: info.code_hash,
-    };
+    let body = Body { code: code.original_bytes(), nonce: U64::from(info.nonce), balance: info.balance, codehash: info.code_hash };
     allowance.json(&body)
 }
 

@@ -78,7 +78,8 @@ impl RpcError {
     /// -32005: the gas of one request is used up.
     pub const GAS: Self = Self::new(-32005, "The request has used the gas that one request may use; ask for less at once");
     /// -32005: the instructions of one request are used up.
-    pub const STEPS: Self = Self::new(-32005, "The request has executed the instructions that one request may execute; ask for less at once");
+    pub const STEPS: Self =
+        Self::new(-32005, "The request has executed the instructions that one request may execute; ask for less at once");
     /// -32005: what is executed or traced takes more memory than one request may hold.
     pub const MEMORY: Self =
         Self::new(-32005, "The request takes more memory than one request may hold; ask for fewer details or for less at once");
@@ -195,7 +196,10 @@ mod tests {
         assert_eq!(of(&RpcError::INVALID_PARAMS), "INVALID_PARAMS");
         assert_eq!(of(&RpcError::BLOCK_PARAM), "INVALID_BLOCK_PARAMS");
         assert_eq!(of(&RpcError::RANGE), "EXCEEDS_RPC_MAX_BLOCK_RANGE");
-        assert_eq!(of(&RpcError::said(-32005, "Requested range exceeds maximum range limit: 5001 blocks")), "EXCEEDS_RPC_MAX_BLOCK_RANGE");
+        assert_eq!(
+            of(&RpcError::said(-32005, "Requested range exceeds maximum range limit: 5001 blocks")),
+            "EXCEEDS_RPC_MAX_BLOCK_RANGE"
+        );
         assert_eq!(of(&RpcError::said(3, "Execution reverted (ERC20: no)")), "REVERT_ERROR");
         assert_eq!(of(&RpcError::said(-32005, "Node is at capacity: 9 transactions wait")), "LIMIT_EXCEEDED");
         assert_eq!(of(&RpcError::TIMEOUT), "TIMEOUT_ERROR");

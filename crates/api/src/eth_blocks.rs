@@ -80,8 +80,7 @@ pub(crate) fn block_receipts(api: &Api, params: &Params<'_>, allowance: &Allowan
     let Some(stored) = stored else { return Ok(NULL.to_vec()) };
     let mut list = receipts(api, stored.hash, &stored.block, &stored.senders, &stored.receipts);
     if api.settings.revert_reason {
-        let failed: Vec<usize> =
-            stored.receipts.iter().enumerate().filter(|(_, r)| !r.status()).map(|(index, _)| index).collect();
+        let failed: Vec<usize> = stored.receipts.iter().enumerate().filter(|(_, r)| !r.status()).map(|(index, _)| index).collect();
         for (index, reason) in revert_reasons(api, stored.block.header.number, &failed, allowance)? {
             list[index].revert_reason = Some(reason);
         }
@@ -173,8 +172,7 @@ pub(crate) fn transaction_by_sender_and_nonce(api: &Api, params: &Params<'_>, al
         let shape = RpcTransaction::new(&c.tx, c.hash, c.sender, None, api.settings.release);
         return allowance.json(&shape);
     }
-    let nonce_after =
-        |number: u64| -> Result<u64, RpcError> { Ok(api.state_at(number)?.account(sender)?.map_or(0, |a| a.nonce)) };
+    let nonce_after = |number: u64| -> Result<u64, RpcError> { Ok(api.state_at(number)?.account(sender)?.map_or(0, |a| a.nonce)) };
     let mut high = api.backend.ledger.head().number;
     if nonce_after(high)? <= nonce {
         return Ok(NULL.to_vec());
@@ -202,8 +200,7 @@ pub(crate) fn transaction_receipt(api: &Api, params: &Params<'_>, allowance: &Al
     let before = found.index.checked_sub(1).map_or(0, |i| stored.receipts[i].cumulative_gas_used());
     let first_log = stored.receipts[..found.index].iter().map(|r| r.logs().len() as u64).sum();
     let place = Place::of(stored.hash, &stored.block.header, found.index);
-    let mut shape =
-        RpcReceipt::new(found.tx(), found.sender(), found.receipt(), before, first_log, &place, api.settings.release);
+    let mut shape = RpcReceipt::new(found.tx(), found.sender(), found.receipt(), before, first_log, &place, api.settings.release);
     if api.settings.revert_reason && !found.receipt().status() {
         shape.revert_reason = revert_reasons(api, place.number, &[found.index], allowance)?.remove(&found.index);
     }

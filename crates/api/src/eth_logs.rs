@@ -310,8 +310,7 @@ pub(crate) fn filter_changes(api: &Api, params: &Params<'_>, allowance: &Allowan
     let todo = {
         let mut table = api.filters.table.lock();
         let now = Instant::now();
-        let filter =
-            table.get_mut(&id).filter(|f| now.duration_since(f.asked) < EXPIRY).ok_or(RpcError::FILTER_NOT_FOUND)?;
+        let filter = table.get_mut(&id).filter(|f| now.duration_since(f.asked) < EXPIRY).ok_or(RpcError::FILTER_NOT_FOUND)?;
         filter.asked = now;
         match &mut filter.kind {
             Kind::Logs { filter, next } => {
@@ -384,9 +383,8 @@ mod tests {
         let one = LogFilter::read(&format!("{{\"topics\":[null,\"{topic}\"]}}")).expect("filter");
         assert!(one.wants(&log(vec![B256::ZERO, topic])));
         assert!(!one.wants(&log(vec![topic])));
-        let any =
-            LogFilter::read(&format!("{{\"address\":[\"{}\"],\"topics\":[[\"{topic}\"]]}}", Address::repeat_byte(9)))
-                .expect("filter");
+        let any = LogFilter::read(&format!("{{\"address\":[\"{}\"],\"topics\":[[\"{topic}\"]]}}", Address::repeat_byte(9)))
+            .expect("filter");
         assert!(any.wants(&log(vec![topic])));
         assert!(LogFilter::read("{}").expect("filter").wants(&log(vec![])));
         for bad in [

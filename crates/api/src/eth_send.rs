@@ -38,7 +38,8 @@ pub(crate) fn send_raw(api: &Api, params: &Params<'_>, allowance: &Allowance) ->
     let hash = candidate.hash;
     let now_ms = (api.backend.steady_ms)();
     let ingress = Ingress::client(allowance.from());
-    admission::offer_by(&api.backend.pool, &api.backend.ledger, now_ms, candidate.clone(), Origin::Local, ingress).map_err(refused)?;
+    admission::offer_by(&api.backend.pool, &api.backend.ledger, now_ms, candidate.clone(), Origin::Local, ingress)
+        .map_err(refused)?;
     // A full channel means that the node is busy; it announces everything fresh with the next message or block anyway.
     if let Err(error) = api.backend.control.try_send(Control::Announce(vec![candidate])) {
         tracing::debug!(%error, "the node was not told at once of a submitted transaction");

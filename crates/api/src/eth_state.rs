@@ -150,10 +150,7 @@ pub(crate) fn proof(api: &Api, params: &Params<'_>, allowance: &Allowance) -> An
     let bad = RpcError::new(-32602, "Invalid account storage keys params");
     let keys: Vec<String> = params.optional(1, &bad)?.unwrap_or_default();
     if keys.len() > MAX_PROOF_SLOTS {
-        return Err(RpcError::said(
-            -32602,
-            format!("Too many storage keys: {} asked, at most {MAX_PROOF_SLOTS}", keys.len()),
-        ));
+        return Err(RpcError::said(-32602, format!("Too many storage keys: {} asked, at most {MAX_PROOF_SLOTS}", keys.len())));
     }
     let slots: Vec<U256> = keys.iter().map(|k| word(k)).collect::<Option<_>>().ok_or(bad)?;
     let Some(state) = state(api, params, 2)? else { return Ok(NULL.to_vec()) };
@@ -172,10 +169,7 @@ pub(crate) fn proof(api: &Api, params: &Params<'_>, allowance: &Allowance) -> An
         code_hash: account.code_hash,
         nonce: U64::from(account.nonce),
         storage_hash: found.storage_root,
-        storage_proof: slots
-            .into_iter()
-            .map(|s| StorageProof { key: key_text(s.slot), value: s.value, proof: s.nodes })
-            .collect(),
+        storage_proof: slots.into_iter().map(|s| StorageProof { key: key_text(s.slot), value: s.value, proof: s.nodes }).collect(),
     };
     allowance.json(&shape)
 }

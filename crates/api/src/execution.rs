@@ -104,10 +104,7 @@ impl Call {
                 list.into_iter()
                     .map(|Object(item)| {
                         let keys = item.storage_keys.iter().map(|k| word(k).map(B256::from));
-                        Some(AccessListItem {
-                            address: address(&item.address)?,
-                            storage_keys: keys.collect::<Option<_>>()?,
-                        })
+                        Some(AccessListItem { address: address(&item.address)?, storage_keys: keys.collect::<Option<_>>()? })
                     })
                     .collect::<Option<_>>()?,
             )),
@@ -348,9 +345,7 @@ pub(crate) fn refused(error: SimulateError, sender: Option<Address>) -> RpcError
                 sender.map(|s| format!(" for sender {s:#x}")).unwrap_or_default(),
             ),
         ),
-        InvalidTransaction::OverflowPaymentInTransaction => {
-            RpcError::new(-32004, "Upfront cost exceeds account balance")
-        }
+        InvalidTransaction::OverflowPaymentInTransaction => RpcError::new(-32004, "Upfront cost exceeds account balance"),
         InvalidTransaction::CallGasCostMoreThanGasLimit { initial_gas: cost, gas_limit }
         | InvalidTransaction::GasFloorMoreThanGasLimit { gas_floor: cost, gas_limit } => RpcError::said(
             -32003,
@@ -375,9 +370,7 @@ pub(crate) fn halt_words(reason: &HaltReason, last: u8) -> String {
         HaltReason::StackUnderflow => "Stack underflow".into(),
         HaltReason::StackOverflow => "Out of stack".into(),
         HaltReason::OutOfOffset => "Out of bounds".into(),
-        HaltReason::StateChangeDuringStaticCall | HaltReason::CallNotAllowedInsideStatic => {
-            "Illegal state change".into()
-        }
+        HaltReason::StateChangeDuringStaticCall | HaltReason::CallNotAllowedInsideStatic => "Illegal state change".into(),
         HaltReason::CreateContractSizeLimit | HaltReason::CreateInitCodeSizeLimit => "Code is too large".into(),
         HaltReason::CreateContractStartingWithEF => "Invalid code".into(),
         HaltReason::PrecompileError | HaltReason::PrecompileErrorWithContext(_) => "Precompile error".into(),

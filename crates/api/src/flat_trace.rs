@@ -121,13 +121,7 @@ pub(crate) fn reward(hash: B256, header: &Header, author: Address, value: U256) 
 }
 
 /// The traces of one transaction, parents before children.
-pub(crate) fn flatten(
-    arena: &CallTraceArena,
-    hash: B256,
-    number: u64,
-    transaction: B256,
-    position: usize,
-) -> Vec<FlatTrace> {
+pub(crate) fn flatten(arena: &CallTraceArena, hash: B256, number: u64, transaction: B256, position: usize) -> Vec<FlatTrace> {
     let mut out = Vec::new();
     let nodes = arena.nodes();
     let mut todo: Vec<(usize, Vec<usize>)> = vec![(0, Vec::new())];
@@ -197,14 +191,8 @@ pub(crate) fn flatten(
 fn action(node: &CallTraceNode) -> Action {
     let trace = &node.trace;
     let gas = U64::from(trace.gas_limit);
-    let call = |call_type, value| Action::Call {
-        call_type,
-        from: trace.caller,
-        gas,
-        input: trace.data.clone(),
-        to: trace.address,
-        value,
-    };
+    let call =
+        |call_type, value| Action::Call { call_type, from: trace.caller, gas, input: trace.data.clone(), to: trace.address, value };
     match trace.kind {
         CallKind::Call => call("call", trace.value),
         CallKind::CallCode => call("callcode", trace.value),

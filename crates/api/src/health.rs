@@ -75,7 +75,9 @@ fn ready(api: &Api, min_peers: usize, max_behind: u64) -> bool {
 fn reason(status: &Status, head: u64, min_peers: usize, max_behind: u64) -> Option<String> {
     if let Some(block) = status.refused_block.as_ref().filter(|block| block.number > head) {
         let RefusedBlock { number, hash, rule } = block;
-        return Some(format!("cannot follow the network: block {number} ({hash}), sealed by a quorum, breaks the rule {rule} here"));
+        return Some(format!(
+            "cannot follow the network: block {number} ({hash}), sealed by a quorum, breaks the rule {rule} here"
+        ));
     }
     let behind = status.best_known.saturating_sub(head);
     if behind > max_behind {

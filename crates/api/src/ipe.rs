@@ -105,10 +105,11 @@ pub(crate) fn status(api: &Api, _: &Params<'_>) -> Answer {
         fault_margin: status.fault_margin,
         syncing: status.sync.map(|s| Progress { start: s.start, current: s.current, highest: s.highest }),
         best_known: status.best_known.max(head.number),
-        refused_block: status
-            .refused_block
-            .as_ref()
-            .map(|block| Refused { number: block.number, hash: block.hash, rule: block.rule }),
+        refused_block: status.refused_block.as_ref().map(|block| Refused {
+            number: block.number,
+            hash: block.hash,
+            rule: block.rule,
+        }),
         peers,
         relay: Relay {
             relayed: status.relayed,

@@ -55,7 +55,12 @@ pub struct Doors {
 ///
 /// # Errors
 /// The runtime's, of which none is known: failing to accept a connection is told in the log and tried again.
-pub async fn run(listener: TcpListener, router: Router, doors: Doors, until: impl Future<Output = ()> + Send + 'static) -> io::Result<()> {
+pub async fn run(
+    listener: TcpListener,
+    router: Router,
+    doors: Doors,
+    until: impl Future<Output = ()> + Send + 'static,
+) -> io::Result<()> {
     run_with(listener, router, doors, None, until).await
 }
 
@@ -88,7 +93,12 @@ impl Connected<IncomingStream<'_, Accepting>> for Guest {
 }
 
 /// Says whose a request is, and notes that a question is being answered; of a guest one, if it is one that is always answered.
-async fn guests(State(doors): State<Doors>, ConnectInfo(Guest { guest, asks, caller }): ConnectInfo<Guest>, mut request: Request, next: Next) -> Response {
+async fn guests(
+    State(doors): State<Doors>,
+    ConnectInfo(Guest { guest, asks, caller }): ConnectInfo<Guest>,
+    mut request: Request,
+    next: Next,
+) -> Response {
     request.extensions_mut().insert(caller);
     asks.store(true, Ordering::Relaxed);
     if !guest {
@@ -355,11 +365,7 @@ impl AsyncWrite for Connection {
         self.poll_write_vectored(cx, &[io::IoSlice::new(buf)])
     }
 
-    fn poll_write_vectored(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        bufs: &[io::IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
+    fn poll_write_vectored(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bufs: &[io::IoSlice<'_>]) -> Poll<io::Result<usize>> {
         std::task::ready!(self.wire.poll_open(cx))?;
         let sent = match &mut self.wire {
             Wire::Plain(stream) => Pin::new(stream).poll_write_vectored(cx, bufs),

@@ -58,11 +58,7 @@ impl Api {
     }
 
     /// The block that the parameter's number or tag names.
-    pub(crate) fn stored_by_tag(
-        &self,
-        params: &Params<'_>,
-        index: usize,
-    ) -> Result<Option<Arc<StoredBlock>>, RpcError> {
+    pub(crate) fn stored_by_tag(&self, params: &Params<'_>, index: usize) -> Result<Option<Arc<StoredBlock>>, RpcError> {
         match self.number(params.block(index, &RpcError::BLOCK_NUMBER)?)? {
             Some(number) => self.stored(number),
             None => Ok(None),
@@ -70,11 +66,7 @@ impl Api {
     }
 
     /// The block that the parameter's hash names.
-    pub(crate) fn stored_by_hash(
-        &self,
-        params: &Params<'_>,
-        index: usize,
-    ) -> Result<Option<Arc<StoredBlock>>, RpcError> {
+    pub(crate) fn stored_by_hash(&self, params: &Params<'_>, index: usize) -> Result<Option<Arc<StoredBlock>>, RpcError> {
         let hash = params.hash(index, &RpcError::BLOCK_HASH)?;
         match self.backend.ledger.number_of(&hash)? {
             Some(number) => self.stored(number),

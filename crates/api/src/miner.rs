@@ -5,9 +5,9 @@ use crate::error::RpcError;
 use crate::params::{Params, bytes, word};
 use crate::wire::json;
 use alloy_primitives::{Bytes, U128};
-use ipe_engine::pool::DropReason;
 use ipe_engine::Control;
 use ipe_engine::control::MinerControl;
+use ipe_engine::pool::DropReason;
 
 /// Least gas limit that a block may have, as in Ethereum's header rule.
 const LEAST_GAS_LIMIT: u64 = 5_000;

@@ -49,8 +49,7 @@ pub(crate) fn enode(api: &Api, _: &Params<'_>) -> Answer {
 pub(crate) fn services(api: &Api, _: &Params<'_>) -> Answer {
     let mut map = Map::new();
     let services = &api.settings.services;
-    let listed =
-        [("jsonrpc", services.http), ("ws", services.ws), ("p2p", services.p2p), ("metrics", services.metrics)];
+    let listed = [("jsonrpc", services.http), ("ws", services.ws), ("p2p", services.p2p), ("metrics", services.metrics)];
     for (name, address) in listed {
         if let Some(address) = address {
             map.insert(name.to_owned(), place(address));

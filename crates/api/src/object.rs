@@ -150,7 +150,8 @@ mod tests {
 
     #[test]
     fn an_array_is_no_object() {
-        let read = |text: &'static str| serde_json::from_str::<Object<Pair<'_>>>(text).map(|Object(pair)| (pair.left.get(), pair.right));
+        let read =
+            |text: &'static str| serde_json::from_str::<Object<Pair<'_>>>(text).map(|Object(pair)| (pair.left.get(), pair.right));
         assert_eq!(read(r#"{"left": [1], "right": 2}"#).expect("an object"), ("[1]", Some(2)));
         assert_eq!(read(r#"{"left":"x","other":{}}"#).expect("an object"), ("\"x\"", None));
         assert!(serde_json::from_str::<Pair<'_>>("[1,2]").is_ok(), "what this is for");

@@ -16,7 +16,10 @@ fn any(list: &[String]) -> bool {
 /// Whether the request comes from no web page, or from one of an origin in the list; `*` and `all` allow any.
 pub(crate) fn allowed(headers: &HeaderMap, list: &[String]) -> bool {
     any(list)
-        || headers.get_all(ORIGIN).iter().all(|origin| list.iter().any(|listed| listed.as_bytes().eq_ignore_ascii_case(origin.as_bytes())))
+        || headers
+            .get_all(ORIGIN)
+            .iter()
+            .all(|origin| list.iter().any(|listed| listed.as_bytes().eq_ignore_ascii_case(origin.as_bytes())))
 }
 
 /// The answer to a page whose origin is not in the list.
@@ -81,7 +84,9 @@ mod tests {
     fn only_json_is_json() {
         let said = |types: &[&str]| is_json(&with(CONTENT_TYPE, types));
         assert!(said(&["application/json"]) && said(&["Application/JSON; charset=utf-8"]) && said(&["application/json ;x=y"]));
-        for other in ["text/plain", "text/plain;application/json", "application/x-www-form-urlencoded", "multipart/form-data", "json", ""] {
+        for other in
+            ["text/plain", "text/plain;application/json", "application/x-www-form-urlencoded", "multipart/form-data", "json", ""]
+        {
             assert!(!said(&[other]), "{other}");
         }
         assert!(!said(&[]) && !said(&["application/json", "text/plain"]));

@@ -266,10 +266,7 @@ mod tests {
         assert_eq!(BlockRef::read("{\"blockNumber\":\"0x2\"}"), Some(BlockRef::Tag(BlockTag::Number(2))));
         let hash = B256::repeat_byte(7);
         assert_eq!(BlockRef::read(&format!("\"{hash}\"")), Some(BlockRef::Hash(hash)));
-        assert_eq!(
-            BlockRef::read(&format!("{{\"blockHash\":\"{hash}\",\"requireCanonical\":true}}")),
-            Some(BlockRef::Hash(hash))
-        );
+        assert_eq!(BlockRef::read(&format!("{{\"blockHash\":\"{hash}\",\"requireCanonical\":true}}")), Some(BlockRef::Hash(hash)));
         assert_eq!(BlockRef::read("{}"), None);
         assert_eq!(BlockRef::read("[]"), None);
     }

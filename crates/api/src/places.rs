@@ -69,7 +69,8 @@ impl Places {
             // Of that address the one that has been told nothing for longest, those that wait for an answer last: who comes
             // again and again cuts nobody's request short while an idle connection is left.
             let order = |held: &Held| (held.asks.load(Ordering::Relaxed), held.spoke.load(Ordering::Relaxed));
-            gives_way = most.and_then(|(most, _)| of(false).filter(|(_, held)| held.from == most).min_by_key(|(_, held)| order(held)));
+            gives_way =
+                most.and_then(|(most, _)| of(false).filter(|(_, held)| held.from == most).min_by_key(|(_, held)| order(held)));
             gives_way.is_none()
         };
         if guest && of(true).count() >= GUESTS {

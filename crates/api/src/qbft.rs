@@ -99,8 +99,7 @@ pub(crate) fn discard_vote(api: &Api, params: &Params<'_>) -> Answer {
 
 pub(crate) fn pending_votes(api: &Api, _: &Params<'_>) -> Answer {
     let votes = api.ask(|reply| Control::Vote(VoteControl::Pending(reply)))?;
-    let map: Map<String, Value> =
-        votes.into_iter().map(|(address, add)| (format!("{address:#x}"), Value::from(add))).collect();
+    let map: Map<String, Value> = votes.into_iter().map(|(address, add)| (format!("{address:#x}"), Value::from(add))).collect();
     json(&map, api.settings.response_limit)
 }
 

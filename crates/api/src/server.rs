@@ -111,9 +111,7 @@ impl HttpConfig {
 #[derive(Debug, thiserror::Error)]
 pub enum ServeError {
     /// The port is taken or the address is not ours.
-    #[error(
-        "could not listen for JSON-RPC on {address}: {source}; choose another address or port, or stop what uses it"
-    )]
+    #[error("could not listen for JSON-RPC on {address}: {source}; choose another address or port, or stop what uses it")]
     Bind {
         /// What was configured.
         address: SocketAddr,
@@ -190,7 +188,8 @@ pub async fn serve(api: Arc<Api>, config: ServerConfig) -> Result<RunningServer,
     let mut running = RunningServer { http: None, ws: None, operator: None, stop, tasks: Vec::new(), threads: None };
     for (of, config) in [(Of::Clients, config.http), (Of::WebSockets, config.ws), (Of::Operators, config.operator)] {
         let Some(config) = config else { continue };
-        let (address, task) = threads.run(listen(api.clone(), config, of, stopped.clone())).await.map_err(ServeError::Threads)??;
+        let (address, task) =
+            threads.run(listen(api.clone(), config, of, stopped.clone())).await.map_err(ServeError::Threads)??;
         *match of {
             Of::Clients => &mut running.http,
             Of::WebSockets => &mut running.ws,
@@ -312,10 +311,9 @@ async fn handle(State(shared): State<Shared>, Extension(caller): Extension<Calle
         return match WebSocketUpgrade::from_request_parts(&mut parts, &()).await {
             Ok(upgrade) => {
                 let max = shared.config.max_frame;
-                upgrade
-                    .max_message_size(max)
-                    .max_frame_size(max)
-                    .on_upgrade(move |socket| subscribe::connection(shared.api, shared.config, access, shared.stopped, caller, socket))
+                upgrade.max_message_size(max).max_frame_size(max).on_upgrade(move |socket| {
+                    subscribe::connection(shared.api, shared.config, access, shared.stopped, caller, socket)
+                })
             }
             Err(refused) => refused.into_response(),
         };

@@ -21,13 +21,7 @@ pub(crate) struct Place {
 
 impl Place {
     pub(crate) fn of(hash: B256, header: &Header, index: usize) -> Self {
-        Self {
-            hash,
-            number: header.number,
-            timestamp: header.timestamp,
-            base_fee: header.base_fee_per_gas,
-            index: index as u64,
-        }
+        Self { hash, number: header.number, timestamp: header.timestamp, base_fee: header.base_fee_per_gas, index: index as u64 }
     }
 }
 
@@ -236,13 +230,7 @@ impl RpcBlock {
     }
 
     /// The whole block; `senders` are needed for full transactions only.
-    pub(crate) fn new(
-        hash: B256,
-        block: &Block,
-        total_difficulty: U256,
-        senders: Option<&[Address]>,
-        release: Release,
-    ) -> Self {
+    pub(crate) fn new(hash: B256, block: &Block, total_difficulty: U256, senders: Option<&[Address]>, release: Release) -> Self {
         let h = &block.header;
         let transactions = &block.body.transactions;
         let list = match senders {
@@ -252,9 +240,7 @@ impl RpcBlock {
                     .iter()
                     .zip(senders)
                     .enumerate()
-                    .map(|(i, (t, from))| {
-                        RpcTransaction::new(t, *t.tx_hash(), *from, Some(&Place::of(hash, h, i)), release)
-                    })
+                    .map(|(i, (t, from))| RpcTransaction::new(t, *t.tx_hash(), *from, Some(&Place::of(hash, h, i)), release))
                     .collect(),
             ),
         };
@@ -396,13 +382,7 @@ impl RpcReceipt {
 }
 
 /// All receipts of a block.
-pub(crate) fn receipts(
-    api: &Api,
-    hash: B256,
-    block: &Block,
-    senders: &[Address],
-    receipts: &[Receipt],
-) -> Vec<RpcReceipt> {
+pub(crate) fn receipts(api: &Api, hash: B256, block: &Block, senders: &[Address], receipts: &[Receipt]) -> Vec<RpcReceipt> {
     let mut before = 0;
     let mut first_log = 0;
     let release = api.settings.release;

@@ -11,9 +11,9 @@ use crate::shapes::{Place, RpcBlock, RpcLog};
 use crate::watch::{self, Records, Stop};
 use alloy_consensus::{SignableTransaction, TxEip1559, TxEip2930, TxLegacy};
 use alloy_primitives::{Address, B256, Bytes, Log, LogData, Signature, U64, U256, address, b256, keccak256};
-use ipe_chain::system::NO_REQUESTS_HASH;
 use ipe_chain::receipts::{self, BloomMaker, Receipt};
 use ipe_chain::state::{RootWith, StateAt};
+use ipe_chain::system::NO_REQUESTS_HASH;
 use ipe_chain::view::{self, Overrides, SimDb, SimulateError, Simulated};
 use ipe_chain::{Env, SimContext};
 use ipe_types::fork::Fork;
@@ -158,7 +158,8 @@ fn read(params: &Params<'_>) -> Result<Request, RpcError> {
             let list = elements(text, calls_left).map_err(|_| bad.clone())?;
             let list = list.ok_or_else(|| RpcError::said(-32602, format!("Too many calls; at most {MAX_CALLS} in one request")))?;
             calls_left -= list.len();
-            calls = list.into_iter().map(|call| Call::simulated(call.get()).ok_or_else(|| bad.clone())).collect::<Result<_, _>>()?;
+            calls =
+                list.into_iter().map(|call| Call::simulated(call.get()).ok_or_else(|| bad.clone())).collect::<Result<_, _>>()?;
         }
         blocks.push(Asked { overrides, state, calls });
     }
@@ -240,7 +241,10 @@ fn filled(asked: &[Asked], head: &Header) -> Result<Vec<Asked>, RpcError> {
         if last > most {
             return Err(RpcError::said(
                 -38026,
-                format!("Block number {last} exceeds the limit of {most} (header: {} + MAX_BLOCK_CALL_SIZE: {MAX_BLOCKS})", head.number),
+                format!(
+                    "Block number {last} exceeds the limit of {most} (header: {} + MAX_BLOCK_CALL_SIZE: {MAX_BLOCKS})",
+                    head.number
+                ),
             ));
         }
     }
@@ -257,7 +261,9 @@ fn filled(asked: &[Asked], head: &Header) -> Result<Vec<Asked>, RpcError> {
         if wanted <= number {
             return Err(RpcError::said(
                 -38020,
-                format!("Block number is invalid. Trying to add a call at block number {wanted}, while current block number is {number}."),
+                format!(
+                    "Block number is invalid. Trying to add a call at block number {wanted}, while current block number is {number}."
+                ),
             ));
         }
         if at <= time {
@@ -284,7 +290,14 @@ fn run(api: &Api, request: &Request, base: u64, allowance: &Allowance) -> Result
     for asked in filled(&request.blocks, view.header())? {
         allowance.pause()?;
         let header = next_header(api, &asked.overrides, (&parent.0, parent.1), request.validation);
-        let mut sim = Sim { api, request, allowance, env: environment(api, &asked.overrides, &header, request.validation), header, gas_before };
+        let mut sim = Sim {
+            api,
+            request,
+            allowance,
+            env: environment(api, &asked.overrides, &header, request.validation),
+            header,
+            gas_before,
+        };
         let (block, header, hash) = sim.block(&mut db, &asked, view.state())?;
         gas_before += header.gas_used;
         db.cache.block_hashes.insert(U256::from(header.number), hash);
@@ -386,11 +399,18 @@ impl Sim<'_> {
         header.logs_bloom = blooms.block();
         header.gas_used = gas_used;
         // Besu writes the optional fields of a header up to the first that is absent, and a QBFT block has no withdrawals.
-        let written = Header { blob_gas_used: None, excess_blob_gas: None, parent_beacon_block_root: None, requests_hash: None, ..header.clone() };
+        let written = Header {
+            blob_gas_used: None,
+            excess_blob_gas: None,
+            parent_beacon_block_root: None,
+            requests_hash: None,
+            ..header.clone()
+        };
         let hash = asked.overrides.hash.unwrap_or_else(|| keccak256(alloy_rlp::encode(&written)));
         let senders: Vec<Address> = done.iter().map(|one| one.from).collect();
         let block = Block { header: written, body: Body { transactions, ..Body::default() } };
-        let shown = RpcBlock::simulated(hash, &block, &header, self.request.full.then_some(&senders[..]), self.api.settings.release);
+        let shown =
+            RpcBlock::simulated(hash, &block, &header, self.request.full.then_some(&senders[..]), self.api.settings.release);
         let calls = self.outcomes(done, hash, &header);
         Ok((SimulatedBlock { block: shown, calls }, header, hash))
     }
@@ -399,7 +419,10 @@ impl Sim<'_> {
         let account = db.basic_ref(call.from).map_err(RpcError::internal)?.unwrap_or_default();
         let nonce = call.nonce.unwrap_or(account.nonce);
         let wrong = |how: &str| {
-            RpcError::said(-32603, format!("transaction nonce {nonce} {how} sender account nonce {} for sender {:#x}", account.nonce, call.from))
+            RpcError::said(
+                -32603,
+                format!("transaction nonce {nonce} {how} sender account nonce {} for sender {:#x}", account.nonce, call.from),
+            )
         };
         let fee = call.gas_price.or(call.max_fee).unwrap_or(0);
         if self.request.validation && fee < u128::from(self.env.block.basefee) {
@@ -453,13 +476,24 @@ impl Sim<'_> {
     /// The transaction that the call stands for, with a signature of zeros.
     fn transaction(&self, call: &Call, nonce: u64, gas_limit: u64) -> Transaction {
         let signature = Signature::new(U256::ZERO, U256::ZERO, false);
-        let (chain_id, to) = (self.env.cfg.chain_id, call.to.map_or(alloy_primitives::TxKind::Create, alloy_primitives::TxKind::Call));
+        let (chain_id, to) =
+            (self.env.cfg.chain_id, call.to.map_or(alloy_primitives::TxKind::Create, alloy_primitives::TxKind::Call));
         let (value, input) = (call.value, call.data.clone());
         let access_list = call.access_list.clone().unwrap_or_default();
         match call.gas_price {
             None if self.header.base_fee_per_gas.is_some() => {
                 let (max_fee_per_gas, max_priority_fee_per_gas) = (call.max_fee.unwrap_or(0), call.max_tip.unwrap_or(0));
-                let tx = TxEip1559 { chain_id, nonce, gas_limit, max_fee_per_gas, max_priority_fee_per_gas, to, value, access_list, input };
+                let tx = TxEip1559 {
+                    chain_id,
+                    nonce,
+                    gas_limit,
+                    max_fee_per_gas,
+                    max_priority_fee_per_gas,
+                    to,
+                    value,
+                    access_list,
+                    input,
+                };
                 Transaction::Eip1559(tx.into_signed(signature))
             }
             price if call.access_list.is_some() => {
@@ -492,9 +526,12 @@ impl Sim<'_> {
                     let RpcError { code, message, data } = reverted(self.api, output);
                     Some(Failed { code, message: message.into_owned(), data })
                 }
-                ExecutionResult::Halt { reason, .. } => Some(Failed { code: -32015, message: halt_words(reason, one.last), data: None }),
+                ExecutionResult::Halt { reason, .. } => {
+                    Some(Failed { code: -32015, message: halt_words(reason, one.last), data: None })
+                }
             };
-            let return_data = if let ExecutionResult::Success { output, .. } = &one.result { output.data().clone() } else { Bytes::new() };
+            let return_data =
+                if let ExecutionResult::Success { output, .. } = &one.result { output.data().clone() } else { Bytes::new() };
             out.push(Outcome {
                 status: U64::from(u8::from(error.is_none())),
                 error,
@@ -517,7 +554,10 @@ fn refused(error: SimulateError, sender: Address) -> RpcError {
     match invalid {
         InvalidTransaction::LackOfFundForMaxFee { fee, balance } => RpcError::said(
             -38014,
-            format!("transaction up-front cost {:#x} exceeds transaction sender account balance {:#x} for sender {sender:#x}", *fee, *balance),
+            format!(
+                "transaction up-front cost {:#x} exceeds transaction sender account balance {:#x} for sender {sender:#x}",
+                *fee, *balance
+            ),
         ),
         InvalidTransaction::OverflowPaymentInTransaction => RpcError::new(-38014, "Upfront cost exceeds balance"),
         InvalidTransaction::CallGasCostMoreThanGasLimit { initial_gas: cost, gas_limit }

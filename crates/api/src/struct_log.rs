@@ -180,11 +180,7 @@ impl<'a> StructLogger<'a> {
 
     fn head(&mut self, pc: usize, name: &str, gas: u64, cost: u64) {
         self.begin();
-        let _ = write!(
-            self.out,
-            "{{\"pc\":{pc},\"op\":\"{name}\",\"gas\":{gas},\"gasCost\":{cost},\"depth\":{}",
-            self.depth()
-        );
+        let _ = write!(self.out, "{{\"pc\":{pc},\"op\":\"{name}\",\"gas\":{gas},\"gasCost\":{cost},\"depth\":{}", self.depth());
     }
 
     fn words<'w>(out: &mut Vec<u8>, name: &str, words: impl Iterator<Item = U256> + 'w) {
@@ -241,12 +237,9 @@ fn failure(result: InstructionResult) -> Option<&'static str> {
     use InstructionResult as R;
     Some(match result {
         R::Stop | R::Return | R::SelfDestruct | R::Suspend | R::Revert => return None,
-        R::OutOfGas
-        | R::MemoryOOG
-        | R::MemoryLimitOOG
-        | R::PrecompileOOG
-        | R::InvalidOperandOOG
-        | R::ReentrancySentryOOG => "INSUFFICIENT_GAS",
+        R::OutOfGas | R::MemoryOOG | R::MemoryLimitOOG | R::PrecompileOOG | R::InvalidOperandOOG | R::ReentrancySentryOOG => {
+            "INSUFFICIENT_GAS"
+        }
         R::OpcodeNotFound | R::InvalidFEOpcode | R::NotActivated => "INVALID_OPERATION",
         R::InvalidJump => "INVALID_JUMP_DESTINATION",
         R::StackUnderflow => "INSUFFICIENT_STACK_ITEMS",
@@ -274,10 +267,8 @@ impl<C: ContextTr> Inspector<C, EthInterpreter> for StructLogger<'_> {
         self.step.stack.clear();
         // The operands of a store are needed whether the stack is shown or not.
         self.step.memory = interp.memory.size();
-        let operands = matches!(
-            self.step.op,
-            opcode::SLOAD | opcode::SSTORE | opcode::CALL | opcode::CALLCODE | opcode::LOG0..=opcode::LOG4
-        );
+        let operands =
+            matches!(self.step.op, opcode::SLOAD | opcode::SSTORE | opcode::CALL | opcode::CALLCODE | opcode::LOG0..=opcode::LOG4);
         if self.stack || operands {
             self.step.stack.extend_from_slice(interp.stack.data());
         }
@@ -298,9 +289,8 @@ impl<C: ContextTr> Inspector<C, EthInterpreter> for StructLogger<'_> {
             }
             Some(InterpreterAction::NewFrame(FrameInput::Call(_))) => {
                 let operands = &self.step.stack;
-                let with_value = matches!(op, opcode::CALL | opcode::CALLCODE)
-                    && operands.len() >= 3
-                    && !operands[operands.len() - 3].is_zero();
+                let with_value =
+                    matches!(op, opcode::CALL | opcode::CALLCODE) && operands.len() >= 3 && !operands[operands.len() - 3].is_zero();
                 if with_value {
                     cost = cost.saturating_add(STIPEND);
                 }

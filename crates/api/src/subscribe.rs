@@ -238,7 +238,10 @@ impl Session {
         let weight = topic.weight();
         let held: usize = self.topics.values().map(|held| held.part.bytes()).sum();
         if held + weight > OF_ONE {
-            return Err(RpcError::new(-32000, "The subscriptions of this connection want too much; ask for fewer addresses and topics"));
+            return Err(RpcError::new(
+                -32000,
+                "The subscriptions of this connection want too much; ask for fewer addresses and topics",
+            ));
         }
         let Some(part) = self.api.attention.take(self.caller.from, weight) else {
             let text = "All subscriptions of this node, or of this address, together want too much; try again later";
@@ -310,11 +313,7 @@ impl Session {
     }
 
     fn pending(&self, id: u64, tx: &Candidate, full: bool) -> Vec<u8> {
-        if full {
-            event(id, &RpcTransaction::new(&tx.tx, tx.hash, tx.sender, None, self.release))
-        } else {
-            event(id, &tx.hash)
-        }
+        if full { event(id, &RpcTransaction::new(&tx.tx, tx.hash, tx.sender, None, self.release)) } else { event(id, &tx.hash) }
     }
 }
 

@@ -7,7 +7,8 @@ use crate::error::RpcError;
 use crate::params::Params;
 use crate::wire::Call;
 use crate::{
-    admin, debug, eth_blocks, eth_call, eth_fees, eth_logs, eth_send, eth_state, ipe, miner, net, perm, qbft, simulate, trace, txpool,
+    admin, debug, eth_blocks, eth_call, eth_fees, eth_logs, eth_send, eth_state, ipe, miner, net, perm, qbft, simulate, trace,
+    txpool,
 };
 use serde_json::value::RawValue;
 use std::collections::HashMap;
@@ -351,8 +352,7 @@ impl Api {
     /// What the call costs.
     pub(crate) fn cost(&self, call: &Call<'_>) -> Cost {
         // Finding a revert's reason means executing the block again.
-        let replays =
-            self.settings.revert_reason && (call.method.ends_with("Receipt") || call.method.ends_with("Receipts"));
+        let replays = self.settings.revert_reason && (call.method.ends_with("Receipt") || call.method.ends_with("Receipts"));
         if replays { Cost::Heavy } else { lookup(&call.method).map_or(Cost::Light, |method| method.cost) }
     }
 
@@ -383,8 +383,7 @@ impl Api {
         });
         // Its answer is counted by who puts it together.
         allowance.hold_only(held);
-        metrics::histogram!("besu_rpc_request_time", "methodName" => method.name)
-            .record(started.elapsed().as_secs_f64());
+        metrics::histogram!("besu_rpc_request_time", "methodName" => method.name).record(started.elapsed().as_secs_f64());
         if let Err(error) = &answer {
             metrics::counter!("besu_rpc_errors_count_total", "rpcMethod" => method.name, "errorType" => error.kind()).increment(1);
         }
@@ -439,7 +438,6 @@ mod tests {
         assert!(METHODS.iter().filter(|m| reads(m.name)).count() > 20);
         assert!(METHODS.iter().any(|m| m.name == "eth_blockNumber" && m.cost == Cost::Light));
     }
-
 
     #[test]
     fn names_are_unique_and_belong_to_their_group() {

@@ -194,7 +194,8 @@ fn build(config: &TlsConfig, contents: &Contents) -> Result<Built, String> {
     let (key, certificates) = match &config.identity {
         Identity::Store(store) => identity(&open(store, &mut files)?)?,
         Identity::Pem { .. } => {
-            let key = PrivateKeyDer::from_pem_slice(next(&mut files)?).map_err(|_| "expected a PEM file with one private key, not encrypted")?;
+            let key = PrivateKeyDer::from_pem_slice(next(&mut files)?)
+                .map_err(|_| "expected a PEM file with one private key, not encrypted")?;
             (key, pem_certificates(next(&mut files)?)?)
         }
     };
@@ -261,7 +262,9 @@ fn open<'a>(store: &Store, files: &mut impl Iterator<Item = &'a [u8]>) -> Result
     };
     let file = store.file.display();
     if bytes.starts_with(&[0xfe, 0xed, 0xfe, 0xed]) {
-        return Err(format!("{file} is a JKS store; convert it: keytool -importkeystore -srckeystore OLD -destkeystore NEW -deststoretype PKCS12"));
+        return Err(format!(
+            "{file} is a JKS store; convert it: keytool -importkeystore -srckeystore OLD -destkeystore NEW -deststoretype PKCS12"
+        ));
     }
     KeyStore::from_pkcs12(bytes, &password, Pkcs12ImportPolicy::Relaxed)
         .map_err(|error| format!("{file} is no PKCS#12 store that this password opens: {error}"))
@@ -343,7 +346,9 @@ fn verifier(
         }
     };
     if allowed.known.is_none() {
-        return authority.ok_or_else(|| "clients need a certificate, and nothing says which: name a known clients file or a truststore".to_owned());
+        return authority.ok_or_else(|| {
+            "clients need a certificate, and nothing says which: name a known clients file or a truststore".to_owned()
+        });
     }
     Ok(Arc::new(KnownClients { known, authority, algorithms: provider.signature_verification_algorithms }))
 }
@@ -362,7 +367,12 @@ impl ClientCertVerifier for KnownClients {
         &[]
     }
 
-    fn verify_client_cert(&self, end_entity: &CertificateDer<'_>, intermediates: &[CertificateDer<'_>], now: UnixTime) -> Result<ClientCertVerified, Error> {
+    fn verify_client_cert(
+        &self,
+        end_entity: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        now: UnixTime,
+    ) -> Result<ClientCertVerified, Error> {
         if self.known.contains(&<[u8; 32]>::from(Sha256::digest(end_entity))) {
             return Ok(ClientCertVerified::assertion());
         }
@@ -372,11 +382,21 @@ impl ClientCertVerifier for KnownClients {
         }
     }
 
-    fn verify_tls12_signature(&self, message: &[u8], cert: &CertificateDer<'_>, dss: &DigitallySignedStruct) -> Result<HandshakeSignatureValid, Error> {
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        dss: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
         verify_tls12_signature(message, cert, dss, &self.algorithms)
     }
 
-    fn verify_tls13_signature(&self, message: &[u8], cert: &CertificateDer<'_>, dss: &DigitallySignedStruct) -> Result<HandshakeSignatureValid, Error> {
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        dss: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
         verify_tls13_signature(message, cert, dss, &self.algorithms)
     }
 
@@ -395,7 +415,9 @@ mod tests {
         let colons = ["AB"; 32].join(":");
         let text = format!("# a comment\n\nana {colons}\n name of several words {}\n", "0c".repeat(32));
         assert_eq!(fingerprints(text.as_bytes()).unwrap(), HashSet::from([[0xab; 32], [0x0c; 32]]));
-        for wrong in [format!("ana{colons}"), "ana AB:CD".to_owned(), format!("ana {}", "xy".repeat(32)), format!("ana {colons}:00")] {
+        for wrong in
+            [format!("ana{colons}"), "ana AB:CD".to_owned(), format!("ana {}", "xy".repeat(32)), format!("ana {colons}:00")]
+        {
             assert!(fingerprints(wrong.as_bytes()).unwrap_err().contains("line 1"), "{wrong}");
         }
         assert!(fingerprints(b"").unwrap().is_empty());

@@ -232,8 +232,8 @@ mod tests {
     use aws_lc_rs::encoding::AsDer;
     use aws_lc_rs::hmac;
     use aws_lc_rs::signature::{
-        ECDSA_P256_SHA256_FIXED_SIGNING, ECDSA_P384_SHA384_FIXED_SIGNING, ECDSA_P521_SHA512_FIXED_SIGNING, EcdsaKeyPair, RSA_PKCS1_SHA384,
-        RSA_PKCS1_SHA512,
+        ECDSA_P256_SHA256_FIXED_SIGNING, ECDSA_P384_SHA384_FIXED_SIGNING, ECDSA_P521_SHA512_FIXED_SIGNING, EcdsaKeyPair,
+        RSA_PKCS1_SHA384, RSA_PKCS1_SHA512,
     };
 
     const NOW: u64 = 1_000_000;
@@ -285,9 +285,11 @@ mod tests {
             ("RS384", rsa_pem.clone(), made(&header("RS384"), GOOD, |signed| rsa(&key, &RSA_PKCS1_SHA384, signed))),
             ("RS512", rsa_pem, made(&header("RS512"), GOOD, |signed| rsa(&key, &RSA_PKCS1_SHA512, signed))),
         ];
-        for (name, how) in
-            [("ES256", &ECDSA_P256_SHA256_FIXED_SIGNING), ("ES384", &ECDSA_P384_SHA384_FIXED_SIGNING), ("ES512", &ECDSA_P521_SHA512_FIXED_SIGNING)]
-        {
+        for (name, how) in [
+            ("ES256", &ECDSA_P256_SHA256_FIXED_SIGNING),
+            ("ES384", &ECDSA_P384_SHA384_FIXED_SIGNING),
+            ("ES512", &ECDSA_P521_SHA512_FIXED_SIGNING),
+        ] {
             let key = EcdsaKeyPair::generate(how).unwrap();
             let text = pem(AsDer::<aws_lc_rs::encoding::PublicKeyX509Der<'_>>::as_der(key.public_key()).unwrap().as_ref());
             let token = made(&header(name), GOOD, |signed| key.sign(&SystemRandom::new(), signed).unwrap().as_ref().to_vec());
@@ -329,7 +331,10 @@ mod tests {
         let other = KeyPair::generate(KeySize::Rsa2048).unwrap();
         let forged = |header: &str| made(header, GOOD, |signed| rsa(&other, &RSA_PKCS1_SHA256, signed));
         assert_eq!(read(&forged(r#"{"alg":"RS256"}"#)), Err(TokenError::Signature));
-        assert_eq!(read(&forged(r#"{"alg":"RS256","jwk":{"kty":"RSA","n":"AQAB","e":"AQAB"},"kid":"1"}"#)), Err(TokenError::Signature));
+        assert_eq!(
+            read(&forged(r#"{"alg":"RS256","jwk":{"kty":"RSA","n":"AQAB","e":"AQAB"},"kid":"1"}"#)),
+            Err(TokenError::Signature)
+        );
         // Other claims under a good signature.
         let token = good(GOOD);
         let (signed, signature) = token.rsplit_once('.').unwrap();

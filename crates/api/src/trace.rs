@@ -100,11 +100,8 @@ pub(crate) fn get(api: &Api, params: &Params<'_>, allowance: &Allowance) -> Answ
     let hash = params.hash(0, &RpcError::TRANSACTION_HASH)?;
     let bad = RpcError::new(-32602, "Invalid trace numbers params");
     let place: Vec<String> = params.required(1, &bad)?;
-    let place: Vec<usize> = place
-        .iter()
-        .map(|t| crate::params::number(t).and_then(|n| usize::try_from(n).ok()))
-        .collect::<Option<_>>()
-        .ok_or(bad)?;
+    let place: Vec<usize> =
+        place.iter().map(|t| crate::params::number(t).and_then(|n| usize::try_from(n).ok())).collect::<Option<_>>().ok_or(bad)?;
     let found = of_transaction(api, hash, allowance)?.unwrap_or_default().into_iter().find(|t| t.trace_address == place);
     allowance.json(&found)
 }
@@ -188,10 +185,8 @@ pub(crate) fn replay_block(api: &Api, params: &Params<'_>, allowance: &Allowance
     let mut out = Vec::new();
     let config = TracingInspectorConfig::from_parity_config(&kinds);
     each_traced(&mut replay, config, records(&kinds), allowance, |index, inspector, simulated, db| {
-        let full_trace = inspector
-            .into_parity_builder()
-            .into_trace_results_with_state(simulated, &kinds, &*db)
-            .map_err(RpcError::internal)?;
+        let full_trace =
+            inspector.into_parity_builder().into_trace_results_with_state(simulated, &kinds, &*db).map_err(RpcError::internal)?;
         let transaction_hash = *stored.block.body.transactions[index].tx_hash();
         out.push(TraceResultsWithTransactionHash { full_trace, transaction_hash });
         Ok(true)
@@ -237,7 +232,8 @@ pub(crate) fn call_many(api: &Api, params: &Params<'_>, allowance: &Allowance) -
     if params.count() != 2 {
         return Err(RpcError::PARAM_COUNT);
     }
-    let items = elements(params.raw(0).ok_or_else(|| bad.clone())?, MAX_CALLS).map_err(|_| bad.clone())?.ok_or_else(|| bad.clone())?;
+    let items =
+        elements(params.raw(0).ok_or_else(|| bad.clone())?, MAX_CALLS).map_err(|_| bad.clone())?.ok_or_else(|| bad.clone())?;
     let calls = items.into_iter().map(|item| {
         let pair = Params::parse(Some(item)).map_err(|_| bad.clone())?;
         if pair.count() != 2 {
@@ -279,7 +275,8 @@ pub(crate) fn raw_transaction(api: &Api, params: &Params<'_>, allowance: &Allowa
     let kinds = kinds(params, 1)?;
     // Typed ones may be wrapped into a string, as `debug_getRawTransaction` of Besu gives them.
     let mut inner = raw.as_ref();
-    let wrapped = matches!(raw.first(), Some(0x80..=0xbf)).then(|| alloy_rlp::Header::decode_bytes(&mut inner, false).ok()).flatten();
+    let wrapped =
+        matches!(raw.first(), Some(0x80..=0xbf)).then(|| alloy_rlp::Header::decode_bytes(&mut inner, false).ok()).flatten();
     let tx = Transaction::decode_2718_exact(wrapped.unwrap_or(&raw)).map_err(|_| bad.clone())?;
     let sender = ipe_chain::recover(&tx).map_err(|_| bad)?;
     let scene = api.scene(&Params::default(), 0)?.ok_or(RpcError::BLOCK_NOT_FOUND)?;

@@ -53,11 +53,7 @@ pub(crate) fn besu_transactions(api: &Api, _: &Params<'_>, allowance: &Allowance
     }
     let list: Vec<Entry> = held(api, |_| true)
         .into_iter()
-        .map(|h| Entry {
-            hash: h.candidate.hash,
-            is_received_from_local_source: h.local,
-            added_to_pool_at: utc::millis(h.at),
-        })
+        .map(|h| Entry { hash: h.candidate.hash, is_received_from_local_source: h.local, added_to_pool_at: utc::millis(h.at) })
         .collect();
     allowance.json(&list)
 }
@@ -98,8 +94,7 @@ impl Condition {
 
 fn conditions(raw: &str) -> Result<Vec<Condition>, RpcError> {
     let bad = RpcError::new(-32602, "Invalid pending transactions params");
-    let fields: BTreeMap<String, BTreeMap<String, Box<RawValue>>> =
-        serde_json::from_str(raw).map_err(|_| bad.clone())?;
+    let fields: BTreeMap<String, BTreeMap<String, Box<RawValue>>> = serde_json::from_str(raw).map_err(|_| bad.clone())?;
     let mut out = Vec::new();
     for (name, operators) in &fields {
         for (operator, value) in operators {
@@ -193,10 +188,8 @@ pub(crate) fn content_from(api: &Api, params: &Params<'_>, allowance: &Allowance
         pending: BTreeMap<u64, T>,
         queued: BTreeMap<u64, T>,
     }
-    let of = Of {
-        pending: content.pending.remove(&from).unwrap_or_default(),
-        queued: content.queued.remove(&from).unwrap_or_default(),
-    };
+    let of =
+        Of { pending: content.pending.remove(&from).unwrap_or_default(), queued: content.queued.remove(&from).unwrap_or_default() };
     allowance.json(&of)
 }
 
@@ -216,8 +209,7 @@ mod tests {
     #[test]
     fn filters_of_pending_transactions() {
         assert_eq!(
-            conditions(r#"{"from":{"eq":"0x12"},"gas":{"lt":"0x5209"},"to":{"action":"contract_creation"}}"#)
-                .map(|c| c.len()),
+            conditions(r#"{"from":{"eq":"0x12"},"gas":{"lt":"0x5209"},"to":{"action":"contract_creation"}}"#).map(|c| c.len()),
             Ok(3)
         );
         assert!(conditions(r#"{"from":{"like":"0x12"}}"#).is_err());

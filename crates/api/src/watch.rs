@@ -12,9 +12,7 @@ use revm::context::{ContextTr, JournalEntry, TxEnv};
 use revm::inspector::JournalExt;
 use revm::interpreter::interpreter::EthInterpreter;
 use revm::interpreter::interpreter_types::{Jumps, LegacyBytecode, LoopControl, MemoryTr};
-use revm::interpreter::{
-    CallInputs, CallOutcome, CreateInputs, CreateOutcome, InstructionResult, Interpreter, InterpreterAction,
-};
+use revm::interpreter::{CallInputs, CallOutcome, CreateInputs, CreateOutcome, InstructionResult, Interpreter, InterpreterAction};
 use revm::primitives::Log;
 use revm_inspectors::tracing::{TraceLimits, TracingInspector, TracingInspectorConfig};
 

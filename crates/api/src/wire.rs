@@ -163,7 +163,8 @@ mod tests {
         assert!(text.contains("\"id\":9"), "{text}");
         assert!(split(b"[1,2,3,4,5]", 4).is_err());
         // What has no `method` by name is no call, by position neither.
-        let Ok(Frame::Batch(calls)) = split(br#"[[7,"eth_chainId"],["eth_chainId",7,[]],{"id":1,"method":"a","method":"b"}]"#, 4) else {
+        let Ok(Frame::Batch(calls)) = split(br#"[[7,"eth_chainId"],["eth_chainId",7,[]],{"id":1,"method":"a","method":"b"}]"#, 4)
+        else {
             unreachable!("a batch")
         };
         assert!(calls.iter().all(Result::is_err), "{calls:?}");
@@ -177,10 +178,7 @@ mod tests {
             let mut out = Vec::new();
             respond(&mut out, call.id, &Ok(b"true".to_vec()));
             let id = if id == "null" { "null" } else { id };
-            assert_eq!(
-                String::from_utf8(out).expect("utf8"),
-                format!("{{\"jsonrpc\":\"2.0\",\"id\":{id},\"result\":true}}")
-            );
+            assert_eq!(String::from_utf8(out).expect("utf8"), format!("{{\"jsonrpc\":\"2.0\",\"id\":{id},\"result\":true}}"));
         }
     }
 

@@ -48,7 +48,8 @@ async fn node(cost: u32, open_methods: &[&str]) -> (RunningServer, Arc<Api>, Tem
         ..HttpConfig::at(SocketAddr::from(([127, 0, 0, 1], 0)))
     };
     let api = api();
-    let server = serve(api.clone(), ServerConfig { http: Some(config()), ws: Some(config()), ..ServerConfig::default() }).await.unwrap();
+    let server =
+        serve(api.clone(), ServerConfig { http: Some(config()), ws: Some(config()), ..ServerConfig::default() }).await.unwrap();
     (server, api, folder)
 }
 
@@ -58,7 +59,8 @@ async fn ask_from(last: u8, address: SocketAddr, method: &str, path: &str, token
     socket.bind(SocketAddr::from((Ipv4Addr::new(127, 0, 0, last), 0))).unwrap();
     let mut stream = socket.connect(address).await.unwrap();
     let token = token.map(|token| format!("Authorization: Bearer {token}\r\n")).unwrap_or_default();
-    let head = format!("{method} {path} HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nConnection: close\r\n{token}");
+    let head =
+        format!("{method} {path} HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nConnection: close\r\n{token}");
     stream.write_all(format!("{head}Content-Length: {}\r\n\r\n{body}", body.len()).as_bytes()).await.unwrap();
     let mut answer = Vec::new();
     stream.read_to_end(&mut answer).await.unwrap();
@@ -109,7 +111,10 @@ async fn a_login_gives_a_token_and_a_token_its_permissions() {
     assert_eq!(ask(http, None, &call(1, "eth_chainId")).await, (401, refused(Value::Null)));
     assert_eq!(ask(http, Some("a.b.c"), &call(2, "eth_chainId")).await, (401, refused(2)));
     let ana = token(http, "ana").await;
-    assert_eq!(ask(http, Some(&ana), &call(3, "eth_chainId")).await, (200, json!({"jsonrpc": "2.0", "id": 3, "result": "0x9e5b5"})));
+    assert_eq!(
+        ask(http, Some(&ana), &call(3, "eth_chainId")).await,
+        (200, json!({"jsonrpc": "2.0", "id": 3, "result": "0x9e5b5"}))
+    );
     assert_eq!(ask(http, Some(&ana), &call(4, "net_version")).await.0, 200);
     assert_eq!(ask(http, Some(&ana), &call(5, "net_peerCount")).await, (401, refused(5)));
     assert_eq!(ask(http, Some(&ana), &call(6, "debug_traceBlockByNumber")).await, (401, refused(6)), "a heavy one");

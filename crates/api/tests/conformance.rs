@@ -50,13 +50,12 @@ fn recorded_questions_get_the_recorded_answers() {
             failures.push(format!("{name}: {} of {} equal", total.equal, total.total));
         }
         for difference in report.differences.iter().filter(|d| why(besu, d).is_none()) {
-            failures
-                .push(format!(
-                    "{name}: {} {} differs without a known reason, in {:?}",
-                    difference.method,
-                    difference.params,
-                    quorum::differing(difference)
-                ));
+            failures.push(format!(
+                "{name}: {} {} differs without a known reason, in {:?}",
+                difference.method,
+                difference.params,
+                quorum::differing(difference)
+            ));
         }
         reports.push((name, report));
     }

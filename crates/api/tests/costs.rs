@@ -170,7 +170,8 @@ async fn long_requests_let_short_ones_pass() {
     for last in [9, 1] {
         let mut polite = Client::at(server.http.unwrap(), last).await;
         for _ in 0..20 {
-            let answer = polite.ask("eth_call", json!([{"to": "0x0000000000000000000000000000000000000004", "data": "0x12"}, "latest"]));
+            let answer =
+                polite.ask("eth_call", json!([{"to": "0x0000000000000000000000000000000000000004", "data": "0x12"}, "latest"]));
             // Without turns it would wait for a batch of minutes.
             let answer = tokio::time::timeout(Duration::from_secs(5), answer).await.unwrap();
             assert_eq!(answer["result"], "0x12", "{answer}");

@@ -24,10 +24,7 @@ fn api() -> Arc<Api> {
 }
 
 fn config() -> HttpConfig {
-    HttpConfig {
-        groups: Groups::parse(["ETH", "NET"]).unwrap(),
-        ..HttpConfig::at(SocketAddr::from(([127, 0, 0, 1], 0)))
-    }
+    HttpConfig { groups: Groups::parse(["ETH", "NET"]).unwrap(), ..HttpConfig::at(SocketAddr::from(([127, 0, 0, 1], 0))) }
 }
 
 async fn start(api: &Arc<Api>, http: HttpConfig) -> RunningServer {
@@ -96,8 +93,7 @@ async fn hosts_origins_and_health() {
     let (head, body) = ask(address, "POST / HTTP/1.1\r\nHost: evil.example", "{}").await;
     assert!(head.starts_with("HTTP/1.1 403"), "{head}");
     assert_eq!(body, r#"{"message":"Host not authorized."}"#);
-    let preflight =
-        "OPTIONS / HTTP/1.1\r\nHost: localhost\r\nOrigin: http://app.example\r\nAccess-Control-Request-Method: POST";
+    let preflight = "OPTIONS / HTTP/1.1\r\nHost: localhost\r\nOrigin: http://app.example\r\nAccess-Control-Request-Method: POST";
     let (head, _) = ask(address, preflight, "").await;
     assert!(head.to_lowercase().contains("access-control-allow-origin: http://app.example"), "{head}");
     let (head, _) = ask(address, &preflight.replace("app.", "other."), "").await;
@@ -121,7 +117,8 @@ async fn hosts_origins_and_health() {
 async fn pages_of_other_origins_drive_nothing() {
     let api = api();
     let listed = || HttpConfig { cors_origins: vec!["http://app.example".into()], groups: Groups::all(), ..config() };
-    let server = serve(api.clone(), ServerConfig { http: Some(listed()), ws: Some(listed()), ..ServerConfig::default() }).await.unwrap();
+    let server =
+        serve(api.clone(), ServerConfig { http: Some(listed()), ws: Some(listed()), ..ServerConfig::default() }).await.unwrap();
     let address = server.http.unwrap();
     let vote = r#"{"jsonrpc":"2.0","id":1,"method":"qbft_proposeValidatorVote","params":["0x0000000000000000000000000000000000000007",true]}"#;
     let json = "\r\nContent-Type: application/json";
@@ -138,7 +135,9 @@ async fn pages_of_other_origins_drive_nothing() {
     }
     for port in [address.port(), server.ws.unwrap().port()] {
         for (origin, taken) in [("http://evil.example", false), ("null", false), ("http://app.example", true)] {
-            let mut request = tokio_tungstenite::tungstenite::client::IntoClientRequest::into_client_request(format!("ws://localhost:{port}/")).unwrap();
+            let mut request =
+                tokio_tungstenite::tungstenite::client::IntoClientRequest::into_client_request(format!("ws://localhost:{port}/"))
+                    .unwrap();
             request.headers_mut().insert("Origin", origin.parse().unwrap());
             let answer = tokio_tungstenite::connect_async(request).await;
             assert_eq!(answer.is_ok(), taken, "{port} {origin}: {:?}", answer.err());
@@ -296,7 +295,8 @@ async fn what_subscriptions_want_is_bounded_by_connection_and_in_all() {
     let server = start(&api, config()).await;
     let url = format!("ws://localhost:{}/", server.ws.unwrap().port());
     let addresses: Vec<String> = (0..1_000).map(|number| format!("0x{number:040x}")).collect();
-    let wide = json!({"jsonrpc": "2.0", "id": 1, "method": "eth_subscribe", "params": ["logs", {"address": addresses}]}).to_string();
+    let wide =
+        json!({"jsonrpc": "2.0", "id": 1, "method": "eth_subscribe", "params": ["logs", {"address": addresses}]}).to_string();
     let mut sockets = Vec::new();
     let mut taken = 0;
     for connection in 0..10 {

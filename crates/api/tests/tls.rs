@@ -100,11 +100,19 @@ impl Place {
 
     fn in_store(&self, clients: Option<Clients>) -> TlsConfig {
         let store = Store { file: self.path("server.p12"), password: Password::File(self.path("password")) };
-        TlsConfig { identity: Identity::Store(store), clients, protocols: vec!["TLSv1.3".into(), "TLSv1.2".into()], cipher_suites: vec![] }
+        TlsConfig {
+            identity: Identity::Store(store),
+            clients,
+            protocols: vec!["TLSv1.3".into(), "TLSv1.2".into()],
+            cipher_suites: vec![],
+        }
     }
 
     fn in_pem(&self, clients: Option<Clients>) -> TlsConfig {
-        TlsConfig { identity: Identity::Pem { key: self.path("key.pem"), certificates: self.path("cert.pem") }, ..self.in_store(clients) }
+        TlsConfig {
+            identity: Identity::Pem { key: self.path("key.pem"), certificates: self.path("cert.pem") },
+            ..self.in_store(clients)
+        }
     }
 
     /// A client that trusts the authority, with a certificate or without.
@@ -112,7 +120,8 @@ impl Place {
         let mut roots = RootCertStore::empty();
         roots.add(self.authority.paper.certificate.clone()).unwrap();
         let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-        let builder = ClientConfig::builder_with_provider(provider).with_protocol_versions(versions).unwrap().with_root_certificates(roots);
+        let builder =
+            ClientConfig::builder_with_provider(provider).with_protocol_versions(versions).unwrap().with_root_certificates(roots);
         Arc::new(match paper {
             None => builder.with_no_client_auth(),
             Some(paper) => {
@@ -191,10 +200,13 @@ async fn both_forms_of_a_certificate_serve_both_listeners() {
         assert!(!heard.starts_with(b"HTTP"), "{heard:?}");
         server.shutdown(Duration::from_secs(5)).await;
         // One version, and one cipher.
-        let only = TlsConfig { protocols: vec!["TLSv1.3".into()], cipher_suites: vec!["TLS_CHACHA20_POLY1305_SHA256".into()], ..tls };
+        let only =
+            TlsConfig { protocols: vec!["TLSv1.3".into()], cipher_suites: vec!["TLS_CHACHA20_POLY1305_SHA256".into()], ..tls };
         let server = start(&api, only).await;
         let http = server.http.unwrap();
-        assert!(answers(http, &place.client(None, BOTH)).await && !answers(http, &place.client(None, &[&rustls::version::TLS12])).await);
+        assert!(
+            answers(http, &place.client(None, BOTH)).await && !answers(http, &place.client(None, &[&rustls::version::TLS12])).await
+        );
         server.shutdown(Duration::from_secs(5)).await;
     }
     let refuses = async |tls: TlsConfig| {
@@ -225,12 +237,9 @@ async fn clients_are_known_by_fingerprint_or_by_authority() {
     let trust = Store { file: place.path("trust.p12"), password: Password::Text(String::new().into()) };
     let by_store = Clients { known: None, authorities: Some(Authorities::Store(trust)) };
     let by_either = Clients { known: by_fingerprint.known.clone(), authorities: by_authority.authorities.clone() };
-    for (clients, expected) in [
-        (by_fingerprint, [true, false]),
-        (by_authority, [false, true]),
-        (by_store, [false, true]),
-        (by_either, [true, true]),
-    ] {
+    for (clients, expected) in
+        [(by_fingerprint, [true, false]), (by_authority, [false, true]), (by_store, [false, true]), (by_either, [true, true])]
+    {
         let server = start(&api, place.in_store(Some(clients.clone()))).await;
         for address in [server.http.unwrap(), server.ws.unwrap()] {
             for version in BOTH {
@@ -254,7 +263,9 @@ async fn clients_are_known_by_fingerprint_or_by_authority() {
 async fn files_that_change_are_in_force_without_a_restart() {
     let (api, place) = (api(), Place::new());
     let (one, two) = (place.authority.sign("one"), place.authority.sign("two"));
-    let line = |paper: &Paper| format!("client {}\n", Sha256::digest(&paper.certificate).iter().map(|byte| format!("{byte:02x}")).collect::<String>());
+    let line = |paper: &Paper| {
+        format!("client {}\n", Sha256::digest(&paper.certificate).iter().map(|byte| format!("{byte:02x}")).collect::<String>())
+    };
     place.write("known", line(&one));
     let known = Clients { known: Some(place.path("known")), authorities: None };
     let server = start(&api, place.in_store(Some(known))).await;

@@ -4,18 +4,20 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use ipe_types::eth::{Announced, BlockHashNumber, EthMessage, HeadersQuery, HeadersStart};
 use alloy_primitives::U256;
+use ipe_types::eth::{Announced, BlockHashNumber, EthMessage, HeadersQuery, HeadersStart};
 use ipe_types::header::{commit_hash, digest, with_round_and_seals};
-use ipe_types::message::{CommitPayload, Kind, Message, Payload as _, PreparePayload, Proposal, RoundChange, RoundChangePayload, Signed};
+use ipe_types::message::{
+    CommitPayload, Kind, Message, Payload as _, PreparePayload, Proposal, RoundChange, RoundChangePayload, Signed,
+};
 use ipe_types::{B256, Block, ExtraData, Role, keccak256};
 use serde_json::json;
 
-use crate::{dear, forge, history};
 use crate::lab::Wanted;
 use crate::peer::{Claim, Manner, Peer};
 use crate::rlp::{self, Item};
 use crate::siege::{Attack, Siege};
+use crate::{dear, forge, history};
 
 /// Bytes that pad a message to the largest that is read.
 const PADDING: usize = 10 * 1024 * 1024 - 4096;
@@ -59,11 +61,13 @@ pub fn measure(beside: Beside) -> Case {
     match beside {
         Beside::Gone => case("gone", "its institution is simply not there", |_| Box::pin(std::future::pending())),
         Beside::Returning => {
-            case("returning", "its institution is not there; another's boot loses its disk every few seconds", |siege| Box::pin(history::returning(siege)))
+            case("returning", "its institution is not there; another's boot loses its disk every few seconds", |siege| {
+                Box::pin(history::returning(siege))
+            })
         }
-        Beside::Mute => {
-            case("mute", "a word at each height and nothing else: its turns are waited for in full", |siege| Box::pin(turns(siege, Turn::Mute)))
-        }
+        Beside::Mute => case("mute", "a word at each height and nothing else: its turns are waited for in full", |siege| {
+            Box::pin(turns(siege, Turn::Mute))
+        }),
     }
 }
 
@@ -72,45 +76,94 @@ pub fn all() -> Vec<Case> {
     let case = |name, what, attack: Attack| Case { name, what, wanted: Wanted::USUAL, beside: Beside::Gone, attack };
     let losing = |name, what, attack: Attack| Case { beside: Beside::Mute, ..case(name, what, attack) };
     vec![
-        case("proposals", "proposals in its turns, each with one item of block or header wrong, soundly signed", |siege| Box::pin(proposals(siege))),
+        case("proposals", "proposals in its turns, each with one item of block or header wrong, soundly signed", |siege| {
+            Box::pin(proposals(siege))
+        }),
         case("votes", "votes of every kind, each with one item wrong, soundly signed", |siege| Box::pin(votes(siege))),
-        case("spoiled copies", "no validator key: copies of others' messages with a spoiled remainder", |siege| Box::pin(spoiled(siege))),
-        losing("padded future", "proposals of 10 MiB of zeros for heights to come, whoever's turn it is", |siege| Box::pin(padded(siege, true))),
+        case("spoiled copies", "no validator key: copies of others' messages with a spoiled remainder", |siege| {
+            Box::pin(spoiled(siege))
+        }),
+        losing("padded future", "proposals of 10 MiB of zeros for heights to come, whoever's turn it is", |siege| {
+            Box::pin(padded(siege, true))
+        }),
         case("padded past", "proposals of 10 MiB of zeros for heights long decided", |siege| Box::pin(padded(siege, false))),
         losing("future votes", "votes for the next ten heights and a thousand rounds", |siege| Box::pin(future(siege))),
         losing("ceiling", "asks for round 1000, proposes nothing, votes for nothing", |siege| Box::pin(ceiling(siege))),
         case("claims", "no validator key: claims far heights and answers nothing", |siege| Box::pin(claims(siege))),
         case("announcements", "no validator key: announces transactions that do not exist", |siege| Box::pin(announcements(siege))),
         case("questions", "no validator key: asks for headers and bodies as fast as it can", |siege| Box::pin(questions(siege))),
-        case("late", "sound blocks in its turns, shortly before the others' patience is over", |siege| Box::pin(turns(siege, Turn::Late))),
+        case("late", "sound blocks in its turns, shortly before the others' patience is over", |siege| {
+            Box::pin(turns(siege, Turn::Late))
+        }),
         losing("equivocation", "in its turns another sound block for each boot", |siege| Box::pin(turns(siege, Turn::Double))),
-        losing("withheld", "its sound blocks, and its votes, to one boot alone, late", |siege| Box::pin(turns(siege, Turn::OneBoot))),
-        Case { wanted: SECONDS, ..case("ahead", "its blocks as far ahead of the clock as they may be, a block every second", |siege| Box::pin(turns(siege, Turn::Ahead))) },
-        losing("half votes", "votes in the rounds that matter, for another block at each boot, with seals of nothing", |siege| Box::pin(half_votes(siege))),
-        losing("true certificates", "RoundChanges with what was truly prepared, for many rounds, at every height", |siege| Box::pin(certificates(siege))),
-        case("old words", "no validator key: what others said at earlier heights, again and again", |siege| Box::pin(old_words(siege))),
-        case("new blocks", "no validator key: the newest block with other seals, round or body, and blocks to come", |siege| Box::pin(new_blocks(siege))),
-        case("strange transactions", "no validator key: transactions of senders that do not exist, small and of 128 KiB, while an honest client sends transfers", |siege| Box::pin(strange_transactions(siege))),
-        case("flooding writer", "no validator key: sound transactions of fresh accounts that use all the gas they reserve, up to whole blocks, and two bodies for a nonce; an honest client's are in one of the next three blocks", |siege| Box::pin(flooding_writer(siege))),
-        case("dear transactions", "no key of the network: transactions of accounts without funds that run for seconds, each with all gas of a block; an honest client's are in one of the next three blocks", |siege| Box::pin(dear_transactions(siege))),
+        losing("withheld", "its sound blocks, and its votes, to one boot alone, late", |siege| {
+            Box::pin(turns(siege, Turn::OneBoot))
+        }),
+        Case {
+            wanted: SECONDS,
+            ..case("ahead", "its blocks as far ahead of the clock as they may be, a block every second", |siege| {
+                Box::pin(turns(siege, Turn::Ahead))
+            })
+        },
+        losing("half votes", "votes in the rounds that matter, for another block at each boot, with seals of nothing", |siege| {
+            Box::pin(half_votes(siege))
+        }),
+        losing("true certificates", "RoundChanges with what was truly prepared, for many rounds, at every height", |siege| {
+            Box::pin(certificates(siege))
+        }),
+        case("old words", "no validator key: what others said at earlier heights, again and again", |siege| {
+            Box::pin(old_words(siege))
+        }),
+        case("new blocks", "no validator key: the newest block with other seals, round or body, and blocks to come", |siege| {
+            Box::pin(new_blocks(siege))
+        }),
+        case(
+            "strange transactions",
+            "no validator key: transactions of senders that do not exist, small and of 128 KiB, while an honest client sends transfers",
+            |siege| Box::pin(strange_transactions(siege)),
+        ),
+        case(
+            "flooding writer",
+            "no validator key: sound transactions of fresh accounts that use all the gas they reserve, up to whole blocks, and two bodies for a nonce; an honest client's are in one of the next three blocks",
+            |siege| Box::pin(flooding_writer(siege)),
+        ),
+        case(
+            "dear transactions",
+            "no key of the network: transactions of accounts without funds that run for seconds, each with all gas of a block; an honest client's are in one of the next three blocks",
+            |siege| Box::pin(dear_transactions(siege)),
+        ),
         Case {
             wanted: FREE_GAS,
-            ..case("endless transactions", "the same where a block has the gas that Besu recommends for free gas: many never end", |siege| Box::pin(dear_transactions(siege)))
+            ..case(
+                "endless transactions",
+                "the same where a block has the gas that Besu recommends for free gas: many never end",
+                |siege| Box::pin(dear_transactions(siege)),
+            )
         },
         case("deaf", "no validator key: asks for all it can and reads nothing", |siege| Box::pin(deaf(siege))),
         case("crumbs", "no validator key: each byte by itself", |siege| Box::pin(crumbs(siege))),
         case("in and out", "all its keys: is let in, leaves, and comes again at once", |siege| Box::pin(in_and_out(siege))),
-        losing("split", "in its turns one block for the first boot and another for all others, and votes for the other to one alone", |siege| Box::pin(split(siege))),
+        losing(
+            "split",
+            "in its turns one block for the first boot and another for all others, and votes for the other to one alone",
+            |siege| Box::pin(split(siege)),
+        ),
         case("doors", "no key of the network: connections that stop at every step of a handshake", |siege| Box::pin(doors(siege))),
         Case {
             beside: Beside::Returning,
             wanted: FAST,
-            ..case("false history", "no validator key: another's boot loses its disk every few seconds, and is answered with a true header, false ones that continue it, and bodies late or of other blocks", |siege| Box::pin(history::untrue(siege)))
+            ..case(
+                "false history",
+                "no validator key: another's boot loses its disk every few seconds, and is answered with a true header, false ones that continue it, and bodies late or of other blocks",
+                |siege| Box::pin(history::untrue(siege)),
+            )
         },
         Case {
             beside: Beside::Returning,
             wanted: FAST,
-            ..case("slow history", "the same with true headers and bodies, each as late as it may be", |siege| Box::pin(history::slow(siege)))
+            ..case("slow history", "the same with true headers and bodies, each as late as it may be", |siege| {
+                Box::pin(history::slow(siege))
+            })
         },
     ]
 }
@@ -235,7 +288,9 @@ async fn certificates(siege: Arc<Siege>) -> Result<(), String> {
             prepares.retain(|prepare: &Signed<PreparePayload>| (prepare.height(), prepare.round()) == at);
             prepares.sort_by_key(Signed::author);
             prepares.dedup_by_key(|prepare| prepare.author());
-            let Some(digest) = prepares.first().map(|prepare| prepare.payload().digest).filter(|_| prepares.len() == 3) else { continue };
+            let Some(digest) = prepares.first().map(|prepare| prepare.payload().digest).filter(|_| prepares.len() == 3) else {
+                continue;
+            };
             for key in &keys {
                 for round in 1..64 {
                     let payload = RoundChangePayload { height: at.0, round, prepared: Some((at.1, digest)) };
@@ -316,7 +371,17 @@ fn of_strangers(salt: u64, count: u64, input: usize) -> Vec<u8> {
     let one = |nonce: u64| {
         let to = Item::Bytes(vec![1; 20]);
         let price = Item::number(0);
-        Item::List(vec![Item::number(nonce), price, Item::number(8_000_000), to, Item::number(0), Item::Bytes(vec![7; input]), Item::number(27), field(0x11), field(0x22)])
+        Item::List(vec![
+            Item::number(nonce),
+            price,
+            Item::number(8_000_000),
+            to,
+            Item::number(0),
+            Item::Bytes(vec![7; input]),
+            Item::number(27),
+            field(0x11),
+            field(0x22),
+        ])
     };
     Item::List((0..count).map(|index| one(salt * 100_000 + index)).collect()).encode()
 }
@@ -380,7 +445,9 @@ async fn flooding_writer(siege: Arc<Siege>) -> Result<(), String> {
 async fn soon_mined(siege: Arc<Siege>) -> Result<(), String> {
     let rpc = siege.lab.honest_of(Role::Writer).next().ok_or("no writer")?.rpc;
     let key = siege.lab.account()?;
-    let quantity = move |method: &str| crate::rpc::quantity(&crate::rpc::ask(rpc, method, json!([]))?).ok_or(format!("{method} has no answer"));
+    let quantity = move |method: &str| {
+        crate::rpc::quantity(&crate::rpc::ask(rpc, method, json!([]))?).ok_or(format!("{method} has no answer"))
+    };
     let chain_id = quantity("eth_chainId")?;
     let (mut sent, mut late) = (0u64, 0u64);
     loop {
@@ -389,10 +456,12 @@ async fn soon_mined(siege: Arc<Siege>) -> Result<(), String> {
         let waited = crate::siege::blocking(move || {
             let before = quantity("eth_blockNumber")?;
             let hash = crate::rpc::ask(rpc, "eth_sendRawTransaction", json!([raw]))?;
-            let receipt = || crate::rpc::ask(rpc, "eth_getTransactionReceipt", json!([hash])).ok().filter(|receipt| !receipt.is_null());
+            let receipt =
+                || crate::rpc::ask(rpc, "eth_getTransactionReceipt", json!([hash])).ok().filter(|receipt| !receipt.is_null());
             let mined = lab.until("an honest transfer is in a block", 2 * SOON, || receipt().is_some());
             mined.map_err(|late| format!("{late}; {}", why_not(&lab, &hash)))?;
-            let block = receipt().and_then(|receipt| crate::rpc::quantity(&receipt["blockNumber"])).ok_or("a receipt without a block")?;
+            let block =
+                receipt().and_then(|receipt| crate::rpc::quantity(&receipt["blockNumber"])).ok_or("a receipt without a block")?;
             Ok(block - before)
         })
         .await?;
@@ -400,7 +469,9 @@ async fn soon_mined(siege: Arc<Siege>) -> Result<(), String> {
         // The writer may not have the newest block yet when it is asked.
         late += u64::from(waited > 3 + 1);
         if late * 100 > sent.max(100) {
-            return Err(format!("{late} of {sent} honest transfers were not in one of the next three blocks, the last after {waited}"));
+            return Err(format!(
+                "{late} of {sent} honest transfers were not in one of the next three blocks, the last after {waited}"
+            ));
         }
     }
 }
@@ -648,7 +719,10 @@ async fn announcements(siege: Arc<Siege>) -> Result<(), String> {
     let mut salt = 0u64;
     loop {
         let announced: Vec<Announced> = (0..4_096)
-            .map(|index| Announced { hash: keccak256([salt.to_be_bytes(), u64::to_be_bytes(index)].concat()), kind: Some((2, 110)) })
+            .map(|index| Announced {
+                hash: keccak256([salt.to_be_bytes(), u64::to_be_bytes(index)].concat()),
+                kind: Some((2, 110)),
+            })
             .collect();
         salt += 1;
         for peer in &peers {

@@ -1,10 +1,10 @@
 //! Blocks and consensus messages as an attacker makes them: from trees that anything may be done to, signed with its own key.
 
 use alloy_rlp::Decodable;
-use ipe_types::message::{CommitPayload, Kind, Payload as _, PreparePayload, ProposalPayload, RoundChangePayload, Signed};
-use ipe_types::{Address, Block, Bytes, ExtraData, Header, NodeKey, ValidatorSet};
 use ipe_types::block::Body;
 use ipe_types::header::block_hash;
+use ipe_types::message::{CommitPayload, Kind, Payload as _, PreparePayload, ProposalPayload, RoundChangePayload, Signed};
+use ipe_types::{Address, Block, Bytes, ExtraData, Header, NodeKey, ValidatorSet};
 
 use crate::rlp::Item;
 
@@ -87,9 +87,7 @@ pub fn payload_tree(kind: Kind, height: u64, round: u32, digest: alloy_primitive
     let raw = match kind {
         Kind::Prepare => PreparePayload { height, round, digest }.encode_payload(),
         Kind::Commit => CommitPayload { height, round, digest, seal: key.sign(digest) }.encode_payload(),
-        Kind::Proposal | Kind::RoundChange => {
-            RoundChangePayload { height, round: round + 1, prepared: None }.encode_payload()
-        }
+        Kind::Proposal | Kind::RoundChange => RoundChangePayload { height, round: round + 1, prepared: None }.encode_payload(),
     };
     Item::parse(&raw)
 }
@@ -115,7 +113,12 @@ pub fn proposal(height: u64, round: u32, block: Item, key: &NodeKey) -> Vec<u8> 
 
 /// An honest transfer without a price.
 pub fn transfer(nonce: u64, chain_id: u64, key: &NodeKey) -> Vec<u8> {
-    legacy(nonce, chain_id, key, [Item::number(0), Item::number(21_000), Item::Bytes(vec![1; 20]), Item::number(0), Item::Bytes(Vec::new())])
+    legacy(
+        nonce,
+        chain_id,
+        key,
+        [Item::number(0), Item::number(21_000), Item::Bytes(vec![1; 20]), Item::number(0), Item::Bytes(Vec::new())],
+    )
 }
 
 /// A creation at a price in wei that uses all of its gas with its first instruction, which is none; `body` tells one from
@@ -178,6 +181,8 @@ pub fn spoiled(kind: Kind, bytes: &[u8], key: &NodeKey, salt: u64) -> Vec<Vec<u8
             vec![with(last, Item::List(vec![foreign.clone()])), with(1, foreign.clone()), with(items.len(), foreign)]
         }
         // The signature is what can be changed: s for n - s is refused, any other is somebody else's.
-        Kind::Prepare | Kind::Commit => vec![with(2, Item::number(salt)), with(1, Item::Bytes(key.sign(digest).as_slice().to_vec()))],
+        Kind::Prepare | Kind::Commit => {
+            vec![with(2, Item::number(salt)), with(1, Item::Bytes(key.sign(digest).as_slice().to_vec()))]
+        }
     }
 }

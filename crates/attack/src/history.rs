@@ -68,7 +68,9 @@ async fn answers(siege: Arc<Siege>, truth: bool) -> Result<(), String> {
         if siege.head().is_some_and(|head| head.header.number >= have) {
             let raw = blocking(move || crate::rpc::ask(source.rpc, "debug_getRawBlock", json!([format!("{have:#x}")]))).await?;
             let raw = raw.as_str().and_then(|text| hex::decode(text.trim_start_matches("0x")).ok());
-            let block = raw.and_then(|raw| Block::decode(&mut raw.as_slice()).ok()).ok_or_else(|| format!("block {have} does not decode"))?;
+            let block = raw
+                .and_then(|raw| Block::decode(&mut raw.as_slice()).ok())
+                .ok_or_else(|| format!("block {have} does not decode"))?;
             chain.insert(have, block);
         }
         for peer in &peers {
@@ -81,8 +83,10 @@ async fn answers(siege: Arc<Siege>, truth: bool) -> Result<(), String> {
                         later(peer, if truth { LATE } else { Duration::ZERO }, move |peer| async move { peer.eth(&answer).await });
                     }
                     EthMessage::GetBlockBodies { request_id, hashes } => {
-                        let genuine = |hash: &B256| chain.values().find(|block| block_hash(&block.header).is_ok_and(|own| own == *hash));
-                        let bodies: Option<Vec<_>> = hashes.iter().map(|hash| genuine(hash).map(|block| block.body.clone())).collect();
+                        let genuine =
+                            |hash: &B256| chain.values().find(|block| block_hash(&block.header).is_ok_and(|own| own == *hash));
+                        let bodies: Option<Vec<_>> =
+                            hashes.iter().map(|hash| genuine(hash).map(|block| block.body.clone())).collect();
                         match bodies {
                             Some(bodies) => {
                                 let answer = EthMessage::BlockBodies { request_id, bodies };
@@ -102,7 +106,11 @@ async fn answers(siege: Arc<Siege>, truth: bool) -> Result<(), String> {
     }
 }
 
-fn later<F: Future<Output = bool> + Send + 'static>(peer: &Arc<Peer>, wait: Duration, say: impl FnOnce(Arc<Peer>) -> F + Send + 'static) {
+fn later<F: Future<Output = bool> + Send + 'static>(
+    peer: &Arc<Peer>,
+    wait: Duration,
+    say: impl FnOnce(Arc<Peer>) -> F + Send + 'static,
+) {
     let peer = Arc::clone(peer);
     tokio::spawn(async move {
         tokio::time::sleep(wait).await;
@@ -114,12 +122,10 @@ fn later<F: Future<Output = bool> + Send + 'static>(peer: &Arc<Peer>, wait: Dura
 fn headers(chain: &BTreeMap<u64, Block>, query: &HeadersQuery, truth: bool) -> Vec<Header> {
     let start = match query.start {
         HeadersStart::Number(number) => number,
-        HeadersStart::Hash(hash) => {
-            match chain.values().find(|block| block_hash(&block.header).is_ok_and(|own| own == hash)) {
-                Some(block) => block.header.number,
-                None => return Vec::new(),
-            }
-        }
+        HeadersStart::Hash(hash) => match chain.values().find(|block| block_hash(&block.header).is_ok_and(|own| own == hash)) {
+            Some(block) => block.header.number,
+            None => return Vec::new(),
+        },
     };
     let step = query.skip.saturating_add(1);
     let most = query.limit.min(CHAIN);

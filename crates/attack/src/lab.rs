@@ -33,7 +33,8 @@ pub struct Wanted {
 
 impl Wanted {
     /// Four institutions, one of them hostile, a block every half second, as small a timeout as there is.
-    pub const USUAL: Wanted = Wanted { institutions: 4, hostile: 1, topology: "sentry", period_ms: 500, timeout_s: 1, gas_limit: 100_000_000 };
+    pub const USUAL: Wanted =
+        Wanted { institutions: 4, hostile: 1, topology: "sentry", period_ms: 500, timeout_s: 1, gas_limit: 100_000_000 };
 }
 
 /// One running process.
@@ -59,14 +60,25 @@ impl Lab {
     /// Brings a network up in `dir`, which is emptied before.
     pub fn up(ipe: &Path, dir: &Path, wanted: Wanted) -> Result<Lab, String> {
         let count = wanted.institutions.to_string();
-        let (period, timeout, gas) = (format!("{}ms", wanted.period_ms), wanted.timeout_s.to_string(), wanted.gas_limit.to_string());
+        let (period, timeout, gas) =
+            (format!("{}ms", wanted.period_ms), wanted.timeout_s.to_string(), wanted.gas_limit.to_string());
         let _ = lab(ipe, dir, &["down"]);
         lab(
             ipe,
             dir,
             &[
-                "up", "--detach", "--institutions", &count, "--topology", wanted.topology, "--block-period", &period,
-                "--request-timeout", &timeout, "--gas-limit", &gas,
+                "up",
+                "--detach",
+                "--institutions",
+                &count,
+                "--topology",
+                wanted.topology,
+                "--block-period",
+                &period,
+                "--request-timeout",
+                &timeout,
+                "--gas-limit",
+                &gas,
             ],
         )?;
         let text = std::fs::read_to_string(dir.join("lab.json")).map_err(|error| format!("lab.json: {error}"))?;

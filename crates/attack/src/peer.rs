@@ -6,12 +6,12 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use bytes::Bytes;
 use ipe_p2p::frame::{FrameReader, FrameWriter};
 use ipe_p2p::hello::Hello;
 use ipe_p2p::{Capability, handshake, snappy};
 use ipe_types::eth::{EthMessage, EthVersion, Status};
 use ipe_types::{B256, NodeId, NodeKey};
-use bytes::Bytes;
 use secp256k1::SecretKey;
 use tokio::io::AsyncWriteExt;
 use tokio::net::{TcpSocket, TcpStream};
@@ -89,7 +89,6 @@ pub struct Peer {
     left: Arc<AtomicU64>,
     task: tokio::task::JoinHandle<()>,
 }
-
 
 impl Drop for Peer {
     fn drop(&mut self) {
@@ -183,8 +182,7 @@ async fn session(
     let failed = |error: &dyn std::fmt::Display| error.to_string();
     let mut stream = connect(target.from, target.address).await?;
     let secret = SecretKey::from_byte_array(*target.key.secret_bytes()).map_err(|error| failed(&error))?;
-    let secrets =
-        handshake::initiate(&mut stream, &secret, &target.node).await.map_err(|error| failed(&error))?;
+    let secrets = handshake::initiate(&mut stream, &secret, &target.node).await.map_err(|error| failed(&error))?;
     let (read, mut io) = stream.into_split();
     let (mut reader, mut writer) = (FrameReader::new(read, &secrets), FrameWriter::new(&secrets));
     let capability = |name: &str, version| Capability { name: name.into(), version };
@@ -245,7 +243,9 @@ async fn session(
                     }
                 }
                 id if id >= ETH => {
-                    let message = snappy::decompress(body, 16 << 20).ok().map(|payload| EthMessage::decode(EthVersion::V69, id - ETH, &payload));
+                    let message = snappy::decompress(body, 16 << 20)
+                        .ok()
+                        .map(|payload| EthMessage::decode(EthVersion::V69, id - ETH, &payload));
                     if let Some(Ok(message @ (EthMessage::GetBlockHeaders { .. } | EthMessage::GetBlockBodies { .. }))) = message {
                         let mut asked = asked.lock().unwrap_or_else(PoisonError::into_inner);
                         if asked.len() < ASKED {

@@ -106,10 +106,12 @@ pub fn mutations(tree: &Item) -> Vec<(String, Item)> {
             *item = new;
             out.push((format!("{place} {how}"), changed));
         };
-        with("zero", &|item| Some(match item {
-            Item::List(_) => Item::List(Vec::new()),
-            Item::Bytes(_) | Item::Raw(_) => Item::Bytes(Vec::new()),
-        }));
+        with("zero", &|item| {
+            Some(match item {
+                Item::List(_) => Item::List(Vec::new()),
+                Item::Bytes(_) | Item::Raw(_) => Item::Bytes(Vec::new()),
+            })
+        });
         with("one more", &|item| match item {
             Item::Bytes(bytes) => Some(Item::Bytes(one_more(bytes))),
             Item::List(items) => Some(Item::List(items.iter().chain(items.last()).cloned().collect())),
@@ -128,10 +130,12 @@ pub fn mutations(tree: &Item) -> Vec<(String, Item)> {
             Item::List(_) | Item::Raw(_) => None,
         });
         with("long form", &|item| Some(Item::Raw(long_form(item))));
-        with("the other type", &|item| Some(match item {
-            Item::List(_) => Item::Bytes(vec![1; 32]),
-            Item::Bytes(_) | Item::Raw(_) => Item::List(vec![Item::Bytes(vec![1])]),
-        }));
+        with("the other type", &|item| {
+            Some(match item {
+                Item::List(_) => Item::Bytes(vec![1; 32]),
+                Item::Bytes(_) | Item::Raw(_) => Item::List(vec![Item::Bytes(vec![1])]),
+            })
+        });
         let Some((last, parent)) = path.split_last() else { continue };
         let mut shorter = tree.clone();
         if let Some(Item::List(items)) = shorter.at(parent) {

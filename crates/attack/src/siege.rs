@@ -192,7 +192,8 @@ fn look(lab: &Lab, stop: &AtomicBool) -> (f64, (u64, u64)) {
             all += 1;
             let said = rpc::get(node.rpc, "/readiness").map(|(code, _)| code);
             // A node that nobody is connected to is not ready, and says so.
-            wrong += u64::from(said != Ok(200) && rpc::height(node.rpc).is_some_and(|height| height + 2 >= highest) && has_peers(node));
+            wrong +=
+                u64::from(said != Ok(200) && rpc::height(node.rpc).is_some_and(|height| height + 2 >= highest) && has_peers(node));
         }
         std::thread::sleep(LOOK);
     }

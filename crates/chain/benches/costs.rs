@@ -76,8 +76,14 @@ fn precompiles() {
     let number = |n: u64| U256::from(n).to_be_bytes::<32>().to_vec();
     let kzg = [hash, number(3), number(5), unhex(COMMITMENT), [vec![0xc0], vec![0; 47]].concat()].concat();
     let blake = |rounds: u32| [rounds.to_be_bytes().to_vec(), vec![7; 208], vec![1]].concat();
-    let berlin = [(5, "8 bytes, odd", modexp(8, 32, true)), (5, "8 bytes, even", modexp(8, 32, false)), (5, "32 bytes", modexp(32, 32, true)),
-        (5, "256 bytes to the third", modexp(256, 1, true)), (5, "256 bytes", modexp(256, 256, true)), (5, "1,024 bytes", modexp(1_024, 1_024, true))];
+    let berlin = [
+        (5, "8 bytes, odd", modexp(8, 32, true)),
+        (5, "8 bytes, even", modexp(8, 32, false)),
+        (5, "32 bytes", modexp(32, 32, true)),
+        (5, "256 bytes to the third", modexp(256, 1, true)),
+        (5, "256 bytes", modexp(256, 256, true)),
+        (5, "1,024 bytes", modexp(1_024, 1_024, true)),
+    ];
     let osaka = [
         (1, "a signature", unhex(SIGNED)),
         (2, "1 MiB", vec![1; 1 << 20]),
@@ -114,7 +120,12 @@ fn precompiles() {
             let output = contract.execute(&input, u64::MAX / 2, 0).unwrap();
             assert!(output.halt_reason().is_none(), "{number} {what}: {:?}", output.halt_reason());
             let per_gas = nanos(|| drop(black_box(contract.execute(&input, u64::MAX / 2, 0)))) / output.gas_used as f64;
-            println!("| {number:#x} {} | {fork} | {what} | {} | {per_gas:.1} | {:.2} |", contract.id().name(), output.gas_used, per_gas / 10.0);
+            println!(
+                "| {number:#x} {} | {fork} | {what} | {} | {per_gas:.1} | {:.2} |",
+                contract.id().name(),
+                output.gas_used,
+                per_gas / 10.0
+            );
         }
     }
 }

@@ -51,7 +51,13 @@ fn transaction(from: &NodeKey, nonce: u64, to: Address, input: Vec<u8>, gas_limi
 
 /// Time of importing these blocks into a ledger that has those of the registration already; and of what a proposer does with the
 /// same transactions: recover and ask when they are heard, build, write.
-fn run(fixture: &Value, ruled: bool, first: &[Arc<Block>], blocks: &[Arc<Block>], candidates: &[Vec<Arc<Candidate>>]) -> [Duration; 2] {
+fn run(
+    fixture: &Value,
+    ruled: bool,
+    first: &[Arc<Block>],
+    blocks: &[Arc<Block>],
+    candidates: &[Vec<Arc<Candidate>>],
+) -> [Duration; 2] {
     let importing = ledger(fixture, ruled);
     first.iter().for_each(|block| import(&importing, block).unwrap());
     let began = Instant::now();
@@ -86,7 +92,11 @@ fn main() {
         let register: Vec<_> = some
             .iter()
             .map(|number| {
-                let call = addLocalAccountCall { account: account(*number).address(), roleId: USER.parse().unwrap(), dataHash: B256::repeat_byte(1) };
+                let call = addLocalAccountCall {
+                    account: account(*number).address(),
+                    roleId: USER.parse().unwrap(),
+                    dataHash: B256::repeat_byte(1),
+                };
                 transaction(&key(2), *number as u64, rules, call.abi_encode(), 600_000)
             })
             .collect();

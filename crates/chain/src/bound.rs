@@ -80,7 +80,9 @@ impl std::fmt::Display for Cut {
         let ran_ms = self.ran_us / 1_000;
         match self.over {
             Over::BlockTime => write!(f, "the time for the block ended when it had run for {ran_ms} ms"),
-            Over::TxTime { most_us } => write!(f, "it takes longer than the {} ms that a transaction may run for here", most_us / 1_000),
+            Over::TxTime { most_us } => {
+                write!(f, "it takes longer than the {} ms that a transaction may run for here", most_us / 1_000)
+            }
             Over::Gas { most } => write!(f, "it had used {} gas, and a transaction may use {most} here", self.used_gas),
             Over::Memory { most } => write!(f, "it asked for more memory than the {} MiB that a transaction gets here", most >> 20),
         }

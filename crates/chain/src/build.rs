@@ -48,9 +48,8 @@ impl Ledger {
         let mut header = self.header_to_build(&head, order)?;
         let state = self.state.head();
         let hashes = |number| crate::read::hash_at(&*self.store, number);
-        let root_of = |changes: &StateChanges| {
-            self.state.prepare(changes).map(|prepared| prepared.root()).map_err(ReadError::State)
-        };
+        let root_of =
+            |changes: &StateChanges| self.state.prepare(changes).map(|prepared| prepared.root()).map_err(ReadError::State);
         let env = Env::of(&self.spec, &header, Some(&head.header));
         let fork = env.fork;
         let rules = self.rules_on(&head.header, &state);

@@ -33,10 +33,7 @@ fn target(code: &[u8]) -> Option<Address> {
 ///
 /// # Errors
 /// Reading failed.
-pub(crate) fn follow(
-    context: &mut MainnetContext<impl StateDb>,
-    init: &mut FrameInit,
-) -> Result<(), ContextError<ReadError>> {
+pub(crate) fn follow(context: &mut MainnetContext<impl StateDb>, init: &mut FrameInit) -> Result<(), ContextError<ReadError>> {
     let FrameInput::Call(call) = &mut init.frame_input else { return Ok(()) };
     if context.db().has_delegations() {
         return Ok(());

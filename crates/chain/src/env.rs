@@ -1,5 +1,7 @@
 //! From chain, header and transaction to what the EVM is given: rules, block environment, transaction environment.
 
+use crate::net_gas;
+use crate::system::SystemCalls;
 use alloy_consensus::{Transaction as _, Typed2718};
 use alloy_eips::eip7702::{RecoveredAuthority, RecoveredAuthorization, SignedAuthorization};
 use alloy_primitives::{Address, U256};
@@ -10,8 +12,6 @@ use ipe_types::goquorum::GoQuorum;
 use ipe_types::header::Header;
 use ipe_types::spec::ChainSpec;
 use ipe_types::transition::TxGasCap;
-use crate::net_gas;
-use crate::system::SystemCalls;
 use revm::context::{BlockEnv, CfgEnv, TxEnv};
 use revm::context_interface::block::BlobExcessGasAndPrice;
 use revm::context_interface::either::Either;
@@ -136,9 +136,7 @@ pub fn recovered(signed: &SignedAuthorization) -> RecoveredAuthorization {
     let authority = signed
         .signature()
         .ok()
-        .and_then(|signature| {
-            alloy_consensus::crypto::secp256k1::recover_signer(&signature, signed.inner().signature_hash()).ok()
-        })
+        .and_then(|signature| alloy_consensus::crypto::secp256k1::recover_signer(&signature, signed.inner().signature_hash()).ok())
         .map_or(RecoveredAuthority::Invalid, RecoveredAuthority::Valid);
     RecoveredAuthorization::new_unchecked(signed.inner().clone(), authority)
 }

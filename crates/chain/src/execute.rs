@@ -8,8 +8,8 @@ use ipe_types::block::{Block, Transaction};
 use ipe_types::fork::Fork;
 use ipe_types::goquorum::GoQuorumFault;
 use ipe_types::header::Header;
-use revm::context::result::{EVMError, ExecutionResult, InvalidTransaction};
 use revm::context::journaled_state::account::JournaledAccountTr;
+use revm::context::result::{EVMError, ExecutionResult, InvalidTransaction};
 use revm::context::{ContextTr, JournalTr};
 use revm::handler::MainnetContext;
 
@@ -139,8 +139,7 @@ impl<'a> Execution<'a> {
         cfg.memory_limit = bound.memory;
         let context = MainnetContext::new(overlay, cfg.spec).with_cfg(cfg).with_block(env.block.clone());
         let evm = Machine::new(env.fork, context, bound, env.system.requests.map(|contracts| contracts.deposits));
-        let mut execution =
-            Self { evm, env, gas_used: 0, blobs: 0, receipts: Vec::new(), blooms: BloomMaker::default(), root_of };
+        let mut execution = Self { evm, env, gas_used: 0, blobs: 0, receipts: Vec::new(), blooms: BloomMaker::default(), root_of };
         for (contract, first) in execution.env.system.first(header) {
             execution.do_first(contract, first)?;
         }

@@ -95,7 +95,9 @@ pub fn found(chain_id: u64, fork: Fork, steps: &[Step]) -> Result<BTreeMap<Addre
         let done = call(&mut db, &env, tx).map_err(|source| FoundingError::Simulate { step, source })?;
         match done.result {
             ExecutionResult::Success { .. } => {}
-            ExecutionResult::Revert { output, .. } => return Err(FoundingError::Refused { step, reason: output.to_string(), output }),
+            ExecutionResult::Revert { output, .. } => {
+                return Err(FoundingError::Refused { step, reason: output.to_string(), output });
+            }
             ExecutionResult::Halt { reason, .. } => {
                 return Err(FoundingError::Refused { step, reason: format!("{reason:?}"), output: Bytes::new() });
             }
@@ -110,8 +112,12 @@ pub fn found(chain_id: u64, fork: Fork, steps: &[Step]) -> Result<BTreeMap<Addre
             None => db.cache.contracts.get(&account.info.code_hash).map(|code| code.original_bytes()),
         };
         let Some(code) = code.filter(|code| !code.is_empty()) else { continue };
-        let storage =
-            account.storage.iter().filter(|(_, value)| !value.is_zero()).map(|(slot, value)| ((*slot).into(), U256::from(*value))).collect();
+        let storage = account
+            .storage
+            .iter()
+            .filter(|(_, value)| !value.is_zero())
+            .map(|(slot, value)| ((*slot).into(), U256::from(*value)))
+            .collect();
         accounts.insert(*address, GenesisAccount { balance: account.info.balance, nonce: account.info.nonce, code, storage });
     }
     Ok(accounts)
@@ -143,7 +149,10 @@ mod tests {
     #[test]
     fn a_refused_step_is_named() {
         let refusing = Bytes::from(hex!("60006000fd").to_vec());
-        let steps = [Step { from: Address::repeat_byte(9), to: None, data: creation() }, Step { from: Address::repeat_byte(9), to: None, data: refusing }];
+        let steps = [
+            Step { from: Address::repeat_byte(9), to: None, data: creation() },
+            Step { from: Address::repeat_byte(9), to: None, data: refusing },
+        ];
         assert!(matches!(found(5, Fork::Berlin, &steps), Err(FoundingError::Refused { step: 1, .. })));
     }
 }

@@ -12,9 +12,9 @@ use revm::context::{Block as _, Cfg as _, ContextTr, JournalTr, Transaction as _
 use revm::handler::pre_execution::validate_account_nonce_and_code_with_components;
 use revm::handler::{EthFrame, EvmTr, EvmTrError, FrameResult, FrameTr, Handler};
 use revm::inspector::{Inspector, InspectorEvmTr, InspectorHandler};
+use revm::interpreter::InitialAndFloorGas;
 use revm::interpreter::interpreter::EthInterpreter;
 use revm::interpreter::interpreter_action::FrameInit;
-use revm::interpreter::InitialAndFloorGas;
 use revm::primitives::hardfork::SpecId;
 use revm::state::EvmState;
 

@@ -6,8 +6,8 @@ use alloy_primitives::{Address, B256};
 use alloy_rlp::Encodable;
 use ipe_types::block::Block;
 use ipe_types::extra::ExtraData;
-use ipe_types::planted::{self, Bug};
 use ipe_types::header::{EMPTY_ROOT, Header, block_hash};
+use ipe_types::planted::{self, Bug};
 
 use crate::bound::{Bound, Cut, Over};
 use crate::env::Env;
@@ -34,9 +34,8 @@ impl Ledger {
         let not_judged = |error: &dyn std::fmt::Display| InvalidBlock::NotJudged { reason: error.to_string() };
         let state = self.state.head();
         let hashes = |number| crate::read::hash_at(&*self.store, number);
-        let root_of = |changes: &StateChanges| {
-            self.state.prepare(changes).map(|prepared| prepared.root()).map_err(ReadError::State)
-        };
+        let root_of =
+            |changes: &StateChanges| self.state.prepare(changes).map(|prepared| prepared.root()).map_err(ReadError::State);
         self.permit_block(block, &senders, &state, bound)?;
         crate::ahead::read_ahead(&state, &block.body.transactions, &senders);
         let env = Env::of(&self.spec, header, Some(&self.head().header));
@@ -72,8 +71,7 @@ impl Ledger {
         {
             return Err(InvalidBlock::RequestsHash { header, computed });
         }
-        let (prepared, computed) =
-            rayon::join(|| self.state.prepare(&outcome.changes), || receipts::root(&outcome.receipts));
+        let (prepared, computed) = rayon::join(|| self.state.prepare(&outcome.changes), || receipts::root(&outcome.receipts));
         if computed != header.receipts_root && !planted::is(Bug::ReceiptsRootUnchecked) {
             return Err(InvalidBlock::ReceiptsRoot { header: header.receipts_root, computed });
         }
@@ -81,12 +79,7 @@ impl Ledger {
         if prepared.root() != header.state_root && !planted::is(Bug::StateRootUnchecked) {
             return Err(InvalidBlock::StateRoot { header: header.state_root, computed: prepared.root() });
         }
-        Ok(Executed {
-            block: Arc::clone(block),
-            senders: Arc::new(senders),
-            receipts: Arc::new(outcome.receipts),
-            prepared,
-        })
+        Ok(Executed { block: Arc::clone(block), senders: Arc::new(senders), receipts: Arc::new(outcome.receipts), prepared })
     }
 
     /// Writes a final block: header, body, receipts, indexes, validators, votes and state in one durable commit. `sealed`
@@ -128,11 +121,8 @@ impl Ledger {
         let FinalBlock { block, hash, executed, sealers } = last;
         let header = &block.header;
         let number = header.number;
-        let tally = self
-            .head()
-            .votes
-            .after(&self.spec, header)
-            .map_err(|error| LedgerError::Invalid { number, reason: error.into() })?;
+        let tally =
+            self.head().votes.after(&self.spec, header).map_err(|error| LedgerError::Invalid { number, reason: error.into() })?;
         let transactions = block.body.transactions.len();
         let mut batch = Batch::with_capacity(16 + transactions * 12, 2048 + transactions * 800);
         put_header(&mut batch, header, hash);

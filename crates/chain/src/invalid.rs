@@ -357,10 +357,7 @@ impl InvalidBlock {
 
     /// Whether the seals are wrong. The hash does not cover them: with other seals the block may be valid.
     pub fn is_of_seals(&self) -> bool {
-        matches!(
-            self,
-            Self::Seals(_)
-        )
+        matches!(self, Self::Seals(_))
     }
 
     /// Whether the body is not the one that the header names: nothing is said against the header.

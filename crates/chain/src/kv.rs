@@ -160,14 +160,7 @@ pub trait Read: Send + Sync {
 
     /// Visits rows with `from <= key < to` in key order (or from the end when `reverse`), until `visit` breaks.
     /// An empty `to` means "to the end of the table".
-    fn range(
-        &self,
-        table: Table,
-        from: &[u8],
-        to: &[u8],
-        reverse: bool,
-        visit: &mut Visit<'_>,
-    ) -> Result<(), StoreError>;
+    fn range(&self, table: Table, from: &[u8], to: &[u8], reverse: bool, visit: &mut Visit<'_>) -> Result<(), StoreError>;
 }
 
 /// A store: reading, snapshots, atomic and durable batches.
@@ -420,14 +413,7 @@ impl Read for MemoryStore {
         Ok(self.shared.get(None, table, key))
     }
 
-    fn range(
-        &self,
-        table: Table,
-        from: &[u8],
-        to: &[u8],
-        reverse: bool,
-        visit: &mut Visit<'_>,
-    ) -> Result<(), StoreError> {
+    fn range(&self, table: Table, from: &[u8], to: &[u8], reverse: bool, visit: &mut Visit<'_>) -> Result<(), StoreError> {
         self.shared.range(None, table, from, to, reverse, visit);
         Ok(())
     }
@@ -470,14 +456,7 @@ impl Read for MemorySnapshot {
         Ok(self.shared.get(Some(self.version), table, key))
     }
 
-    fn range(
-        &self,
-        table: Table,
-        from: &[u8],
-        to: &[u8],
-        reverse: bool,
-        visit: &mut Visit<'_>,
-    ) -> Result<(), StoreError> {
+    fn range(&self, table: Table, from: &[u8], to: &[u8], reverse: bool, visit: &mut Visit<'_>) -> Result<(), StoreError> {
         self.shared.range(Some(self.version), table, from, to, reverse, visit);
         Ok(())
     }

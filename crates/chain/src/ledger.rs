@@ -113,9 +113,7 @@ pub enum OpenError {
         found: String,
     },
     /// Block and state disagree.
-    #[error(
-        "the database is damaged: its newest block is {block}, its state is of {state:?}. {REMEDY}"
-    )]
+    #[error("the database is damaged: its newest block is {block}, its state is of {state:?}. {REMEDY}")]
     Inconsistent {
         /// Height of the newest block.
         block: u64,
@@ -216,9 +214,7 @@ impl Ledger {
             spec,
             state,
             head: RwLock::new(Arc::new(head)),
-            kept: Mutex::new(lru::LruCache::new(
-                std::num::NonZeroUsize::new(KEPT_RESULTS).unwrap_or(std::num::NonZeroUsize::MIN),
-            )),
+            kept: Mutex::new(lru::LruCache::new(std::num::NonZeroUsize::new(KEPT_RESULTS).unwrap_or(std::num::NonZeroUsize::MIN))),
             recent: RecentBlocks::default(),
         })
     }
@@ -405,14 +401,7 @@ fn sealers_by(
     }
 }
 
-fn head_of(
-    store: &dyn Store,
-    spec: &ChainSpec,
-    state: &State,
-    header: Arc<Header>,
-    hash: B256,
-    votes: Arc<Tally>,
-) -> Head {
+fn head_of(store: &dyn Store, spec: &ChainSpec, state: &State, header: Arc<Header>, hash: B256, votes: Arc<Tally>) -> Head {
     let selection = selection(spec, &header, next_timestamp(spec, &header));
     let (validators_next, validators_error) = match sealers_by(selection, store, spec, &state.head(), &header, &votes) {
         Ok(set) => (set, None),
@@ -483,7 +472,10 @@ mod tests {
     use crate::kv::MemoryStore;
 
     fn spec() -> Arc<ChainSpec> {
-        let genesis = GenesisBuilder { validators: vec![Address::with_last_byte(1), Address::with_last_byte(2)], ..GenesisBuilder::default() };
+        let genesis = GenesisBuilder {
+            validators: vec![Address::with_last_byte(1), Address::with_last_byte(2)],
+            ..GenesisBuilder::default()
+        };
         Arc::new(ChainSpec::parse(&genesis.to_json().expect("a genesis")).expect("parses"))
     }
 

@@ -185,13 +185,7 @@ impl Ledger {
 }
 
 /// Blocks that may hold what is looked for, ascending.
-fn candidates(
-    read: &dyn Read,
-    filter: &LogFilter,
-    from: u64,
-    to: u64,
-    limits: LogLimits,
-) -> Result<BTreeSet<u64>, LogsError> {
+fn candidates(read: &dyn Read, filter: &LogFilter, from: u64, to: u64, limits: LogLimits) -> Result<BTreeSet<u64>, LogsError> {
     let addresses: Vec<&[u8]> = filter.addresses.iter().map(|address| address.as_slice()).collect();
     let topics: Vec<&[u8]> = filter.topics[0].iter().map(|topic| topic.as_slice()).collect();
     let mut blocks = match (addresses.is_empty(), topics.is_empty()) {
@@ -228,14 +222,7 @@ fn bounded(blocks: BTreeSet<u64>, limits: LogLimits) -> Result<BTreeSet<u64>, Lo
     Ok(blocks)
 }
 
-fn indexed(
-    read: &dyn Read,
-    kind: u8,
-    items: &[&[u8]],
-    from: u64,
-    to: u64,
-    limits: LogLimits,
-) -> Result<BTreeSet<u64>, LogsError> {
+fn indexed(read: &dyn Read, kind: u8, items: &[&[u8]], from: u64, to: u64, limits: LogLimits) -> Result<BTreeSet<u64>, LogsError> {
     let mut blocks = BTreeSet::new();
     for item in items {
         let end = prefix_end(&key(kind, item, to));
@@ -252,35 +239,32 @@ fn indexed(
     Ok(blocks)
 }
 
-fn by_bloom(
-    read: &dyn Read,
-    filter: &LogFilter,
-    from: u64,
-    to: u64,
-    limits: LogLimits,
-) -> Result<BTreeSet<u64>, LogsError> {
+fn by_bloom(read: &dyn Read, filter: &LogFilter, from: u64, to: u64, limits: LogLimits) -> Result<BTreeSet<u64>, LogsError> {
     if to - from >= limits.headers {
         return Err(LogsError::TooMuch { what: "blocks", limit: limits.headers });
     }
     let mut blocks = BTreeSet::new();
     let mut failed = None;
     let end = prefix_end(&to.to_be_bytes());
-    read.range(Table::Headers, &from.to_be_bytes(), &end, false, &mut |key, header| match (
-        key.first_chunk::<8>(),
-        bloom_of(header),
-    ) {
-        (Some(number), Ok(bloom)) => {
-            if !bloom.is_zero() && filter.may_match(&bloom) {
-                blocks.insert(u64::from_be_bytes(*number));
+    read.range(
+        Table::Headers,
+        &from.to_be_bytes(),
+        &end,
+        false,
+        &mut |key, header| match (key.first_chunk::<8>(), bloom_of(header)) {
+            (Some(number), Ok(bloom)) => {
+                if !bloom.is_zero() && filter.may_match(&bloom) {
+                    blocks.insert(u64::from_be_bytes(*number));
+                }
+                ControlFlow::Continue(())
             }
-            ControlFlow::Continue(())
-        }
-        (_, Err(error)) => {
-            failed = Some(error);
-            ControlFlow::Break(())
-        }
-        (None, Ok(_)) => ControlFlow::Continue(()),
-    })?;
+            (_, Err(error)) => {
+                failed = Some(error);
+                ControlFlow::Break(())
+            }
+            (None, Ok(_)) => ControlFlow::Continue(()),
+        },
+    )?;
     match failed {
         Some(error) => Err(error.into()),
         None => bounded(blocks, limits),
@@ -292,8 +276,7 @@ fn bloom_of(header: &[u8]) -> Result<Bloom, StoreError> {
     const BEFORE: usize = 33 + 33 + 21 + 33 + 33 + 33;
     const PREFIX: [u8; 3] = [0xb9, 0x01, 0x00];
     let mut rest = header;
-    let body = RlpHeader::decode_bytes(&mut rest, true)
-        .map_err(|error| StoreError::corrupt(Table::Headers, error.to_string()))?;
+    let body = RlpHeader::decode_bytes(&mut rest, true).map_err(|error| StoreError::corrupt(Table::Headers, error.to_string()))?;
     match body.get(BEFORE..BEFORE + 3 + 256) {
         Some(bytes) if bytes[..3] == PREFIX => Ok(Bloom::from_slice(&bytes[3..])),
         _ => Err(StoreError::corrupt(Table::Headers, "no logs bloom where it belongs")),

@@ -5,8 +5,8 @@
 //! stopped, so it gets no more gas than fits the time that is left at the worst rate measured for it ([`crate::rates`]): it
 //! answers "out of gas" before it works, and if that is because of our bound, the transaction is stopped.
 
-use alloy_primitives::{Address, Bytes};
 use alloy_primitives::map::AddressSet;
+use alloy_primitives::{Address, Bytes};
 use revm::context::result::{EVMError, ExecutionResult, InvalidTransaction};
 use revm::context::{
     Cfg, ContextError, ContextSetters, ContextTr, Evm, FrameStack, JournalEntry, JournalTr, LocalContextTr, TxEnv,
@@ -17,11 +17,11 @@ use revm::handler::precompile_output_to_interpreter_result;
 use revm::handler::{
     EthFrame, EthPrecompiles, EvmTr, FrameInitOrResult, Handler, ItemOrResult, MainnetContext, PrecompileProvider, SystemCallTx,
 };
+use revm::inspector::handler::frame_end;
+use revm::inspector::{Inspector, InspectorEvmTr, InspectorHandler as _, JournalExt, inspect_instructions};
 use revm::interpreter::interpreter::EthInterpreter;
 use revm::interpreter::interpreter_action::FrameInput;
 use revm::interpreter::interpreter_types::{LoopControl, MemoryTr};
-use revm::inspector::handler::frame_end;
-use revm::inspector::{Inspector, InspectorEvmTr, InspectorHandler as _, JournalExt, inspect_instructions};
 use revm::interpreter::{CallInputs, InstructionResult, Interpreter, InterpreterAction, InterpreterResult};
 use revm::primitives::hardfork::SpecId;
 use revm::state::EvmState;
@@ -76,7 +76,12 @@ impl<'a, DB: StateDb, I> Machine<'a, DB, I> {
         let precompiles = Precompiles { eth: EthPrecompiles::new(spec), meter: Meter::new(bound) };
         let mut instructions = EthInstructions::new_mainnet_with_spec(spec);
         net_gas::set_instruction(fork, &mut instructions);
-        Self { evm: Evm::new_with_inspector(context, inspector, instructions, precompiles), deposits, overflow: false, witness: None }
+        Self {
+            evm: Evm::new_with_inspector(context, inspector, instructions, precompiles),
+            deposits,
+            overflow: false,
+            witness: None,
+        }
     }
 
     /// The same with somebody who looks at every instruction that [`Machine::transact`] executes, within the bound.
@@ -240,7 +245,8 @@ impl<DB: StateDb> PrecompileProvider<Context<DB>> for Precompiles<'_> {
         let rate = rates::picoseconds_a_gas(&inputs.bytecode_address);
         let affordable = rates::gas_within(left_us, rate);
         let gas_limit = inputs.gas_limit.min(affordable);
-        let output = precompile.execute(&inputs.input.as_bytes(context), gas_limit, inputs.reservoir).map_err(|error| error.to_string())?;
+        let output =
+            precompile.execute(&inputs.input.as_bytes(context), gas_limit, inputs.reservoir).map_err(|error| error.to_string())?;
         let out_of_gas = output.halt_reason().is_some_and(revm::precompile::PrecompileHalt::is_oog);
         if out_of_gas && affordable < inputs.gas_limit {
             self.meter.stop_before();
@@ -278,7 +284,10 @@ impl<'a, DB: StateDb, I> EvmTr for Machine<'a, DB, I> {
         self.evm.all_mut()
     }
 
-    fn frame_init(&mut self, mut input: <Self::Frame as FrameTr>::FrameInit) -> Result<FrameInitResult<'_, Self::Frame>, ContextDbError<Self::Context>> {
+    fn frame_init(
+        &mut self,
+        mut input: <Self::Frame as FrameTr>::FrameInit,
+    ) -> Result<FrameInitResult<'_, Self::Frame>, ContextDbError<Self::Context>> {
         let Machine { evm, overflow, witness, .. } = self;
         if let Some(result) = collision::over_storage(&mut evm.ctx, &input)? {
             return Ok(ItemOrResult::Result(result));

@@ -19,9 +19,9 @@ use ipe_types::planted::{self, Bug};
 use ipe_types::spec::ChainSpec;
 use parking_lot::Mutex;
 use rayon::prelude::*;
+use revm::context::ContextTr as _;
 use revm::context::TxEnv;
 use revm::context::result::{EVMError, ExecutionResult, HaltReason};
-use revm::context::ContextTr as _;
 use revm::handler::MainnetContext;
 
 use crate::bound::{Bound, Cut, Over};
@@ -335,7 +335,10 @@ impl Ledger {
         let state = match planted::is(Bug::RulesOfAnotherState) {
             false => state,
             true => {
-                late = self.state.at(head.number.saturating_sub(1)).map_err(|error| InvalidBlock::NotJudged { reason: error.to_string() })?;
+                late = self
+                    .state
+                    .at(head.number.saturating_sub(1))
+                    .map_err(|error| InvalidBlock::NotJudged { reason: error.to_string() })?;
                 &late
             }
         };
@@ -354,9 +357,11 @@ impl Ledger {
         let transactions = &block.body.transactions;
         // What is final has no bound, and many of its transactions may be new here.
         if bound.is_none() && transactions.len() >= PARALLEL {
-            let first = transactions.par_iter().enumerate().with_min_len(PARALLEL / 2).find_map_first(|(index, tx)| {
-                fault(index, tx, rules.judge(tx, senders[index], Bound::NONE))
-            });
+            let first = transactions
+                .par_iter()
+                .enumerate()
+                .with_min_len(PARALLEL / 2)
+                .find_map_first(|(index, tx)| fault(index, tx, rules.judge(tx, senders[index], Bound::NONE)));
             return first.map_or(Ok(()), Err);
         }
         for (index, tx) in transactions.iter().enumerate() {
@@ -385,7 +390,11 @@ impl Ledger {
         self.ask_at_head(&self.head(), |rules| rules.refuse_dear(Asked::Nodes, rules.judge_link(link, names, bound)))
     }
 
-    fn ask_at_head(&self, head: &Arc<Head>, ask: impl FnOnce(&Rules<'_>) -> Result<Verdict, AskError>) -> Result<Verdict, LedgerError> {
+    fn ask_at_head(
+        &self,
+        head: &Arc<Head>,
+        ask: impl FnOnce(&Rules<'_>) -> Result<Verdict, AskError>,
+    ) -> Result<Verdict, LedgerError> {
         if !self.spec.permissioning_at(head.number.saturating_add(1)).any() {
             return Ok(Verdict::Allowed);
         }

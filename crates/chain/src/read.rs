@@ -93,17 +93,12 @@ impl RecentBlocks {
 
     fn get(&self, number: u64) -> Option<Arc<StoredBlock>> {
         let recent = self.0.lock();
-        recent
-            .iter()
-            .rev()
-            .find(|(_, stored)| stored.block.header.number == number)
-            .map(|(_, stored)| Arc::clone(stored))
+        recent.iter().rev().find(|(_, stored)| stored.block.header.number == number).map(|(_, stored)| Arc::clone(stored))
     }
 }
 
 fn estimate(stored: &StoredBlock) -> usize {
-    let inputs: usize =
-        stored.block.body.transactions.iter().map(|tx| alloy_consensus::Transaction::input(tx).len()).sum();
+    let inputs: usize = stored.block.body.transactions.iter().map(|tx| alloy_consensus::Transaction::input(tx).len()).sum();
     2048 + inputs + stored.block.body.transactions.len() * 1200
 }
 
@@ -243,14 +238,9 @@ impl Ledger {
         let Some(block) = self.block(number)? else { return Ok(None) };
         let Some(hash) = self.hash_of(number)? else { return Ok(None) };
         let stored = self.stored_receipts(&block.header)?;
-        let short = stored.receipts.len() != block.body.transactions.len()
-            || stored.senders.len() != block.body.transactions.len();
+        let short = stored.receipts.len() != block.body.transactions.len() || stored.senders.len() != block.body.transactions.len();
         if short {
-            return Err(StoreError::corrupt(
-                Table::Receipts,
-                format!("not one receipt a transaction in block {number}"),
-            )
-            .into());
+            return Err(StoreError::corrupt(Table::Receipts, format!("not one receipt a transaction in block {number}")).into());
         }
         let (receipts, senders) = (Arc::new(stored.receipts), Arc::new(stored.senders));
         Ok(Some(Arc::new(StoredBlock { block, hash, receipts, senders })))
@@ -324,8 +314,8 @@ impl Ledger {
         }
         let Some(header) = self.header(number)? else { return Ok(None) };
         let listed = |header: &Header| -> Result<ValidatorSet, LedgerError> {
-            let extra = ExtraData::decode(&header.extra_data)
-                .map_err(|error| StoreError::corrupt(Table::Headers, error.to_string()))?;
+            let extra =
+                ExtraData::decode(&header.extra_data).map_err(|error| StoreError::corrupt(Table::Headers, error.to_string()))?;
             Ok(extra.validators.into_iter().collect())
         };
         if number == 0 {

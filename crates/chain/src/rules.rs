@@ -2,14 +2,12 @@
 
 use alloy_primitives::{Address, B256, U256};
 use ipe_types::block::{Block, BodyFault};
-use ipe_types::planted::{self, Bug};
 use ipe_types::extra::ExtraData;
 use ipe_types::fork::Fork;
 use ipe_types::header::{BFT_MIX_HASH, EMPTY_OMMERS_HASH, Header};
+use ipe_types::planted::{self, Bug};
 use ipe_types::seals;
-use ipe_types::sizes::{
-    IMPORTED_EXTRA_BYTES, IMPORTED_VANITY_BYTES, MESSAGE_BYTES, PROPOSED_BLOCK_BYTES,
-};
+use ipe_types::sizes::{IMPORTED_EXTRA_BYTES, IMPORTED_VANITY_BYTES, MESSAGE_BYTES, PROPOSED_BLOCK_BYTES};
 use ipe_types::spec::ChainSpec;
 use ipe_types::transition::Selection;
 use ipe_types::validators::ValidatorSet;
@@ -214,12 +212,7 @@ fn check_fork_fields(spec: &ChainSpec, header: &Header) -> Result<(), InvalidBlo
 ///
 /// # Errors
 /// The first rule that is broken.
-pub fn check_validators(
-    spec: &ChainSpec,
-    header: &Header,
-    extra: &ExtraData,
-    sealers: Sealers<'_>,
-) -> Result<(), InvalidBlock> {
+pub fn check_validators(spec: &ChainSpec, header: &Header, extra: &ExtraData, sealers: Sealers<'_>) -> Result<(), InvalidBlock> {
     match sealers.selection {
         Selection::Header => {
             if extra.validators != sealers.validators.as_slice() && !planted::is(Bug::ValidatorListUnchecked) {

@@ -59,25 +59,24 @@ impl SystemCalls {
 
     /// As Ethereum has it, with contracts wherever there is code: for the public tests.
     pub fn of_ethereum(fork: Fork) -> Self {
-        Self {
-            beacon_roots: (fork >= Fork::Cancun).then_some(BeaconRoots::Called),
-            history: fork >= Fork::Prague,
-            requests: None,
-        }
+        Self { beacon_roots: (fork >= Fork::Cancun).then_some(BeaconRoots::Called), history: fork >= Fork::Prague, requests: None }
     }
 
     /// What comes before the transactions, in order. Each happens only where the contract has code.
     pub fn first(&self, header: &Header) -> Vec<(Address, First)> {
         let mut all = Vec::new();
         if let (Some(how), Some(root)) = (self.beacon_roots, header.parent_beacon_block_root) {
-            all.push((BEACON_ROOTS_CONTRACT, match how {
-                BeaconRoots::Called => First::Call(root),
-                BeaconRoots::Written => {
-                    let at = header.timestamp % BEACON_ROOTS;
-                    let time = (U256::from(at), U256::from(header.timestamp));
-                    First::Write([time, (U256::from(at + BEACON_ROOTS), U256::from_be_bytes(root.0))])
-                }
-            }));
+            all.push((
+                BEACON_ROOTS_CONTRACT,
+                match how {
+                    BeaconRoots::Called => First::Call(root),
+                    BeaconRoots::Written => {
+                        let at = header.timestamp % BEACON_ROOTS;
+                        let time = (U256::from(at), U256::from(header.timestamp));
+                        First::Write([time, (U256::from(at + BEACON_ROOTS), U256::from_be_bytes(root.0))])
+                    }
+                },
+            ));
         }
         if self.history {
             all.push((HISTORY_CONTRACT, First::Call(header.parent_hash)));

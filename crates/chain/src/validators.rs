@@ -160,7 +160,8 @@ impl Tally {
             self.votes.remove(&vote.recipient);
             self.validators = self.validators.iter().copied().filter(|v| *v != vote.recipient).collect();
             // A validator leaves by a majority's vote: rare, and the only block that looks at every open vote.
-            let cast: Vec<Address> = self.votes.iter().filter(|(_, ballots)| ballots.holds(&vote.recipient)).map(|(to, _)| *to).collect();
+            let cast: Vec<Address> =
+                self.votes.iter().filter(|(_, ballots)| ballots.holds(&vote.recipient)).map(|(to, _)| *to).collect();
             for recipient in cast {
                 let Some(ballots) = self.votes.get_mut(&recipient) else { continue };
                 ballots.add.remove(&vote.recipient);

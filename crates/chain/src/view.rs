@@ -194,7 +194,8 @@ pub fn changes(db: &SimDb) -> StateChanges {
     let mut changes = StateChanges::default();
     for (address, held) in &db.cache.accounts {
         let exists = held.account_state != AccountState::NotExisting && !held.info.is_empty();
-        let account = exists.then(|| Account { nonce: held.info.nonce, balance: held.info.balance, code_hash: held.info.code_hash });
+        let account =
+            exists.then(|| Account { nonce: held.info.nonce, balance: held.info.balance, code_hash: held.info.code_hash });
         let wiped = held.account_state == AccountState::StorageCleared;
         let code = held.info.code.clone().or_else(|| db.cache.contracts.get(&held.info.code_hash).cloned());
         let code = code.filter(|code| exists && !code.is_empty());
@@ -307,7 +308,8 @@ pub fn call(db: &mut SimDb, env: &Env, tx: TxEnv) -> Result<Simulated, SimulateE
 ///
 /// An account that was destroyed and exists again has none of its former storage. The library's cache looks below it for that.
 pub fn keep(db: &mut SimDb, state: EvmState) {
-    let absent = |address: &Address| db.cache.accounts.get(address).is_some_and(|held| held.account_state == AccountState::NotExisting);
+    let absent =
+        |address: &Address| db.cache.accounts.get(address).is_some_and(|held| held.account_state == AccountState::NotExisting);
     let absent: Vec<Address> = state.keys().filter(|address| absent(address)).copied().collect();
     db.commit(state);
     for address in absent {
@@ -376,8 +378,7 @@ impl Replay {
         I: for<'a> Inspector<SimContext<'a>>,
     {
         let block = &self.stored.block;
-        let (Some(tx), Some(sender)) = (block.body.transactions.get(self.next), self.stored.senders.get(self.next))
-        else {
+        let (Some(tx), Some(sender)) = (block.body.transactions.get(self.next), self.stored.senders.get(self.next)) else {
             return Ok(None);
         };
         let simulated = simulate(&mut self.db, &self.env, tx_env(tx, *sender), inspector)?;

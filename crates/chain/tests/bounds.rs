@@ -133,7 +133,9 @@ fn ticking(us: u64) -> impl Fn() -> u64 {
 fn a_loop_of_all_gas_there_is_stops_and_the_next_one_gets_in() {
     let left = ticking(10_000);
     let bound = Bound { left_us: &left, tx_us: &|| 1_000, ..Bound::NONE };
-    for looping in [transaction(8, 0, FREE_GAS - 1, TxKind::Create, FOREVER), call(8, 0, FREE_GAS - 1, LOOP), call(8, 0, FREE_GAS - 1, NESTED)] {
+    for looping in
+        [transaction(8, 0, FREE_GAS - 1, TxKind::Create, FOREVER), call(8, 0, FREE_GAS - 1, LOOP), call(8, 0, FREE_GAS - 1, NESTED)]
+    {
         let (built, told) = build(&ledger(FREE_GAS), vec![looping, call(9, 0, 21_000, Address::repeat_byte(0xcc))], bound);
         assert!(matches!(told[1], Feedback::Cut(Cut { over: Over::TxTime { most_us: 1_000 }, .. })), "{told:?}");
         assert_eq!(told[2], Feedback::Included { gas_used: 21_000 });
@@ -158,7 +160,11 @@ fn the_end_of_the_blocks_time_is_nobodys_fault() {
 #[test]
 fn what_is_stopped_leaves_no_trace() {
     let after = || {
-        vec![call(9, 0, 400_000, BUSY), call(9, 1, 21_000, Address::repeat_byte(0xcc)), transaction(8, 0, 90_000, TxKind::Create, "600060005500")]
+        vec![
+            call(9, 0, 400_000, BUSY),
+            call(9, 1, 21_000, Address::repeat_byte(0xcc)),
+            transaction(8, 0, 90_000, TxKind::Create, "600060005500"),
+        ]
     };
     let (without, told) = build(&ledger(FREE_GAS), after(), Bound::NONE);
     assert!(told.iter().skip(1).all(|told| matches!(told, Feedback::Included { .. })), "{told:?}");
@@ -208,7 +214,10 @@ fn a_cheap_precompiled_contract_may_be_given_all_gas() {
     let bound = Bound { left_us: &left, tx_us: &|| 500, ..Bound::NONE };
     let (built, told) = build(&ledger(FREE_GAS), vec![call(8, 0, FREE_GAS - 1, RECOVER)], bound);
     assert!(matches!(told[1], Feedback::Included { gas_used } if gas_used < 30_000), "{told:?}");
-    assert_eq!(built.block().header, build(&ledger(FREE_GAS), vec![call(8, 0, FREE_GAS - 1, RECOVER)], Bound::NONE).0.block().header);
+    assert_eq!(
+        built.block().header,
+        build(&ledger(FREE_GAS), vec![call(8, 0, FREE_GAS - 1, RECOVER)], Bound::NONE).0.block().header
+    );
 }
 
 #[test]
@@ -244,7 +253,9 @@ fn a_proposal_is_stopped_and_a_sealed_block_never() {
     let bound = Bound { left_us: &left, ..Bound::NONE };
     let error = other.check_proposal(Arc::clone(built.block()), NOW * 1000, &|_| None, Terms { bound, ..Terms::NONE }).unwrap_err();
     let hash = *built.block().body.transactions[1].tx_hash();
-    let InvalidBlock::TooDear { index: 1, hash: of, cut: Cut { ran_us: 196, over: Over::BlockTime, .. } } = error else { panic!("{error}") };
+    let InvalidBlock::TooDear { index: 1, hash: of, cut: Cut { ran_us: 196, over: Over::BlockTime, .. } } = error else {
+        panic!("{error}")
+    };
     assert_eq!(of, hash);
     assert!(!error.is_verdict());
     let block = built.block();

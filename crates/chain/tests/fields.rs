@@ -110,7 +110,9 @@ fn spoiled(header: &Header, index: usize) -> Vec<(&'static str, Header)> {
     // Fields of later forks.
     match field {
         "baseFeePerGas" if header.base_fee_per_gas.is_none() => set("there", &|header| header.base_fee_per_gas = Some(1)),
-        "withdrawalsRoot" if header.withdrawals_root.is_none() => set("there", &|header| header.withdrawals_root = Some(B256::ZERO)),
+        "withdrawalsRoot" if header.withdrawals_root.is_none() => {
+            set("there", &|header| header.withdrawals_root = Some(B256::ZERO))
+        }
         "blobGasUsed" if header.blob_gas_used.is_none() => set("there", &|header| header.blob_gas_used = Some(0)),
         "excessBlobGas" if header.excess_blob_gas.is_none() => set("there", &|header| header.excess_blob_gas = Some(0)),
         "parentBeaconBlockRoot" if header.parent_beacon_block_root.is_none() => {
@@ -190,7 +192,8 @@ fn nothing_of_a_refused_proposal_is_recovered_or_executed() {
         }
         for (what, header) in spoiled(&block.header, index).into_iter().filter(|(what, _)| !what.starts_with("validator")) {
             asked.set(0);
-            let verdict = ledger.check_proposal(Arc::new(Block { header, body: block.body.clone() }), now_ms, &senders, Terms::NONE);
+            let verdict =
+                ledger.check_proposal(Arc::new(Block { header, body: block.body.clone() }), now_ms, &senders, Terms::NONE);
             // The absent fields of a block that cannot be encoded are no case.
             if what != "absent" {
                 assert!(verdict.is_err() && asked.get() == 0, "{} {what}: {verdict:?}", FIELDS[index].name);
@@ -214,9 +217,7 @@ fn the_largest_excess_blob_gas_is_refused_at_once_and_imported_at_once() {
             // A quorum that checks less sealed it: it is followed, as Besu would.
             let bytes = Bytes::from(sealed(block, 0).to_rlp());
             ledger
-                .import_stream([Ok::<_, Infallible>(bytes)].into_iter(), now_ms, &mut |step| {
-                    matches!(step, BulkStep::Imported(_))
-                })
+                .import_stream([Ok::<_, Infallible>(bytes)].into_iter(), now_ms, &mut |step| matches!(step, BulkStep::Imported(_)))
                 .unwrap();
         }
         assert_eq!(ledger.head().number, 3);
@@ -260,8 +261,7 @@ fn no_sealed_value_stops_the_chain() {
 /// One proposer must not be able to price everybody out, whatever the base fee rule of the chain.
 #[test]
 fn a_base_fee_is_the_one_that_everybody_computes() {
-    for (more, min_gas_price, expected) in
-        [("", 0, 875_000_000), (",\"zeroBaseFee\":true", 7, 0), (",\"fixedBaseFee\":true", 7, 7)]
+    for (more, min_gas_price, expected) in [("", 0, 875_000_000), (",\"zeroBaseFee\":true", 7, 0), (",\"fixedBaseFee\":true", 7, 7)]
     {
         let ledger = ledger(Fork::London, more);
         let mut block = honest(&ledger);
@@ -360,10 +360,9 @@ fn what_somebody_added_behind_the_seals_is_not_kept() {
 /// A proposal just under a limit became a sealed block over it, which nobody could import.
 #[test]
 fn a_verdict_about_size_never_depends_on_round_or_seals() {
-    for (fork, voting, import) in [
-        (Fork::Berlin, PROPOSED_BLOCK_BYTES, MESSAGE_BYTES),
-        (Fork::Osaka, PROPOSED_BLOCK_BYTES, MESSAGE_BYTES),
-    ] {
+    for (fork, voting, import) in
+        [(Fork::Berlin, PROPOSED_BLOCK_BYTES, MESSAGE_BYTES), (Fork::Osaka, PROPOSED_BLOCK_BYTES, MESSAGE_BYTES)]
+    {
         let ledger = ledger(fork, "");
         let empty = honest(&ledger);
         for (judging, most) in [(Judging::Proposal, voting), (Judging::Sealed, import)] {

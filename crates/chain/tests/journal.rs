@@ -87,8 +87,7 @@ fn action(random: &mut Random, nonce: u64) -> Arc<Candidate> {
     };
     let signed = key(9).sign(tx.signature_hash());
     let bytes = signed.as_slice();
-    let signature =
-        Signature::new(U256::from_be_slice(&bytes[..32]), U256::from_be_slice(&bytes[32..64]), bytes[64] == 1);
+    let signature = Signature::new(U256::from_be_slice(&bytes[..32]), U256::from_be_slice(&bytes[32..64]), bytes[64] == 1);
     Arc::new(Candidate::recover(Transaction::Legacy(tx.into_signed(signature))).unwrap())
 }
 
@@ -165,9 +164,7 @@ fn one_journal_a_block_or_one_a_transaction_come_to_the_same() {
 #[test]
 fn an_empty_block_and_a_transfer_take_little_room() {
     let (store, ledger) = ledger(r#""berlinBlock":0"#);
-    let size = || {
-        Table::ALL.into_iter().filter(|table| *table != Table::Headers).map(|table| store.bytes(table)).sum::<usize>()
-    };
+    let size = || Table::ALL.into_iter().filter(|table| *table != Table::Headers).map(|table| store.bytes(table)).sum::<usize>();
     let grow = |transfers: usize, from: u64| {
         let before = size();
         let mut nonce = from;
@@ -206,7 +203,6 @@ fn payment(nonce: u64) -> Arc<Candidate> {
     };
     let signed = key(9).sign(tx.signature_hash());
     let bytes = signed.as_slice();
-    let signature =
-        Signature::new(U256::from_be_slice(&bytes[..32]), U256::from_be_slice(&bytes[32..64]), bytes[64] == 1);
+    let signature = Signature::new(U256::from_be_slice(&bytes[..32]), U256::from_be_slice(&bytes[32..64]), bytes[64] == 1);
     Arc::new(Candidate::recover(Transaction::Legacy(tx.into_signed(signature))).unwrap())
 }

@@ -189,7 +189,8 @@ fn without_an_account_at_the_address_everybody_may_send() {
     let (built, _) = build(&ledger, &[payment(FIRST, 0)]);
     import(&ledger, built.block()).unwrap();
     // Whoever pays a wei to it makes an account of it, without code: from the next block on nobody may send.
-    let wei = TxLegacy { chain_id: Some(5), gas_limit: 21_000, to: TxKind::Call(RULES), value: U256::from(1), ..TxLegacy::default() };
+    let wei =
+        TxLegacy { chain_id: Some(5), gas_limit: 21_000, to: TxKind::Call(RULES), value: U256::from(1), ..TxLegacy::default() };
     let funded = format!(r#""{}":{{"balance":"1"}}"#, key(FIRST).address());
     let ledger = open(spec(&format!(r#"{{"accounts":"{RULES}"}}"#), &funded));
     let (built, told) = build(&ledger, &[signed(&key(FIRST), wei)]);
@@ -223,7 +224,9 @@ fn the_contract_sees_the_parents_block() {
         assert_eq!(ledger.may_send(&payment(FIRST, 0)).unwrap(), Verdict::Allowed, "{name}");
     }
     // GAS, as the first instruction: the network's gas or the block's, less what the call costs before it begins.
-    for (limit, chosen, given) in [("0x1312d00", "", 20_000_000), ("0x1312d00", r#","gas":3000000"#, 3_000_000), ("0x5f5e100", "", 50_000_000)] {
+    for (limit, chosen, given) in
+        [("0x1312d00", "", 20_000_000), ("0x1312d00", r#","gas":3000000"#, 3_000_000), ("0x5f5e100", "", 50_000_000)]
+    {
         let code = |gas: u64| account(&format!("5a 7f{:064x} 14 600052 60206000f3", U256::from(gas)), &[]);
         let input = ipe_permissioning::Sending::of(&payment(FIRST, 0).tx, key(FIRST).address()).call();
         let zeros = input.iter().filter(|byte| **byte == 0).count() as u64;
@@ -240,11 +243,30 @@ fn the_contract_is_told_the_transaction() {
     // The word at an offset of the input is compared.
     let compare = |at: u64, expected: U256| account(&format!("60{at:02x} 35 7f{expected:064x} 14 600052 60206000f3"), &[]);
     let payload = vec![0xab; 32];
-    let legacy = TxLegacy { chain_id: Some(5), nonce: 0, gas_price: 7, gas_limit: 90_000, to: TxKind::Create, value: U256::from(3), input: payload.clone().into() };
+    let legacy = TxLegacy {
+        chain_id: Some(5),
+        nonce: 0,
+        gas_price: 7,
+        gas_limit: 90_000,
+        to: TxKind::Create,
+        value: U256::from(3),
+        input: payload.clone().into(),
+    };
     let creation = signed(&key(FIRST), legacy);
-    let dynamic = TxEip1559 { chain_id: 5, max_fee_per_gas: 9, gas_limit: 1, to: TxKind::Call(OTHER), input: Bytes::new(), ..TxEip1559::default() };
+    let dynamic = TxEip1559 {
+        chain_id: 5,
+        max_fee_per_gas: 9,
+        gas_limit: 1,
+        to: TxKind::Call(OTHER),
+        input: Bytes::new(),
+        ..TxEip1559::default()
+    };
     let signature = Signature::test_signature();
-    let dynamic = Candidate { sender: key(FIRST).address(), hash: Default::default(), tx: Transaction::Eip1559(dynamic.into_signed(signature)) };
+    let dynamic = Candidate {
+        sender: key(FIRST).address(),
+        hash: Default::default(),
+        tx: Transaction::Eip1559(dynamic.into_signed(signature)),
+    };
     for (candidate, at, expected) in [
         (&*creation, 4, word(key(FIRST).address())),
         (&*creation, 36, U256::ZERO),
@@ -294,7 +316,9 @@ fn the_schedule_replaces_a_contract_that_permits_nobody() {
     let deny = account("60206000f3", &[]);
     let allow = account("600160005260206000f3", &[]);
     let alloc = format!(r#""{RULES}":{deny},"{OTHER}":{allow}"#);
-    let schedule = format!(r#"[{{"accounts":"{RULES}"}},{{"fromBlock":3,"accounts":"{OTHER}"}},{{"fromBlock":5,"accounts":"{RULES}"}},{{"fromBlock":6}}]"#);
+    let schedule = format!(
+        r#"[{{"accounts":"{RULES}"}},{{"fromBlock":3,"accounts":"{OTHER}"}},{{"fromBlock":5,"accounts":"{RULES}"}},{{"fromBlock":6}}]"#
+    );
     let (ledger, other) = (open(spec(&schedule, &alloc)), open(spec("", &alloc)));
     let mut nonce = 0;
     for (height, permitted) in [(1, false), (2, false), (3, true), (4, true), (5, false), (6, true)] {
@@ -341,8 +365,20 @@ fn a_contract_is_executed_once_for_what_it_has_answered() {
 
 /// A transaction of the first sender, unsigned, with what rules seldom look at.
 fn told(value: u64, gas_price: u128, gas_limit: u64, payload: Vec<u8>) -> Candidate {
-    let tx = TxLegacy { chain_id: Some(5), gas_price, gas_limit, to: TxKind::Call(OTHER), value: U256::from(value), input: payload.into(), ..TxLegacy::default() };
-    Candidate { sender: key(FIRST).address(), hash: Default::default(), tx: Transaction::Legacy(tx.into_signed(Signature::test_signature())) }
+    let tx = TxLegacy {
+        chain_id: Some(5),
+        gas_price,
+        gas_limit,
+        to: TxKind::Call(OTHER),
+        value: U256::from(value),
+        input: payload.into(),
+        ..TxLegacy::default()
+    };
+    Candidate {
+        sender: key(FIRST).address(),
+        hash: Default::default(),
+        tx: Transaction::Legacy(tx.into_signed(Signature::test_signature())),
+    }
 }
 
 /// What a contract does not look at is not asked about again; what it looks at is, wherever it looks.
@@ -366,7 +402,8 @@ fn an_answer_holds_for_all_that_it_did_not_look_at() {
         ("a call with some gas", format!("600060006000600060ff61fffffa50{yes}"), false),
     ] {
         let ledger = ruled(&account(&code, &[]));
-        let verdicts = [told(1, 2, 30_000, vec![0; 40]), told(0, 9, 31_000, vec![7; 40])].map(|candidate| ledger.may_send(&candidate).unwrap());
+        let verdicts = [told(1, 2, 30_000, vec![0; 40]), told(0, 9, 31_000, vec![7; 40])]
+            .map(|candidate| ledger.may_send(&candidate).unwrap());
         let evaluated = ledger.rules_report(Asked::Accounts).evaluated;
         assert_eq!(evaluated == 1, alike, "{name}: {evaluated} executions, {verdicts:?}");
     }
@@ -435,7 +472,9 @@ fn a_kept_answer_is_the_one_that_the_contract_would_have_given() {
     for _ in 0..400 {
         let (steps, a, b) = strategy.new_tree(&mut runner).unwrap().current();
         let rules = account(&program(&steps), &[(U256::from(1), 1), (U256::from(a), 1), (U256::from(b), 3)]);
-        let tell = |word: u64| told(word, u128::from(word >> 7), 21_000 + word % 1_000, [word.to_be_bytes(), (word / 3).to_be_bytes()].concat());
+        let tell = |word: u64| {
+            told(word, u128::from(word >> 7), 21_000 + word % 1_000, [word.to_be_bytes(), (word / 3).to_be_bytes()].concat())
+        };
         let ledger = ruled(&rules);
         let first = ledger.may_send(&tell(a)).unwrap();
         let second = ledger.may_send(&tell(b)).unwrap();

@@ -99,8 +99,7 @@ fn the_builder_makes_the_recorded_blocks() {
                 min_gas_price: 0,
                 target_gas_limit: Some(header.gas_limit),
             };
-            let mut candidates =
-                sealed.body.transactions.iter().map(|tx| Arc::new(Candidate::recover(tx.clone()).unwrap()));
+            let mut candidates = sealed.body.transactions.iter().map(|tx| Arc::new(Candidate::recover(tx.clone()).unwrap()));
             let mut next = |feedback| {
                 assert!(matches!(feedback, Feedback::Start | Feedback::Included { .. }), "{feedback:?}");
                 candidates.next()

@@ -44,8 +44,7 @@ where
 {
     let signed = key(9).sign(tx.signature_hash());
     let bytes = signed.as_slice();
-    let signature =
-        Signature::new(U256::from_be_slice(&bytes[..32]), U256::from_be_slice(&bytes[32..64]), bytes[64] == 1);
+    let signature = Signature::new(U256::from_be_slice(&bytes[..32]), U256::from_be_slice(&bytes[32..64]), bytes[64] == 1);
     Arc::new(Candidate::recover(tx.into_signed(signature).into()).unwrap())
 }
 
@@ -107,7 +106,9 @@ fn constantinople_without_petersburg_has_the_gas_of_eip_1283() {
     }
 
     // Petersburg takes it back, at whatever height: two writes of nothing over nothing are 5,000 gas each.
-    for forks in [r#""byzantiumBlock":0,"constantinopleBlock":0,"petersburgBlock":0"#, r#""byzantiumBlock":0,"constantinopleBlock":9"#] {
+    for forks in
+        [r#""byzantiumBlock":0,"constantinopleBlock":0,"petersburgBlock":0"#, r#""byzantiumBlock":0,"constantinopleBlock":9"#]
+    {
         assert_eq!(block(&ledger(forks, &alloc), calls())[0], (true, 31_012), "{forks}");
     }
 }
@@ -216,7 +217,8 @@ fn the_cap_on_a_transaction_s_gas_comes_and_goes_by_transition() {
 /// GoQuorum's chains: a price only where gas has one, no private transaction ever, whoever sealed the block.
 #[test]
 fn goquorums_chains_have_no_gas_price_before_it_is_enabled_and_no_private_transactions() {
-    let forks = r#""berlinBlock":0,"isQuorum":true,"transitions":[{"block":2,"gasPriceEnabled":true},{"block":3,"gasPriceEnabled":false}]"#;
+    let forks =
+        r#""berlinBlock":0,"isQuorum":true,"transitions":[{"block":2,"gasPriceEnabled":true},{"block":3,"gasPriceEnabled":false}]"#;
     let extra = ExtraData::genesis(vec![key(1).address()]).encode();
     let genesis = format!(
         r#"{{"config":{{"chainId":5,{forks},"qbft":{{"blockperiodseconds":1}}}},"gasLimit":"0x1c9c380","difficulty":"0x1",
@@ -226,7 +228,15 @@ fn goquorums_chains_have_no_gas_price_before_it_is_enabled_and_no_private_transa
     let open = || Ledger::open(Arc::new(MemoryStore::new()), Arc::new(ChainSpec::parse(&genesis).unwrap())).unwrap();
     let tx = |nonce, gas_price, chain_id| {
         let to = TxKind::Call(Address::repeat_byte(0xcc));
-        signed(TxLegacy { chain_id: Some(chain_id), nonce, gas_price, gas_limit: 21_000, to, value: U256::ZERO, input: Bytes::new() })
+        signed(TxLegacy {
+            chain_id: Some(chain_id),
+            nonce,
+            gas_price,
+            gas_limit: 21_000,
+            to,
+            value: U256::ZERO,
+            input: Bytes::new(),
+        })
     };
     let ledger = open();
     let mut nonce = 0;

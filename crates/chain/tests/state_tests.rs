@@ -8,13 +8,13 @@ use std::sync::Arc;
 use alloy_eips::eip2718::Decodable2718;
 use alloy_primitives::{Address, B256, Bytes, KECCAK256_EMPTY, Log, U256, keccak256};
 use alloy_rlp::Encodable;
-use ipe_chain::{Bound, Env};
 use ipe_chain::env::rules;
 use ipe_chain::execute::Execution;
 use ipe_chain::kv::{Batch, MemoryStore, Store};
 use ipe_chain::senders::recover_at;
 use ipe_chain::state::{Account, AccountChange, State, StateChanges, StateSettings};
 use ipe_chain::system::SystemCalls;
+use ipe_chain::{Bound, Env};
 use ipe_types::block::Transaction;
 use ipe_types::fees::BlobRules;
 use ipe_types::fork::Fork;
@@ -107,10 +107,7 @@ fn environment(fork: Fork, env: &Value) -> (Env, Header) {
     let blobs = BlobRules::of(fork, true);
     let mut env_of = Env { fork, cfg, block: block.clone(), blobs, system: SystemCalls::of_ethereum(fork), goquorum: None };
     if fork >= Fork::Cancun {
-        block.set_blob_excess_gas_and_price(
-            small(&env["currentExcessBlobGas"]),
-            env_of.cfg.blob_base_fee_update_fraction(),
-        );
+        block.set_blob_excess_gas_and_price(small(&env["currentExcessBlobGas"]), env_of.cfg.blob_base_fee_update_fraction());
         env_of.cfg.set_max_blobs_per_tx(blobs.most_in_transaction());
         env_of.block = block;
     }
@@ -165,9 +162,7 @@ fn the_public_state_tests_pass() {
     files(&root(), &mut all);
     all.sort();
     let results: Vec<(usize, usize, Vec<String>)> = rayon::prelude::ParallelIterator::collect(
-        rayon::prelude::ParallelIterator::map(rayon::prelude::IntoParallelRefIterator::par_iter(&all), |path| {
-            run_file(path)
-        }),
+        rayon::prelude::ParallelIterator::map(rayon::prelude::IntoParallelRefIterator::par_iter(&all), |path| run_file(path)),
     );
     let passed: usize = results.iter().map(|result| result.0).sum();
     let skipped: usize = results.iter().map(|result| result.1).sum();

@@ -81,19 +81,9 @@ fn compare(spec: &ChainSpec, start: usize, epoch: u64, steps: &[Step]) {
         let is_epoch = number % epoch == 0;
         let vote = vote.map(|(about, add)| Vote { recipient: address(about), add }).filter(|_| !is_epoch);
         let validators: ValidatorSet = naive.validators.iter().copied().collect();
-        let extra = ExtraData {
-            vanity: vec![0; 32].into(),
-            validators: validators.as_slice().to_vec(),
-            vote,
-            ..ExtraData::default()
-        };
-        let header = Header {
-            number,
-            timestamp: number,
-            beneficiary: proposer,
-            extra_data: extra.encode(),
-            ..Header::default()
-        };
+        let extra =
+            ExtraData { vanity: vec![0; 32].into(), validators: validators.as_slice().to_vec(), vote, ..ExtraData::default() };
+        let header = Header { number, timestamp: number, beneficiary: proposer, extra_data: extra.encode(), ..Header::default() };
         naive.block(number, proposer, vote, validators.as_slice());
         tally = tally.after(spec, &header).unwrap();
         let expected: ValidatorSet = naive.validators.iter().copied().collect();

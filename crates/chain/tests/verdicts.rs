@@ -13,21 +13,9 @@ use support::{chain, fixtures};
 
 /// Where we are stricter than the client that is named: what no honest peer produces.
 const DEVIATIONS: &[(&str, &str, &str)] = &[
-    (
-        "quorum",
-        "one seal short of a quorum",
-        "GoQuorum takes F + 1 seals; finality needs a quorum, and its proposers wait for one",
-    ),
-    (
-        "quorum",
-        "round 2^32-1, sealed for it",
-        "Besu cannot read such a round; none is reached in the lifetime of a network",
-    ),
-    (
-        "quorum",
-        "gas limit below gas used",
-        "the variant's gas limit is 0; no builder goes below its configured minimum",
-    ),
+    ("quorum", "one seal short of a quorum", "GoQuorum takes F + 1 seals; finality needs a quorum, and its proposers wait for one"),
+    ("quorum", "round 2^32-1, sealed for it", "Besu cannot read such a round; none is reached in the lifetime of a network"),
+    ("quorum", "gas limit below gas used", "the variant's gas limit is 0; no builder goes below its configured minimum"),
     ("quorum", "validators without the last", "GoQuorum does not compare the list; its proposers write the true one"),
     ("quorum", "validators unsorted", "as above"),
     ("quorum", "validators with a stranger", "as above"),
@@ -65,9 +53,7 @@ fn ours(chain: &support::Chain, verdict: &Verdict) -> Result<(), String> {
     assert_eq!(ledger.head().number, verdict.height - 1);
     let block = Arc::new(RawBlock(verdict.block.clone()).decode().map_err(|error| format!("rlp: {error}"))?);
     let now = (ledger.head().header.timestamp + 3600) * 1000;
-    let checked = ledger
-        .check_sealed(Arc::clone(&block), now, &|_| None)
-        .map_err(|error| format!("{}: {error}", error.rule()))?;
+    let checked = ledger.check_sealed(Arc::clone(&block), now, &|_| None).map_err(|error| format!("{}: {error}", error.rule()))?;
     ledger.import(checked, block).map(|_| ()).map_err(|error| error.to_string())
 }
 

@@ -6,7 +6,9 @@ mod shell;
 
 use crate::failure::{Failure, Outcome, print};
 use clap::{Args, Subcommand};
-use ipe_node::config::besu::{GivenOption, Note, Translation, read_besu_arguments, read_besu_environment, read_besu_toml, translate};
+use ipe_node::config::besu::{
+    GivenOption, Note, Translation, read_besu_arguments, read_besu_environment, read_besu_toml, translate,
+};
 use ipe_node::config::{Given, MAX_SETTINGS_BYTES, read_text, resolve};
 use serde_json::Value;
 use shell::{Word, besu_in_script};
@@ -168,7 +170,14 @@ fn find(arguments: &TranslateArgs) -> Result<Found, Failure> {
         return Err(Failure::Usage("--service chooses among those of a docker-compose file; give one".to_owned()));
     }
     if let Some(path) = compose {
-        read_compose(&mut found, path, file.map(|(path, _)| path), arguments.service.as_deref(), &mut variables, arguments.env.is_none())?;
+        read_compose(
+            &mut found,
+            path,
+            file.map(|(path, _)| path),
+            arguments.service.as_deref(),
+            &mut variables,
+            arguments.env.is_none(),
+        )?;
         return Ok(found);
     }
     let Some((path, kind)) = file else {
@@ -207,7 +216,12 @@ fn find(arguments: &TranslateArgs) -> Result<Found, Failure> {
                 let beside = path.parent().unwrap_or(Path::new("")).join(&config);
                 match beside.is_file() {
                     true => found.toml(&beside)?,
-                    false => return Err(wrong(format!("it reads {config}, which is not at {}; give that file as FILE", beside.display()))),
+                    false => {
+                        return Err(wrong(format!(
+                            "it reads {config}, which is not at {}; give that file as FILE",
+                            beside.display()
+                        )));
+                    }
                 }
             }
             found.variables(&variables);
@@ -286,7 +300,9 @@ fn unit(text: &str, variables: &mut BTreeMap<String, String>) -> Result<String, 
     let mut command = None;
     for line in text.lines() {
         match line.trim().split_once('=') {
-            Some(("ExecStart", line)) if !line.is_empty() => command = Some(line.trim_start_matches(['-', '@', '+', '!', ':']).to_owned()),
+            Some(("ExecStart", line)) if !line.is_empty() => {
+                command = Some(line.trim_start_matches(['-', '@', '+', '!', ':']).to_owned())
+            }
             Some(("Environment", pairs)) => {
                 for pair in shell::words(pairs)? {
                     if let Some((name, value)) = pair.split_once('=') {
@@ -306,7 +322,8 @@ fn run_translate(arguments: &TranslateArgs) -> Outcome {
     let mut told = translate(&found.given).map_err(Failure::Usage)?;
     if let Some(version) = &arguments.release {
         let major = version.split('.').next().and_then(|major| major.parse().ok());
-        let major = major.ok_or_else(|| Failure::Usage(format!("--release: got {version:?}, expected a version such as 25.5.0")))?;
+        let major =
+            major.ok_or_else(|| Failure::Usage(format!("--release: got {version:?}, expected a version such as 25.5.0")))?;
         release = Some((major, format!("Besu {version}")));
     }
     if let Some((major, image)) = release {
@@ -319,8 +336,12 @@ fn run_translate(arguments: &TranslateArgs) -> Outcome {
     }
     point_out_relative_paths(&mut told);
     told.remarks.extend(found.remarks);
-    told.remarks.extend(found.unknown.iter().map(|name| format!("{name} is no option of Besu that is known here; Besu ignores such variables")));
-    if told.get("genesis").is_none() && !told.refused.iter().any(|note| note.spelled.ends_with("network") || note.spelled.ends_with("NETWORK")) {
+    told.remarks.extend(
+        found.unknown.iter().map(|name| format!("{name} is no option of Besu that is known here; Besu ignores such variables")),
+    );
+    if told.get("genesis").is_none()
+        && !told.refused.iter().any(|note| note.spelled.ends_with("network") || note.spelled.ends_with("NETWORK"))
+    {
         told.refused.push(Note {
             spelled: "genesis-file".to_owned(),
             value: "(not said)".to_owned(),
@@ -342,8 +363,7 @@ fn run_translate(arguments: &TranslateArgs) -> Outcome {
     if told.refused.is_empty() {
         return Ok(());
     }
-    let lines: Vec<String> =
-        told.refused.iter().map(|note| format!("  {} = {}: {}", note.spelled, note.value, note.why)).collect();
+    let lines: Vec<String> = told.refused.iter().map(|note| format!("  {} = {}: {}", note.spelled, note.value, note.why)).collect();
     Err(Failure::Failed(format!("not supported and left out:\n{}", lines.join("\n"))))
 }
 
@@ -376,9 +396,9 @@ fn variables_of(path: &Path) -> Result<BTreeMap<String, String>, Failure> {
         if line.is_empty() || line.starts_with('#') {
             continue;
         }
-        let (name, value) = line.split_once('=').ok_or_else(|| {
-            Failure::Usage(format!("{} line {}: got {line:?}, expected KEY=VALUE", path.display(), index + 1))
-        })?;
+        let (name, value) = line
+            .split_once('=')
+            .ok_or_else(|| Failure::Usage(format!("{} line {}: got {line:?}, expected KEY=VALUE", path.display(), index + 1)))?;
         let value = value.trim();
         let bare = ['"', '\''].iter().find_map(|quote| value.strip_prefix(*quote)?.strip_suffix(*quote)).unwrap_or(value);
         out.insert(name.trim().to_owned(), bare.to_owned());

@@ -202,9 +202,7 @@ fn export(arguments: &ExportArgs) -> Outcome {
             arguments.place.data_dir.display()
         )));
     }
-    let failed = |error: &dyn std::fmt::Display| {
-        Failure::Failed(format!("could not write {}: {error}", arguments.file.display()))
-    };
+    let failed = |error: &dyn std::fmt::Display| Failure::Failed(format!("could not write {}: {error}", arguments.file.display()));
     let mut output: Box<dyn Write> = if arguments.file == Path::new("-") {
         Box::new(BufWriter::new(io::stdout().lock()))
     } else {

@@ -35,10 +35,11 @@ impl Args for NodeFlags {
             .help("Besu's TOML file and BESU_ variables (without FILE only these); every other setting here wins over them");
         OPTIONS.iter().fold(command.arg(config).arg(besu), |command, spec| {
             let default = if spec.default.is_empty() { String::new() } else { format!(" [default: {}]", spec.default) };
-            let arg = Arg::new(spec.key)
-                .long(spec.key)
-                .value_name(spec.value)
-                .help(format!("{}{default} [env: {}]", spec.help, spec.variable()));
+            let arg = Arg::new(spec.key).long(spec.key).value_name(spec.value).help(format!(
+                "{}{default} [env: {}]",
+                spec.help,
+                spec.variable()
+            ));
             command.arg(match spec.kind {
                 OptionKind::Value => arg.action(ArgAction::Set).allow_hyphen_values(true),
                 OptionKind::Switch => arg.action(ArgAction::Set).num_args(0..=1).default_missing_value("true"),
@@ -81,9 +82,8 @@ impl NodeFlags {
             }
             None => None,
         };
-        let environment: Vec<(String, String)> = std::env::vars_os()
-            .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
-            .collect();
+        let environment: Vec<(String, String)> =
+            std::env::vars_os().filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?))).collect();
         let besu = self.besu.map(|path| read_besu(&path, &environment)).transpose()?;
         Ok(resolve(&Given { flags: self.given, environment, file, besu })?)
     }

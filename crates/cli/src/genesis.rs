@@ -120,7 +120,8 @@ pub fn run(command: GenesisCommand) -> Outcome {
             let alloc = contracts::alloc(&file, chain_id, Fork::Berlin)?;
             let builder = GenesisBuilder { validators: vec![Address::repeat_byte(1)], alloc, ..GenesisBuilder::default() };
             let text = builder.to_json().map_err(|error| Failure::Failed(format!("genesis contracts: {error}")))?;
-            let whole: serde_json::Value = serde_json::from_str(&text).map_err(|error| Failure::failed("genesis contracts", error))?;
+            let whole: serde_json::Value =
+                serde_json::from_str(&text).map_err(|error| Failure::failed("genesis contracts", error))?;
             println!("{:#}", serde_json::json!({ "alloc": whole["alloc"] }));
             Ok(())
         }
@@ -144,9 +145,7 @@ pub fn load_alloc(file: &Path) -> Result<BTreeMap<Address, GenesisAccount>, Fail
 }
 
 fn address(flag: &str, text: &str) -> Result<Address, Failure> {
-    text.trim()
-        .parse()
-        .map_err(|_| Failure::Usage(format!("--{flag}: got {text:?}, expected an address of 0x and 40 hex digits")))
+    text.trim().parse().map_err(|_| Failure::Usage(format!("--{flag}: got {text:?}, expected an address of 0x and 40 hex digits")))
 }
 
 /// Accounts of `--alloc`, and of the contracts of `--contracts`.
@@ -184,11 +183,7 @@ fn build(arguments: BuildArgs) -> Outcome {
         chain_id: arguments.chain_id,
         fork,
         validators: arguments.validators.iter().map(|text| address("validator", text)).collect::<Result<_, _>>()?,
-        validator_contract: arguments
-            .validator_contract
-            .as_deref()
-            .map(|text| address("validator-contract", text))
-            .transpose()?,
+        validator_contract: arguments.validator_contract.as_deref().map(|text| address("validator-contract", text)).transpose()?,
         bootnodes: arguments.bootnodes,
         period_ms: parse_ms(&arguments.block_period).map_err(|problem| wrong("block-period", problem))?,
         empty_period_s: arguments.empty_block_period,
@@ -200,18 +195,18 @@ fn build(arguments: BuildArgs) -> Outcome {
         timestamp: arguments.timestamp,
         zero_base_fee: arguments.zero_base_fee,
         code_size_limit: arguments.contract_size_limit,
-        block_reward: arguments.block_reward.parse::<U256>().map_err(|_| {
-            wrong("block-reward", format!("got {:?}, expected wei, decimal or 0x hex", arguments.block_reward))
-        })?,
-        beneficiary: arguments
-            .mining_beneficiary
-            .as_deref()
-            .map(|text| address("mining-beneficiary", text))
-            .transpose()?,
+        block_reward: arguments
+            .block_reward
+            .parse::<U256>()
+            .map_err(|_| wrong("block-reward", format!("got {:?}, expected wei, decimal or 0x hex", arguments.block_reward)))?,
+        beneficiary: arguments.mining_beneficiary.as_deref().map(|text| address("mining-beneficiary", text)).transpose()?,
         alloc,
     };
     if builder.goquorum && builder.gas_limit < GOQUORUM_GAS_LIMIT {
-        eprintln!("gas limit {}: GoQuorum's block 1 will have {GOQUORUM_GAS_LIMIT}, a step that no Besu accepts", builder.gas_limit);
+        eprintln!(
+            "gas limit {}: GoQuorum's block 1 will have {GOQUORUM_GAS_LIMIT}, a step that no Besu accepts",
+            builder.gas_limit
+        );
     }
     let text = builder.to_json().map_err(|error| Failure::Usage(format!("genesis build: {error}")))?;
     match arguments.out {

@@ -149,8 +149,7 @@ pub fn entrances(dir: &Path) -> Result<(Vec<String>, String), Failure> {
         .collect();
     let path = folder.accounts();
     let text = read_text(&path, MAX_SETTINGS_BYTES)?;
-    let accounts: serde_json::Value =
-        serde_json::from_str(&text).map_err(|error| file_failure("understand", &path, error))?;
+    let accounts: serde_json::Value = serde_json::from_str(&text).map_err(|error| file_failure("understand", &path, error))?;
     let first = folder.plan.accounts.first().map_or("", |account| account.name.as_str());
     let key = accounts[first]["privateKey"].as_str().ok_or_else(|| {
         Failure::Failed(format!("{}: {first}.privateKey is missing, expected 0x and 64 hex digits", path.display()))

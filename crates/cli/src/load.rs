@@ -108,8 +108,7 @@ pub fn run(arguments: LoadArgs) -> Outcome {
         flag.store(true, Ordering::Relaxed);
     });
     let report = ipe_load::run(&plan, stop, &mut tell).map_err(|error| Failure::failed("load", error))?;
-    let text =
-        serde_json::to_string_pretty(&report).map_err(|error| Failure::failed("could not write the report", error))?;
+    let text = serde_json::to_string_pretty(&report).map_err(|error| Failure::failed("could not write the report", error))?;
     if let Some(path) = out {
         std::fs::write(&path, format!("{text}\n"))
             .map_err(|error| Failure::failed(format!("could not write {}", path.display()), error))?;
@@ -184,9 +183,10 @@ fn plan(arguments: LoadArgs) -> Result<LoadPlan, Failure> {
         seed: arguments.seed,
         key_file: arguments.key_file,
         funder,
-        value: arguments.value.parse::<U256>().map_err(|_| {
-            Failure::Usage(format!("--value: got {:?}, expected wei, decimal or 0x hex", arguments.value))
-        })?,
+        value: arguments
+            .value
+            .parse::<U256>()
+            .map_err(|_| Failure::Usage(format!("--value: got {:?}, expected wei, decimal or 0x hex", arguments.value)))?,
         gas_price: arguments.gas_price,
         document: arguments.document,
         recipients: arguments.recipients,

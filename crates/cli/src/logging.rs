@@ -22,18 +22,14 @@ pub fn start(filter: &str, format: LogFormat) -> Result<LogLevel, Failure> {
     type Reload = Box<dyn Fn(EnvFilter) -> bool + Send + Sync>;
     let (installed, reload): (_, Reload) = match format {
         LogFormat::Json => {
-            let output =
-                tracing_subscriber::fmt().json().flatten_event(true).with_env_filter(parsed).with_filter_reloading();
+            let output = tracing_subscriber::fmt().json().flatten_event(true).with_env_filter(parsed).with_filter_reloading();
             let handle = output.reload_handle();
             (output.try_init(), Box::new(move |filter| handle.reload(filter).is_ok()))
         }
         LogFormat::Plain => {
             let ansi = std::io::stdout().is_terminal();
-            let output = tracing_subscriber::fmt()
-                .with_ansi(ansi)
-                .with_target(false)
-                .with_env_filter(parsed)
-                .with_filter_reloading();
+            let output =
+                tracing_subscriber::fmt().with_ansi(ansi).with_target(false).with_env_filter(parsed).with_filter_reloading();
             let handle = output.reload_handle();
             (output.try_init(), Box::new(move |filter| handle.reload(filter).is_ok()))
         }

@@ -149,7 +149,6 @@ fn write_template(path: &PathBuf, config: &NodeConfig, given: &[(&'static str, V
             None => writeln!(text, "\n#{} = ", spec.key),
         };
     }
-    let mut file =
-        std::fs::OpenOptions::new().write(true).create_new(true).open(path).map_err(failed)?;
+    let mut file = std::fs::OpenOptions::new().write(true).create_new(true).open(path).map_err(failed)?;
     std::io::Write::write_all(&mut file, text.as_bytes()).map_err(failed)
 }

@@ -79,8 +79,7 @@ impl Client {
                 return Err(format!("{url} answered {method} with more than {MAX_ANSWER} bytes"));
             }
         }
-        serde_json::from_slice(&bytes)
-            .map_err(|_| format!("{url} answered {method} with HTTP {} and no JSON", response.status()))
+        serde_json::from_slice(&bytes).map_err(|_| format!("{url} answered {method} with HTTP {} and no JSON", response.status()))
     }
 }
 

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use clap::{Args, Subcommand};
-use ipe_sim::{Entry, cost, Report, SCENARIOS, Scenario, Window, by_name};
+use ipe_sim::{Entry, Report, SCENARIOS, Scenario, Window, by_name, cost};
 
 use crate::failure::{Failure, Outcome, print};
 
@@ -95,7 +95,8 @@ fn costs() -> Outcome {
     let hash = ipe_types::keccak256([1]);
     let signature = key.sign(hash);
     let block = vec![7u8; 1 << 20];
-    let message = ipe_types::eth::EthMessage::NewBlockHashes(vec![ipe_types::eth::BlockHashNumber { hash, number: 1 << 40 }; 4_000]);
+    let message =
+        ipe_types::eth::EthMessage::NewBlockHashes(vec![ipe_types::eth::BlockHashNumber { hash, number: 1 << 40 }; 4_000]);
     let (code, bytes) = message.encode(ipe_types::eth::EthVersion::V69);
     let kib = (bytes.len() as u64 / 1_024).max(1);
     let recovery = timed(|| _ = ipe_types::crypto::recover_node_id(hash, &signature, ipe_types::crypto::HighS::Rejected));

@@ -97,7 +97,8 @@ fn beside(folder: &Path) -> Vec<Beside> {
         let records = frames.by_ref().count();
         let rest = bytes.get(frames.sound_len()..).unwrap_or_default();
         let lost = rest.len() > 8 && Frames::new(rest.get(8..).unwrap_or_default()).next().is_some();
-        (lost || (records == 0 && rest.iter().any(|byte| *byte != 0))).then(|| "transactions that clients gave to this node may be lost".to_owned())
+        (lost || (records == 0 && rest.iter().any(|byte| *byte != 0)))
+            .then(|| "transactions that clients gave to this node may be lost".to_owned())
     });
     files
 }
@@ -109,13 +110,16 @@ fn remedy(report: &Report, beside: &[Beside]) -> String {
     }
     for file in beside.iter().filter(|file| file.damage.is_some()) {
         said.push(match file.name {
-            "key" => "the key file is damaged: put back a copy of it; the node's address cannot be made again without it".to_owned(),
+            "key" => {
+                "the key file is damaged: put back a copy of it; the node's address cannot be made again without it".to_owned()
+            }
             signing_journal::SIGNING_JOURNAL => {
                 "the signing journal is damaged: leave it where it is; the validator notices, abstains until that is safe, and \
                  'ipe journal show' says so. An older copy must not be put back"
                     .to_owned()
             }
-            _ => "the journal of local transactions is damaged: the node starts without what is lost in it; clients can send again".to_owned(),
+            _ => "the journal of local transactions is damaged: the node starts without what is lost in it; clients can send again"
+                .to_owned(),
         });
     }
     said.join("\n")

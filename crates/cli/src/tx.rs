@@ -41,9 +41,7 @@ pub fn run(command: TxCommand) -> Outcome {
 }
 
 fn ask(hash: &str, rpc: &str, method: &str) -> Result<Value, Failure> {
-    let hash: B256 = hash
-        .parse()
-        .map_err(|_| Failure::Usage(format!("hash: got {hash:?}, expected 0x and 64 hex digits")))?;
+    let hash: B256 = hash.parse().map_err(|_| Failure::Usage(format!("hash: got {hash:?}, expected 0x and 64 hex digits")))?;
     crate::node::runtime()?.block_on(async {
         let client = Client::new(Duration::from_secs(10)).map_err(Failure::Failed)?;
         client.call(rpc, method, json!([hash])).await.map_err(Failure::Failed)

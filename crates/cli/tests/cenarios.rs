@@ -74,8 +74,7 @@ fn boot_falls(rede: &mut Rede, institution: usize) {
 
 #[when(expr = "o escritor da instituição {int} recebe uma transação")]
 fn transaction(rede: &mut Rede, institution: usize) {
-    let writer =
-        of_institution(rede.lab(), institution).into_iter().find(|node| node.role == "writer").expect("há um escritor");
+    let writer = of_institution(rede.lab(), institution).into_iter().find(|node| node.role == "writer").expect("há um escritor");
     let chain_id = writer.answer("eth_chainId", json!([]));
     let raw = signed_transaction(quantity(&chain_id));
     rede.transaction = Some(writer.answer("eth_sendRawTransaction", json!([raw])));
@@ -150,10 +149,8 @@ fn listens_for_questions_only(rede: &mut Rede) {
         let endpoints = std::fs::read_to_string(lab.folder().join(&name).join("data").join("endpoints.json"))
             .expect("o nó escreve os seus endereços");
         let endpoints: Value = serde_json::from_str(&endpoints).unwrap();
-        let known: Vec<SocketAddr> = ["rpcHttp", "rpcWs", "metrics"]
-            .iter()
-            .filter_map(|key| endpoints[*key].as_str()?.parse().ok())
-            .collect();
+        let known: Vec<SocketAddr> =
+            ["rpcHttp", "rpcWs", "metrics"].iter().filter_map(|key| endpoints[*key].as_str()?.parse().ok()).collect();
         assert!(!known.is_empty(), "{endpoints}");
         for socket in sockets.iter().filter(|socket| socket.listening) {
             assert!(known.contains(&socket.local), "{name} escuta em {}; conhecidos: {known:?}", socket.local);
@@ -179,9 +176,7 @@ fn boots_listen(rede: &mut Rede) {
 fn keeps_up(rede: &mut Rede, institution: usize) {
     let lab = rede.lab();
     let name = validator_of(lab, institution).name;
-    lab.until("o validador acompanha a rede", || {
-        lab.node(&name).height.is_some_and(|height| height + 1 >= lab.height())
-    });
+    lab.until("o validador acompanha a rede", || lab.node(&name).height.is_some_and(|height| height + 1 >= lab.height()));
 }
 
 #[then(expr = "o validador da instituição {int} propõe um bloco depois da queda")]
@@ -221,11 +216,8 @@ fn same_receipt(rede: &mut Rede) {
     let hash = rede.transaction.clone().expect("uma transação foi enviada");
     let mut receipts = BTreeMap::new();
     lab.until("todos os nós têm o recibo", || {
-        receipts = lab
-            .nodes()
-            .iter()
-            .map(|node| (node.name.clone(), node.answer("eth_getTransactionReceipt", json!([hash]))))
-            .collect();
+        receipts =
+            lab.nodes().iter().map(|node| (node.name.clone(), node.answer("eth_getTransactionReceipt", json!([hash])))).collect();
         receipts.values().all(|receipt| !receipt.is_null())
     });
     let blocks: HashSet<String> =
@@ -242,8 +234,7 @@ struct Open {
 impl Open {
     fn of(lab: &Lab) -> Self {
         let nodes = lab.nodes();
-        let sockets =
-            nodes.iter().filter_map(|node| Some((node.name.clone(), sockets::of(node.pid?)))).collect();
+        let sockets = nodes.iter().filter_map(|node| Some((node.name.clone(), sockets::of(node.pid?)))).collect();
         Self { nodes, sockets }
     }
 
@@ -256,9 +247,7 @@ impl Open {
     fn owner_of_other_end(&self, socket: &Socket) -> Option<&Node> {
         self.nodes.iter().find(|node| {
             self.sockets.get(&node.name).is_some_and(|sockets| {
-                sockets.iter().any(|other| {
-                    !other.listening && other.local == socket.remote && other.remote == socket.local
-                })
+                sockets.iter().any(|other| !other.listening && other.local == socket.remote && other.remote == socket.local)
             })
         })
     }

@@ -56,8 +56,7 @@ fn a_key_is_made_once_and_shown_without_its_secret() {
     let file = folder.path().join("key");
     let made: Value = serde_json::from_str(&ok(&["key", "new", text(&file), "--json"])).unwrap();
     let shown: Value =
-        serde_json::from_str(&ok(&["key", "show", text(&file), "--json", "--host", "no.example,10.0.0.1", "--port", "5"]))
-            .unwrap();
+        serde_json::from_str(&ok(&["key", "show", text(&file), "--json", "--host", "no.example,10.0.0.1", "--port", "5"])).unwrap();
     assert_eq!(made["address"], shown["address"]);
     assert!(shown["enode"].as_str().unwrap().ends_with("@no.example,10.0.0.1:5"), "{shown}");
     let secret = std::fs::read_to_string(&file).unwrap();
@@ -75,8 +74,18 @@ fn a_genesis_is_built_and_read_back() {
     let validator = "0x00000000000000000000000000000000000000a1";
     let boot = format!("enode://{}@boot.example:30303", "ab".repeat(64));
     let line = ok(&[
-        "genesis", "build", "--validator", validator, "--bootnode", &boot, "--block-period", "250ms", "--chain-id", "77",
-        "--out", text(&file),
+        "genesis",
+        "build",
+        "--validator",
+        validator,
+        "--bootnode",
+        &boot,
+        "--block-period",
+        "250ms",
+        "--chain-id",
+        "77",
+        "--out",
+        text(&file),
     ]);
     let hash = ok(&["genesis", "hash", text(&file)]);
     assert!(line.starts_with(hash.trim()), "{line}");
@@ -89,7 +98,10 @@ fn a_genesis_is_built_and_read_back() {
     ok(&["genesis", "show", text(&file)]);
     refused(&["genesis", "build", "--validator", validator, "--out", text(&file)], 1, &["could not write", "genesis.json"]);
     let both: Value = serde_json::from_str(&ok(&["genesis", "build", "--goquorum", "--validator", validator])).unwrap();
-    assert_eq!((&both["config"]["isQuorum"], &both["config"]["berlinBlock"], &both["gasLimit"]), (&json!(true), &json!(0), &json!("0x2faf0800")));
+    assert_eq!(
+        (&both["config"]["isQuorum"], &both["config"]["berlinBlock"], &both["gasLimit"]),
+        (&json!(true), &json!(0), &json!("0x2faf0800"))
+    );
     refused(&["genesis", "build", "--goquorum", "--fork", "london", "--validator", validator], 2, &["GoQuorum", "berlin"]);
     refused(&["genesis", "build"], 2, &["validators", "at least one"]);
     refused(&["genesis", "build", "--validator", "0x12"], 2, &["--validator", "0x12", "40 hex"]);
@@ -162,8 +174,18 @@ fn init_writes_a_file_that_a_node_reads() {
     let folder = TempDir::new().unwrap();
     let data = folder.path().join("data");
     let genesis = recorded("besu-25.5.0-header-votes").join("genesis.json");
-    let said =
-        ok(&["node", "init", "--data-dir", text(&data), "--genesis", text(&genesis), "--role", "writer", "--rpc-http-api", "ETH,QBFT"]);
+    let said = ok(&[
+        "node",
+        "init",
+        "--data-dir",
+        text(&data),
+        "--genesis",
+        text(&genesis),
+        "--role",
+        "writer",
+        "--rpc-http-api",
+        "ETH,QBFT",
+    ]);
     assert!(said.contains("enode://") && said.contains("0xce6c172d"), "{said}");
     let settings = std::fs::read_to_string(data.join("node.toml")).unwrap();
     let table: toml::Table = settings.parse().unwrap();
@@ -224,7 +246,8 @@ fn what_a_node_refuses_is_explained_and_refused() {
         (r#""berlinBlock":0,"ethash":{}"#, extra, "config.qbft is missing"),
         (r#""berlinBlock":0,"qbft":{}"#, "0x1234", "do not decode"),
     ] {
-        let text_of = format!(r#"{{"config":{{"chainId":5,{config}}},"difficulty":"0x1","gasLimit":"0x1c9c380","extraData":"{extra}"}}"#);
+        let text_of =
+            format!(r#"{{"config":{{"chainId":5,{config}}},"difficulty":"0x1","gasLimit":"0x1c9c380","extraData":"{extra}"}}"#);
         std::fs::write(&file, text_of).unwrap();
         let told = ipe(&["genesis", "explain", text(&file)]);
         assert!(stdout(&told).contains("hash "), "{}", stdout(&told));
@@ -252,7 +275,11 @@ fn every_recorded_and_published_genesis_is_explained() {
     for (file, hash, warning) in [
         ("rbb-pilot-genesis.json", "0xa7ce1b4328b704f45901db430f4b52eb1bc633cf78b8bde63c60e0ee84c431ed", None),
         ("rbb-lab-genesis.json", "0x95e4a9a0455ee3de8b99d93db03cf80a8306405084fd104dbd406aa27a2eaee6", None),
-        ("besu-genesis_prague.json", "0x5d2d02fce02d1b7ca635ec91a4fe6f7aa36f9b3997ec4304e8c68d8f6f15d266", Some("config.qbft is missing")),
+        (
+            "besu-genesis_prague.json",
+            "0x5d2d02fce02d1b7ca635ec91a4fe6f7aa36f9b3997ec4304e8c68d8f6f15d266",
+            Some("config.qbft is missing"),
+        ),
     ] {
         let path = public.join(file);
         if !path.exists() {
@@ -271,9 +298,12 @@ fn every_recorded_and_published_genesis_is_explained() {
 
 #[test]
 fn recorded_chains_are_imported_and_exported() {
-    for name in
-        ["besu-25.5.0-header-votes", "besu-26.8.0-execution-osaka", "quorum-24.4.1-header-votes", "quorum-24.4.1-contract-validators"]
-    {
+    for name in [
+        "besu-25.5.0-header-votes",
+        "besu-26.8.0-execution-osaka",
+        "quorum-24.4.1-header-votes",
+        "quorum-24.4.1-contract-validators",
+    ] {
         let from = recorded(name);
         let folder = TempDir::new().unwrap();
         let data = folder.path().join("data");
@@ -329,11 +359,7 @@ fn an_import_ends_at_the_first_bad_block_and_keeps_the_rest() {
     let told: Value = serde_json::from_str(&stdout(&output)).unwrap();
     assert_eq!(told["number"].as_u64(), last["number"].as_u64().map(|number| number - 1), "{told}");
     assert!(told["rule"].is_string(), "{told}");
-    refused(
-        &[&["blocks", "import", text(&bad)], &place[..]].concat(),
-        1,
-        &["bad.rlp", &format!("block {}", last["number"])],
-    );
+    refused(&[&["blocks", "import", text(&bad)], &place[..]].concat(), 1, &["bad.rlp", &format!("block {}", last["number"])]);
     let other = recorded("besu-26.8.0-header-votes").join("genesis.json");
     refused(&["blocks", "import", text(&bad), "--genesis", text(&other), "--data-dir", text(&data)], 1, &["genesis"]);
 }
@@ -590,8 +616,21 @@ fn a_running_node_serves_the_metrics_that_rules_and_dashboards_ask_for() {
     let genesis = recorded("besu-25.5.0-header-votes").join("genesis.json");
     let data = folder.path().join("data");
     let node = [
-        "node", "run", "--data-dir", text(&data), "--genesis", text(&genesis), "--p2p-port", "0", "--p2p-interface", "127.0.0.1",
-        "--rpc-http-port", "0", "--metrics-enabled", "--metrics-port", "0",
+        "node",
+        "run",
+        "--data-dir",
+        text(&data),
+        "--genesis",
+        text(&genesis),
+        "--p2p-port",
+        "0",
+        "--p2p-interface",
+        "127.0.0.1",
+        "--rpc-http-port",
+        "0",
+        "--metrics-enabled",
+        "--metrics-port",
+        "0",
     ];
     running(&node, &data, &|endpoints| {
         let address = endpoints["metrics"].as_str().expect("metrics are served");
@@ -606,10 +645,17 @@ fn a_running_node_serves_the_metrics_that_rules_and_dashboards_ask_for() {
         // The list of hosts holds for every listener.
         for (port, path) in [(address, "/metrics"), (address, "/health"), (rpc, "/health")] {
             let mut stream = std::net::TcpStream::connect(port).unwrap();
-            std::io::Write::write_all(&mut stream, format!("GET {path} HTTP/1.1\r\nHost: rebound.example\r\nConnection: close\r\n\r\n").as_bytes()).unwrap();
+            std::io::Write::write_all(
+                &mut stream,
+                format!("GET {path} HTTP/1.1\r\nHost: rebound.example\r\nConnection: close\r\n\r\n").as_bytes(),
+            )
+            .unwrap();
             let mut answer = String::new();
             std::io::Read::read_to_string(&mut stream, &mut answer).unwrap();
-            assert!(answer.starts_with("HTTP/1.1 403") && answer.ends_with(r#"{"message":"Host not authorized."}"#), "{path}: {answer}");
+            assert!(
+                answer.starts_with("HTTP/1.1 403") && answer.ends_with(r#"{"message":"Host not authorized."}"#),
+                "{path}: {answer}"
+            );
         }
         let body = r#"{"jsonrpc":"2.0","id":1,"method":"eth_blockNumber","params":[]}"#;
         let request = format!(
@@ -646,7 +692,10 @@ fn a_running_node_serves_the_metrics_that_rules_and_dashboards_ask_for() {
         served_as_documented(&metrics);
         let error = r#"{"jsonrpc":"2.0","id":1,"method":"eth_getBlockByNumber","params":["x",false]}"#;
         let mut stream = std::net::TcpStream::connect(rpc).unwrap();
-        let head = format!("POST / HTTP/1.1\r\nHost: {rpc}\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n{error}", error.len());
+        let head = format!(
+            "POST / HTTP/1.1\r\nHost: {rpc}\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n{error}",
+            error.len()
+        );
         std::io::Write::write_all(&mut stream, head.as_bytes()).unwrap();
         // It has been answered, and the connection is kept open.
         assert!(std::io::Read::read(&mut stream, &mut [0; 512]).unwrap() > 0);
@@ -668,8 +717,22 @@ fn what_a_node_puts_into_its_blocks_changes_while_it_runs() {
     let genesis = recorded("besu-25.5.0-header-votes").join("genesis.json");
     let data = folder.path().join("data");
     let node = [
-        "node", "run", "--data-dir", text(&data), "--genesis", text(&genesis), "--p2p-port", "0", "--p2p-interface", "127.0.0.1",
-        "--rpc-http-port", "0", "--rpc-http-api", "ETH,MINER", "--min-gas-price", "7",
+        "node",
+        "run",
+        "--data-dir",
+        text(&data),
+        "--genesis",
+        text(&genesis),
+        "--p2p-port",
+        "0",
+        "--p2p-interface",
+        "127.0.0.1",
+        "--rpc-http-port",
+        "0",
+        "--rpc-http-api",
+        "ETH,MINER",
+        "--min-gas-price",
+        "7",
     ];
     running(&node, &data, &|endpoints| {
         let rpc = endpoints["rpcHttp"].as_str().expect("JSON-RPC is served");
@@ -696,8 +759,18 @@ fn discovery_keeps_to_the_list_of_permitted_nodes() {
     std::fs::create_dir_all(&listing).unwrap();
     std::fs::write(listing.join("permissions_config.toml"), "nodes-allowlist=[]\n").unwrap();
     let node = |data| {
-        let given = ["node", "run", "--role", "boot", "--genesis", text(&genesis), "--p2p-port", "0", "--p2p-interface", "127.0.0.1"];
-        let ports = ["--rpc-http-port", "0", "--rpc-http-api", "ETH,PERM", "--metrics-enabled", "--metrics-port", "0", "--discovery-enabled"];
+        let given =
+            ["node", "run", "--role", "boot", "--genesis", text(&genesis), "--p2p-port", "0", "--p2p-interface", "127.0.0.1"];
+        let ports = [
+            "--rpc-http-port",
+            "0",
+            "--rpc-http-api",
+            "ETH,PERM",
+            "--metrics-enabled",
+            "--metrics-port",
+            "0",
+            "--discovery-enabled",
+        ];
         [&given[..], &ports[..], &["--data-dir", text(data)]].concat()
     };
     let until = |what: &str, holds: &dyn Fn() -> bool| {
@@ -741,8 +814,22 @@ fn a_damaged_folder_is_told_with_what_to_keep_and_to_do() {
     let genesis = from.join("genesis.json");
     ok(&["blocks", "import", text(&from.join("blocks.rlp")), "--genesis", text(&genesis), "--data-dir", text(&data)]);
     let run = [
-        "node", "run", "--role", "validator", "--topology", "mesh", "--genesis", text(&genesis), "--data-dir", text(&data), "--p2p-port", "0",
-        "--p2p-interface", "127.0.0.1", "--rpc-http-port", "0",
+        "node",
+        "run",
+        "--role",
+        "validator",
+        "--topology",
+        "mesh",
+        "--genesis",
+        text(&genesis),
+        "--data-dir",
+        text(&data),
+        "--p2p-port",
+        "0",
+        "--p2p-interface",
+        "127.0.0.1",
+        "--rpc-http-port",
+        "0",
     ];
     let check = ["store", "check", text(&data)];
     running(&run, &data, &|_| refused(&check, 1, &["in use by another process", "stop that process first"]));
@@ -776,7 +863,11 @@ fn a_damaged_folder_is_told_with_what_to_keep_and_to_do() {
     let output = ipe(&[&check[..], &["--json"]].concat());
     let told: Value = serde_json::from_str(&stdout(&output)).unwrap();
     assert_eq!((&told["sound"], &told["damaged"]), (&json!(false), &json!([])), "{told}");
-    assert!(stderr(&output).contains("signing journal is damaged") && stderr(&output).contains("must not be put back"), "{}", stderr(&output));
+    assert!(
+        stderr(&output).contains("signing journal is damaged") && stderr(&output).contains("must not be put back"),
+        "{}",
+        stderr(&output)
+    );
     refused(&["store", "check", text(folder.path())], 2, &["holds no database"]);
 }
 
@@ -789,8 +880,34 @@ fn nodes_on_ipv6_and_what_they_warn_of() {
     let folder = TempDir::new().unwrap();
     let genesis = recorded("besu-25.5.0-header-votes").join("genesis.json");
     let node = |data: &Path, host: &str| -> Vec<String> {
-        let given = ["node", "run", "--role", "boot", "--genesis", text(&genesis), "--p2p-port", "0", "--p2p-interface", "::1", "--p2p-host", host];
-        let ports = ["--rpc-http-port", "0", "--rpc-http-host", "::1", "--rpc-http-api", "ETH,NET,WEB3,IPE", "--metrics-enabled", "--metrics-port", "0", "--metrics-host", "::1", "--discovery-enabled"];
+        let given = [
+            "node",
+            "run",
+            "--role",
+            "boot",
+            "--genesis",
+            text(&genesis),
+            "--p2p-port",
+            "0",
+            "--p2p-interface",
+            "::1",
+            "--p2p-host",
+            host,
+        ];
+        let ports = [
+            "--rpc-http-port",
+            "0",
+            "--rpc-http-host",
+            "::1",
+            "--rpc-http-api",
+            "ETH,NET,WEB3,IPE",
+            "--metrics-enabled",
+            "--metrics-port",
+            "0",
+            "--metrics-host",
+            "::1",
+            "--discovery-enabled",
+        ];
         [&given[..], &ports[..], &["--data-dir", text(data)]].concat().into_iter().map(str::to_owned).collect()
     };
     let until = |what: &str, holds: &dyn Fn() -> bool| {
@@ -803,7 +920,8 @@ fn nodes_on_ipv6_and_what_they_warn_of() {
     fn run<T>(arguments: &[String], data: &Path, look: &dyn Fn(&Value) -> T) -> (T, String) {
         running(&arguments.iter().map(String::as_str).collect::<Vec<_>>(), data, look)
     }
-    let health = |endpoints: &Value| -> Value { serde_json::from_str(&get(endpoints["rpcHttp"].as_str().unwrap(), "/health").1).unwrap() };
+    let health =
+        |endpoints: &Value| -> Value { serde_json::from_str(&get(endpoints["rpcHttp"].as_str().unwrap(), "/health").1).unwrap() };
     let [first, second, third] = ["first", "second", "third"].map(|name| folder.path().join(name));
     run(&node(&first, "::1"), &first, &|one| {
         let enode = one["enode"].as_str().unwrap().to_owned();
@@ -819,9 +937,14 @@ fn nodes_on_ipv6_and_what_they_warn_of() {
                 assert!(rpc.starts_with("[::1]:"), "{rpc}");
                 until("it is connected to both", &|| ask(rpc, "net_peerCount", json!([])) == "0x2");
                 assert!(get(three["metrics"].as_str().unwrap(), "/metrics").0.contains("200"));
-                until("it says how it is seen, and that its key is read", &|| health(three)["warnings"].as_array().is_some_and(|all| all.len() == 2));
+                until("it says how it is seen, and that its key is read", &|| {
+                    health(three)["warnings"].as_array().is_some_and(|all| all.len() == 2)
+                });
                 let warnings = health(three)["warnings"].to_string();
-                assert!(warnings.contains("see this node at ::1, p2p-host says 2001:db8::7") && warnings.contains("mode 0640"), "{warnings}");
+                assert!(
+                    warnings.contains("see this node at ::1, p2p-host says 2001:db8::7") && warnings.contains("mode 0640"),
+                    "{warnings}"
+                );
                 assert!(!warnings.contains(text(&third)), "{warnings}");
                 assert_eq!(ask(rpc, "ipe_status", json!([]))["warnings"], health(three)["warnings"]);
                 assert!(health(one)["warnings"].is_null() && health(two)["warnings"].is_null(), "{} {}", health(one), health(two));

@@ -35,7 +35,11 @@ fn commands_say_who_belongs() {
     assert!(explained["since"][0].as_str().unwrap().contains("added by"), "{explained}");
     let stranger = "0x00000000000000000000000000000000000000aa";
     let explained = net.json(&["permission", "explain", stranger]);
-    assert_eq!((&explained["allowed"], explained["change"][0].as_str().unwrap().contains("ipe account add")), (&json!(false), true), "{explained}");
+    assert_eq!(
+        (&explained["allowed"], explained["change"][0].as_str().unwrap().contains("ipe account add")),
+        (&json!(false), true),
+        "{explained}"
+    );
     let key = "ab".repeat(64);
     let explained = net.json(&["permission", "explain", &key]);
     assert_eq!(explained["allowed"], false, "{explained}");
@@ -75,7 +79,11 @@ fn commands_say_who_belongs() {
         (vec!["permission", "explain", &format!("0x{}", "12".repeat(32))], 1, "knows no transaction"),
         (vec!["org", "list", "--block", "9999999"], 2, "the newest block"),
         (vec!["org", "list", "--chain-id", "5"], 2, "expected chain 5"),
-        (vec!["org", "list", "--account-ingress", "0x0000000000000000000000000000000000008888", "--node-ingress", stranger], 1, "has no organizations"),
+        (
+            vec!["org", "list", "--account-ingress", "0x0000000000000000000000000000000000008888", "--node-ingress", stranger],
+            1,
+            "has no organizations",
+        ),
     ] {
         let said = net.refused(&arguments, code);
         assert!(said.contains(words), "ipe {}: {said}", arguments.join(" "));
@@ -86,9 +94,15 @@ fn commands_say_who_belongs() {
 /// from events.
 fn second_generation(url: &str, net: &Deployed, admin: &str) {
     let ours: Vec<[u8; 4]> = vec![
-        Accounts::LIST_MAXCall::SELECTOR, Accounts::getNumberOfRecordsCall::SELECTOR, Accounts::getRecordCall::SELECTOR,
-        Nodes::topologyCall::SELECTOR, Governance::charterCall::SELECTOR, Governance::stateOfCall::SELECTOR,
-        Governance::getTrailCall::SELECTOR, Governance::getRuleCall::SELECTOR, Governance::getVoterCall::SELECTOR,
+        Accounts::LIST_MAXCall::SELECTOR,
+        Accounts::getNumberOfRecordsCall::SELECTOR,
+        Accounts::getRecordCall::SELECTOR,
+        Nodes::topologyCall::SELECTOR,
+        Governance::charterCall::SELECTOR,
+        Governance::stateOfCall::SELECTOR,
+        Governance::getTrailCall::SELECTOR,
+        Governance::getRuleCall::SELECTOR,
+        Governance::getVoterCall::SELECTOR,
     ];
     let url = url.to_owned();
     let older = serve(move |method, params| {
@@ -98,7 +112,8 @@ fn second_generation(url: &str, net: &Deployed, admin: &str) {
         }
         let body = json!({ "jsonrpc": "2.0", "id": 1, "method": method, "params": params }).to_string();
         let answer = common::http::post(&url, &body).map_err(|error| json!({ "code": 1, "message": error }))?;
-        let mut answer: Value = serde_json::from_str(&answer).map_err(|error| json!({ "code": 1, "message": error.to_string() }))?;
+        let mut answer: Value =
+            serde_json::from_str(&answer).map_err(|error| json!({ "code": 1, "message": error.to_string() }))?;
         match answer.get("error") {
             Some(error) => Err(error.clone()),
             None => Ok(answer["result"].take()),
@@ -136,7 +151,9 @@ impl Made {
             "eth_call" => {
                 let data = params[0]["data"].as_str().and_then(|data| hex::decode(data).ok()).unwrap_or_default();
                 let known = self.0.iter().find(|(selector, _)| data.get(..4) == Some(selector.as_slice()));
-                known.map(|(_, answer)| json!(hex::encode_prefixed(answer))).ok_or_else(|| json!({ "code": 3, "message": "execution reverted", "data": "0x" }))
+                known
+                    .map(|(_, answer)| json!(hex::encode_prefixed(answer)))
+                    .ok_or_else(|| json!({ "code": 3, "message": "execution reverted", "data": "0x" }))
             }
             _ => Err(json!({ "code": -32601, "message": "Method not found" })),
         })
@@ -157,7 +174,11 @@ fn the_first_generation_is_told_apart() {
         .with::<Gen01Accounts::getSizeCall>(&U256::from(1))
         .with::<Gen01Nodes::enodePermittedCall>(&true)
         .with::<Gen01Nodes::getByIndexCall>(&Gen01Nodes::getByIndexReturn {
-            enodeHigh: B256::repeat_byte(0xab), enodeLow: B256::repeat_byte(0xab), nodeType: 5, geoHash: Default::default(), name: "no01".to_owned(),
+            enodeHigh: B256::repeat_byte(0xab),
+            enodeLow: B256::repeat_byte(0xab),
+            nodeType: 5,
+            geoHash: Default::default(),
+            name: "no01".to_owned(),
             organization: "TCU".to_owned(),
         })
         .serve();
@@ -183,12 +204,23 @@ fn a_node_that_lies_is_not_believed() {
             .with::<Accounts::getNumberOfAccountsCall>(&U256::from(3))
             .with::<Nodes::getNumberOfNodesCall>(&U256::ZERO)
     };
-    let named = |name: &str| Organizations::OrganizationData { id: U256::from(1), cnpj: "1".to_owned(), name: name.to_owned(), orgType: 9, canVote: true };
+    let named = |name: &str| Organizations::OrganizationData {
+        id: U256::from(1),
+        cnpj: "1".to_owned(),
+        name: name.to_owned(),
+        orgType: 9,
+        canVote: true,
+    };
     // Names that would clear the screen, and a kind that does not exist.
-    let (output, said) = ipe(&base().with::<Organizations::getOrganizationsCall>(&vec![named("\u{1b}[2JTCU\u{202e}")]).serve(), &["org", "list"]);
-    assert!(output.status.success() && !said.contains('\u{1b}') && said.contains("\\u{1b}[2JTCU") && said.contains("unknown (9)"), "{said}");
+    let (output, said) =
+        ipe(&base().with::<Organizations::getOrganizationsCall>(&vec![named("\u{1b}[2JTCU\u{202e}")]).serve(), &["org", "list"]);
+    assert!(
+        output.status.success() && !said.contains('\u{1b}') && said.contains("\\u{1b}[2JTCU") && said.contains("unknown (9)"),
+        "{said}"
+    );
     // Two organisations of one number.
-    let (output, said) = ipe(&base().with::<Organizations::getOrganizationsCall>(&vec![named("a"), named("b")]).serve(), &["org", "list"]);
+    let (output, said) =
+        ipe(&base().with::<Organizations::getOrganizationsCall>(&vec![named("a"), named("b")]).serve(), &["org", "list"]);
     assert!(output.status.code() == Some(1) && said.contains("two organizations of number 1"), "{said}");
     // A page that is shorter than the count.
     let (output, said) = ipe(&base().with::<Accounts::getAccountsCall>(&Vec::new()).serve(), &["account", "list"]);
@@ -259,7 +291,10 @@ fn contracts_in_the_genesis_obey_governance_from_the_first_block_on() {
     let (_, said) = ipe(&url, &["contract", "list", "--block", "0", "--json"]);
     let told: Value = serde_json::from_str(&said).unwrap_or_else(|error| panic!("{error}: {said}"));
     let governance = told["contracts"].as_array().unwrap().iter().find(|contract| contract["name"] == "governance").unwrap();
-    assert_eq!((&told["admins"], &told["network"]["accountRules"], &told["network"]["nodeRules"]), (&json!([governance["address"]]), &json!("ipe"), &json!("ipe")));
+    assert_eq!(
+        (&told["admins"], &told["network"]["accountRules"], &told["network"]["nodeRules"]),
+        (&json!([governance["address"]]), &json!("ipe"), &json!("ipe"))
+    );
     let (_, said) = ipe(&url, &["contract", "list"]);
     assert!(!said.contains("WARNING"), "{said}");
     let (_, said) = ipe(&url, &["contract", "show", "admin"]);
@@ -309,7 +344,11 @@ fn changes_take_effect_and_wrong_ones_are_refused_before_they_are_sent() {
     net.ok(&["account", "release", user, "--key", &three]);
     net.ok(&["account", "update", user, "--role", "deployer", "--key", &three]);
     let shown = net.json(&["account", "show", user]);
-    assert_eq!((&shown["account"]["role"], &shown["account"]["digest"], &shown["allowed"]), (&json!("deployer"), &json!(digest), &json!(true)), "{shown}");
+    assert_eq!(
+        (&shown["account"]["role"], &shown["account"]["digest"], &shown["allowed"]),
+        (&json!("deployer"), &json!(digest), &json!(true)),
+        "{shown}"
+    );
     net.ok(&["account", "suspend", user, "--key", &three]);
     net.ok(&["account", "restore", user, "--key", &three]);
     let sent = net.json(&["account", "remove", user, "--key", &three, "--wait", "0"]);
@@ -321,7 +360,11 @@ fn changes_take_effect_and_wrong_ones_are_refused_before_they_are_sent() {
     net.ok(&["node-rule", "update", &node_key, "--name", "w2", "--type", "boot", "--key", &three]);
     net.ok(&["node-rule", "suspend", &node_key, "--key", &three]);
     let shown = net.json(&["node-rule", "show", &node_key]);
-    assert_eq!((&shown["node"]["name"], &shown["node"]["type"], &shown["allowed"]), (&json!("w2"), &json!("boot"), &json!(false)), "{shown}");
+    assert_eq!(
+        (&shown["node"]["name"], &shown["node"]["type"], &shown["allowed"]),
+        (&json!("w2"), &json!("boot"), &json!(false)),
+        "{shown}"
+    );
     net.ok(&["node-rule", "restore", &node_key, "--key", &three]);
     net.ok(&["node-rule", "remove", &node_key, "--key", &three]);
 
@@ -332,12 +375,19 @@ fn changes_take_effect_and_wrong_ones_are_refused_before_they_are_sent() {
     let calls = ["proposal", "simulate", "--call", update.trim(), "--call", close.trim(), "--call", &text];
     let told = net.json(&calls);
     let changes = told["effects"]["changes"].to_string();
-    assert!(changes.contains("does not vote") && changes.contains("callers of contract") && changes.contains("active user of BNDES"), "{told}");
+    assert!(
+        changes.contains("does not vote") && changes.contains("callers of contract") && changes.contains("active user of BNDES"),
+        "{told}"
+    );
     let made = net.json(&["proposal", "propose", "--call", &text, "--duration", "1000", "--key", &one]);
     assert_eq!(made["proposal"], 1, "{made}");
     net.ok(&["proposal", "cancel", "1", "--reason", "engano", "--key", &one]);
     let shown = net.json(&["proposal", "show", "1"]);
-    assert_eq!((&shown["proposal"]["state"], &shown["proposal"]["cancelationReason"]), (&json!("canceled"), &json!("engano")), "{shown}");
+    assert_eq!(
+        (&shown["proposal"]["state"], &shown["proposal"]["cancelationReason"]),
+        (&json!("canceled"), &json!("engano")),
+        "{shown}"
+    );
 
     // As master administrator, which the deployer still is, and with a keystore in place of a key.
     std::fs::write(net.file("deployer"), "09".repeat(32)).unwrap();
@@ -372,7 +422,11 @@ fn changes_take_effect_and_wrong_ones_are_refused_before_they_are_sent() {
         (vec!["account", "remove", user, "--key", &three], 1, "is not registered"),
         (vec!["account", "suspend", user, "--key", &three], 1, "is not registered"),
         (vec!["node-rule", "add", &node_key, "--type", "king", "--name", "x", "--key", &three], 2, "expected one of boot"),
-        (vec!["node-rule", "add", &node_key, "--type", "boot", "--name", "x", "--node-key", &three, "--key", &three], 2, "it is the key of"),
+        (
+            vec!["node-rule", "add", &node_key, "--type", "boot", "--name", "x", "--node-key", &three, "--key", &three],
+            2,
+            "it is the key of",
+        ),
         (vec!["node-rule", "remove", &node_key, "--key", &three], 1, "is not registered"),
         (vec!["org", "add", "X", "--cnpj", "1", "--type", "king", "--key", &one], 2, "expected one of partner"),
         (vec!["org", "add", "TCU", "--cnpj", "99", "--type", "associate", "--key", &one], 1, "call 1 would fail"),

@@ -170,9 +170,7 @@ fn one_wrong_clock_does_not_stop_the_network() {
         lab.ok_with(&["start", &victim], &[("LD_PRELOAD", &clock_shim(&lab)), ("CLOCK_OFFSET_S", offset_s)]);
         let at = lab.height();
         lab.reaches(at + 8);
-        lab.until("the node with the wrong clock follows", || {
-            lab.node(&victim).height.is_some_and(|height| height >= at + 6)
-        });
+        lab.until("the node with the wrong clock follows", || lab.node(&victim).height.is_some_and(|height| height >= at + 6));
     }
 }
 

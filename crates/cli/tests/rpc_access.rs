@@ -102,7 +102,10 @@ impl Authority {
         let mut roots = RootCertStore::empty();
         roots.add(self.certificate.clone()).unwrap();
         let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-        let builder = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions().unwrap().with_root_certificates(roots);
+        let builder = ClientConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_root_certificates(roots);
         if !certified {
             return Arc::new(builder.with_no_client_auth());
         }
@@ -182,7 +185,9 @@ fn a_node_with_besus_users_and_certificates() {
     let hash = bcrypt::hash("secret", 5).unwrap();
     write(
         path("users.toml"),
-        &format!("[Users.app]\npassword = \"{hash}\"\npermissions = [\"eth:*\"]\n[Users.op]\npassword = \"{hash}\"\npermissions = [\"*:*\"]\n"),
+        &format!(
+            "[Users.app]\npassword = \"{hash}\"\npermissions = [\"eth:*\"]\n[Users.op]\npassword = \"{hash}\"\npermissions = [\"*:*\"]\n"
+        ),
     );
     let users = path("users.toml");
     let settings = format!(
@@ -200,7 +205,8 @@ fn a_node_with_besus_users_and_certificates() {
         ("--rpc-http-tls-cert-file", "cert.pem"),
         ("--rpc-http-tls-trustcert-file", "ca.pem"),
     ];
-    let mut flags: Vec<String> = tls.iter().flat_map(|(flag, name)| [(*flag).to_owned(), path(name).display().to_string()]).collect();
+    let mut flags: Vec<String> =
+        tls.iter().flat_map(|(flag, name)| [(*flag).to_owned(), path(name).display().to_string()]).collect();
     let more = ["--rpc-http-tls-enabled", "--rpc-http-tls-client-auth-enabled", "--rpc-operator-enabled", "--rpc-operator-port=0"];
     flags.extend(more.map(str::to_owned));
     let node = Node::start(folder.path(), &settings, &flags.iter().map(String::as_str).collect::<Vec<_>>());

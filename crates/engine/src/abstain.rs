@@ -125,7 +125,10 @@ impl Replica {
         let Some(gate) = &mut self.parts.gate else { return true };
         match gate.settle(head.number + 1) {
             Ok(()) => {
-                let what = format!("this validator signs again, from height {}: what its key may have signed before is decided", head.number + 1);
+                let what = format!(
+                    "this validator signs again, from height {}: what its key may have signed before is decided",
+                    head.number + 1
+                );
                 put(Output::Log(Level::Info, what));
                 self.waiting = Waiting::default();
                 self.touch_status();
@@ -151,7 +154,9 @@ impl Replica {
                 "until an operator has stopped the other process and said so: stop this node and run \
                  ipe journal resume --other-process-stopped"
             }
-            _ if bounded => "until the others decide a block, or for at most two request timeouts once it is connected and has caught up",
+            _ if bounded => {
+                "until the others decide a block, or for at most two request timeouts once it is connected and has caught up"
+            }
             _ => {
                 "until the others decide a block that is made from now on; if they cannot do without this validator and its key \
                  has certainly signed nothing else, stop this node and run ipe journal resume --nothing-else-was-signed"

@@ -26,7 +26,13 @@ const JUDGED: usize = 65_536;
 ///
 /// # Errors
 /// The first rule that does not hold; see [`Refusal`].
-pub fn offer(pool: &Mutex<Pool>, ledger: &Ledger, now_ms: u64, candidate: Arc<Candidate>, origin: Origin) -> Result<Added, Refusal> {
+pub fn offer(
+    pool: &Mutex<Pool>,
+    ledger: &Ledger,
+    now_ms: u64,
+    candidate: Arc<Candidate>,
+    origin: Origin,
+) -> Result<Added, Refusal> {
     offer_by(pool, ledger, now_ms, candidate, origin, Ingress::Client(None))
 }
 
@@ -120,7 +126,14 @@ impl Judged {
     }
 
     /// What the replica is handed for an eth message where one thread does everything: transactions are judged here.
-    pub fn input(&self, pool: &Mutex<Pool>, ledger: &Ledger, now_ms: u64, (payer, peer): (Payer, PeerId), message: EthMessage) -> Input {
+    pub fn input(
+        &self,
+        pool: &Mutex<Pool>,
+        ledger: &Ledger,
+        now_ms: u64,
+        (payer, peer): (Payer, PeerId),
+        message: EthMessage,
+    ) -> Input {
         match message {
             EthMessage::Transactions(transactions) | EthMessage::PooledTransactions { transactions, .. } => {
                 Input::Heard(peer, self.hear(pool, ledger, now_ms, payer, transactions).hashes)
@@ -134,8 +147,8 @@ impl Judged {
 pub fn sender_state(ledger: &Ledger, address: Address) -> SenderState {
     let state = ledger.state().head();
     let Ok(Some(account)) = state.account(address) else { return SenderState::default() };
-    let has_code = account.code_hash != KECCAK256_EMPTY
-        && !matches!(state.code(account.code_hash), Ok(Some(code)) if code.is_eip7702());
+    let has_code =
+        account.code_hash != KECCAK256_EMPTY && !matches!(state.code(account.code_hash), Ok(Some(code)) if code.is_eip7702());
     SenderState { nonce: account.nonce, balance: account.balance, has_code }
 }
 

@@ -114,7 +114,11 @@ impl Replica {
         peer.claims(number);
         if let Some(expected) = off_checkpoint {
             peer.failed(now_ms);
-            put(Output::Disconnect(id, BREACH_OF_PROTOCOL, SyncFault::OffCheckpoint { got: hash, expected, sealed: false }.to_string()));
+            put(Output::Disconnect(
+                id,
+                BREACH_OF_PROTOCOL,
+                SyncFault::OffCheckpoint { got: hash, expected, sealed: false }.to_string(),
+            ));
             return;
         }
         if number.saturating_add(MAX_BLOCKS_BEHIND) < head.number || self.bad_blocks.contains(&hash) {
@@ -179,9 +183,16 @@ impl Replica {
             Err(Failure::Invalid(invalid)) if invalid.is_verdict() => match source {
                 Source::Fetched { from, pushed } if !is_final(&self.head, &block, &invalid) => {
                     let from = at_fault(&invalid, from);
-                    let name = |id| self.peers.get(id).map_or("one that is gone".to_owned(), |peer| format!("{:.16}", peer.info.node.to_string()));
+                    let name = |id| {
+                        self.peers
+                            .get(id)
+                            .map_or("one that is gone".to_owned(), |peer| format!("{:.16}", peer.info.node.to_string()))
+                    };
                     let of = if from[0] == from[1] { name(from[0]) } else { format!("{} and {}", name(from[0]), name(from[1])) };
-                    put(Output::Log(Level::Warn, format!("block {number} of peer {of} is not valid ({}): {invalid}", invalid.rule())));
+                    put(Output::Log(
+                        Level::Warn,
+                        format!("block {number} of peer {of} is not valid ({}): {invalid}", invalid.rule()),
+                    ));
                     self.blame(clock.now_ms(), &block, from, pushed, put);
                 }
                 Source::Counted | Source::Fetched { .. } => {
@@ -374,8 +385,8 @@ fn likely(rule: &str) -> &'static str {
 
 #[cfg(test)]
 mod tests {
-    use ipe_types::block::Body;
     use ipe_types::Header;
+    use ipe_types::block::Body;
 
     use super::*;
 

@@ -127,7 +127,9 @@ impl Replica {
             return Some(Ok(()));
         }
         self.suspects.contains(&hash).then(|| {
-            Err(format!("block {hash} kept this node busy without end before it was started again; it is not executed again for a vote"))
+            Err(format!(
+                "block {hash} kept this node busy without end before it was started again; it is not executed again for a vote"
+            ))
         })
     }
 

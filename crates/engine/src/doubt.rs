@@ -89,7 +89,9 @@ impl Doubt {
 impl fmt::Display for Doubt {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         let what = match self.cause {
-            Cause::Absent if self.through == 0 => "there was no signing journal, so the key may have signed what nobody here knows of",
+            Cause::Absent if self.through == 0 => {
+                "there was no signing journal, so the key may have signed what nobody here knows of"
+            }
             Cause::Absent => "the signing journal is gone",
             Cause::Damaged => "the signing journal is damaged and has lost records",
             Cause::Older => "the signing journal lacks messages that its key has signed: it is an older copy, or was cut",

@@ -11,9 +11,9 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
-use alloy_primitives::map::B256HashMap;
-use alloy_eips::eip2718::Encodable2718;
 use alloy_eips::Typed2718;
+use alloy_eips::eip2718::Encodable2718;
+use alloy_primitives::map::B256HashMap;
 use ipe_chain::Candidate;
 use ipe_types::eth::{Announced, EthMessage, MAX_POOLED_SERVED, MAX_TRANSACTIONS_BYTES, MAX_TRANSACTIONS_PER_MESSAGE};
 use ipe_types::{B256, Role, Topology};
@@ -144,13 +144,7 @@ impl Gossip {
 
     /// A peer has announced transactions: ask for those that nobody has been asked for, as far as its share goes. None is asked for
     /// that the pool does not take: a blob transaction would come with its blobs, in a form that no message of ours has.
-    pub fn announced(
-        &mut self,
-        now_ms: u64,
-        peer: &mut Peer,
-        hashes: &[Announced],
-        known: impl Fn(&B256) -> bool,
-    ) -> Vec<Output> {
+    pub fn announced(&mut self, now_ms: u64, peer: &mut Peer, hashes: &[Announced], known: impl Fn(&B256) -> bool) -> Vec<Output> {
         let mut ask = Vec::new();
         for Announced { hash, kind } in hashes {
             if kind.is_some_and(|(kind, _)| !CARRIED.contains(&kind)) {

@@ -85,7 +85,9 @@ impl Held {
         candidates().for_each(|(_, held)| *shares.entry(held.author).or_default() += held.size());
         let Some((author, _)) = shares.into_iter().max_by_key(|(_, share)| *share) else { return false };
         let of_author = candidates().filter(|(_, held)| held.author == author);
-        let Some(place) = of_author.max_by_key(|(place, held)| (held.size(), place.0)).map(|(place, _)| *place) else { return false };
+        let Some(place) = of_author.max_by_key(|(place, held)| (held.size(), place.0)).map(|(place, _)| *place) else {
+            return false;
+        };
         if let Some(held) = self.messages.remove(&place) {
             self.bytes -= held.size();
         }
@@ -118,7 +120,11 @@ impl Held {
     /// What is held of one author for `height`.
     pub fn by(&self, author: Address, height: u64) -> impl Iterator<Item = &Arc<Message>> {
         let kinds = [Kind::Proposal, Kind::Prepare, Kind::Commit, Kind::RoundChange];
-        kinds.into_iter().flat_map(move |kind| self.of(height, kind)).filter(move |held| held.author == author).map(|held| &held.message)
+        kinds
+            .into_iter()
+            .flat_map(move |kind| self.of(height, kind))
+            .filter(move |held| held.author == author)
+            .map(|held| &held.message)
     }
 
     fn of(&self, height: u64, kind: Kind) -> impl Iterator<Item = &HeldMessage> {
@@ -128,7 +134,11 @@ impl Held {
 
     /// Highest round of a height in which a proposal or a vote was seen: the round as an onlooker knows it.
     pub fn round_of(&self, height: u64) -> Option<u32> {
-        [Kind::Proposal, Kind::Prepare, Kind::Commit].into_iter().flat_map(|kind| self.of(height, kind)).map(|held| held.message.round()).max()
+        [Kind::Proposal, Kind::Prepare, Kind::Commit]
+            .into_iter()
+            .flat_map(|kind| self.of(height, kind))
+            .map(|held| held.message.round())
+            .max()
     }
 
     /// The proposal of a height to which a quorum of `validators` has committed, with the round and the seals. A Commit whose

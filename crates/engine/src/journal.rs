@@ -74,9 +74,7 @@ pub enum JournalError {
         expected: B256,
     },
     /// It was written with another key.
-    #[error(
-        "signing journal belongs to validator {found}, the key is of {expected}; start with the key that wrote the journal"
-    )]
+    #[error("signing journal belongs to validator {found}, the key is of {expected}; start with the key that wrote the journal")]
     OtherKey {
         /// Address in the journal.
         found: Address,
@@ -286,9 +284,9 @@ impl Journal {
         let spoken = Spoken { identity: draft.identity(), again: again_of(draft) };
         let rises = height > self.height;
         let known = if rises { None } else { self.certificate.as_ref() };
-        let fresh = draft.certificate().filter(|new| {
-            known.is_none_or(|old| new.round > old.round || (new.round == old.round && new.digest != old.digest))
-        });
+        let fresh = draft
+            .certificate()
+            .filter(|new| known.is_none_or(|old| new.round > old.round || (new.round == old.round && new.digest != old.digest)));
         let mut records = Vec::new();
         if let Some(certificate) = fresh.filter(|_| !planted::is(Bug::CertificateNotJournalled)) {
             records.push(certificate_record(height, certificate));

@@ -33,8 +33,8 @@ pub mod unproven;
 pub mod wishes;
 mod works;
 
-pub use ipe_qbft::Restored;
 pub use control::{Control, PeerControl, Reply, VoteControl, VoteError};
+pub use ipe_qbft::Restored;
 pub use job::{Done, Job};
 pub use peer::{PeerId, PeerInfo, PeerStatus};
 pub use replica::{Clock, Input, Level, Notification, Output, Parts, Replica, Settings, Stages};

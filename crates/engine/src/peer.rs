@@ -165,7 +165,16 @@ impl Peer {
         let failures = self.standing.failures.saturating_sub(if self.is_known() { 2 } else { 0 });
         let direct = !self.info.carried;
         let turn = if self.stingy { self.asked } else { 0 };
-        (Reverse(failures), !self.stingy, Reverse(turn), self.is_known(), self.proven > 0, direct, !self.info.inbound, Reverse(self.info.id))
+        (
+            Reverse(failures),
+            !self.stingy,
+            Reverse(turn),
+            self.is_known(),
+            self.proven > 0,
+            direct,
+            !self.info.inbound,
+            Reverse(self.info.id),
+        )
     }
 }
 

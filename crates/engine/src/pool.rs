@@ -363,7 +363,8 @@ impl Pool {
             }
         }
         if origin == Origin::Local {
-            let ask = shed::Ask { lot, held, senders: self.senders.len(), contiguous: got <= ready_end, client: self.client(&ingress) };
+            let ask =
+                shed::Ask { lot, held, senders: self.senders.len(), contiguous: got <= ready_end, client: self.client(&ingress) };
             self.shed.admit(&ask)?;
         }
         self.make_room(now, more, tip, &sender, &ingress)?;

@@ -175,15 +175,7 @@ impl Relay {
     }
 
     /// Judges one message of a peer. `shares`: consensus is shared with it, see [`shares_consensus`].
-    pub fn intake(
-        &mut self,
-        now_ms: u64,
-        peer: &mut Peer,
-        shares: bool,
-        code: u8,
-        bytes: &Bytes,
-        window: Window<'_>,
-    ) -> Intake {
+    pub fn intake(&mut self, now_ms: u64, peer: &mut Peer, shares: bool, code: u8, bytes: &Bytes, window: Window<'_>) -> Intake {
         let bringer = Bringer { node: peer.info.node, shares };
         if !self.accounts.read(now_ms, bringer.node, bytes.len()) && !planted::is(Bug::ReadForFree) {
             self.refused.budget += 1;
@@ -227,7 +219,8 @@ impl Relay {
             return if repeated { self.repetition(&case) } else { Intake::Drop };
         }
         // As long as validators are as many: each says one thing, and of each kind there is one list.
-        let most = 2 * (validators.len().max(window.current.validators.len()) + usize::from(outline.height() > window.next.height) * 10);
+        let most =
+            2 * (validators.len().max(window.current.validators.len()) + usize::from(outline.height() > window.next.height) * 10);
         let Some(justifications) = outline.justifications().ok().filter(|count| *count <= most) else {
             self.refused.malformed += 1;
             return self.spoiled(&case, glance_us(case.bytes));
@@ -379,7 +372,9 @@ impl Relay {
         self.seen.insert(&case.key);
         // Whoever did not know whose turn it is has passed it on in good faith.
         let us = reading_us(case.bytes, 0);
-        if self.accounts.pay(case.now_ms, author, us, case.bytes, case.n) || self.accounts.excess(case.now_ms, case.bringer, us, case.n) {
+        if self.accounts.pay(case.now_ms, author, us, case.bytes, case.n)
+            || self.accounts.excess(case.now_ms, case.bringer, us, case.n)
+        {
             Intake::Drop
         } else {
             self.overdrawn(case)
@@ -403,7 +398,11 @@ impl Relay {
             return Intake::Drop;
         }
         let kept = self.accounts.fault(case.now_ms, case.bringer.node, SPOILED);
-        if kept && (paid || !case.bringer.shares) { Intake::Drop } else { self.cut("it sent copies of consensus messages with a false justification") }
+        if kept && (paid || !case.bringer.shares) {
+            Intake::Drop
+        } else {
+            self.cut("it sent copies of consensus messages with a false justification")
+        }
     }
 
     /// Paid for by the bringer like what cannot be verified, and kept for the height.

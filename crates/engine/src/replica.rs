@@ -526,15 +526,22 @@ impl Replica {
             SyncFault::OtherChain { number, got, ours, sealed: true } => {
                 let pinned = self.settings.checkpoint == Some(Checkpoint { number: *number, hash: *got });
                 let rule = if pinned { CHECKPOINT } else { "parent_hash" };
-                let why = format!("it does not build on our block {ours}: the data folder has another history than the network; stop the node, wipe the folder but for the signing journal, and start with boots that you trust");
+                let why = format!(
+                    "it does not build on our block {ours}: the data folder has another history than the network; stop the node, wipe the folder but for the signing journal, and start with boots that you trust"
+                );
                 self.refuse_block(clock, RefusedBlock { number: *number, hash: *got, rule }, &why, put);
             }
             SyncFault::OffCheckpoint { got, expected, sealed: true } => {
-                let why = format!("this node's checkpoint is {expected}: the history in the data folder leads past it, so that one of the two is not the network's; stop the node, and compare both with a node that you trust");
+                let why = format!(
+                    "this node's checkpoint is {expected}: the history in the data folder leads past it, so that one of the two is not the network's; stop the node, and compare both with a node that you trust"
+                );
                 self.refuse_block(clock, RefusedBlock { number: expected.number, hash: *got, rule: CHECKPOINT }, &why, put);
             }
             SyncFault::OtherChain { .. } | SyncFault::OffCheckpoint { .. } => {
-                put(Output::Log(Level::Warn, format!("a peer has another history: {fault}; if every peer does, compare genesis files and data folders")));
+                put(Output::Log(
+                    Level::Warn,
+                    format!("a peer has another history: {fault}; if every peer does, compare genesis files and data folders"),
+                ));
             }
             SyncFault::Unlinked { .. } | SyncFault::Unsealed { .. } | SyncFault::TooMany => {}
         }
@@ -617,9 +624,7 @@ impl Replica {
         let Settings { topology, role, local, .. } = self.settings;
         let validating = head.validators_next.contains(&local);
         let from_carried = self.peers.get(from).is_some_and(|peer| peer.info.carried);
-        let to = self.receivers(Some(author), key, |peer| {
-            passes_on(topology, role, validating, from_carried, peer.info.carried)
-        });
+        let to = self.receivers(Some(author), key, |peer| passes_on(topology, role, validating, from_carried, peer.info.carried));
         if !to.is_empty() {
             self.relay.relayed += 1;
             put(Output::Istanbul(to, code, bytes.clone()));

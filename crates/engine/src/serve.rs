@@ -11,12 +11,12 @@ use std::sync::Arc;
 use alloy_eips::eip2718::Encodable2718;
 use alloy_rlp::Encodable;
 use ipe_chain::{Candidate, Ledger};
-use ipe_types::{B256, NodeId};
 use ipe_types::eth::{
-    EthMessage, HeadersQuery, HeadersStart, MAX_BODIES_SERVED, MAX_HEADERS_SERVED, MAX_POOLED_SERVED,
-    MAX_RECEIPTS_SERVED, MAX_TRANSACTIONS_BYTES, SOFT_ANSWER_BYTES,
+    EthMessage, HeadersQuery, HeadersStart, MAX_BODIES_SERVED, MAX_HEADERS_SERVED, MAX_POOLED_SERVED, MAX_RECEIPTS_SERVED,
+    MAX_TRANSACTIONS_BYTES, SOFT_ANSWER_BYTES,
 };
 use ipe_types::header::Header;
+use ipe_types::{B256, NodeId};
 
 use crate::fair_queue::Payer;
 
@@ -146,7 +146,9 @@ impl<Q> Desk<Q> {
 /// Items that a request asks for, at least those that are looked up; `None` when the message is no request.
 pub fn items(request: &EthMessage) -> Option<usize> {
     match request {
-        EthMessage::GetBlockHeaders { query, .. } => Some(usize::try_from(query.limit).unwrap_or(usize::MAX).min(MAX_HEADERS_SERVED)),
+        EthMessage::GetBlockHeaders { query, .. } => {
+            Some(usize::try_from(query.limit).unwrap_or(usize::MAX).min(MAX_HEADERS_SERVED))
+        }
         EthMessage::GetBlockBodies { hashes, .. } => Some(hashes.len().min(MAX_BODIES_SERVED)),
         EthMessage::GetReceipts { hashes, .. } => Some(hashes.len().min(MAX_RECEIPTS_SERVED)),
         EthMessage::GetPooledTransactions { hashes, .. } => Some(hashes.len().min(MAX_POOLED_SERVED)),
@@ -156,11 +158,7 @@ pub fn items(request: &EthMessage) -> Option<usize> {
 
 /// The answer to a request; `None` when the message is not one. What cannot be read is left out, as if it were unknown:
 /// the asker turns to somebody else.
-pub fn answer(
-    ledger: &Ledger,
-    pooled: &dyn Fn(&B256) -> Option<Arc<Candidate>>,
-    request: &EthMessage,
-) -> Option<EthMessage> {
+pub fn answer(ledger: &Ledger, pooled: &dyn Fn(&B256) -> Option<Arc<Candidate>>, request: &EthMessage) -> Option<EthMessage> {
     Some(match request {
         EthMessage::GetBlockHeaders { request_id, query } => {
             EthMessage::BlockHeaders { request_id: *request_id, headers: headers(ledger, query) }
@@ -201,9 +199,8 @@ fn headers(ledger: &Ledger, query: &HeadersQuery) -> Vec<Header> {
         return only.into_iter().take(count).map(|header| header.as_ref().clone()).collect();
     };
     let after = |number: &u64| if query.reverse { number.checked_sub(step) } else { number.checked_add(step) };
-    let found = std::iter::successors(first, after)
-        .take(count)
-        .map_while(|number| Some(ledger.header(number).ok()??.as_ref().clone()));
+    let found =
+        std::iter::successors(first, after).take(count).map_while(|number| Some(ledger.header(number).ok()??.as_ref().clone()));
     limited(found, SOFT_ANSWER_BYTES, Encodable::length)
 }
 

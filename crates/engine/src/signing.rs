@@ -152,11 +152,7 @@ impl Gate {
     /// # Errors
     /// The journal cannot be read or written, or belongs to another chain or key. A torn tail is no error: what it was
     /// about was never signed.
-    pub fn open(
-        signer: Signer,
-        file: Box<dyn JournalFile>,
-        chain: B256,
-    ) -> Result<(Self, Option<Restored>), JournalError> {
+    pub fn open(signer: Signer, file: Box<dyn JournalFile>, chain: B256) -> Result<(Self, Option<Restored>), JournalError> {
         let address = signer.address();
         let gate = Self { journal: Journal::open(file, chain, address)?, signer, address, signed: false };
         let restored = if gate.journal.doubt.is_none() { gate.restored() } else { None };
@@ -320,9 +316,7 @@ impl Gate {
         let messages = journal
             .spoken
             .iter()
-            .filter_map(|((round, _), spoken)| {
-                draft_again(journal.height, *round, &spoken.again, certificate.as_ref())
-            })
+            .filter_map(|((round, _), spoken)| draft_again(journal.height, *round, &spoken.again, certificate.as_ref()))
             .filter_map(|draft| self.make(&draft).ok())
             .map(Arc::new)
             .collect();

@@ -53,8 +53,14 @@ impl Replica {
             self.start_at = Some(if waited < patience { since + patience } else { now_ms + START_PATIENCE_MS });
             if asks && waited >= patience && now_ms >= self.start_told_at {
                 self.start_told_at = now_ms + START_TOLD_MS;
-                let what = if connected { "blocks that a peer says it has" } else { "a node of static-nodes or bootnodes to say how far the chain has come" };
-                let what = format!("this is the only validator, on a folder without blocks: it waits for {what}; if the chain is to begin here, start it once with start-alone");
+                let what = if connected {
+                    "blocks that a peer says it has"
+                } else {
+                    "a node of static-nodes or bootnodes to say how far the chain has come"
+                };
+                let what = format!(
+                    "this is the only validator, on a folder without blocks: it waits for {what}; if the chain is to begin here, start it once with start-alone"
+                );
                 put(Output::Log(Level::Warn, what));
             }
             return;

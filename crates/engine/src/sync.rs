@@ -12,12 +12,12 @@ use std::sync::Arc;
 
 use alloy_rlp::Encodable;
 use ipe_types::block::{Block, Body};
+use ipe_types::crypto::{HighS, recover_address};
 use ipe_types::eth::{EthMessage, HeadersQuery, HeadersStart};
 use ipe_types::header::{EMPTY_ROOT, block_hash, commit_hash};
-use ipe_types::crypto::{HighS, recover_address};
+use ipe_types::planted::{self, Bug};
 use ipe_types::seals::is_sealed;
 use ipe_types::{Address, B256, Checkpoint, ExtraData, Header, ValidatorSet};
-use ipe_types::planted::{self, Bug};
 
 use crate::peer::{Peer, PeerId, Peers};
 use crate::replica::Output;
@@ -66,7 +66,11 @@ struct Link {
 enum BodyState {
     Missing,
     Asked,
-    Here { body: Body, from: PeerId, bytes: usize },
+    Here {
+        body: Body,
+        from: PeerId,
+        bytes: usize,
+    },
     /// Handed out with the body. The link stays for what is linked to it, until the head has passed it or it is found false.
     HandedOut,
 }
@@ -296,8 +300,7 @@ impl Sync {
         let slow = |asked_ms: u64| now_ms >= asked_ms + OVERTAKE_MS;
         let mut failed = self.header_requests.iter().any(|request| request.peer == peer && slow(request.asked_ms));
         self.header_requests.retain(|request| request.peer != peer);
-        let gone: Vec<u64> =
-            self.body_requests.iter().filter(|(_, request)| request.peer == peer).map(|(id, _)| *id).collect();
+        let gone: Vec<u64> = self.body_requests.iter().filter(|(_, request)| request.peer == peer).map(|(id, _)| *id).collect();
         for id in gone {
             failed |= self.give_up_bodies(id).is_some_and(|request| slow(request.asked_ms));
         }
@@ -360,7 +363,14 @@ impl Sync {
 
     /// Asks for the headers after those that are here: one peer, and one more each time that the last one is slow. When to
     /// look again, ms.
-    fn ask_headers(&mut self, now_ms: u64, head: HeadView<'_>, target: u64, peers: &mut Peers, outputs: &mut Vec<Output>) -> Option<u64> {
+    fn ask_headers(
+        &mut self,
+        now_ms: u64,
+        head: HeadView<'_>,
+        target: u64,
+        peers: &mut Peers,
+        outputs: &mut Vec<Output>,
+    ) -> Option<u64> {
         let last = self.links.back().map_or(head.number, |link| link.header.number);
         if last >= target || self.links.len() >= MAX_HEADERS {
             return None;
@@ -429,7 +439,8 @@ impl Sync {
         let Some(first_number) = self.links.get(first).map(|link| link.header.number) else { return false };
         let busy: HashSet<PeerId> = self.body_requests.values().map(|request| request.peer).collect();
         let free = |peer: &&Peer| !peer.rests(now_ms) && !busy.contains(&peer.info.id);
-        let Some(peer) = peers.iter().filter(free).filter(|peer| peer.claimed >= first_number).max_by_key(|peer| peer.rank()) else {
+        let Some(peer) = peers.iter().filter(free).filter(|peer| peer.claimed >= first_number).max_by_key(|peer| peer.rank())
+        else {
             return false;
         };
         let (peer, claimed) = (peer.info.id, peer.claimed);
@@ -480,7 +491,8 @@ impl Sync {
             }
             return Ok(());
         }
-        let stingy = (headers.len() as u64) < HEADERS_A_REQUEST && headers.iter().map(Encodable::length).sum::<usize>() < STINGY_BYTES;
+        let stingy =
+            (headers.len() as u64) < HEADERS_A_REQUEST && headers.iter().map(Encodable::length).sum::<usize>() < STINGY_BYTES;
         let claimed = peers.iter().filter(|peer| !peer.rests(now_ms)).map(|peer| peer.claimed).max().unwrap_or(0);
         let late = now_ms >= request.asked_ms + OVERTAKE_MS;
         self.advance(head);
@@ -735,8 +747,7 @@ impl Sync {
         let late = |asked_ms: u64| now_ms >= asked_ms + REQUEST_TIMEOUT_MS;
         let mut failed: Vec<PeerId> =
             self.header_requests.extract_if(.., |request| late(request.asked_ms)).map(|request| request.peer).collect();
-        let silent: Vec<u64> =
-            self.body_requests.iter().filter(|(_, request)| late(request.asked_ms)).map(|(id, _)| *id).collect();
+        let silent: Vec<u64> = self.body_requests.iter().filter(|(_, request)| late(request.asked_ms)).map(|(id, _)| *id).collect();
         failed.extend(silent.into_iter().filter_map(|id| self.give_up_bodies(id)).map(|request| request.peer));
         failed.sort_unstable();
         failed.dedup();

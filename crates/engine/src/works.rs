@@ -366,7 +366,8 @@ impl Replica {
                     Err(invalid) if out.stopped && !invalid.is_verdict() => return,
                     Err(invalid) => {
                         if let InvalidBlock::TooDear { hash, cut, .. } = &invalid {
-                            let what = format!("no vote for a proposal that takes too long to execute: at transaction {hash}, {cut}");
+                            let what =
+                                format!("no vote for a proposal that takes too long to execute: at transaction {hash}, {cut}");
                             put(Output::Log(Level::Warn, what));
                         }
                         Err(format!("{invalid} ({})", invalid.rule()))

@@ -61,7 +61,12 @@ fn relayed(name: &str) {
                 let kind = Kind::from_code(code).expect("a kind");
                 let (height, round) = peek(kind, &raw).expect("it decodes");
                 let Some(head) = (height - 1).checked_add_signed(late) else { continue };
-                let (Some(current), Some(next)) = (head.checked_sub(1).map_or(Some(Address::ZERO), |number| coinbases.get(&number).copied()), coinbases.get(&head).copied()) else { continue };
+                let (Some(current), Some(next)) = (
+                    head.checked_sub(1).map_or(Some(Address::ZERO), |number| coinbases.get(&number).copied()),
+                    coinbases.get(&head).copied(),
+                ) else {
+                    continue;
+                };
                 let rules = |height, previous_proposer| Rules { height, validators: validators.clone(), previous_proposer };
                 let (current, next) = (rules(head, current), rules(head + 1, next));
                 let window = Window { head, current: &current, next: &next, coming: None };
@@ -69,7 +74,10 @@ fn relayed(name: &str) {
                 let duplicates = relay.duplicates;
                 let intake = relay.intake(now_ms, peer, true, code, &raw, window);
                 let known = relay.duplicates > duplicates;
-                assert!(matches!(intake, Intake::Take(..)) || known, "{name} {file}: {kind:?} {height}/{round} at head {head}: {intake:?}");
+                assert!(
+                    matches!(intake, Intake::Take(..)) || known,
+                    "{name} {file}: {kind:?} {height}/{round} at head {head}: {intake:?}"
+                );
                 *taken.entry(kind).or_default() += usize::from(!known);
             }
         }

@@ -45,9 +45,11 @@ fn proposer(round: u32) -> u8 {
 
 /// A block of so many bytes of vanity.
 fn block(height: u64, author: u8, round: u32, padding: usize) -> Arc<Block> {
-    let extra = ExtraData { vanity: vec![0; padding].into(), validators: validators().as_slice().to_vec(), round, ..ExtraData::default() };
+    let extra =
+        ExtraData { vanity: vec![0; padding].into(), validators: validators().as_slice().to_vec(), round, ..ExtraData::default() };
     let beneficiary = key(author).address();
-    let header = Header { number: height, beneficiary, transactions_root: EMPTY_ROOT, extra_data: extra.encode(), ..Header::default() };
+    let header =
+        Header { number: height, beneficiary, transactions_root: EMPTY_ROOT, extra_data: extra.encode(), ..Header::default() };
     Arc::new(Block { header, ..Block::default() })
 }
 
@@ -303,7 +305,8 @@ fn nobody_spends_the_budget_of_an_author_by_copying_what_it_signed() {
     let mut cut = 0;
     for mark in 0..=255 {
         for digest in 0..20u8 {
-            let prepares = vec![sign(0x77, PreparePayload { height: 101, round: u32::from(digest), digest: B256::repeat_byte(mark) })];
+            let prepares =
+                vec![sign(0x77, PreparePayload { height: 101, round: u32::from(digest), digest: B256::repeat_byte(mark) })];
             let copy = wire(RoundChange { prepares, ..change.clone() });
             cut += usize::from(matches!(scene.intake(1, ROUND_CHANGE, &copy), Intake::Cut(_)));
         }
@@ -319,14 +322,23 @@ fn nobody_spends_the_budget_of_an_author_by_copying_what_it_signed() {
 fn a_prepared_block_with_another_body_or_with_seals_is_a_spoiled_copy() {
     let mut scene = Scene::new();
     let author = proposer(0);
-    let tx = TxLegacy { chain_id: Some(1), nonce: 0, gas_price: 0, gas_limit: 21_000, to: TxKind::Call(Address::ZERO), value: U256::ZERO, input: Bytes::new() };
+    let tx = TxLegacy {
+        chain_id: Some(1),
+        nonce: 0,
+        gas_price: 0,
+        gas_limit: 21_000,
+        to: TxKind::Call(Address::ZERO),
+        value: U256::ZERO,
+        input: Bytes::new(),
+    };
     let tx = Transaction::from(tx.into_signed(alloy_primitives::Signature::test_signature()));
     let body = Body { transactions: vec![tx], withdrawals: None };
     let sound = block(101, author, 0, 0);
     let root = calculate_transaction_root(&body.transactions);
     let sound = Arc::new(Block { header: Header { transactions_root: root, ..sound.header.clone() }, body });
     let emptied = Arc::new(Block { body: Body::default(), ..(*sound).clone() });
-    let extra = ExtraData { seals: vec![key(1).sign(B256::ZERO); 3], ..ExtraData::decode(&sound.header.extra_data).expect("decodes") };
+    let extra =
+        ExtraData { seals: vec![key(1).sign(B256::ZERO); 3], ..ExtraData::decode(&sound.header.extra_data).expect("decodes") };
     let sealed = Arc::new(Block { header: Header { extra_data: extra.encode(), ..sound.header.clone() }, ..(*sound).clone() });
     let change = prepared_change(2, 101, 1, &sound);
     for spoiled in [emptied, sealed] {
@@ -509,8 +521,14 @@ fn nobody_brings_more_bytes_than_there_is_time_to_read() {
     // A block of 10 MiB each second, and as much again in a RoundChange, is read from whoever brings it.
     scene.shares = true;
     for number in 0..15 {
-        assert!(!matches!(scene.intake(2, PROPOSAL, &proposal(1, 99, MAX_MESSAGE_BYTES - 2_000 - number)), Intake::Cut(_)), "{number}");
-        assert!(!matches!(scene.intake(2, PROPOSAL, &proposal(2, 99, MAX_MESSAGE_BYTES - 2_000 - number)), Intake::Cut(_)), "{number}");
+        assert!(
+            !matches!(scene.intake(2, PROPOSAL, &proposal(1, 99, MAX_MESSAGE_BYTES - 2_000 - number)), Intake::Cut(_)),
+            "{number}"
+        );
+        assert!(
+            !matches!(scene.intake(2, PROPOSAL, &proposal(2, 99, MAX_MESSAGE_BYTES - 2_000 - number)), Intake::Cut(_)),
+            "{number}"
+        );
         scene.now_ms += 1_000;
     }
 }
@@ -551,7 +569,8 @@ fn a_signature_is_recovered_once() {
     assert_eq!(scene.relay.recoveries, 3 + 4);
     let author = proposer(1);
     let header = Header { extra_data: block(101, proposer(0), 1, 100).header.extra_data.clone(), ..prepared.header.clone() };
-    let payload = ProposalPayload { height: 101, round: 1, block: Arc::new(Block { header, ..Block::default() }), access_list: None };
+    let payload =
+        ProposalPayload { height: 101, round: 1, block: Arc::new(Block { header, ..Block::default() }), access_list: None };
     let proposal = Proposal {
         signed: sign(author, payload),
         round_changes: changes.iter().map(|change| change.signed.clone()).collect(),

@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use ipe_chain::Ledger;
 use ipe_chain::kv::{Batch, MemoryStore, Store as _, Table};
-use ipe_engine::serve::{Desk, answer};
 use ipe_engine::fair_queue::Payer;
+use ipe_engine::serve::{Desk, answer};
 use ipe_types::eth::{
     EthMessage, HeadersQuery, HeadersStart, MAX_BODIES_SERVED, MAX_HASHES, MAX_HEADERS_SERVED, MAX_POOLED_SERVED,
     MAX_RECEIPTS_SERVED,
@@ -36,9 +36,7 @@ fn ledger() -> Ledger {
 fn headers(ledger: &Ledger, start: u64, limit: u64, skip: u64, reverse: bool) -> Vec<u64> {
     let query = HeadersQuery { start: HeadersStart::Number(start), limit, skip, reverse };
     match answer(ledger, &|_| None, &EthMessage::GetBlockHeaders { request_id: 0, query }) {
-        Some(EthMessage::BlockHeaders { request_id: 0, headers }) => {
-            headers.iter().map(|header| header.number).collect()
-        }
+        Some(EthMessage::BlockHeaders { request_id: 0, headers }) => headers.iter().map(|header| header.number).collect(),
         other => panic!("{other:?}"),
     }
 }

@@ -20,11 +20,8 @@ fn validators() -> ValidatorSet {
 }
 
 fn header(number: u64, parent: B256, sealers: u8, empty: bool) -> Header {
-    let extra = ExtraData {
-        vanity: Bytes::from(vec![0; 32]),
-        validators: validators().as_slice().to_vec(),
-        ..ExtraData::default()
-    };
+    let extra =
+        ExtraData { vanity: Bytes::from(vec![0; 32]), validators: validators().as_slice().to_vec(), ..ExtraData::default() };
     let transactions_root = if empty { EMPTY_ROOT } else { body(number).transactions_root() };
     let header = Header { number, parent_hash: parent, extra_data: extra.encode(), transactions_root, ..Header::default() };
     let hash = commit_hash(&header, 0).expect("sound");

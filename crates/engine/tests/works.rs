@@ -66,7 +66,8 @@ fn sealed(block: &Block, by: &[u8]) -> Block {
 /// A transaction of some account, which costs nothing.
 fn transaction() -> Arc<Candidate> {
     let to = TxKind::Call(Address::repeat_byte(0x77));
-    let tx = TxLegacy { chain_id: Some(1337), nonce: 0, gas_price: 0, gas_limit: 21_000, to, value: U256::ZERO, input: Bytes::new() };
+    let tx =
+        TxLegacy { chain_id: Some(1337), nonce: 0, gas_price: 0, gas_limit: 21_000, to, value: U256::ZERO, input: Bytes::new() };
     let signature = key(0x70).sign(tx.signature_hash());
     let signature = alloy_primitives::Signature::try_from(signature.as_slice()).expect("a signature");
     Arc::new(Candidate::recover(Transaction::Legacy(tx.into_signed(signature))).expect("signed"))

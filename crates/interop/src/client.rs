@@ -76,9 +76,8 @@ impl Client {
             Kind::Besu => said.split("besu/v").nth(1).and_then(|rest| rest.split(['/', '-']).next()),
             Kind::GoQuorum => said.split("Quorum Version: ").nth(1).and_then(|rest| rest.split_whitespace().next()),
         };
-        let version = version
-            .map(str::to_owned)
-            .ok_or_else(|| format!("{} {argument} told no version: {said:.300}", program.display()))?;
+        let version =
+            version.map(str::to_owned).ok_or_else(|| format!("{} {argument} told no version: {said:.300}", program.display()))?;
         let year: u32 = version.split('.').next().and_then(|year| year.parse().ok()).unwrap_or(0);
         let dialect = match kind {
             Kind::Besu if year >= 26 => Dialect::Besu26,

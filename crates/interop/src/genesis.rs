@@ -28,8 +28,7 @@ pub const QUIET_S: u64 = 8;
 /// What all networks have: four validators, a block a second, rounds of two seconds, rich accounts.
 pub fn builder() -> Result<GenesisBuilder, String> {
     let validators = (0..VALIDATORS).map(|index| Ok(key(index)?.address())).collect::<Result<_, String>>()?;
-    let mut builder =
-        GenesisBuilder { validators, epoch_length: EPOCH, gas_limit: LOW_GAS_LIMIT, ..GenesisBuilder::default() };
+    let mut builder = GenesisBuilder { validators, epoch_length: EPOCH, gas_limit: LOW_GAS_LIMIT, ..GenesisBuilder::default() };
     for index in 0..traffic::COUNT {
         let account = GenesisAccount { balance: U256::from(10).pow(U256::from(24)), ..GenesisAccount::default() };
         builder.alloc.insert(traffic::account(index)?.address(), account);

@@ -45,11 +45,8 @@ pub const CASES: &[Case] = &[
 pub const LEGACY: &[Case] = &[CASES[0], CASES[1], CASES[2], CASES[3], CASES[4], ("the whole chain, on every node", whole)];
 
 /// Cases of a chain on which empty blocks are rare.
-pub const QUIET: &[Case] = &[
-    CASES[0],
-    ("ours do not wait with a vote, and theirs agree", hurried),
-    ("the whole chain, on every node", whole),
-];
+pub const QUIET: &[Case] =
+    &[CASES[0], ("ours do not wait with a vote, and theirs agree", hurried), ("the whole chain, on every node", whole)];
 
 /// Cases of a chain that GoQuorum's quickstart began.
 pub const QUICKSTART: &[Case] = &[

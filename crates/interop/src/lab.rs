@@ -127,7 +127,11 @@ fn answered(journey: &mut Journey) -> Result<String, String> {
     const AT_ONCE: usize = 20;
     let (fork, native) = (fork(journey.theirs.dialect), is_native(journey));
     let programs = evm::all(fork, native);
-    let without = if !native { ", without BLS12-381 and alt_bn128's multiplication and pairing: this Besu has no native library for them" } else { "" };
+    let without = if !native {
+        ", without BLS12-381 and alt_bn128's multiplication and pairing: this Besu has no native library for them"
+    } else {
+        ""
+    };
     let mut differences = Vec::new();
     let from = traffic::account(0)?.address();
     for part in programs.chunks(AT_ONCE) {
@@ -171,7 +175,8 @@ fn answers(node: &Node, questions: &[(&str, Value)]) -> Vec<Value> {
 fn told(answer: &Value) -> String {
     match answer.as_str() {
         Some(text) => {
-            let words: Vec<&str> = text.trim_start_matches("0x").as_bytes().chunks(64).filter_map(|word| std::str::from_utf8(word).ok()).collect();
+            let words: Vec<&str> =
+                text.trim_start_matches("0x").as_bytes().chunks(64).filter_map(|word| std::str::from_utf8(word).ok()).collect();
             let short = |word: &&str| {
                 let short = word.trim_start_matches('0');
                 if short.is_empty() { "0".to_owned() } else { short.to_owned() }
@@ -195,7 +200,11 @@ fn plan(journey: &Journey, blocks: u64) -> Result<Vec<Wish>, String> {
     let count = usize::try_from(blocks).unwrap_or(usize::MAX).saturating_mul(A_BLOCK);
     let own = wishes(fork, chain_id)?;
     let blob_count = usize::try_from(blocks / 12).unwrap_or(0);
-    programs.extend((0u64..).map(|index| run(&random::program(fork, native, index))).take(count.saturating_sub(programs.len() + own.len() + blob_count)));
+    programs.extend(
+        (0u64..)
+            .map(|index| run(&random::program(fork, native, index)))
+            .take(count.saturating_sub(programs.len() + own.len() + blob_count)),
+    );
     // Programs in any order, and the others evenly among them in theirs.
     let mut random = Random(7);
     for at in (1..programs.len()).rev() {
@@ -230,7 +239,11 @@ fn interleaved(long: Vec<Wish>, short: Vec<Wish>) -> Vec<Wish> {
 
 fn lab(journey: &mut Journey) -> Result<String, String> {
     let blocks = match std::env::var("IPE_INTEROP_BLOCKS") {
-        Ok(text) => text.parse().ok().filter(|blocks| (1..=100_000).contains(blocks)).ok_or("IPE_INTEROP_BLOCKS: expected a number of blocks up to 100000")?,
+        Ok(text) => text
+            .parse()
+            .ok()
+            .filter(|blocks| (1..=100_000).contains(blocks))
+            .ok_or("IPE_INTEROP_BLOCKS: expected a number of blocks up to 100000")?,
         Err(_) => BLOCKS,
     };
     let from = journey.network.height();
@@ -238,7 +251,10 @@ fn lab(journey: &mut Journey) -> Result<String, String> {
     let total = wishes.len();
     let mut nonces = [0u64; traffic::COUNT];
     for (lane, nonce) in nonces.iter_mut().enumerate() {
-        *nonce = quantity(&journey.network.nodes[0].ask("eth_getTransactionCount", json!([traffic::account(lane)?.address(), "latest"]))?).ok_or("no nonce")?;
+        *nonce = quantity(
+            &journey.network.nodes[0].ask("eth_getTransactionCount", json!([traffic::account(lane)?.address(), "latest"]))?,
+        )
+        .ok_or("no nonce")?;
     }
     let (mut refused, mut done, mut restarted) = (Vec::new(), 0usize, 0usize);
     for step in 1..=blocks.div_ceil(STEP) {
@@ -270,7 +286,11 @@ fn lab(journey: &mut Journey) -> Result<String, String> {
     }
     let few = total / 20;
     if refused.len() > few {
-        return Err(format!("{} of {total} transactions were refused, expected at most {few}:\n{}", refused.len(), refused.join("\n")));
+        return Err(format!(
+            "{} of {total} transactions were refused, expected at most {few}:\n{}",
+            refused.len(),
+            refused.join("\n")
+        ));
     }
     for line in &refused {
         println!("    refused: {line}");
@@ -291,12 +311,7 @@ struct Sent {
 }
 
 /// Signs a wish by the account whose turn it is and gives it to a node; blobs only go to theirs, since ours keep none.
-fn send(
-    journey: &Journey,
-    wish: &Wish,
-    turn: usize,
-    nonces: &mut [u64; traffic::COUNT],
-) -> Result<(B256, Sent), String> {
+fn send(journey: &Journey, wish: &Wish, turn: usize, nonces: &mut [u64; traffic::COUNT]) -> Result<(B256, Sent), String> {
     // The last account sends all that gives code to accounts: what is authorized has to come in order.
     let lane = match wish.carries {
         Carries::Code(_) => traffic::COUNT - 1,
@@ -325,8 +340,7 @@ fn settle(journey: &mut Journey, sent: &BTreeMap<B256, Sent>, to: u64) -> Result
         let waited = journey.network.until("what was sent is in blocks on every node", |network| {
             let hashes: Vec<B256> = left.keys().copied().collect();
             for part in hashes.chunks(100) {
-                let questions: Vec<(&str, Value)> =
-                    part.iter().map(|hash| ("eth_getTransactionReceipt", json!([hash]))).collect();
+                let questions: Vec<(&str, Value)> = part.iter().map(|hash| ("eth_getTransactionReceipt", json!([hash]))).collect();
                 let answers = rpc::ask_all(network.nodes[0].place.http, &questions)?;
                 for (hash, answer) in part.iter().zip(answers) {
                     if !answer.is_null() {
@@ -368,7 +382,8 @@ fn proposers(journey: &Journey, from: u64, to: u64) -> Result<[usize; VALIDATORS
     let mut counts = [0; VALIDATORS];
     let heights: Vec<u64> = (from + 1..=to).collect();
     for part in heights.chunks(100) {
-        let questions: Vec<(&str, Value)> = part.iter().map(|height| ("eth_getBlockByNumber", json!([format!("{height:#x}"), false]))).collect();
+        let questions: Vec<(&str, Value)> =
+            part.iter().map(|height| ("eth_getBlockByNumber", json!([format!("{height:#x}"), false]))).collect();
         for block in rpc::ask_all(journey.network.nodes[0].place.http, &questions)? {
             let miner: Option<Address> = block["miner"].as_str().and_then(|text| text.parse().ok());
             let filled = block["transactions"].as_array().is_some_and(|list| !list.is_empty());

@@ -79,9 +79,7 @@ struct Outcome {
 fn suite() -> Result<ExitCode, String> {
     let others = others()?;
     if others.is_empty() {
-        println!(
-            "interop: NOT RUN: set IPE_BESU and IPE_GOQUORUM to executables of Besu and GoQuorum (colons between several)"
-        );
+        println!("interop: NOT RUN: set IPE_BESU and IPE_GOQUORUM to executables of Besu and GoQuorum (colons between several)");
         return Ok(ExitCode::from(NOT_RUN));
     }
     let wanted: Vec<String> = std::env::args().skip(1).collect();
@@ -99,12 +97,19 @@ fn suite() -> Result<ExitCode, String> {
     let mut outcomes = Vec::new();
     for theirs in &others {
         let clients = [&ours, theirs, &ours, theirs].map(Clone::clone);
-        let table = Table { name: theirs.name(), clients: clients.clone(), dialect: theirs.dialect, cases: CASES, form: Form::Mesh };
+        let table =
+            Table { name: theirs.name(), clients: clients.clone(), dialect: theirs.dialect, cases: CASES, form: Form::Mesh };
         run(&folder, table, &wanted, &mut outcomes);
         if theirs.dialect == Dialect::Besu26 {
             let name = format!("{} in the legacy dialect", theirs.name());
             let untold = |client: Client| Client { untold: true, ..client };
-            let table = Table { name, clients: clients.clone().map(untold), dialect: Dialect::Legacy, cases: journey::LEGACY, form: Form::Mesh };
+            let table = Table {
+                name,
+                clients: clients.clone().map(untold),
+                dialect: Dialect::Legacy,
+                cases: journey::LEGACY,
+                form: Form::Mesh,
+            };
             run(&folder, table, &wanted, &mut outcomes);
         }
         let name = format!("{} before boots of ours", theirs.name());
@@ -112,16 +117,25 @@ fn suite() -> Result<ExitCode, String> {
         run(&folder, table, &wanted, &mut outcomes);
         if theirs.kind == Kind::GoQuorum {
             let name = format!("{} on its quickstart's genesis", theirs.name());
-            let table = Table { name, clients: clients.clone(), dialect: theirs.dialect, cases: journey::QUICKSTART, form: Form::Quickstart };
+            let table = Table {
+                name,
+                clients: clients.clone(),
+                dialect: theirs.dialect,
+                cases: journey::QUICKSTART,
+                form: Form::Quickstart,
+            };
             run(&folder, table, &wanted, &mut outcomes);
         }
         if theirs.kind == Kind::Besu {
             let name = format!("{} where empty blocks are rare", theirs.name());
             let table = Table { name, clients: clients.clone(), dialect: theirs.dialect, cases: journey::QUIET, form: Form::Quiet };
             run(&folder, table, &wanted, &mut outcomes);
-            for (system, words) in [(System::Named, "every instruction"), (System::Unnamed, "every instruction, system contracts unnamed")] {
+            for (system, words) in
+                [(System::Named, "every instruction"), (System::Unnamed, "every instruction, system contracts unnamed")]
+            {
                 let name = format!("{} {words}", theirs.name());
-                let table = Table { name, clients: clients.clone(), dialect: theirs.dialect, cases: lab::LAB, form: Form::Lab(system) };
+                let table =
+                    Table { name, clients: clients.clone(), dialect: theirs.dialect, cases: lab::LAB, form: Form::Lab(system) };
                 run(&folder, table, &wanted, &mut outcomes);
             }
         }
@@ -130,7 +144,12 @@ fn suite() -> Result<ExitCode, String> {
     if let (Some(besu), Some(goquorum)) = (legacy_besu, others.iter().find(|other| other.kind == Kind::GoQuorum)) {
         let clients = [&ours, besu, &ours, goquorum].map(Clone::clone);
         let name = format!("{} and {}", besu.name(), goquorum.name());
-        run(&folder, Table { name, clients, dialect: Dialect::GoQuorum, cases: THREE_CLIENTS, form: Form::Mesh }, &wanted, &mut outcomes);
+        run(
+            &folder,
+            Table { name, clients, dialect: Dialect::GoQuorum, cases: THREE_CLIENTS, form: Form::Mesh },
+            &wanted,
+            &mut outcomes,
+        );
     }
     println!("\n| network | case | result | seconds |\n|---|---|---|---|");
     for outcome in &outcomes {

@@ -76,9 +76,8 @@ fn boots(journey: &mut Journey) -> Result<String, String> {
         journey.network.run(boot)?;
         let height = journey.network.height();
         journey.network.all_reach(&[boot], height)?;
-        let connected = |network: &crate::network::Network| {
-            Ok(network.nodes[VALIDATOR].peers()?.contains(&network.nodes[boot].id()))
-        };
+        let connected =
+            |network: &crate::network::Network| Ok(network.nodes[VALIDATOR].peers()?.contains(&network.nodes[boot].id()));
         journey.network.until("our validator is connected to the boot again", connected)?;
     }
     Ok("it proposes with either alone".to_owned())

@@ -58,8 +58,7 @@ fn send(node: &Node, key: &NodeKey, nonce: u64, to: TxKind, value: U256, input: 
     let tx = TxLegacy { chain_id, nonce, gas_price: 0, gas_limit: 200_000, to, value, input };
     let signature = key.sign(tx.signature_hash());
     let bytes = signature.as_slice();
-    let signature =
-        Signature::new(U256::from_be_slice(&bytes[..32]), U256::from_be_slice(&bytes[32..64]), bytes[64] == 1);
+    let signature = Signature::new(U256::from_be_slice(&bytes[..32]), U256::from_be_slice(&bytes[32..64]), bytes[64] == 1);
     let tx: EthereumTxEnvelope<TxEip4844> = tx.into_signed(signature).into();
     node.ask("eth_sendRawTransaction", json!([format!("0x{}", hex::encode(tx.encoded_2718()))]))?;
     Ok(*tx.tx_hash())

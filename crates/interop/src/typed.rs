@@ -1,9 +1,7 @@
 //! Transactions of every type, signed, as a node takes them by JSON-RPC.
 
 use crate::evm::precompiles::versioned;
-use alloy_consensus::{
-    EthereumTxEnvelope, SignableTransaction, TxEip1559, TxEip2930, TxEip4844, TxEip7702, TxLegacy,
-};
+use alloy_consensus::{EthereumTxEnvelope, SignableTransaction, TxEip1559, TxEip2930, TxEip4844, TxEip7702, TxLegacy};
 use alloy_eips::eip2718::Encodable2718;
 use alloy_eips::eip2930::{AccessList, AccessListItem};
 use alloy_eips::eip7702::{Authorization, SignedAuthorization};
@@ -99,7 +97,15 @@ pub fn signed(wish: &Wish, key: &NodeKey, chain_id: u64, nonce: u64, proofs: Pro
         Carries::Fees(access_list) => {
             let (max_fee_per_gas, max_priority_fee_per_gas) = (0, 0);
             let tx = TxEip1559 {
-                chain_id, nonce, gas_limit: gas, max_fee_per_gas, max_priority_fee_per_gas, to, value, access_list, input,
+                chain_id,
+                nonce,
+                gas_limit: gas,
+                max_fee_per_gas,
+                max_priority_fee_per_gas,
+                to,
+                value,
+                access_list,
+                input,
             };
             enveloped(tx, key)
         }

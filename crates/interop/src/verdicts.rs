@@ -25,7 +25,12 @@ const REASON: usize = 90;
 pub fn run(others: &[Client], folder: &Path, wanted: &[String]) -> Result<(), String> {
     let began = Instant::now();
     let scenarios = ipe_variants::all();
-    println!("{} chains with {} variants made in {} s", scenarios.len(), scenarios.iter().map(|all| all.variants.len()).sum::<usize>(), began.elapsed().as_secs());
+    println!(
+        "{} chains with {} variants made in {} s",
+        scenarios.len(),
+        scenarios.iter().map(|all| all.variants.len()).sum::<usize>(),
+        began.elapsed().as_secs()
+    );
     for client in others {
         let mut lines: BTreeMap<(String, String), Line> = recorded::read(&client.name()).unwrap_or_default();
         // What is not made any more is not kept.
@@ -45,7 +50,8 @@ pub fn run(others: &[Client], folder: &Path, wanted: &[String]) -> Result<(), St
             let taken = said.iter().filter(|line| line.import).count();
             println!("{}: {}: {} of {} imported, {} s", client.name(), scenario.name, taken, said.len(), began.elapsed().as_secs());
             for line in said {
-                let vote = lines.get(&(line.chain.clone(), line.variant.clone())).filter(|old| old.id == line.id).and_then(|old| old.vote);
+                let vote =
+                    lines.get(&(line.chain.clone(), line.variant.clone())).filter(|old| old.id == line.id).and_then(|old| old.vote);
                 lines.insert((line.chain.clone(), line.variant.clone()), Line { vote, ..line });
             }
         }
@@ -56,7 +62,10 @@ pub fn run(others: &[Client], folder: &Path, wanted: &[String]) -> Result<(), St
 }
 
 pub fn in_order<'a>(scenarios: &'a [Scenario], lines: &'a BTreeMap<(String, String), Line>) -> impl Iterator<Item = &'a Line> {
-    scenarios.iter().flat_map(|made| made.variants.iter().map(move |one| (made.name.clone(), one.name.clone()))).filter_map(|key| lines.get(&key))
+    scenarios
+        .iter()
+        .flat_map(|made| made.variants.iter().map(move |one| (made.name.clone(), one.name.clone())))
+        .filter_map(|key| lines.get(&key))
 }
 
 /// Why a release cannot be asked about a chain.
@@ -104,7 +113,13 @@ fn imported(client: &Client, folder: &Path, scenario: &Scenario) -> Result<Vec<L
     while child.try_wait().map_err(failed)?.is_none() {
         if began.elapsed() > MOST {
             let _ = children::end(&mut child, Signal::SIGKILL);
-            return Err(format!("{}: {} took more than {} s; its log is in {}", client.name(), scenario.name, MOST.as_secs(), folder.display()));
+            return Err(format!(
+                "{}: {} took more than {} s; its log is in {}",
+                client.name(),
+                scenario.name,
+                MOST.as_secs(),
+                folder.display()
+            ));
         }
         std::thread::sleep(Duration::from_millis(200));
     }
@@ -113,7 +128,9 @@ fn imported(client: &Client, folder: &Path, scenario: &Scenario) -> Result<Vec<L
     let said = sections(client.kind, &String::from_utf8_lossy(&text), &names);
     let _ = std::fs::remove_dir_all(folder.join("data"));
     let verdict = |name: &String| {
-        let told = said.get(name).ok_or_else(|| format!("{}: {}: nothing is said about {name}; see {}", client.name(), scenario.name, folder.display()))?;
+        let told = said.get(name).ok_or_else(|| {
+            format!("{}: {}: nothing is said about {name}; see {}", client.name(), scenario.name, folder.display())
+        })?;
         Ok::<_, String>(told.clone())
     };
     if let (_, Some(why)) = verdict(&names[0])? {
@@ -142,7 +159,13 @@ fn imported(client: &Client, folder: &Path, scenario: &Scenario) -> Result<Vec<L
 pub fn importer(client: &Client, folder: &Path) -> Result<Command, String> {
     let mut command = Command::new(&client.program);
     if client.kind != Kind::GoQuorum {
-        command.args(["--data-path=data", "--genesis-file=genesis.json", "--data-storage-format=FOREST", "--logging=INFO", "--color-enabled=false"]);
+        command.args([
+            "--data-path=data",
+            "--genesis-file=genesis.json",
+            "--data-storage-format=FOREST",
+            "--logging=INFO",
+            "--color-enabled=false",
+        ]);
         command.args(["blocks", "import"]);
         if std::env::var_os("JAVA_OPTS").is_none() && std::env::var_os("BESU_OPTS").is_none() {
             command.env("JAVA_OPTS", "-Xmx1g");
@@ -150,7 +173,8 @@ pub fn importer(client: &Client, folder: &Path) -> Result<Command, String> {
         return Ok(command);
     }
     let mut init = Command::new(&client.program);
-    let made = init.args(["--datadir", "data", "init", "genesis.json"]).current_dir(folder).env("PRIVATE_CONFIG", "ignore").output();
+    let made =
+        init.args(["--datadir", "data", "init", "genesis.json"]).current_dir(folder).env("PRIVATE_CONFIG", "ignore").output();
     let made = made.map_err(|error| format!("{} did not start: {error}", client.program.display()))?;
     if !made.status.success() {
         return Err(format!("{} init: {}", client.program.display(), String::from_utf8_lossy(&made.stderr).trim()));

@@ -57,7 +57,9 @@ pub fn run(others: &[Client], folder: &Path, wanted: &[String]) -> Result<(), St
     let mut failed = 0;
     for besu in others.iter().filter(|other| other.kind == Kind::Besu) {
         let mut lines = recorded::read(&besu.name())?;
-        for scenario in scenarios.iter().filter(|made| wanted.iter().any(|words| made.name.contains(words)) && not_for(besu, made).is_none()) {
+        for scenario in
+            scenarios.iter().filter(|made| wanted.iter().any(|words| made.name.contains(words)) && not_for(besu, made).is_none())
+        {
             let began = Instant::now();
             let votes = match asked(besu, &folder.join(format!("votes-{}", besu.name())), scenario) {
                 Ok(votes) => votes,
@@ -196,11 +198,25 @@ fn asked<'a>(besu: &Client, folder: &Path, scenario: &'a Scenario) -> Result<BTr
     let mut validators: Vec<NodeKey> = VALIDATORS.map(key).collect();
     validators.sort_by_key(NodeKey::address);
     let good = scenario.variants.first().ok_or("a chain has variants")?;
-    let first = validators.iter().position(|one| Some(one.address()) == good.coinbase()).ok_or("an honest block has a validator's coinbase")?;
+    let first = validators
+        .iter()
+        .position(|one| Some(one.address()) == good.coinbase())
+        .ok_or("an honest block has a validator's coinbase")?;
     let theirs = (first + 1) % validators.len();
     std::fs::write(folder.join("key"), format!("0x{}", hex::encode(validators[theirs].secret_bytes()))).map_err(failed)?;
-    let headers = std::iter::once(spec.genesis_header().clone().into()).chain(blocks.iter().map(|block| block.header.clone())).collect();
-    let place = Place { besu: besu.clone(), folder, spec, headers, blocks, validators, first, theirs, min_gas_price: scenario.min_gas_price };
+    let headers =
+        std::iter::once(spec.genesis_header().clone().into()).chain(blocks.iter().map(|block| block.header.clone())).collect();
+    let place = Place {
+        besu: besu.clone(),
+        folder,
+        spec,
+        headers,
+        blocks,
+        validators,
+        first,
+        theirs,
+        min_gas_price: scenario.min_gas_price,
+    };
     let runtime = tokio::runtime::Handle::current();
     let votes = runtime.block_on(async {
         let mut session = Session::start(&place, good).await?;
@@ -272,7 +288,13 @@ impl Session {
         let log = std::fs::File::create(&path).map_err(failed)?;
         let mut command = Command::new(&place.besu.program);
         command
-            .args(["--data-path=data", "--genesis-file=genesis.json", "--data-storage-format=FOREST", "--logging=INFO", "--color-enabled=false"])
+            .args([
+                "--data-path=data",
+                "--genesis-file=genesis.json",
+                "--data-storage-format=FOREST",
+                "--logging=INFO",
+                "--color-enabled=false",
+            ])
             .args(["--node-private-key-file=key", "--p2p-host=127.0.0.1", "--p2p-interface=127.0.0.1", "--discovery-enabled=false"])
             .args(["--nat-method=NONE", "--sync-mode=FULL", "--sync-min-peers=1"])
             .arg(format!("--p2p-port={port}"))
@@ -322,7 +344,8 @@ impl Session {
         .await
         .map_err(|error| format!("no node of ours: {error}"))?;
         let log = Log { path, read: 0 };
-        let mut session = Self { child, log, handle, events, peer: PeerId(0), eth: EthVersion::V68, next: FIRST_ROUND, mark: MARKS, _head: keep };
+        let mut session =
+            Self { child, log, handle, events, peer: PeerId(0), eth: EthVersion::V68, next: FIRST_ROUND, mark: MARKS, _head: keep };
         session.connected(place).await?;
         // Before that it drops what it is sent.
         session.begun(place).await?;
@@ -375,7 +398,9 @@ impl Session {
             match tokio::time::timeout(LOOK, self.events.recv()).await {
                 Ok(None) => return Err("our node has ended".to_owned()),
                 Ok(Some(NetEvent::Disconnected { reason, .. })) => return Err(format!("Besu ended the connection: {reason:?}")),
-                Ok(Some(NetEvent::Message(message))) if message.protocol == Protocol::Eth => self.answer(place, message.code, &message.payload),
+                Ok(Some(NetEvent::Message(message))) if message.protocol == Protocol::Eth => {
+                    self.answer(place, message.code, &message.payload)
+                }
                 Ok(Some(NetEvent::Message(message))) => {
                     let read = Message::decode(message.code, &message.payload);
                     prepared |= matches!(read, Ok(Message::Prepare(one)) if one.author() == theirs && one.round() == round);
@@ -414,7 +439,10 @@ impl Session {
             }
             Ok(EthMessage::GetBlockBodies { request_id, hashes }) => {
                 let of = |hash: &B256| place.blocks.iter().find(|block| block.hash().is_ok_and(|own| own == *hash));
-                EthMessage::BlockBodies { request_id, bodies: hashes.iter().filter_map(of).map(|block| block.body.clone()).collect() }
+                EthMessage::BlockBodies {
+                    request_id,
+                    bodies: hashes.iter().filter_map(of).map(|block| block.body.clone()).collect(),
+                }
             }
             _ => return,
         };

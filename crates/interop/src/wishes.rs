@@ -82,8 +82,14 @@ fn creations(all: &mut Vec<Wish>) {
 /// Transfers and calls with just the gas that they need, and much input, which costs a floor from Prague on (EIP-7623).
 fn exact(fork: Fork, all: &mut Vec<Wish>) {
     let accounts = [
-        Address::ZERO, Address::with_last_byte(1), Address::with_last_byte(9), Address::with_last_byte(0x0a), EMPTY,
-        Address::repeat_byte(0x77), EXECUTOR, Address::with_last_byte(0xc0),
+        Address::ZERO,
+        Address::with_last_byte(1),
+        Address::with_last_byte(9),
+        Address::with_last_byte(0x0a),
+        EMPTY,
+        Address::repeat_byte(0x77),
+        EXECUTOR,
+        Address::with_last_byte(0xc0),
     ];
     for account in accounts {
         for value in [0u64, 1] {
@@ -122,7 +128,8 @@ fn system(all: &mut Vec<Wish>) {
         all.push(Wish { gas: 200_000, ..wish(format!("{name} fee"), TxKind::Call(contract), Vec::new()) });
         for index in 0..24u8 {
             let (value, gas) = (U256::from(if index % 8 == 7 { 0 } else { 1_000 }), 400_000);
-            let wish = wish(format!("{name} request {index}"), TxKind::Call(contract), vec![index; length - usize::from(index % 8 == 6)]);
+            let wish =
+                wish(format!("{name} request {index}"), TxKind::Call(contract), vec![index; length - usize::from(index % 8 == 6)]);
             all.push(Wish { value, gas, ..wish });
         }
     }
@@ -148,13 +155,23 @@ fn deposit(index: u8) -> Vec<u8> {
 fn delegations(chain_id: u64, all: &mut Vec<Wish>) -> Result<(), String> {
     let authorities = (0..AUTHORITY_COUNT).map(|at| key(AUTHORITIES + at)).collect::<Result<Vec<NodeKey>, _>>()?;
     let mut nonces = [0u64; AUTHORITY_COUNT];
-    let small = run(&Program { name: String::new(), code: vec![op::ADDRESS, op::PUSH1, 0, op::MSTORE, op::PUSH1, 32, op::PUSH1, 0, op::RETURN] });
+    let small = run(&Program {
+        name: String::new(),
+        code: vec![op::ADDRESS, op::PUSH1, 0, op::MSTORE, op::PUSH1, 32, op::PUSH1, 0, op::RETURN],
+    });
     let mut push = |name: String, to: Address, codes: Vec<SignedAuthorization>| {
         all.push(Wish { name, to: TxKind::Call(to), carries: Carries::Code(codes), ..small.clone() });
     };
     let targets = [
-        EXECUTOR, Address::with_last_byte(4), authorities[1].address(), authorities[0].address(), Address::ZERO, DELEGATED, EXECUTOR,
-        SYSTEM[0], Address::repeat_byte(0x7a),
+        EXECUTOR,
+        Address::with_last_byte(4),
+        authorities[1].address(),
+        authorities[0].address(),
+        Address::ZERO,
+        DELEGATED,
+        EXECUTOR,
+        SYSTEM[0],
+        Address::repeat_byte(0x7a),
     ];
     for (round, target) in targets.into_iter().enumerate() {
         for (at, authority) in authorities.iter().enumerate() {

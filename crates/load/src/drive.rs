@@ -75,12 +75,7 @@ struct Counted {
 }
 
 /// Runs the load to its end.
-pub(crate) async fn drive(
-    plan: &LoadPlan,
-    stage: Stage,
-    stop: Arc<AtomicBool>,
-    progress: &mut dyn FnMut(&Progress),
-) -> Report {
+pub(crate) async fn drive(plan: &LoadPlan, stage: Stage, stop: Arc<AtomicBool>, progress: &mut dyn FnMut(&Progress)) -> Report {
     let Stage { urls, keys, addresses, nonces, recipe } = stage;
     let mut report = Report { kind: plan.kind.name().into(), senders: keys.len(), ..Report::default() };
     match plan.pace {
@@ -248,14 +243,7 @@ fn take_made(lanes: &mut [Lane], made: Made) {
 
 impl Load {
     /// Offers up to `want` transactions, turn by turn over the endpoints; returns how many.
-    fn offer(
-        &mut self,
-        want: usize,
-        plan: &LoadPlan,
-        queues: &[Queue],
-        signers: &mut Signers,
-        next_endpoint: &mut usize,
-    ) -> usize {
+    fn offer(&mut self, want: usize, plan: &LoadPlan, queues: &[Queue], signers: &mut Signers, next_endpoint: &mut usize) -> usize {
         let mut offered = 0;
         let endpoints = self.idle.len();
         let share = want.div_ceil(endpoints);
@@ -441,8 +429,7 @@ impl Load {
         report.interval = self.interval.spread();
         // Rates over the blocks seen while transactions were offered: the first one only opens the clock.
         let until = began + Duration::from_secs_f64(report.duration_s);
-        let within: Vec<&Counted> =
-            self.sights.iter().filter(|sight| sight.at >= self.counts_from && sight.at <= until).collect();
+        let within: Vec<&Counted> = self.sights.iter().filter(|sight| sight.at >= self.counts_from && sight.at <= until).collect();
         if let (Some(first), Some(last)) = (within.first(), within.last()) {
             report.blocks = within.len() as u64;
             report.block_range = (first.number, last.number);
@@ -474,8 +461,7 @@ async fn count_failures(node: &mut Connection, numbers: &[u64], report: &mut Rep
         let Ok(answer) = node.call("eth_getBlockReceipts", json!([format!("{number:#x}")])).await else { return };
         let Some(list) = answer.as_array() else { return };
         checked += list.len() as u64;
-        failed +=
-            list.iter().filter(|receipt| receipt.get("status").is_some_and(|status| status == "0x0")).count() as u64;
+        failed += list.iter().filter(|receipt| receipt.get("status").is_some_and(|status| status == "0x0")).count() as u64;
     }
     report.failed = Some(failed);
     report.receipts_checked = checked;

@@ -76,8 +76,7 @@ pub(crate) fn sign(
     let tx = TxLegacy { chain_id: Some(chain_id), nonce, gas_price, gas_limit, to, value, input };
     let signature = key.sign(tx.signature_hash());
     let bytes = signature.as_slice();
-    let signature =
-        Signature::new(U256::from_be_slice(&bytes[..32]), U256::from_be_slice(&bytes[32..64]), bytes[64] == 1);
+    let signature = Signature::new(U256::from_be_slice(&bytes[..32]), U256::from_be_slice(&bytes[32..64]), bytes[64] == 1);
     let tx: EthereumTxEnvelope<TxEip4844> = tx.into_signed(signature).into();
     let mut raw = Vec::with_capacity(256);
     tx.encode_2718(&mut raw);
@@ -214,8 +213,7 @@ impl Signers {
             std::thread::Builder::new().name(format!("sign-{index}")).spawn(move || {
                 while let Ok(job) = receiver.recv() {
                     let Some(key) = keys.get(job.lane) else { continue };
-                    let signed =
-                        (job.from..job.from + job.count).map(|nonce| recipe.make(key, job.lane, nonce)).collect();
+                    let signed = (job.from..job.from + job.count).map(|nonce| recipe.make(key, job.lane, nonce)).collect();
                     if made.send(Made { lane: job.lane, generation: job.generation, signed }).is_err() {
                         return;
                     }
@@ -286,10 +284,8 @@ mod tests {
     #[test]
     fn recipients_spread() {
         let recipe = recipe(Kind::Transfer);
-        let seen: std::collections::BTreeSet<_> = (0..100)
-            .flat_map(|lane| (0..10).map(move |nonce| (lane, nonce)))
-            .map(|(l, n)| recipe.recipient(l, n))
-            .collect();
+        let seen: std::collections::BTreeSet<_> =
+            (0..100).flat_map(|lane| (0..10).map(move |nonce| (lane, nonce))).map(|(l, n)| recipe.recipient(l, n)).collect();
         assert!(seen.len() > 40 && seen.len() <= 50, "{}", seen.len());
     }
 }

@@ -69,11 +69,7 @@ impl Connection {
 
     /// Many calls of one method in one request; answers in the order of the calls. An endpoint that serves no batches
     /// answers with an error, which is returned.
-    pub(crate) async fn call_many(
-        &mut self,
-        method: &str,
-        params: impl Iterator<Item = Value>,
-    ) -> Result<Vec<Reply>, RpcError> {
+    pub(crate) async fn call_many(&mut self, method: &str, params: impl Iterator<Item = Value>) -> Result<Vec<Reply>, RpcError> {
         let calls: Vec<Value> = params
             .enumerate()
             .map(|(id, params)| json!({ "jsonrpc": "2.0", "id": id, "method": method, "params": params }))
@@ -170,7 +166,8 @@ mod tests {
 
     #[test]
     fn a_batch_is_sorted_by_id() {
-        let answer = br#"[{"jsonrpc":"2.0","id":1,"error":{"code":-32000,"message":"no"}},{"jsonrpc":"2.0","id":0,"result":"0x1"}]"#;
+        let answer =
+            br#"[{"jsonrpc":"2.0","id":1,"error":{"code":-32000,"message":"no"}},{"jsonrpc":"2.0","id":0,"result":"0x1"}]"#;
         let sorted = replies("m", answer, 2).unwrap();
         assert!(matches!(&sorted[0], Reply::Result(value) if value == "0x1"));
         assert!(matches!(&sorted[1], Reply::Error { code: -32000, .. }));

@@ -236,8 +236,7 @@ fn read_keys(file: &PathBuf, most: usize) -> Result<Vec<NodeKey>, SetupError> {
             continue;
         }
         // The line itself is a secret and is not repeated.
-        let key =
-            parse_key(line).map_err(|()| fault(format!("line {} is not a secret of 32 bytes in hex", index + 1)))?;
+        let key = parse_key(line).map_err(|()| fault(format!("line {} is not a secret of 32 bytes in hex", index + 1)))?;
         keys.push(key);
         if keys.len() == most {
             break;
@@ -246,12 +245,7 @@ fn read_keys(file: &PathBuf, most: usize) -> Result<Vec<NodeKey>, SetupError> {
     if keys.is_empty() { Err(fault("no key in it, expected one in hex a line".into())) } else { Ok(keys) }
 }
 
-async fn fund(
-    node: &mut Connection,
-    payer: &mut Payer,
-    poor: &[(Address, U256)],
-    recipe: &Recipe,
-) -> Result<(), SetupError> {
+async fn fund(node: &mut Connection, payer: &mut Payer, poor: &[(Address, U256)], recipe: &Recipe) -> Result<(), SetupError> {
     let fee = U256::from(recipe.gas_price) * U256::from(21_000);
     let need = poor.iter().fold(U256::ZERO, |sum, (_, missing)| sum.saturating_add(*missing).saturating_add(fee));
     let balance = node.balances(&[payer.address]).await?[0];
@@ -274,9 +268,7 @@ async fn deploy(node: &mut Connection, payer: &mut Payer, stage: &mut Stage) -> 
     let recipe = &stage.recipe;
     let input = code::bytes(if recipe.kind == Kind::Erc20 { code::TOKEN } else { code::STORE });
     let contract = payer.address.create(payer.nonce);
-    let make = |nonce, gas, to, input| {
-        lane::sign(&payer.key, recipe.chain_id, nonce, recipe.gas_price, gas, to, U256::ZERO, input)
-    };
+    let make = |nonce, gas, to, input| lane::sign(&payer.key, recipe.chain_id, nonce, recipe.gas_price, gas, to, U256::ZERO, input);
     let deployment = make(payer.nonce, 800_000, TxKind::Create, input);
     let mints: Vec<Signed> = if recipe.kind == Kind::Erc20 {
         let chunks = stage.addresses.chunks(MINT_AT_ONCE).enumerate();
@@ -301,12 +293,7 @@ async fn deploy(node: &mut Connection, payer: &mut Payer, stage: &mut Stage) -> 
 }
 
 /// Sends consecutive transactions of one account, as many at once as the node takes, and waits for all of them.
-async fn send_all(
-    node: &mut Connection,
-    payer: &mut Payer,
-    signed: &[Signed],
-    what: &'static str,
-) -> Result<(), SetupError> {
+async fn send_all(node: &mut Connection, payer: &mut Payer, signed: &[Signed], what: &'static str) -> Result<(), SetupError> {
     let first = payer.nonce;
     let end = first + signed.len() as u64;
     let (mut mined, mut sent) = (first, first);
@@ -386,8 +373,7 @@ pub(crate) fn read_block(method: &str, value: &Value) -> Result<Option<(u64, u64
     let number = value.get("number").and_then(quantity).ok_or_else(bad)?;
     let gas = value.get("gasUsed").and_then(quantity).ok_or_else(bad)?;
     let list = value.get("transactions").and_then(Value::as_array).ok_or_else(bad)?;
-    let hashes =
-        list.iter().map(|hash| hash.as_str().and_then(crate::rpc::hash)).collect::<Option<_>>().ok_or_else(bad)?;
+    let hashes = list.iter().map(|hash| hash.as_str().and_then(crate::rpc::hash)).collect::<Option<_>>().ok_or_else(bad)?;
     Ok(Some((number.saturating_to(), gas.saturating_to(), hashes)))
 }
 

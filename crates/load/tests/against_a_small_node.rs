@@ -57,11 +57,7 @@ impl Chain {
             "eth_getBlockReceipts" => {
                 let number = usize::from_str_radix(&params[0].as_str().unwrap()[2..], 16).unwrap();
                 let status = |index: usize| if index == 0 { "0x0" } else { "0x1" };
-                Ok(self.blocks[number - 1]
-                    .iter()
-                    .enumerate()
-                    .map(|(index, _)| json!({ "status": status(index) }))
-                    .collect())
+                Ok(self.blocks[number - 1].iter().enumerate().map(|(index, _)| json!({ "status": status(index) })).collect())
             }
             "eth_sendRawTransaction" => {
                 let raw = hex::decode(&params[0].as_str().unwrap()[2..]).unwrap();

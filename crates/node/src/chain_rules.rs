@@ -140,7 +140,9 @@ pub(crate) fn compare(data_dir: &Path, spec: &ChainSpec, head: (u64, u64)) -> Re
         let unwritable = |reason: String| ConfigError::Unwritable { path: path.clone(), reason };
         let text = serde_json::to_string_pretty(&now).map_err(|error| unwritable(error.to_string()))?;
         let beside = path.with_extension("json.new");
-        std::fs::write(&beside, text).and_then(|()| std::fs::rename(&beside, &path)).map_err(|error| unwritable(error.to_string()))?;
+        std::fs::write(&beside, text)
+            .and_then(|()| std::fs::rename(&beside, &path))
+            .map_err(|error| unwritable(error.to_string()))?;
     }
     Ok((path, changes))
 }
@@ -164,7 +166,12 @@ mod tests {
         assert_eq!(said(base, 60), Vec::<String>::new());
         for (from, to, head, words) in [
             ("\"chainId\":7", "\"chainId\":8", 60, vec!["config.chainId was 7 and is 8"]),
-            ("\"chainId\":7", "\"chainId\":7,\"ipe\":{\"besuRules\":\"25.5.0\"}", 60, vec!["config.ipe.besuRules was 26.8.0 and is 25.5.0"]),
+            (
+                "\"chainId\":7",
+                "\"chainId\":7,\"ipe\":{\"besuRules\":\"25.5.0\"}",
+                60,
+                vec!["config.ipe.besuRules was 26.8.0 and is 25.5.0"],
+            ),
             ("\"londonBlock\":100", "\"londonBlock\":55", 60, vec!["config.londonBlock was block 100 and is block 55"]),
             ("\"londonBlock\":100,", "", 120, vec!["config.londonBlock was block 100 and is not set"]),
             ("seconds\":2}", "seconds\":3}", 60, vec!["the block period from block 0 on was 2 s and is 3 s"]),

@@ -312,7 +312,8 @@ impl RulesSettings {
     /// # Errors
     /// Rules are enabled and their contract is not named.
     pub fn permissioning(&self) -> Result<Permissioning, ConfigError> {
-        let needed = |key| ConfigError::Needed { key, expected: "the address of the ingress contract, because its rules are enabled" };
+        let needed =
+            |key| ConfigError::Needed { key, expected: "the address of the ingress contract, because its rules are enabled" };
         let accounts = match (self.accounts_enabled, self.accounts) {
             (true, None) => return Err(needed("permissions-accounts-contract-address")),
             (enabled, address) => address.filter(|_| enabled),
@@ -394,10 +395,10 @@ impl NodeConfig {
 
     /// Text of the genesis file.
     pub fn load_genesis(&self) -> Result<(PathBuf, String), ConfigError> {
-        let path = self.genesis.clone().ok_or(ConfigError::Needed {
-            key: "genesis",
-            expected: "the path of a genesis file in Besu's or GoQuorum's format",
-        })?;
+        let path = self
+            .genesis
+            .clone()
+            .ok_or(ConfigError::Needed { key: "genesis", expected: "the path of a genesis file in Besu's or GoQuorum's format" })?;
         let text = read_text(&path, MAX_GENESIS_BYTES)?;
         Ok((path, text))
     }

@@ -47,10 +47,7 @@ impl Controller {
     }
 
     /// Makes a change, which waits for the disk, and puts it into force on the connections.
-    async fn changed(
-        &self,
-        change: impl FnOnce() -> Result<(), AllowListError> + Send + 'static,
-    ) -> Result<(), AllowListError> {
+    async fn changed(&self, change: impl FnOnce() -> Result<(), AllowListError> + Send + 'static) -> Result<(), AllowListError> {
         let outcome = tokio::task::spawn_blocking(change).await.unwrap_or(Err(AllowListError::NotWritten));
         if let Some(nodes) = &self.permissions.nodes {
             nodes.resolve().await;

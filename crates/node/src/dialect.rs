@@ -6,15 +6,13 @@ use ipe_types::Dialect;
 /// it does, or is not known.
 pub(crate) fn misunderstanding(client: &str, ours: Dialect) -> Option<&'static str> {
     if client.starts_with("Geth/") && client.contains("quorum") {
-        return (ours != Dialect::GoQuorum).then_some(
-            "it will not take what this node says in later rounds: set dialect = \"goquorum\" at every node of ours",
-        );
+        return (ours != Dialect::GoQuorum)
+            .then_some("it will not take what this node says in later rounds: set dialect = \"goquorum\" at every node of ours");
     }
     let version = client.starts_with("besu/").then(|| client.split('/').skip(1).find_map(version)).flatten()?;
     match ours {
-        Dialect::Besu26 => (version < (26, 1)).then_some(
-            "it cannot read proposals and round changes of this node: set dialect = \"legacy\" at every node of ours",
-        ),
+        Dialect::Besu26 => (version < (26, 1))
+            .then_some("it cannot read proposals and round changes of this node: set dialect = \"legacy\" at every node of ours"),
         Dialect::Legacy | Dialect::GoQuorum => ((26, 1)..(26, 6)).contains(&version).then_some(
             "it cannot read proposals and round changes of this node: update it to 26.6 or later, or, if no Besu up to 25.12 \
              and no GoQuorum validates, set dialect = \"besu26\"",
@@ -36,9 +34,14 @@ mod tests {
     fn every_release_is_warned_about_as_the_table_says() {
         let besu = |version: &str| format!("besu/{version}/linux-x86_64/openjdk-java-21");
         let silent = |version: &str, ours| misunderstanding(&besu(version), ours).is_none();
-        for (version, legacy, besu26) in
-            [("v25.5.0", true, false), ("v25.12.0", true, false), ("v26.1.0", false, true), ("v26.5.1", false, true), ("v26.6.0", true, true), ("v27.1.0", true, true)]
-        {
+        for (version, legacy, besu26) in [
+            ("v25.5.0", true, false),
+            ("v25.12.0", true, false),
+            ("v26.1.0", false, true),
+            ("v26.5.1", false, true),
+            ("v26.6.0", true, true),
+            ("v27.1.0", true, true),
+        ] {
             assert_eq!(silent(version, Dialect::Legacy), legacy, "{version}");
             assert_eq!(silent(version, Dialect::GoQuorum), legacy, "{version}");
             assert_eq!(silent(version, Dialect::Besu26), besu26, "{version}");

@@ -155,12 +155,7 @@ impl Workers {
 
     /// Hands events over until the network ends or the node stops. The network alone would not do: it ends with its
     /// last handle, and `shared` has one.
-    pub(crate) async fn pump(
-        self,
-        shared: Arc<Shared>,
-        mut events: mpsc::Receiver<NetEvent>,
-        mut stopped: watch::Receiver<bool>,
-    ) {
+    pub(crate) async fn pump(self, shared: Arc<Shared>, mut events: mpsc::Receiver<NetEvent>, mut stopped: watch::Receiver<bool>) {
         let mut payers: HashMap<PeerId, Payer> = HashMap::new();
         loop {
             let event = tokio::select! {

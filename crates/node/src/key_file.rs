@@ -122,7 +122,10 @@ mod tests {
         for mode in [0o644, 0o640, 0o604, 0o660] {
             std::fs::set_permissions(&path, std::fs::Permissions::from_mode(mode)).expect("set");
             let warning = exposure(&path).expect("told");
-            assert!(warning.contains(&format!("chmod 600 {}", path.display())) && warning.contains(&format!("{mode:04o}")), "{warning}");
+            assert!(
+                warning.contains(&format!("chmod 600 {}", path.display())) && warning.contains(&format!("{mode:04o}")),
+                "{warning}"
+            );
         }
         std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o400)).expect("set");
         assert_eq!(exposure(&path), None);

@@ -28,7 +28,12 @@ impl LocalKeeper {
     ///
     /// # Errors
     /// The journal cannot be opened or read.
-    pub(crate) fn start(path: &Path, pool: Arc<Mutex<Pool>>, ledger: &Ledger, now_ms: u64) -> Result<(Self, usize), LocalJournalError> {
+    pub(crate) fn start(
+        path: &Path,
+        pool: Arc<Mutex<Pool>>,
+        ledger: &Ledger,
+        now_ms: u64,
+    ) -> Result<(Self, usize), LocalJournalError> {
         let file = JournalFileDisk::open(path).map_err(LocalJournalError::Read)?;
         let (journal, found) = LocalJournal::open(file)?;
         let mut restored = 0;

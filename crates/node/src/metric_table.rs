@@ -80,8 +80,16 @@ const fn once(metric: Metric) -> Metric {
 /// Every metric, in the order of the page.
 pub const METRICS: &[Metric] = &[
     gauge("ethereum_blockchain_height", &[], "number of the head"),
-    gauge("ethereum_best_known_block_number", &[], "highest block proven to exist, own or by seals and signed messages of validators; what peers claim does not count"),
-    gauge("ethereum_blockchain_finalized_block", &[], "number of the newest final block: the head, every block is final (Besu says 0 on QBFT)"),
+    gauge(
+        "ethereum_best_known_block_number",
+        &[],
+        "highest block proven to exist, own or by seals and signed messages of validators; what peers claim does not count",
+    ),
+    gauge(
+        "ethereum_blockchain_finalized_block",
+        &[],
+        "number of the newest final block: the head, every block is final (Besu says 0 on QBFT)",
+    ),
     gauge("ethereum_blockchain_safe_block", &[], "number of the newest safe block: the head (Besu says 0 on QBFT)"),
     gauge("ethereum_peer_count", &[], "connected peers"),
     gauge("ethereum_peer_limit", &[], "slots for peers outside the directory"),
@@ -98,22 +106,58 @@ pub const METRICS: &[Metric] = &[
     counter("besu_blockchain_chain_head_transaction_count_counter_total", &[], "transactions of blocks imported since the start"),
     gauge("besu_synchronizer_in_sync", &[], "1 when this node is not behind what is proven"),
     counter("besu_peers_connected_total", &[], "sessions opened"),
-    once(counter("besu_peers_disconnected_total", &["initiator", "disconnectReason"], "sessions ended; `initiator` is `local` or `remote`")),
-    gauge("besu_peers_peer_count_by_client", &["client"], "connected peers by client: Besu's names, and `Ipe`; `Unknown` for all others"),
-    once(counter("besu_network_p2p_messages_inbound_total", &["protocol", "name", "code"], "messages received; `protocol` as in `eth/68`")),
+    once(counter(
+        "besu_peers_disconnected_total",
+        &["initiator", "disconnectReason"],
+        "sessions ended; `initiator` is `local` or `remote`",
+    )),
+    gauge(
+        "besu_peers_peer_count_by_client",
+        &["client"],
+        "connected peers by client: Besu's names, and `Ipe`; `Unknown` for all others",
+    ),
+    once(counter(
+        "besu_network_p2p_messages_inbound_total",
+        &["protocol", "name", "code"],
+        "messages received; `protocol` as in `eth/68`",
+    )),
     once(counter("besu_network_p2p_messages_outbound_total", &["protocol", "name", "code"], "messages sent")),
-    once(counter("besu_network_p2p_bytes_inbound_total", &["protocol", "name", "code"], "bytes of messages received, uncompressed")),
+    once(counter(
+        "besu_network_p2p_bytes_inbound_total",
+        &["protocol", "name", "code"],
+        "bytes of messages received, uncompressed",
+    )),
     once(counter("besu_network_p2p_bytes_outbound_total", &["protocol", "name", "code"], "bytes of messages sent, uncompressed")),
     once(counter("besu_network_rlpx_connect_outcome_total", &["result"], "times this node dialled, by result in Besu's words")),
-    once(counter("besu_network_rlpx_outbound_connect_attempts_total", &["source"], "times this node dialled: `maintain` to stay connected, `discv4` because discovery found the node")),
+    once(counter(
+        "besu_network_rlpx_outbound_connect_attempts_total",
+        &["source"],
+        "times this node dialled: `maintain` to stay connected, `discv4` because discovery found the node",
+    )),
     once(counter("besu_network_discovery_messages_inbound_total", &["name"], "discovery packets received, by type")),
     once(counter("besu_network_discovery_messages_outbound_total", &["name"], "discovery packets sent, by type")),
     gauge("besu_network_discv4_known_peers_current", &[], "nodes that discovery knows"),
     gauge("besu_transaction_pool_transactions", &[], "transactions in the pool"),
-    gauge("besu_transaction_pool_number_of_transactions", &["layer"], "the same apart: `ready` could be included now, `sparse` waits for a lower nonce"),
-    counter("besu_transaction_pool_transactions_added_total", &["source"], "transactions taken: `local` from clients, `remote` from peers"),
-    once(counter("besu_transaction_pool_transactions_removed_total", &["source", "operation"], "transactions that left the pool, `addedToBlock` or why else")),
-    once(counter("besu_transaction_pool_rejected_total", &["source", "priority", "reason", "layer"], "transactions not taken; `priority` is `yes` for `local`, `layer` is `txpool`")),
+    gauge(
+        "besu_transaction_pool_number_of_transactions",
+        &["layer"],
+        "the same apart: `ready` could be included now, `sparse` waits for a lower nonce",
+    ),
+    counter(
+        "besu_transaction_pool_transactions_added_total",
+        &["source"],
+        "transactions taken: `local` from clients, `remote` from peers",
+    ),
+    once(counter(
+        "besu_transaction_pool_transactions_removed_total",
+        &["source", "operation"],
+        "transactions that left the pool, `addedToBlock` or why else",
+    )),
+    once(counter(
+        "besu_transaction_pool_rejected_total",
+        &["source", "priority", "reason", "layer"],
+        "transactions not taken; `priority` is `yes` for `local`, `layer` is `txpool`",
+    )),
     once(Metric {
         name: "besu_rpc_request_time",
         kind: Kind::Summary,
@@ -121,21 +165,53 @@ pub const METRICS: &[Metric] = &[
         text: "time of JSON-RPC requests, seconds",
         there: There::Always,
     }),
-    once(counter("besu_rpc_errors_count_total", &["rpcMethod", "errorType"], "JSON-RPC requests answered with an error, Besu's name of it")),
+    once(counter(
+        "besu_rpc_errors_count_total",
+        &["rpcMethod", "errorType"],
+        "JSON-RPC requests answered with an error, Besu's name of it",
+    )),
     gauge("besu_rpc_active_http_connection_count", &[], "open connections to the HTTP listener"),
     gauge("besu_rpc_active_ws_connection_count", &[], "open WebSocket sessions"),
-    only(There::AccountList, counter("besu_permissioning_account_local_check_count_total", &[], "senders held against the local list")),
+    only(
+        There::AccountList,
+        counter("besu_permissioning_account_local_check_count_total", &[], "senders held against the local list"),
+    ),
     only(There::AccountList, counter("besu_permissioning_account_local_check_count_permitted_total", &[], "of these, permitted")),
     only(There::AccountList, counter("besu_permissioning_account_local_check_count_unpermitted_total", &[], "of these, refused")),
-    only(There::NodeList, counter("besu_permissioning_node_local_check_count_total", &[], "connections held against the local list")),
+    only(
+        There::NodeList,
+        counter("besu_permissioning_node_local_check_count_total", &[], "connections held against the local list"),
+    ),
     only(There::NodeList, counter("besu_permissioning_node_local_check_count_permitted_total", &[], "of these, permitted")),
     only(There::NodeList, counter("besu_permissioning_node_local_check_count_unpermitted_total", &[], "of these, refused")),
-    only(There::AccountRules, counter("besu_permissioning_transaction_smart_contract_check_count_total", &[], "transactions held against the rules on chain")),
-    only(There::AccountRules, counter("besu_permissioning_transaction_smart_contract_check_count_permitted_total", &[], "of these, permitted")),
-    only(There::AccountRules, counter("besu_permissioning_transaction_smart_contract_check_count_unpermitted_total", &[], "of these, refused")),
-    only(There::NodeRules, counter("besu_permissioning_node_smart_contract_check_count_total", &[], "connections held against the rules on chain")),
-    only(There::NodeRules, counter("besu_permissioning_node_smart_contract_check_count_permitted_total", &[], "of these, permitted")),
-    only(There::NodeRules, counter("besu_permissioning_node_smart_contract_check_count_unpermitted_total", &[], "of these, refused")),
+    only(
+        There::AccountRules,
+        counter(
+            "besu_permissioning_transaction_smart_contract_check_count_total",
+            &[],
+            "transactions held against the rules on chain",
+        ),
+    ),
+    only(
+        There::AccountRules,
+        counter("besu_permissioning_transaction_smart_contract_check_count_permitted_total", &[], "of these, permitted"),
+    ),
+    only(
+        There::AccountRules,
+        counter("besu_permissioning_transaction_smart_contract_check_count_unpermitted_total", &[], "of these, refused"),
+    ),
+    only(
+        There::NodeRules,
+        counter("besu_permissioning_node_smart_contract_check_count_total", &[], "connections held against the rules on chain"),
+    ),
+    only(
+        There::NodeRules,
+        counter("besu_permissioning_node_smart_contract_check_count_permitted_total", &[], "of these, permitted"),
+    ),
+    only(
+        There::NodeRules,
+        counter("besu_permissioning_node_smart_contract_check_count_unpermitted_total", &[], "of these, refused"),
+    ),
     counter("process_cpu_seconds_total", &[], "processor time, seconds"),
     gauge("process_resident_memory_bytes", &[], "resident memory"),
     gauge("process_virtual_memory_bytes", &[], "address space"),
@@ -150,7 +226,11 @@ pub const METRICS: &[Metric] = &[
     gauge("ipe_consensus_validators_heard", &[], "validators whose messages were seen lately"),
     gauge("ipe_consensus_fault_margin", &[], "validators that may still fall silent before blocks stop; negative when they have"),
     gauge("ipe_consensus_validating", &[], "1 when this node validates the next block"),
-    gauge("ipe_consensus_abstains", &["cause"], "1 for the cause for which this validator signs nothing at present: its journal was lost or may lack something (docs/signing-journal.md)"),
+    gauge(
+        "ipe_consensus_abstains",
+        &["cause"],
+        "1 for the cause for which this validator signs nothing at present: its journal was lost or may lack something (docs/signing-journal.md)",
+    ),
     counter("ipe_consensus_round_changes_total", &[], "rounds above 0 entered"),
     counter("ipe_consensus_proposed_total", &[], "blocks proposed"),
     gauge("ipe_build_budget_gas", &[], "work that the next block built here may hold, gas plus 21000 a transaction"),
@@ -165,7 +245,11 @@ pub const METRICS: &[Metric] = &[
     counter("ipe_peers_cut_total", &[], "peers cut for misbehaviour"),
     counter("ipe_peer_penalties_total", &[], "penalties given to peers"),
     counter("ipe_peer_bans_total", &[], "nodes banned for a while"),
-    once(counter("ipe_connect_outcome_total", &["direction", "result"], "connections, of both directions, by how they ended or began")),
+    once(counter(
+        "ipe_connect_outcome_total",
+        &["direction", "result"],
+        "connections, of both directions, by how they ended or began",
+    )),
     counter("ipe_relay_messages_total", &[], "consensus messages passed on for others"),
     once(Metric {
         name: "ipe_relay_delay_seconds",
@@ -174,10 +258,27 @@ pub const METRICS: &[Metric] = &[
         text: "from the arrival of a consensus message to its hand-over to the connections over which it is passed on",
         there: There::Always,
     }),
-    only(There::Rules, counter("ipe_rules_evaluated_total", &["asked"], "executions of a contract with rules (`accounts`, `nodes`); all other checks were answered by what is kept")),
+    only(
+        There::Rules,
+        counter(
+            "ipe_rules_evaluated_total",
+            &["asked"],
+            "executions of a contract with rules (`accounts`, `nodes`); all other checks were answered by what is kept",
+        ),
+    ),
     only(There::Rules, counter("ipe_rules_gas_total", &["asked"], "gas that these executions used")),
-    only(There::Rules, counter("ipe_rules_faults_total", &["asked", "fault"], "executions that gave no answer, which permits nobody")),
-    only(There::Rules, gauge("ipe_rules_broken", &["asked"], "1 when the contract gave no answer when it was executed last: nobody is permitted then")),
+    only(
+        There::Rules,
+        counter("ipe_rules_faults_total", &["asked", "fault"], "executions that gave no answer, which permits nobody"),
+    ),
+    only(
+        There::Rules,
+        gauge(
+            "ipe_rules_broken",
+            &["asked"],
+            "1 when the contract gave no answer when it was executed last: nobody is permitted then",
+        ),
+    ),
     counter("ipe_relay_duplicates_total", &[], "consensus messages dropped as already seen"),
     counter("ipe_relay_refused_total", &["reason"], "consensus messages refused"),
     gauge("ipe_carried_streams", &[], "streams that this boot carries for its validators"),
@@ -185,9 +286,21 @@ pub const METRICS: &[Metric] = &[
     counter("ipe_carried_streams_opened_total", &["by"], "streams carried since the start, by who opened them"),
     counter("ipe_carried_bytes_total", &["direction"], "bytes of carried streams"),
     once(counter("ipe_carried_refused_total", &["reason"], "streams that were not carried, or cut")),
-    once(counter("ipe_rpc_logins_total", &["outcome"], "logins to JSON-RPC: `accepted`, `refused` (no such user, or another password), `busy` (too many at once), `malformed`")),
-    once(counter("ipe_rpc_tls_handshakes_total", &["outcome"], "TLS handshakes of clients of JSON-RPC: `completed`, `failed`, `slow`, `throttled` (cut, its address begins too many)")),
-    once(counter("ipe_rpc_reload_failures_total", &["what"], "changed files of users, certificates or keys that could not be used: what was read before stays in force")),
+    once(counter(
+        "ipe_rpc_logins_total",
+        &["outcome"],
+        "logins to JSON-RPC: `accepted`, `refused` (no such user, or another password), `busy` (too many at once), `malformed`",
+    )),
+    once(counter(
+        "ipe_rpc_tls_handshakes_total",
+        &["outcome"],
+        "TLS handshakes of clients of JSON-RPC: `completed`, `failed`, `slow`, `throttled` (cut, its address begins too many)",
+    )),
+    once(counter(
+        "ipe_rpc_reload_failures_total",
+        &["what"],
+        "changed files of users, certificates or keys that could not be used: what was read before stays in force",
+    )),
     once(counter("ipe_rpc_transactions_refused_total", &["reason"], "transactions of clients that were not taken")),
 ];
 
@@ -202,7 +315,10 @@ pub const NOT_HERE: &[(&str, &str)] = &[
     ("besu_bal_*", "block access lists: no QBFT network has the fork"),
     ("besu_blockchain_get_*", "reads of the state's storage by kind of table; storage has another layout"),
     ("besu_block_processing_*", "internals of parallel execution; see `ipe_block_stage_seconds`"),
-    ("besu_network_discovery_demux_packets_total", "one discovery protocol, discv4; see `besu_network_discovery_messages_inbound_total`"),
+    (
+        "besu_network_discovery_demux_packets_total",
+        "one discovery protocol, discv4; see `besu_network_discovery_messages_inbound_total`",
+    ),
     ("besu_network_discovery_packets_dropped_total", "excess packets are dropped before they are looked at and not counted"),
     ("besu_network_discovery_inflight_*", "see `besu_network_discv4_known_peers_current`"),
     ("besu_network_discovery_interaction_*", "see `besu_network_discovery_messages_outbound_total`"),
@@ -213,8 +329,14 @@ pub const NOT_HERE: &[(&str, &str)] = &[
     ("besu_synchronizer_chain_download_pipeline_*", "see `ethereum_best_known_block_number` and `besu_synchronizer_in_sync`"),
     ("besu_synchronizer_sync_duration", "see `ethereum_best_known_block_number` and `besu_synchronizer_in_sync`"),
     ("besu_synchronizer_task", "requests of synchronisation are not timed by task"),
-    ("besu_transaction_pool_added_total", "by layers that this pool does not have; see `besu_transaction_pool_transactions_added_total`"),
-    ("besu_transaction_pool_removed_total", "by layers that this pool does not have; see `besu_transaction_pool_transactions_removed_total`"),
+    (
+        "besu_transaction_pool_added_total",
+        "by layers that this pool does not have; see `besu_transaction_pool_transactions_added_total`",
+    ),
+    (
+        "besu_transaction_pool_removed_total",
+        "by layers that this pool does not have; see `besu_transaction_pool_transactions_removed_total`",
+    ),
     ("besu_transaction_pool_blob_*", "no blob transactions"),
     ("besu_transaction_pool_messages_expired_total", "messages are not dropped for their age; a sender that is too fast waits"),
     ("besu_transaction_pool_number_of_transactions_by_type", "not counted by type"),
@@ -256,9 +378,7 @@ pub fn markdown() -> String {
         let labels: Vec<String> = metric.labels.iter().map(|label| format!("`{label}`")).collect();
         let _ = writeln!(out, "| `{}` | {} | {} | {}{there} |", metric.name, metric.kind.name(), labels.join(", "), metric.text);
     }
-    out.push_str(
-        "\n## What Besu serves and a node does not\n\n| Metric | Why |\n|---|---|\n",
-    );
+    out.push_str("\n## What Besu serves and a node does not\n\n| Metric | Why |\n|---|---|\n");
     for (name, why) in NOT_HERE {
         let _ = writeln!(out, "| `{name}` | {why} |");
     }

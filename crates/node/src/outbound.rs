@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use alloy_rlp::{BufMut, Encodable, Header as RlpHeader};
 use crossbeam_channel::Sender;
-use ipe_engine::{Job, Level, Notification, Output, PeerId, Stages};
 use ipe_chain::{Candidate, Imported};
+use ipe_engine::{Job, Level, Notification, Output, PeerId, Stages};
 use ipe_p2p::{LocalHead, NetworkHandle, Protocol, Reason};
 use ipe_types::eth::{EthMessage, EthVersion, code};
 use ipe_types::{Block, Bytes, U256};

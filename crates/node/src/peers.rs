@@ -45,15 +45,20 @@ impl Neighbours {
             carry_for.clear();
         }
         if !carries && (topology, role) != (Topology::Sentry, Role::Validator) && !carry.is_empty() {
-            tracing::warn!("carry has no effect at a {role} of a {topology} network: it is for validators that listen nowhere, and their boots");
+            tracing::warn!(
+                "carry has no effect at a {role} of a {topology} network: it is for validators that listen nowhere, and their boots"
+            );
             carry.clear();
         }
         carry.retain(|enode| {
-            let ours = members.as_ref().and_then(|members| {
-                members.by_id(&enode.id).filter(|member| members.listening_validator(member).is_none())
-            });
+            let ours = members
+                .as_ref()
+                .and_then(|members| members.by_id(&enode.id).filter(|member| members.listening_validator(member).is_none()));
             if let Some(ours) = ours {
-                tracing::warn!("carry: {} is no validator that listens, by the directory: boots relay for it, nothing is carried", ours.name);
+                tracing::warn!(
+                    "carry: {} is no validator that listens, by the directory: boots relay for it, nothing is carried",
+                    ours.name
+                );
             }
             ours.is_none()
         });
@@ -172,7 +177,13 @@ impl Neighbours {
         }
         match members.listening_validator(member) {
             Some(enode) if at(enode) => Ok(()),
-            Some(enode) => Err(format!("{} listens on {}:{} by the directory, not on {}", member.name, enode.hosts.join(","), enode.tcp, candidate.remote)),
+            Some(enode) => Err(format!(
+                "{} listens on {}:{} by the directory, not on {}",
+                member.name,
+                enode.hosts.join(","),
+                enode.tcp,
+                candidate.remote
+            )),
             None => Err(format!("{} listens nowhere by the directory: boots relay for it", member.name)),
         }
     }
@@ -223,9 +234,9 @@ pub(crate) fn dial_list(config: &NodeConfig, spec: &ChainSpec, neighbours: &Neig
         None => spec.genesis().bootnodes.iter().filter_map(|text| text.parse::<Enode>().ok()).collect(),
     };
     let allowed = |enode: &Enode| match &neighbours.members {
-        Some(members) => members
-            .by_id(&enode.id)
-            .is_some_and(|member| neighbours.topology.dials(neighbours.place(), members.place(member))),
+        Some(members) => {
+            members.by_id(&enode.id).is_some_and(|member| neighbours.topology.dials(neighbours.place(), members.place(member)))
+        }
         // Without a directory nobody knows whose boots these are; a sentry validator dials its own only.
         None => !(neighbours.role == Role::Validator && neighbours.topology == Topology::Sentry),
     };

@@ -420,9 +420,9 @@ fn read_list(file: &Path, key: &str) -> Result<Option<Vec<String>>, ConfigError>
     let table: toml::Table =
         text.parse().map_err(|error: toml::de::Error| wrong(format!("not TOML: {}", error.to_string().trim_end())))?;
     let Some(value) = table.get(key) else { return Ok(None) };
-    let items = value.as_array().and_then(|items| {
-        items.iter().map(|item| item.as_str().map(str::to_owned)).collect::<Option<Vec<String>>>()
-    });
+    let items = value
+        .as_array()
+        .and_then(|items| items.iter().map(|item| item.as_str().map(str::to_owned)).collect::<Option<Vec<String>>>());
     items.map(Some).ok_or_else(|| wrong(format!("{key}: expected an array of strings")))
 }
 
@@ -457,10 +457,8 @@ fn read_accounts(file: &Path) -> Result<Vec<Address>, ConfigError> {
 
 fn read_nodes(file: &Path) -> Result<Vec<Enode>, ConfigError> {
     let parse = |text: String| {
-        text.parse::<Enode>().map_err(|error| ConfigError::Content {
-            path: file.to_owned(),
-            message: format!("{NODES_KEY}: {error}"),
-        })
+        text.parse::<Enode>()
+            .map_err(|error| ConfigError::Content { path: file.to_owned(), message: format!("{NODES_KEY}: {error}") })
     };
     needed(file, NODES_KEY)?.into_iter().map(parse).collect()
 }
@@ -482,12 +480,8 @@ fn write_list(
         tracing::error!("the allow-list {} cannot be changed: {error}", file.display());
         Refused::NotWritten
     };
-    let there: HashSet<String> = read_list(file, key)
-        .map_err(|error| failed(&error))?
-        .unwrap_or_default()
-        .iter()
-        .filter_map(|text| normal(text))
-        .collect();
+    let there: HashSet<String> =
+        read_list(file, key).map_err(|error| failed(&error))?.unwrap_or_default().iter().filter_map(|text| normal(text)).collect();
     if !before.iter().all(|entry| there.contains(entry)) {
         tracing::error!("{} was changed by somebody else: {key} is changed in memory only", file.display());
         return Err(Refused::OutOfSync);

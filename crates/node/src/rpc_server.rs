@@ -4,7 +4,9 @@ use std::net::SocketAddr;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
-use ipe_api::{AuthenticationConfig, Authorities, Clients, Group, Groups, HttpConfig, Identity, Password, ServerConfig, Store, TlsConfig};
+use ipe_api::{
+    AuthenticationConfig, Authorities, Clients, Group, Groups, HttpConfig, Identity, Password, ServerConfig, Store, TlsConfig,
+};
 use zeroize::Zeroizing;
 
 use crate::config::{NodeConfig, RpcAuthentication, RpcListener, RpcTls};
@@ -77,7 +79,12 @@ fn tls(name: &str, settings: &RpcTls) -> Result<TlsConfig, RunError> {
     let identity = match (&settings.keystore_file, &settings.key_file, &settings.cert_file) {
         (Some(file), None, None) => Identity::Store(store(file, &settings.keystore_password)),
         (None, Some(key), Some(certificates)) => Identity::Pem { key: key.clone(), certificates: certificates.clone() },
-        (None, None, None) => return Err(lacks("keystore-file", "TLS is on without a key; name a PKCS#12 file here, or PEM files in key-file and cert-file")),
+        (None, None, None) => {
+            return Err(lacks(
+                "keystore-file",
+                "TLS is on without a key; name a PKCS#12 file here, or PEM files in key-file and cert-file",
+            ));
+        }
         (Some(_), _, _) => return Err(lacks("keystore-file", "a PKCS#12 file and PEM files are named; name one or the other")),
         (None, Some(_), None) => return Err(lacks("cert-file", "a key is named without its certificate; name the PEM file here")),
         (None, None, Some(_)) => return Err(lacks("key-file", "a certificate is named without its key; name the PEM file here")),
@@ -87,7 +94,9 @@ fn tls(name: &str, settings: &RpcTls) -> Result<TlsConfig, RunError> {
             (Some(file), None) => Some(Authorities::Store(store(file, &settings.truststore_password))),
             (None, Some(file)) => Some(Authorities::Pem(file.clone())),
             (None, None) => None,
-            (Some(_), Some(_)) => return Err(lacks("truststore-file", "a PKCS#12 file and a PEM file are named; name one or the other")),
+            (Some(_), Some(_)) => {
+                return Err(lacks("truststore-file", "a PKCS#12 file and a PEM file are named; name one or the other"));
+            }
         };
         if authorities.is_none() && settings.known_clients_file.is_none() {
             let reason = "clients need a certificate and nothing says which; name the file of known clients, or authorities in truststore-file or trustcert-file";
@@ -141,7 +150,10 @@ fn openness(name: &str, settings: &RpcListener, groups: Groups, authenticated: b
         ));
     }
     if authenticated && tls.is_none() {
-        all.push(format!("{name} takes passwords and tokens in clear on {}:{}: turn TLS on, here or in a proxy before it", settings.host, settings.port));
+        all.push(format!(
+            "{name} takes passwords and tokens in clear on {}:{}: turn TLS on, here or in a proxy before it",
+            settings.host, settings.port
+        ));
     }
     all
 }
@@ -162,9 +174,17 @@ mod tests {
             (&[("rpc-http-tls-enabled", "true")][..], "rpc-http-tls-keystore-file: TLS is on without a key"),
             (&[("rpc-http-tls-enabled", "true"), ("rpc-http-tls-key-file", "k")], "rpc-http-tls-cert-file"),
             (&[("rpc-http-tls-enabled", "true"), ("rpc-http-tls-cert-file", "c")], "rpc-http-tls-key-file"),
-            (&[("rpc-http-tls-enabled", "true"), ("rpc-http-tls-cert-file", "c"), ("rpc-http-tls-keystore-file", "s")], "one or the other"),
             (
-                &[("rpc-ws-enabled", "true"), ("rpc-ws-ssl-enabled", "true"), ("rpc-ws-ssl-keystore-file", "s"), ("rpc-ws-ssl-client-auth-enabled", "true")],
+                &[("rpc-http-tls-enabled", "true"), ("rpc-http-tls-cert-file", "c"), ("rpc-http-tls-keystore-file", "s")],
+                "one or the other",
+            ),
+            (
+                &[
+                    ("rpc-ws-enabled", "true"),
+                    ("rpc-ws-ssl-enabled", "true"),
+                    ("rpc-ws-ssl-keystore-file", "s"),
+                    ("rpc-ws-ssl-client-auth-enabled", "true"),
+                ],
                 "rpc-ws-ssl-known-clients-file: clients need a certificate",
             ),
             (&[("rpc-operator-enabled", "true"), ("rpc-operator-api", "NONE")], "rpc-operator-api"),

@@ -94,13 +94,24 @@ impl NodeRules {
         match verdict {
             Verdict::Allowed | Verdict::Unruled => Ok(()),
             Verdict::Denied if fixed.is_some() && !self.is_current(head.header.timestamp) => Ok(()),
-            Verdict::Denied => Err(format!("the node rules on chain do not permit it (contract {}, block {})", contract.address, head.number)),
+            Verdict::Denied => {
+                Err(format!("the node rules on chain do not permit it (contract {}, block {})", contract.address, head.number))
+            }
             Verdict::Broken(_) if fixed.is_some() || self.connected.read().contains(node) => Ok(()),
-            Verdict::Broken(fault) => Err(format!("the node rules on chain give no answer: {fault} (contract {}, block {})", contract.address, head.number)),
+            Verdict::Broken(fault) => Err(format!(
+                "the node rules on chain give no answer: {fault} (contract {}, block {})",
+                contract.address, head.number
+            )),
         }
     }
 
-    fn verdict(&self, abi: NodeAbi, other: &End, fixed: Option<&Vec<String>>, inbound: bool) -> Result<Verdict, ipe_chain::LedgerError> {
+    fn verdict(
+        &self,
+        abi: NodeAbi,
+        other: &End,
+        fixed: Option<&Vec<String>>,
+        inbound: bool,
+    ) -> Result<Verdict, ipe_chain::LedgerError> {
         let ask = |source: &End, destination: &End, names| {
             self.ledger.may_connect(&Link { source: source.clone(), destination: destination.clone() }, names)
         };
@@ -129,7 +140,12 @@ impl NodeRules {
 }
 
 /// Follows the head until it is aborted: connections are judged again, and the operator is told of contracts that give no answer.
-pub(crate) async fn follow(ledger: Arc<Ledger>, nodes: Arc<NodeRules>, network: NetworkHandle, mut head: watch::Receiver<ipe_p2p::LocalHead>) {
+pub(crate) async fn follow(
+    ledger: Arc<Ledger>,
+    nodes: Arc<NodeRules>,
+    network: NetworkHandle,
+    mut head: watch::Receiver<ipe_p2p::LocalHead>,
+) {
     let told = Arc::new(Mutex::new(Told::default()));
     loop {
         let (ledger, nodes, network, told) = (ledger.clone(), nodes.clone(), network.clone(), told.clone());

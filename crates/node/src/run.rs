@@ -261,8 +261,8 @@ impl Node {
         let path = config.data_dir.join("database");
         let settings = DiskSettings::default();
         let settings = DiskSettings { cache: config.database_cache.unwrap_or(settings.cache), ..settings };
-        let store = FjallStore::open(&path, settings)
-            .map_err(|error| RunError::Store { path: path.clone(), reason: error.to_string() })?;
+        let store =
+            FjallStore::open(&path, settings).map_err(|error| RunError::Store { path: path.clone(), reason: error.to_string() })?;
         let ledger = Ledger::open_with(Arc::new(store), spec.clone(), state_settings(config))
             .map_err(|source| RunError::Ledger { path, source })?;
         tracing::info!(oldest = ledger.state().oldest(), archive = config.archive, "state of blocks from this one on is kept");
@@ -362,10 +362,9 @@ impl Node {
         };
         let metrics = exporter.as_ref().map(|((address, _), _, _)| *address);
         let api = Api::new(backend, api_settings(&config, &spec, &key, &network, metrics));
-        let exporter = exporter
-            .map(|((_, listener), handle, sources)| {
-                telemetry::serve(listener, handle, sources, api.clone(), config.host_allowlist.clone(), stopped.clone())
-            });
+        let exporter = exporter.map(|((_, listener), handle, sources)| {
+            telemetry::serve(listener, handle, sources, api.clone(), config.host_allowlist.clone(), stopped.clone())
+        });
         let server = ipe_api::serve(api, rpc_server::config(&config)?).await?;
         let endpoints = Endpoints {
             pid: std::process::id(),
@@ -386,7 +385,13 @@ impl Node {
         let [pulse, executing] = [Arc::new(Pulse::default()), Arc::new(Pulse::default())];
         let (jobs, executor) = executor::start(inbox.clone(), executing.clone()).map_err(RunError::Thread)?;
         let outbound = Outbound { network: network.clone(), versions: versions.clone(), notifications, head, jobs };
-        let watch = Watch { replica: pulse.clone(), executor: executing, status: status.clone(), data_dir: config.data_dir.clone(), limits: watchdog::Limits::default() };
+        let watch = Watch {
+            replica: pulse.clone(),
+            executor: executing,
+            status: status.clone(),
+            data_dir: config.data_dir.clone(),
+            limits: watchdog::Limits::default(),
+        };
         let parts = Parts { ledger: ledger.clone(), spec, pool: pool.clone(), gate, status };
         let mut replica = Replica::new(settings, parts, restored);
         for (height, hash) in watchdog::suspects(&config.data_dir, ledger.head().number) {
@@ -401,7 +406,8 @@ impl Node {
         // What is written is durable already, and nothing in this process can be trusted to end.
         watchdog::start(watch, || std::process::exit(EXIT_STUCK)).map_err(RunError::Thread)?;
         let pump = tokio::spawn(workers.pump(shared, events, stopped.clone()));
-        let controller = Controller { network: network.clone(), inbox: inbox.clone(), role: config.role, permissions: permissions.clone() };
+        let controller =
+            Controller { network: network.clone(), inbox: inbox.clone(), role: config.role, permissions: permissions.clone() };
         let controls = tokio::spawn(controller.serve(control_out));
         let keeper = tokio::spawn(keep_permissions(permissions, network.clone()));
         let follower = tokio::spawn(rules::follow(ledger.clone(), rules, network.clone(), head_out));
@@ -579,12 +585,7 @@ fn network_config(
             genesis: spec.genesis_hash(),
             fork_ids: ForkIds::new(spec.genesis_hash(), genesis_time, &spec.genesis().forks),
         },
-        ipe: Some(IpeStatus {
-            role: config.role,
-            institution: config.institution.clone(),
-            name: config.name.clone(),
-            height,
-        }),
+        ipe: Some(IpeStatus { role: config.role, institution: config.institution.clone(), name: config.name.clone(), height }),
         head,
         eth_versions: EthVersion::ALL.to_vec(),
         istanbul: true,
@@ -641,7 +642,9 @@ mod tests {
     fn the_format_of_the_storage_reaches_the_state() {
         let kept = |flags: &[(&'static str, &str)]| {
             let flags = flags.iter().map(|(key, value)| (*key, vec![(*value).to_owned()])).collect();
-            resolve(&Given { flags, ..Given::default() }).map(|config| state_settings(&config).retention).map_err(|error| error.to_string())
+            resolve(&Given { flags, ..Given::default() })
+                .map(|config| state_settings(&config).retention)
+                .map_err(|error| error.to_string())
         };
         let limit = |blocks| ("bonsai-historical-block-limit", blocks);
         assert_eq!(kept(&[]), Ok(Retention::Archive));

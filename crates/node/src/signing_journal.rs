@@ -85,9 +85,7 @@ pub fn answer(
     let _key = lock_key(key_file)?;
     let (mut gate, _) = open(data_dir, chain, key)?;
     let before = gate.doubt();
-    let left = gate
-        .answer(word)
-        .map_err(|error| RunError::SigningJournal { path: path(data_dir), reason: error.to_string() })?;
+    let left = gate.answer(word).map_err(|error| RunError::SigningJournal { path: path(data_dir), reason: error.to_string() })?;
     Ok((before, left))
 }
 

@@ -33,8 +33,7 @@ use crate::metric_table::{Kind, METRICS};
 use crate::permissions::Permissions;
 
 /// Upper bounds of durations, seconds: from a light read to a block that takes longer than its period.
-const SECONDS: [f64; 16] =
-    [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.02, 0.035, 0.05, 0.075, 0.1, 0.2, 0.35, 0.5, 1.0, 2.5, 10.0];
+const SECONDS: [f64; 16] = [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.02, 0.035, 0.05, 0.075, 0.1, 0.2, 0.35, 0.5, 1.0, 2.5, 10.0];
 /// Quantiles of Besu's timers.
 const QUANTILES: [f64; 6] = [0.2, 0.5, 0.8, 0.95, 0.99, 1.0];
 /// How often the recorder folds what histograms have collected; without it they would grow between two scrapes.
@@ -78,7 +77,8 @@ fn describe() {
     let started = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0.0, |since| since.as_secs_f64());
     gauge!("process_start_time_seconds").set(started);
     // What is moved as it happens is there before it does, as in Besu.
-    for name in ["besu_blockchain_chain_head_gas_used_counter_total", "besu_blockchain_chain_head_transaction_count_counter_total"] {
+    for name in ["besu_blockchain_chain_head_gas_used_counter_total", "besu_blockchain_chain_head_transaction_count_counter_total"]
+    {
         counter!(name).absolute(0);
     }
     for name in ["besu_rpc_active_http_connection_count", "besu_rpc_active_ws_connection_count"] {
@@ -182,7 +182,8 @@ fn refresh_turnover(turnover: &Turnover) {
     for (source, passed) in [("local", &turnover.local), ("remote", &turnover.remote)] {
         counter!("besu_transaction_pool_transactions_added_total", "source" => source).absolute(passed.added);
         for (how, count) in Departure::ALL.into_iter().zip(passed.removed).filter(|(_, count)| *count > 0) {
-            counter!("besu_transaction_pool_transactions_removed_total", "source" => source, "operation" => how.name()).absolute(count);
+            counter!("besu_transaction_pool_transactions_removed_total", "source" => source, "operation" => how.name())
+                .absolute(count);
         }
     }
     for (reason, count) in &turnover.refused_of_peers {
@@ -244,7 +245,8 @@ fn refresh_rules(ledger: &Ledger) {
 fn refresh_network(network: &NetworkHandle) {
     let counts = network.counters();
     for message in &counts.messages {
-        let labels = [("protocol", message.protocol.to_owned()), ("name", message.name.to_owned()), ("code", message.code.to_string())];
+        let labels =
+            [("protocol", message.protocol.to_owned()), ("name", message.name.to_owned()), ("code", message.code.to_string())];
         let (messages, bytes) = if message.inbound {
             ("besu_network_p2p_messages_inbound_total", "besu_network_p2p_bytes_inbound_total")
         } else {
@@ -255,7 +257,8 @@ fn refresh_network(network: &NetworkHandle) {
     }
     for ended in &counts.disconnects {
         let initiator = if ended.by_us { "local" } else { "remote" };
-        counter!("besu_peers_disconnected_total", "initiator" => initiator, "disconnectReason" => ended.reason.name()).absolute(ended.count);
+        counter!("besu_peers_disconnected_total", "initiator" => initiator, "disconnectReason" => ended.reason.name())
+            .absolute(ended.count);
     }
     let (mut connected, mut dialled) = (0, BTreeMap::<&str, u64>::new());
     for outcome in &counts.outcomes {
@@ -409,7 +412,11 @@ pub(crate) fn serve(
     let listed = move |request: Request, next: Next| {
         let hosts = hosts.clone();
         async move {
-            if ipe_api::hosts::allowed(request.headers(), request.uri(), &hosts) { next.run(request).await } else { ipe_api::hosts::refusal() }
+            if ipe_api::hosts::allowed(request.headers(), request.uri(), &hosts) {
+                next.run(request).await
+            } else {
+                ipe_api::hosts::refusal()
+            }
         }
     };
     let router = Router::new().route("/metrics", get(scrape)).fallback(get(health)).layer(axum::middleware::from_fn(listed));

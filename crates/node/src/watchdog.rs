@@ -211,7 +211,8 @@ pub(crate) fn suspects(data_dir: &Path, head: u64) -> Vec<(u64, B256)> {
         let (height, hash) = line.split_once(' ')?;
         Some((height.parse().ok()?, hash.trim_end().parse().ok()?))
     };
-    let found: Vec<(u64, B256)> = String::from_utf8_lossy(&bytes).lines().filter_map(line).filter(|(height, _)| *height > head).collect();
+    let found: Vec<(u64, B256)> =
+        String::from_utf8_lossy(&bytes).lines().filter_map(line).filter(|(height, _)| *height > head).collect();
     found[found.len().saturating_sub(MAX_SUSPECTS)..].to_vec()
 }
 
@@ -241,7 +242,13 @@ mod tests {
         let (pulse, status, dir) = (Arc::new(Pulse::default()), StatusCell::default(), tempfile::tempdir().expect("a folder"));
         let (tell, ended) = channel();
         let replica = Arc::new(Pulse::default());
-        let watch = Watch { replica: replica.clone(), executor: pulse.clone(), status: status.clone(), data_dir: dir.path().to_owned(), limits };
+        let watch = Watch {
+            replica: replica.clone(),
+            executor: pulse.clone(),
+            status: status.clone(),
+            data_dir: dir.path().to_owned(),
+            limits,
+        };
         start(watch, move || tell.send(()).expect("somebody waits")).expect("a thread");
         Watched { replica, pulse, status, dir, ended }
     }
@@ -298,7 +305,8 @@ mod tests {
 
     #[test]
     fn many_inputs_are_not_one_long_input() {
-        let Watched { replica: _replica, pulse, status, ended, .. } = watched(Limits { tell: Duration::from_secs(2), end: Duration::from_secs(4), ..FAST });
+        let Watched { replica: _replica, pulse, status, ended, .. } =
+            watched(Limits { tell: Duration::from_secs(2), end: Duration::from_secs(4), ..FAST });
         for _ in 0..100 {
             pulse.begin();
             assert_eq!(ended.recv_timeout(Duration::from_millis(3)), Err(RecvTimeoutError::Timeout));

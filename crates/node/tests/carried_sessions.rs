@@ -76,7 +76,8 @@ async fn a_sentry_institution_beside_validators_of_another_kind() {
         key_file::write_new(&data.join("key"), &validators[index]).expect("written");
         let mut settings = config(&data, Role::Validator, Topology::Mesh);
         settings.p2p_port = ports[index];
-        settings.static_nodes = (1..4).filter(|other| *other != index).map(|other| enode(&validators[other], ports[other])).collect();
+        settings.static_nodes =
+            (1..4).filter(|other| *other != index).map(|other| enode(&validators[other], ports[other])).collect();
         if index == 1 {
             settings.static_nodes.push(enode(&validators[0], boots[0].1));
         }

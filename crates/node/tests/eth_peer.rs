@@ -270,10 +270,9 @@ async fn two_thousand_announced_transactions_of_one_sender_are_fetched_and_mined
         let mut peer = scene.peer(version).await;
         let held: Vec<Transaction> = (0..2_000).map(|nonce| scene.transfer(nonce)).collect();
         let by_hash: HashMap<B256, &Transaction> = held.iter().map(|tx| (*tx.hash(), tx)).collect();
-        let announced = held.iter().map(|tx| Announced {
-            hash: *tx.hash(),
-            kind: (version != EthVersion::V66).then(|| (0, tx.encode_2718_len() as u32)),
-        });
+        let announced = held
+            .iter()
+            .map(|tx| Announced { hash: *tx.hash(), kind: (version != EthVersion::V66).then(|| (0, tx.encode_2718_len() as u32)) });
         peer.send(EthMessage::NewPooledTransactionHashes(announced.collect()));
         let mut left = held.len();
         while left > 0 {
@@ -323,7 +322,8 @@ async fn invalid_transactions_are_never_announced_and_valid_ones_are() {
                 _ => None,
             })
             .await;
-        let wrong: Vec<&str> = told.iter().filter(|hash| *hash != scene.transfer(0).hash()).filter_map(|hash| names.get(hash).copied()).collect();
+        let wrong: Vec<&str> =
+            told.iter().filter(|hash| *hash != scene.transfer(0).hash()).filter_map(|hash| names.get(hash).copied()).collect();
         assert!(wrong.is_empty(), "told: {wrong:?}");
     }
     scene.mined(2).await;

@@ -117,12 +117,8 @@ async fn a_sentry_network_of_eight_nodes_makes_blocks() {
     let validators: Vec<NodeKey> = (0..institutions).map(|_| key_file::generate()).collect();
     let boots: Vec<(NodeKey, u16)> = (0..institutions).map(|_| (key_file::generate(), free_port())).collect();
     write_genesis(dir.path(), &validators, &[]);
-    let enode = |(key, port): &(NodeKey, u16)| Enode {
-        id: key.node_id(),
-        hosts: vec!["127.0.0.1".to_owned()],
-        tcp: *port,
-        udp: None,
-    };
+    let enode =
+        |(key, port): &(NodeKey, u16)| Enode { id: key.node_id(), hosts: vec!["127.0.0.1".to_owned()], tcp: *port, udp: None };
     let member = |name: String, institution: usize, role: Role, key: &NodeKey| Member {
         name,
         institution: format!("inst{institution}"),
@@ -151,7 +147,8 @@ async fn a_sentry_network_of_eight_nodes_makes_blocks() {
             settings.members = Some(dir.path().join("network.json"));
             if role == Role::Boot {
                 settings.p2p_port = boots[institution].1;
-                settings.static_nodes = boots.iter().enumerate().filter(|(i, _)| *i != institution).map(|(_, b)| enode(b)).collect();
+                settings.static_nodes =
+                    boots.iter().enumerate().filter(|(i, _)| *i != institution).map(|(_, b)| enode(b)).collect();
             } else {
                 settings.static_nodes = vec![enode(&boots[institution])];
             }

@@ -86,7 +86,10 @@ pub(crate) fn keep(shared: &Arc<Shared>, mut hosts: Vec<String>) {
     hosts.sort();
     hosts.dedup();
     if hosts.len() > MAX_HOSTS {
-        tracing::warn!(hosts = hosts.len(), "only the first {MAX_HOSTS} hosts of known nodes have shares of their own before their keys are known");
+        tracing::warn!(
+            hosts = hosts.len(),
+            "only the first {MAX_HOSTS} hosts of known nodes have shares of their own before their keys are known"
+        );
         hosts.truncate(MAX_HOSTS);
     }
     let fixed = literal(hosts.iter());

@@ -111,9 +111,10 @@ impl Shared {
     /// The protocol and relative code of a message id; none when the id belongs to nobody.
     pub fn locate(&self, id: u64) -> Option<(Protocol, u8)> {
         let id = u8::try_from(id).ok().filter(|id| *id < self.end)?;
-        Protocol::ALL.into_iter().rev().find_map(|protocol| {
-            self.offset(protocol).filter(|offset| *offset <= id).map(|offset| (protocol, id - offset))
-        })
+        Protocol::ALL
+            .into_iter()
+            .rev()
+            .find_map(|protocol| self.offset(protocol).filter(|offset| *offset <= id).map(|offset| (protocol, id - offset)))
     }
 
     /// The list for display, in the order of the ids.
@@ -144,15 +145,13 @@ mod tests {
 
     #[test]
     fn istanbul_begins_where_the_clients_put_it() {
-        let besu_25_5 =
-            offer().shared(&theirs(&[("eth", 66), ("eth", 67), ("eth", 68), ("istanbul", 100), ("snap", 1)]));
+        let besu_25_5 = offer().shared(&theirs(&[("eth", 66), ("eth", 67), ("eth", 68), ("istanbul", 100), ("snap", 1)]));
         assert_eq!(besu_25_5.eth(), Some(EthVersion::V68));
         assert_eq!(besu_25_5.offset(Protocol::Istanbul), Some(0x21));
         let besu_26 = offer().shared(&theirs(&[("eth", 68), ("eth", 69), ("eth", 70), ("istanbul", 100)]));
         assert_eq!(besu_26.eth(), Some(EthVersion::V69));
         assert_eq!(besu_26.offset(Protocol::Istanbul), Some(0x22));
-        let quorum =
-            offer().shared(&theirs(&[("eth", 65), ("eth", 66), ("istanbul", 64), ("istanbul", 99), ("istanbul", 100)]));
+        let quorum = offer().shared(&theirs(&[("eth", 65), ("eth", 66), ("istanbul", 64), ("istanbul", 99), ("istanbul", 100)]));
         assert_eq!(quorum.eth(), Some(EthVersion::V66));
         assert_eq!(quorum.locate(0x33), Some((Protocol::Istanbul, 0x12)));
         let ours = offer().shared(&offer().capabilities());

@@ -75,8 +75,7 @@ pub(crate) async fn converse(shared: &Arc<Shared>, session: Session) -> String {
         tracing::debug!(peer = %short(node), after_s = link.age().as_secs(), "disconnected: {why}");
     }
     // The owner learns of every end, however full its queue is; when it is gone there is nobody to tell.
-    let _ =
-        shared.events.send(NetEvent::Disconnected { peer: id, node, reason: close.reason, by_us: close.by_us }).await;
+    let _ = shared.events.send(NetEvent::Disconnected { peer: id, node, reason: close.reason, by_us: close.by_us }).await;
     drop(entered);
     // The writer ends within its own bounds.
     let _ = writer.await;
@@ -182,11 +181,7 @@ async fn read(shared: &Arc<Shared>, link: &Link, mut reader: FrameReader<OwnedRe
 type Frame<'a> = (Option<OwnedSemaphorePermit>, u64, &'a [u8]);
 
 /// The next frame, with its room among strangers' large ones.
-async fn next_frame<'a>(
-    shared: &Shared,
-    link: &Link,
-    reader: &'a mut FrameReader<OwnedReadHalf>,
-) -> Result<Frame<'a>, FrameError> {
+async fn next_frame<'a>(shared: &Shared, link: &Link, reader: &'a mut FrameReader<OwnedReadHalf>) -> Result<Frame<'a>, FrameError> {
     let size = reader.header(MAX_MESSAGE_BYTES + FRAME_SLACK).await?;
     let large = shared.room_for_large(link, size).await;
     let (id, body) = reader.body(size).await?;

@@ -85,7 +85,10 @@ fn no_lane_takes_anothers_places() {
     }
     assert!(own.iter().all(|ticket| scene.has(*ticket)));
     assert_eq!(scene.list.len(), 2 + 8 + 8 + PER_KNOWN_ADDRESS + PER_KEY);
-    assert_eq!(scene.enter(Lane::Stranger, [192, 0, 2, 1], false).1.map(|_| scene.list.len()), Some(2 + 8 + 8 + PER_KNOWN_ADDRESS + PER_KEY));
+    assert_eq!(
+        scene.enter(Lane::Stranger, [192, 0, 2, 1], false).1.map(|_| scene.list.len()),
+        Some(2 + 8 + 8 + PER_KNOWN_ADDRESS + PER_KEY)
+    );
 }
 
 #[test]

@@ -77,11 +77,7 @@ pub fn encrypt(recipient: &PublicKey, plain: &[u8], authenticated: &[u8]) -> Vec
 ///
 /// # Errors
 /// Too short, no point of the curve, or the tag is wrong.
-pub fn decrypt<'a>(
-    secret: &SecretKey,
-    message: &'a mut [u8],
-    authenticated: &[u8],
-) -> Result<&'a mut [u8], EciesError> {
+pub fn decrypt<'a>(secret: &SecretKey, message: &'a mut [u8], authenticated: &[u8]) -> Result<&'a mut [u8], EciesError> {
     if message.len() < OVERHEAD || message[0] != 4 {
         return Err(EciesError);
     }

@@ -232,10 +232,7 @@ mod tests {
             running
         };
         let (aes, key) = (B256::repeat_byte(7), B256::repeat_byte(9));
-        (
-            Secrets { aes, mac: key, egress: mac(1), ingress: mac(2) },
-            Secrets { aes, mac: key, egress: mac(2), ingress: mac(1) },
-        )
+        (Secrets { aes, mac: key, egress: mac(1), ingress: mac(2) }, Secrets { aes, mac: key, egress: mac(2), ingress: mac(1) })
     }
 
     #[tokio::test]

@@ -58,8 +58,7 @@ impl Failure {
     }
 
     fn told(reason: Reason) -> Self {
-        let incompatible =
-            matches!(reason, Reason::SubprotocolReason | Reason::UselessPeer | Reason::IncompatibleVersion);
+        let incompatible = matches!(reason, Reason::SubprotocolReason | Reason::UselessPeer | Reason::IncompatibleVersion);
         let outcome = if incompatible { Outcome::Incompatible } else { Outcome::RefusedByPeer };
         Failure::new(outcome, None, format!("it refused with {reason}"))
     }
@@ -156,9 +155,8 @@ pub(crate) async fn greet(
     };
     let ours = carried_hello.as_deref().unwrap_or(&shared.hello);
     // The turn is passed on when this is done, whichever way.
-    let (hello, _turn) = timeout_at(deadline, exchange_hello(shared, wire, node, origin, ours))
-        .await
-        .map_err(|_| Failure::late("Hello"))??;
+    let (hello, _turn) =
+        timeout_at(deadline, exchange_hello(shared, wire, node, origin, ours)).await.map_err(|_| Failure::late("Hello"))??;
     wire.compressed = hello.version >= VERSION;
     let malformed = |reason, why: String| Failure::new(Outcome::Malformed, Some(reason), why);
     if hello.id.is_zero() {
@@ -169,8 +167,7 @@ pub(crate) async fn greet(
         return Err(malformed(Reason::UnexpectedIdentity, why));
     }
     if hello.version < VERSION {
-        let why =
-            format!("{} ({remote}) speaks p2p version {}, at least {VERSION} is needed", hello.client, hello.version);
+        let why = format!("{} ({remote}) speaks p2p version {}, at least {VERSION} is needed", hello.client, hello.version);
         return Err(Failure::new(Outcome::Incompatible, Some(Reason::IncompatibleVersion), why));
     }
     if is_stream(shared, origin, &hello) {
@@ -217,12 +214,8 @@ pub(crate) async fn greet(
     };
     judge_status(shared, &status, version, &hello, remote)?;
     let listen_port = hello.listen_port;
-    let enode = Enode {
-        id: node,
-        hosts: vec![remote.ip().to_string()],
-        tcp: listen_port,
-        udp: (listen_port != 0).then_some(listen_port),
-    };
+    let enode =
+        Enode { id: node, hosts: vec![remote.ip().to_string()], tcp: listen_port, udp: (listen_port != 0).then_some(listen_port) };
     let info = PeerInfo {
         id: entered.link.id,
         node,
@@ -332,8 +325,7 @@ fn read_hello(shared: &Shared, id: u64, payload: &[u8]) -> Result<Hello, Failure
         }),
         DISCONNECT => {
             // Who saw our Hello first compresses already.
-            let reason = snappy::decompress(payload, MAX_BASE)
-                .map_or_else(|_| Reason::decode(payload), |raw| Reason::decode(&raw));
+            let reason = snappy::decompress(payload, MAX_BASE).map_or_else(|_| Reason::decode(payload), |raw| Reason::decode(&raw));
             shared.counters.disconnect(false, Some(reason));
             Err(Failure::told(reason))
         }
@@ -347,9 +339,7 @@ fn read_hello(shared: &Shared, id: u64, payload: &[u8]) -> Result<Hello, Failure
 
 /// Whether a validator of ours wants the connection to become a carried stream.
 fn is_stream(shared: &Shared, origin: &Origin, hello: &Hello) -> bool {
-    shared.carrier.is_some()
-        && matches!(origin, Origin::Inbound(_))
-        && matches!(&hello.capabilities[..], [only] if is_carry(only))
+    shared.carrier.is_some() && matches!(origin, Origin::Inbound(_)) && matches!(&hello.capabilities[..], [only] if is_carry(only))
 }
 
 fn is_carry(item: &Capability) -> bool {
@@ -376,9 +366,7 @@ async fn exchange_status(shared: &Shared, wire: &mut Wire, version: EthVersion) 
                 return match EthMessage::decode(version, code::STATUS, &payload) {
                     Ok(EthMessage::Status(status)) => Ok(status),
                     Ok(_) => Err(breach("its Status is another message".into())),
-                    Err(error) => {
-                        Err(Failure::new(Outcome::Malformed, Some(Reason::SubprotocolReason), error.to_string()))
-                    }
+                    Err(error) => Err(Failure::new(Outcome::Malformed, Some(Reason::SubprotocolReason), error.to_string())),
                 };
             }
             other => return Err(breach(format!("message {other:#04x} before its Status"))),
@@ -388,13 +376,7 @@ async fn exchange_status(shared: &Shared, wire: &mut Wire, version: EthVersion) 
 }
 
 /// Network, genesis and fork must be ours.
-fn judge_status(
-    shared: &Shared,
-    status: &Status,
-    version: EthVersion,
-    hello: &Hello,
-    remote: SocketAddr,
-) -> Result<(), Failure> {
+fn judge_status(shared: &Shared, status: &Status, version: EthVersion, hello: &Hello, remote: SocketAddr) -> Result<(), Failure> {
     let chain = &shared.chain;
     let head = *shared.head.borrow();
     let own_fork = chain.fork_ids.at(head.number, head.timestamp);

@@ -300,8 +300,7 @@ fn read_ack(mut plain: &[u8]) -> Result<Remote, HandshakeError> {
 fn read_plain_ack(plain: &[u8]) -> Result<Remote, HandshakeError> {
     let (ephemeral, rest) = plain.split_first_chunk::<64>().ok_or_else(|| bad_ack("too short"))?;
     let nonce = rest.first_chunk::<32>().ok_or_else(|| bad_ack("too short"))?;
-    let ephemeral =
-        ecies::public_key(&NodeId::from(*ephemeral)).ok_or_else(|| bad_ack("the key is no point of the curve"))?;
+    let ephemeral = ecies::public_key(&NodeId::from(*ephemeral)).ok_or_else(|| bad_ack("the key is no point of the curve"))?;
     Ok(Remote { ephemeral, nonce: B256::from(*nonce) })
 }
 
@@ -313,8 +312,7 @@ fn hash(parts: [&[u8]; 2]) -> B256 {
 
 fn secrets(end: &End, remote: &Remote, auth: &[u8], ack: &[u8], initiator: bool) -> Secrets {
     let agreed = ecies::agree(&remote.ephemeral, &end.ephemeral);
-    let (initiator_nonce, recipient_nonce) =
-        if initiator { (end.nonce, remote.nonce) } else { (remote.nonce, end.nonce) };
+    let (initiator_nonce, recipient_nonce) = if initiator { (end.nonce, remote.nonce) } else { (remote.nonce, end.nonce) };
     let nonces = hash([recipient_nonce.as_slice(), initiator_nonce.as_slice()]);
     let shared = hash([&agreed, nonces.as_slice()]);
     let aes = hash([&agreed, shared.as_slice()]);

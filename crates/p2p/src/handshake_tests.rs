@@ -109,8 +109,7 @@ const ACK_3: &str = "
 async fn every_auth_of_eip_8_names_its_sender() {
     for (text, is_plain) in [(AUTH_1, true), (AUTH_2, false), (AUTH_3, false)] {
         let wire = bytes(text);
-        let (packet, plain) =
-            read_packet(&mut wire.as_slice(), "auth", &static_b(), PLAIN_AUTH, None).await.expect("a good auth");
+        let (packet, plain) = read_packet(&mut wire.as_slice(), "auth", &static_b(), PLAIN_AUTH, None).await.expect("a good auth");
         assert_eq!((packet.plain, packet.bytes), (is_plain, wire));
         let read = if is_plain { read_plain_auth(&plain, &static_b()) } else { read_auth(&plain, &static_b()) };
         let (node, remote) = read.expect("a good auth");
@@ -124,8 +123,7 @@ async fn every_auth_of_eip_8_names_its_sender() {
 async fn every_ack_of_eip_8_is_read() {
     for (text, is_plain) in [(ACK_1, true), (ACK_2, false), (ACK_3, false)] {
         let wire = bytes(text);
-        let (packet, plain) =
-            read_packet(&mut wire.as_slice(), "ack", &static_a(), PLAIN_ACK, None).await.expect("a good ack");
+        let (packet, plain) = read_packet(&mut wire.as_slice(), "ack", &static_a(), PLAIN_ACK, None).await.expect("a good ack");
         assert_eq!(packet.plain, is_plain);
         let remote = if is_plain { read_plain_ack(&plain) } else { read_ack(&plain) }.expect("a good ack");
         assert_eq!(remote.nonce, nonce_b());

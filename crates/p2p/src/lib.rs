@@ -40,9 +40,7 @@ pub mod snappy;
 mod turn;
 
 pub use carry::{CarrierConfig, CarryLimits, CarryRefusal};
-pub use config::{
-    Admit, Candidate, ChainIdentity, Core, DiscoveryConfig, Limits, LocalHead, NetworkConfig, Path, Permit,
-};
+pub use config::{Admit, Candidate, ChainIdentity, Core, DiscoveryConfig, Limits, LocalHead, NetworkConfig, Path, Permit};
 pub use counters::Snapshot;
 pub use disconnect::Reason;
 pub use event::{Capability, Inbound, NetEvent, PeerId, PeerInfo, Protocol};

@@ -118,8 +118,8 @@ impl Network {
         let kept_for_dialled = if dials_found { limits.strangers / 4 } else { 0 };
         let (events, receiver) = mpsc::channel(EVENT_QUEUE);
         let offer = Offer { eth: eth_versions, istanbul, ipe: ipe.is_some(), carry: carrier.is_some() };
-        let secret = SecretKey::from_byte_array(*key.secret_bytes())
-            .map_err(|_| NetworkError::Config("the node key is no secret key"))?;
+        let secret =
+            SecretKey::from_byte_array(*key.secret_bytes()).map_err(|_| NetworkError::Config("the node key is no secret key"))?;
         let shared = Arc::new(Shared {
             secret,
             hello: Hello {

@@ -74,7 +74,14 @@ pub(crate) struct Registry {
 }
 
 impl Registry {
-    pub(crate) fn new(own: NodeId, limits: Limits, admit: Admit, directory: HashMap<NodeId, Role>, core: Core, kept_for_dialled: usize) -> Self {
+    pub(crate) fn new(
+        own: NodeId,
+        limits: Limits,
+        admit: Admit,
+        directory: HashMap<NodeId, Role>,
+        core: Core,
+        kept_for_dialled: usize,
+    ) -> Self {
         Registry {
             own,
             limits,
@@ -158,9 +165,7 @@ impl Registry {
             None => None,
             Some(existing) => {
                 let dialler = |inbound| if inbound { candidate.node } else { self.own };
-                if existing.link.inbound == candidate.inbound
-                    || dialler(existing.link.inbound) < dialler(candidate.inbound)
-                {
+                if existing.link.inbound == candidate.inbound || dialler(existing.link.inbound) < dialler(candidate.inbound) {
                     existing.link.probe();
                     let why = format!("connection {} to it is open", existing.link.id.0);
                     return Err(Refusal { reason: Reason::AlreadyConnected, why });
@@ -204,9 +209,8 @@ impl Registry {
             }
         }
         let inbound = || of_class().filter(|entry| entry.link.inbound);
-        let full_of_inbound = class == Class::Stranger
-            && candidate.inbound
-            && inbound().count() >= slots.saturating_sub(self.kept_for_dialled);
+        let full_of_inbound =
+            class == Class::Stranger && candidate.inbound && inbound().count() >= slots.saturating_sub(self.kept_for_dialled);
         if taken < slots && !full_of_inbound {
             return Ok(None);
         }
@@ -257,10 +261,7 @@ impl Registry {
     /// Calls `act` with the links of open sessions among `ids`.
     pub(crate) fn with_links(&self, ids: &[PeerId], mut act: impl FnMut(&Link)) {
         let table = self.table.read();
-        ids.iter()
-            .filter_map(|id| table.by_id.get(id))
-            .filter(|entry| entry.info.is_some())
-            .for_each(|entry| act(&entry.link));
+        ids.iter().filter_map(|id| table.by_id.get(id)).filter(|entry| entry.info.is_some()).for_each(|entry| act(&entry.link));
     }
 
     /// Every open session, in the order they came.
@@ -295,7 +296,9 @@ impl Registry {
     pub(crate) fn ban(&self, link: &Link) {
         let until = Instant::now() + self.limits.ban;
         let ip = self.table.read().by_id.get(&link.id).map(|entry| entry.ip);
-        if !link.known && let Some(ip) = ip.filter(|ip| !is_local(*ip)) {
+        if !link.known
+            && let Some(ip) = ip.filter(|ip| !is_local(*ip))
+        {
             note(&self.banned_addresses, net::address(ip), until);
         }
         note(&self.bans, link.node, until);
@@ -405,7 +408,8 @@ mod tests {
     #[test]
     fn a_crowded_network_makes_room_for_others() {
         let registry = registry();
-        let from = |byte: u8, ip: &str| Candidate { remote: format!("{ip}:1").parse().expect("an address"), ..candidate(byte, true) };
+        let from =
+            |byte: u8, ip: &str| Candidate { remote: format!("{ip}:1").parse().expect("an address"), ..candidate(byte, true) };
         for (byte, ip) in [(1, "192.0.2.1"), (2, "192.0.2.2"), (3, "192.0.2.3")] {
             assert_eq!(enter(&registry, &from(byte, ip)), Ok(None));
         }

@@ -15,11 +15,11 @@ use crate::carry::boot::Carrier;
 use crate::config::Path;
 use crate::conversation::converse;
 use crate::counters::Outcome;
+use crate::door::Place;
 use crate::event::PeerInfo;
 use crate::frame::{FrameReader, FrameWriter};
 use crate::greeting::{DISCONNECT, Entered, Failure, Greeted, Wire, greet};
 use crate::handshake::{self, HandshakeError};
-use crate::door::Place;
 use crate::network::Shared;
 
 /// Time for a Disconnect to be taken.
@@ -92,9 +92,7 @@ pub(crate) async fn run(shared: Arc<Shared>, stream: TcpStream, remote: SocketAd
             shared.counters.outcome(true, ended.outcome);
             ended
         }
-        Ok(Opened::Stream { wire, node, place, carrier }) => {
-            carry::boot::serve(&shared, carrier, *wire, node, remote, place).await
-        }
+        Ok(Opened::Stream { wire, node, place, carrier }) => carry::boot::serve(&shared, carrier, *wire, node, remote, place).await,
         Ok(Opened::Session(session)) => {
             let session = *session;
             shared.counters.outcome(inbound, Outcome::Connected);
@@ -134,24 +132,14 @@ enum Opened<'a> {
 }
 
 /// [`open`], and however the stages share it, within the time of all of them.
-async fn open_in_time(
-    shared: &Arc<Shared>,
-    stream: TcpStream,
-    remote: SocketAddr,
-    origin: Origin,
-) -> Result<Opened<'_>, Failure> {
+async fn open_in_time(shared: &Arc<Shared>, stream: TcpStream, remote: SocketAddr, origin: Origin) -> Result<Opened<'_>, Failure> {
     let limits = &shared.limits;
     let keys = if origin.is_inbound() { limits.keys } else { limits.handshake };
     let all = keys + limits.handshake * 2 + GOODBYE * 2;
     timeout(all, open(shared, stream, remote, origin)).await.unwrap_or_else(|_| Err(Failure::late("session")))
 }
 
-async fn open(
-    shared: &Arc<Shared>,
-    mut stream: TcpStream,
-    remote: SocketAddr,
-    mut origin: Origin,
-) -> Result<Opened<'_>, Failure> {
+async fn open(shared: &Arc<Shared>, mut stream: TcpStream, remote: SocketAddr, mut origin: Origin) -> Result<Opened<'_>, Failure> {
     let lost = |error: std::io::Error| Failure::new(Outcome::Unreachable, None, format!("connection lost: {error}"));
     stream.set_nodelay(true).map_err(lost)?;
     let local = stream.local_addr().map_err(lost)?;
@@ -182,16 +170,13 @@ async fn open(
     };
     let deadline = Deadline::now() + shared.limits.handshake;
     let (read, io) = stream.into_split();
-    let mut wire =
-        Wire { reader: FrameReader::new(read, &secrets), writer: FrameWriter::new(&secrets), io, compressed: false };
+    let mut wire = Wire { reader: FrameReader::new(read, &secrets), writer: FrameWriter::new(&secrets), io, compressed: false };
     let greeted = greet(shared, &mut wire, node, (remote, local), &origin, deadline).await;
     let (entered, info) = match greeted {
         Ok(Greeted::Peer(entered, info)) => (entered, *info),
         Ok(Greeted::Stream) => {
             return match (origin, &shared.carrier) {
-                (Origin::Inbound(place), Some(carrier)) => {
-                    Ok(Opened::Stream { wire: Box::new(wire), node, place, carrier })
-                }
+                (Origin::Inbound(place), Some(carrier)) => Ok(Opened::Stream { wire: Box::new(wire), node, place, carrier }),
                 _ => Err(Failure::new(Outcome::Refused, None, "nothing is carried here")),
             };
         }

@@ -47,7 +47,8 @@ async fn a_node_with_a_list_is_found_by_listed_nodes_only() {
     let boot = discoverer_with(1, Vec::new(), Permit::new(move |node, _, _| *node == listed)).await;
     let stranger = discoverer(2, vec![boot.enode()]).await;
     let member = discoverer(3, vec![boot.enode()]).await;
-    eventually("the member has found it", || member.handle.counters().discovered == 1 && boot.handle.counters().discovered == 1).await;
+    eventually("the member has found it", || member.handle.counters().discovered == 1 && boot.handle.counters().discovered == 1)
+        .await;
     eventually("the stranger has asked again and again", || stranger.handle.counters().discovery.outbound[0] >= 2).await;
     assert_eq!((stranger.handle.counters().discovered, stranger.handle.counters().discovery.inbound), (0, [0; 6]));
     assert!(stranger.handle.peers().is_empty());

@@ -204,7 +204,8 @@ async fn configured_nodes_find_each_other_through_a_flood_of_datagrams() {
     for n in 0..100u8 {
         let stop = Arc::clone(&stop);
         flood.spawn(async move {
-            let socket = tokio::net::UdpSocket::bind(std::net::SocketAddr::from(([127, 70, n, 1], 0))).await.expect("a loopback address");
+            let socket =
+                tokio::net::UdpSocket::bind(std::net::SocketAddr::from(([127, 70, n, 1], 0))).await.expect("a loopback address");
             let datagram = common::ping(2000 + u64::from(n));
             while !stop.load(Ordering::Relaxed) {
                 for _ in 0..20 {

@@ -126,8 +126,7 @@ async fn a_hello_that_names_another_key() {
     peer.greet(ipe_p2p::hello::Hello { version: 4, ..Peer::hello(5) }).await;
     assert_eq!(peer.until_disconnected().await, Some(Reason::IncompatibleVersion));
     let mut peer = Peer::dial(5, &scene.victim).await;
-    let old =
-        vec![Capability { name: "eth".into(), version: 65 }, Capability { name: "istanbul".into(), version: 100 }];
+    let old = vec![Capability { name: "eth".into(), version: 65 }, Capability { name: "istanbul".into(), version: 100 }];
     peer.greet(ipe_p2p::hello::Hello { capabilities: old, ..Peer::hello(5) }).await;
     assert_eq!(peer.until_disconnected().await, Some(Reason::UselessPeer), "no shared eth version");
     let mut itself = Peer::dial(1, &scene.victim).await;
@@ -312,9 +311,7 @@ async fn two_hundred_strangers() {
     }
     eventually("the strangers are sorted out", || {
         let outcomes = scene.victim.handle.counters().outcomes;
-        let of = |name| {
-            outcomes.iter().find(|count| count.inbound && count.outcome.name() == name).map_or(0, |count| count.count)
-        };
+        let of = |name| outcomes.iter().find(|count| count.inbound && count.outcome.name() == name).map_or(0, |count| count.count);
         // The honest peer is a stranger too: it took one of the ten slots.
         of("connected") == 10 && of("refused") == 91
     })
@@ -346,8 +343,7 @@ async fn a_flood_fills_only_its_own_share() {
     });
     tokio::time::sleep(Duration::from_millis(700)).await;
     let counted = scene.victim.handle.counters();
-    let taken =
-        counted.messages.iter().find(|count| count.name == "Prepare" && count.inbound).expect("counted").messages;
+    let taken = counted.messages.iter().find(|count| count.name == "Prepare" && count.inbound).expect("counted").messages;
     assert!(taken < 1000, "{taken} messages were taken in although none was handled");
     scene.still_well().await;
     drop(scene);
@@ -361,8 +357,7 @@ async fn a_peer_that_never_reads_is_cut() {
     let peer = Peer::join(5, &scene.victim).await;
     let info = scene.victim.connected().await;
     let answer: Vec<u8> = (0..1_000_000u32).map(|at| (at.wrapping_mul(2_654_435_761) >> 24) as u8).collect();
-    let queued =
-        (0..200).take_while(|_| scene.victim.handle.send(info.id, Protocol::Eth, 0x06, answer.clone())).count();
+    let queued = (0..200).take_while(|_| scene.victim.handle.send(info.id, Protocol::Eth, 0x06, answer.clone())).count();
     assert!(queued < 60, "{queued} MB were queued");
     assert_eq!(scene.victim.disconnected().await, (key(5).node_id(), Some(Reason::Timeout), true));
     drop(peer);

@@ -88,7 +88,8 @@ async fn ipe_status_follows_the_head_at_a_bounded_rate() {
     }
     eventually("the last head", || told() == Some(141)).await;
     let passed = started.elapsed().as_millis() as u64;
-    let sent = boot.handle.counters().messages.into_iter().find(|count| !count.inbound && count.protocol == "ipe/1" && count.code == 0);
+    let sent =
+        boot.handle.counters().messages.into_iter().find(|count| !count.inbound && count.protocol == "ipe/1" && count.code == 0);
     let sent = sent.expect("counted").messages;
     assert!(sent >= 2 && sent <= 2 + passed / 300, "{sent} in {passed} ms");
 }

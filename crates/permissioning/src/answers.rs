@@ -162,7 +162,8 @@ impl Answers {
     /// Moves on to the state after a block with these changes. With other rules of the EVM or other gas nothing stays: the
     /// same code may do something else.
     pub fn advance(&mut self, to: Moment, changes: impl Iterator<Item = Change>) {
-        let alike = to.fork == self.moment.fork && to.gas == self.moment.gas && self.moment.number.checked_add(1) == Some(to.number);
+        let alike =
+            to.fork == self.moment.fork && to.gas == self.moment.gas && self.moment.number.checked_add(1) == Some(to.number);
         self.moment = to;
         if !alike {
             self.clear();
@@ -191,9 +192,7 @@ impl Answers {
         let gone: Vec<Question> = self
             .answers
             .iter()
-            .filter(|(_, answer)| {
-                answer.of_the_block || (!broken.is_empty() && answer.reads.iter().any(|id| broken.contains(id)))
-            })
+            .filter(|(_, answer)| answer.of_the_block || (!broken.is_empty() && answer.reads.iter().any(|id| broken.contains(id))))
             .map(|(question, _)| *question)
             .collect();
         for question in gone {

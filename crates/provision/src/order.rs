@@ -162,8 +162,14 @@ mod tests {
         assert_eq!(
             names,
             [
-                "inst1-validator", "inst1-boot", "inst1-boot2", "inst1-writer", //
-                "inst2-validator", "inst2-boot", "inst2-boot2", "inst2-writer",
+                "inst1-validator",
+                "inst1-boot",
+                "inst1-boot2",
+                "inst1-writer", //
+                "inst2-validator",
+                "inst2-boot",
+                "inst2-boot2",
+                "inst2-writer",
             ]
         );
     }

@@ -11,8 +11,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 /// Names of the funded development accounts.
-pub const ACCOUNT_NAMES: [&str; 10] =
-    ["ana", "bruno", "carla", "diego", "elisa", "fabio", "gabriela", "heitor", "iara", "joana"];
+pub const ACCOUNT_NAMES: [&str; 10] = ["ana", "bruno", "carla", "diego", "elisa", "fabio", "gabriela", "heitor", "iara", "joana"];
 
 /// Wei of each development account: a million ether.
 pub const ACCOUNT_BALANCE: U256 = U256::from_limbs([0x1bce_cced_a100_0000, 0xd3c2, 0, 0]);
@@ -123,8 +122,7 @@ pub fn plan(
         .map(|(slot, (identity, ports))| {
             let listens = order.topology.listens(slot.role);
             let port = if listens { ports.p2p } else { 0 };
-            let enode =
-                Enode { id: identity.node_id, hosts: vec!["127.0.0.1".to_owned()], tcp: port, udp: None };
+            let enode = Enode { id: identity.node_id, hosts: vec!["127.0.0.1".to_owned()], tcp: port, udp: None };
             PlannedNode { slot, identity: *identity, ports: *ports, listens, enode, static_nodes: Vec::new() }
         })
         .collect();
@@ -195,10 +193,7 @@ impl Plan {
             File { path: "network.json".into(), text: self.members()?.to_json() },
         ];
         for node in &self.nodes {
-            files.push(File {
-                path: PathBuf::from(&node.slot.name).join("node.toml"),
-                text: self.node_settings(node),
-            });
+            files.push(File { path: PathBuf::from(&node.slot.name).join("node.toml"), text: self.node_settings(node) });
         }
         Ok(files)
     }
@@ -253,8 +248,7 @@ mod tests {
     fn planned(order: Order) -> Plan {
         let count = order.slots().len() as u16;
         let identities: Vec<Identity> = (0..count).map(|n| Identity::of(&key(n))).collect();
-        let ports: Vec<Ports> =
-            (0..count).map(|n| Ports { p2p: 20_000 + n, rpc: 21_000 + n, metrics: 22_000 + n }).collect();
+        let ports: Vec<Ports> = (0..count).map(|n| Ports { p2p: 20_000 + n, rpc: 21_000 + n, metrics: 22_000 + n }).collect();
         let account = DevAccount { name: "ana".into(), address: key(9_999).address() };
         plan(order, &identities, vec![account], &ports, BTreeMap::new()).expect("valid order")
     }

@@ -58,7 +58,8 @@ impl Heard {
         let probe = (height / validators.max(1) as u64).is_multiple_of(PROBE);
         !planted::is(Bug::GoneWaitedFor)
             && !probe
-            && !self.spoke(proposer) && self.missed.get(proposer).is_some_and(|missed| *missed >= TURNS)
+            && !self.spoke(proposer)
+            && self.missed.get(proposer).is_some_and(|missed| *missed >= TURNS)
     }
 }
 

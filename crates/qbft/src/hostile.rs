@@ -91,7 +91,10 @@ fn hear(state: &mut State, message: Message) -> Vec<Effect> {
 }
 
 fn reasons(effects: &[Effect]) -> Vec<&Reason> {
-    effects.iter().filter_map(|effect| if let Effect::Report(rejection) = effect { Some(&rejection.reason) } else { None }).collect()
+    effects
+        .iter()
+        .filter_map(|effect| if let Effect::Report(rejection) = effect { Some(&rejection.reason) } else { None })
+        .collect()
 }
 
 fn asks_for_a_check(effects: &[Effect]) -> bool {
@@ -117,8 +120,7 @@ fn a_proposal_has_one_form() {
     items[0] += 2;
     longer.header.extra_data = items.into();
     let mut sealed = (*sound).clone();
-    sealed.header =
-        ipe_types::header::with_round_and_seals(&sound.header, 0, vec![key(0).sign(B256::ZERO)]).expect("decodes");
+    sealed.header = ipe_types::header::with_round_and_seals(&sound.header, 0, vec![key(0).sign(B256::ZERO)]).expect("decodes");
     let cases = [
         (sound.clone(), None, true),
         (sound.clone(), Some(vec![0x80]), true),
@@ -246,7 +248,9 @@ fn large_messages_fill_their_room_and_the_highest_height_gives_way() {
 fn who_fills_the_room_of_later_heights_puts_out_its_own() {
     let mut future = Future::default();
     let honest: Vec<_> = (2..=11)
-        .flat_map(|height| (1..4).flat_map(move |who| [proposal(who, height, 0, 100_000), change(who, height, 1), prepare(who, height, 0, 1)]))
+        .flat_map(|height| {
+            (1..4).flat_map(move |who| [proposal(who, height, 0, 100_000), change(who, height, 1), prepare(who, height, 0, 1)])
+        })
         .collect();
     let large = 4 * 1024 * 1024;
     for height in (2..=11).rev() {
@@ -259,7 +263,8 @@ fn who_fills_the_room_of_later_heights_puts_out_its_own() {
         let _ = future.insert(Arc::new(proposal(0, height, 1, large)), 1);
         assert!(future.held().1 <= FUTURE_BYTES);
     }
-    let kept: usize = (2..=11).map(|height| future.take(height).iter().filter(|message| message.author() != keys()[0].address()).count()).sum();
+    let kept: usize =
+        (2..=11).map(|height| future.take(height).iter().filter(|message| message.author() != keys()[0].address()).count()).sum();
     assert_eq!(kept, honest.len());
 }
 
@@ -364,8 +369,7 @@ fn any_message() -> impl Strategy<Value = Message> {
     (0usize..5, height, round, 0u8..3, 0u8..8).prop_map(|(who, height, round, mark, kind)| match kind {
         0 => proposal(who, height, round, usize::from(mark)),
         1 => {
-            let round_changes =
-                (0..3).map(|who| sign(who, RoundChangePayload { height, round, prepared: None })).collect();
+            let round_changes = (0..3).map(|who| sign(who, RoundChangePayload { height, round, prepared: None })).collect();
             let block = block(height, who, round, usize::from(mark));
             let payload = ProposalPayload { height, round, block, access_list: None };
             Message::Proposal(Box::new(Proposal { signed: sign(who, payload), round_changes, prepares: vec![] }))
@@ -384,8 +388,7 @@ fn any_message() -> impl Strategy<Value = Message> {
             let held = block(height, 0, round.saturating_sub(1), 1);
             let prepared_round = round.saturating_sub(1);
             let digest = ipe_types::header::digest(&held.header).unwrap_or_default();
-            let prepares =
-                (0..3).map(|who| sign(who, PreparePayload { height, round: prepared_round, digest })).collect();
+            let prepares = (0..3).map(|who| sign(who, PreparePayload { height, round: prepared_round, digest })).collect();
             let prepared = Some((prepared_round, digest));
             Message::RoundChange(Box::new(RoundChange {
                 signed: sign(who, RoundChangePayload { height, round, prepared }),

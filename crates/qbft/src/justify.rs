@@ -7,8 +7,8 @@
 use alloy_primitives::{Address, B256, Bytes};
 use ipe_types::extra::{ExtraData, ExtraDataError};
 use ipe_types::header::{block_hash, commit_hash};
-use ipe_types::planted::{self, Bug};
 use ipe_types::message::{Payload, PreparePayload, Proposal, RoundChange, RoundChangePayload, Signed};
+use ipe_types::planted::{self, Bug};
 use ipe_types::{Header, Message, ValidatorSet};
 
 use crate::bounds::MAX_ROUND;
@@ -272,9 +272,7 @@ fn round_change_payload(payload: &RoundChangePayload) -> Result<(), Reason> {
         return Err(Reason::RoundTooHigh);
     }
     match payload.prepared {
-        Some((prepared, _)) if prepared >= payload.round => {
-            Err(Reason::PreparedRound { prepared, round: payload.round })
-        }
+        Some((prepared, _)) if prepared >= payload.round => Err(Reason::PreparedRound { prepared, round: payload.round }),
         _ => Ok(()),
     }
 }
@@ -292,12 +290,7 @@ fn prepared_block(
     prepared_by_quorum(rules, &digests, round, prepares)
 }
 
-fn prepared_by_quorum(
-    rules: &Rules,
-    digests: &Digests,
-    round: u32,
-    prepares: &[Signed<PreparePayload>],
-) -> Result<(), Reason> {
+fn prepared_by_quorum(rules: &Rules, digests: &Digests, round: u32, prepares: &[Signed<PreparePayload>]) -> Result<(), Reason> {
     quorum_of("Prepare", rules, prepares, round)?;
     prepares.iter().try_for_each(|prepare| names_block(digests, prepare.payload().digest))
 }

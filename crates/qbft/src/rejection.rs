@@ -125,9 +125,7 @@ pub enum Reason {
         author: Address,
     },
     /// A justifying message is about another height or round.
-    #[error(
-        "its justification has a {what} for height {height} round {round}, expected {expected_height} and {expected_round}"
-    )]
+    #[error("its justification has a {what} for height {height} round {round}, expected {expected_height} and {expected_round}")]
     JustifiedElsewhere {
         /// Kind of the justifying message.
         what: &'static str,

@@ -6,8 +6,8 @@ use std::sync::Arc;
 use alloy_primitives::Address;
 use alloy_rlp::Encodable;
 use ipe_types::Message;
-use ipe_types::planted::{self, Bug};
 use ipe_types::message::RoundChange;
+use ipe_types::planted::{self, Bug};
 
 use crate::bounds::{ROUND_CHANGE_BYTES_PER_AUTHOR, ROUND_CHANGES_PER_AUTHOR};
 

@@ -11,9 +11,7 @@ use crate::future::Future;
 use crate::height::{Height, Turn};
 use crate::justify::{self, Rules};
 use crate::rejection::Reason;
-use crate::upon_block_timer::{
-    upon_block_built, upon_block_timer, upon_transactions_answered, upon_transactions_waiting,
-};
+use crate::upon_block_timer::{upon_block_built, upon_block_timer, upon_transactions_answered, upon_transactions_waiting};
 use crate::upon_commit::upon_commit;
 use crate::upon_new_block::{upon_new_block, upon_restored};
 use crate::upon_prepare::upon_prepare;
@@ -70,14 +68,7 @@ impl State {
 
     /// Knows nothing and does nothing until the first [`Event::HeadAdvanced`].
     pub fn new(settings: Settings) -> Self {
-        Self {
-            settings,
-            head: None,
-            inhand: None,
-            future: Future::default(),
-            restored: None,
-            lateness: Lateness::default(),
-        }
+        Self { settings, head: None, inhand: None, future: Future::default(), restored: None, lateness: Lateness::default() }
     }
 
     /// Height in hand: the number after the head. `None` before the first head.

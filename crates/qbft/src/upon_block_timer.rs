@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use ipe_types::extra::ExtraData;
-use ipe_types::planted::{self, Bug};
 use ipe_types::message::{ProposalPayload, RoundChangePayload, Signed};
+use ipe_types::planted::{self, Bug};
 use ipe_types::{Block, Dialect, header};
 
 use crate::certificate::PreparedCertificate;
@@ -55,9 +55,10 @@ fn begin_round_zero(height: &mut Height, turn: &mut Turn) {
 
 /// We would have nothing to propose either: if nothing was proposed, round 0 waits with us (Besu #11031).
 pub(crate) fn upon_transactions_answered(height: &mut Height, turn: &mut Turn, waiting: bool) {
-    let nothing_yet = height.round.as_ref().is_some_and(|round| {
-        round.number == 0 && round.accepted.is_none() && round.building.is_none() && !round.proposed
-    });
+    let nothing_yet = height
+        .round
+        .as_ref()
+        .is_some_and(|round| round.number == 0 && round.accepted.is_none() && round.building.is_none() && !round.proposed);
     if !waiting
         && nothing_yet
         && !height.decided

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use alloy_primitives::B256;
-use ipe_types::planted::{self, Bug};
 use ipe_types::message::{CommitPayload, Signed};
+use ipe_types::planted::{self, Bug};
 use ipe_types::seals::is_seal_of;
 use ipe_types::{Block, Kind, Message, header};
 
@@ -13,12 +13,7 @@ use crate::height::{Height, Turn};
 use crate::rejection::Reason;
 
 /// A Commit of a validator of this height.
-pub(crate) fn upon_commit(
-    height: &mut Height,
-    turn: &mut Turn,
-    commit: &Signed<CommitPayload>,
-    message: &Arc<Message>,
-) {
+pub(crate) fn upon_commit(height: &mut Height, turn: &mut Turn, commit: &Signed<CommitPayload>, message: &Arc<Message>) {
     let (author, number) = (commit.author(), commit.round());
     let current = height.round_number();
     if current.is_some_and(|current| number < current) {

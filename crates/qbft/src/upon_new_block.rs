@@ -26,9 +26,7 @@ pub(crate) fn upon_new_block(state: &mut State, turn: &mut Turn, head: HeadInfo)
         height.began.filter(|_| follows)
     });
     let number = head.number.saturating_add(1);
-    for timer in
-        [Timer::Block { height: number }, Timer::Round { height: number, round: 0 }, Timer::Resend { height: number }]
-    {
+    for timer in [Timer::Block { height: number }, Timer::Round { height: number, round: 0 }, Timer::Resend { height: number }] {
         turn.push(Effect::CancelTimer(timer));
     }
     match &state.head {

@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use ipe_types::planted::{self, Bug};
 use ipe_types::message::{PreparePayload, Signed};
+use ipe_types::planted::{self, Bug};
 use ipe_types::{Kind, Message};
 
 use crate::certificate::PreparedCertificate;
@@ -14,12 +14,7 @@ use crate::rejection::Reason;
 use crate::upon_commit::decide_if_sealed;
 
 /// A Prepare of a validator of this height.
-pub(crate) fn upon_prepare(
-    height: &mut Height,
-    turn: &mut Turn,
-    prepare: &Signed<PreparePayload>,
-    message: &Arc<Message>,
-) {
+pub(crate) fn upon_prepare(height: &mut Height, turn: &mut Turn, prepare: &Signed<PreparePayload>, message: &Arc<Message>) {
     let (author, number) = (prepare.author(), prepare.round());
     let current = height.round_number();
     if current.is_some_and(|current| number < current) {

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use alloy_primitives::B256;
 use ipe_types::extra::ExtraData;
 use ipe_types::header::commit_hash;
-use ipe_types::planted::{self, Bug};
 use ipe_types::message::{PreparePayload, Proposal};
+use ipe_types::planted::{self, Bug};
 use ipe_types::{Kind, Message};
 
 use crate::bounds::CHECKS_PER_ROUND;
@@ -106,13 +106,7 @@ fn judge(height: &mut Height, turn: &mut Turn) {
 }
 
 /// The host judged the proposed block.
-pub(crate) fn upon_block_checked(
-    height: &mut Height,
-    turn: &mut Turn,
-    number: u32,
-    hash: B256,
-    verdict: Result<(), String>,
-) {
+pub(crate) fn upon_block_checked(height: &mut Height, turn: &mut Turn, number: u32, hash: B256, verdict: Result<(), String>) {
     let verdict = if planted::is(Bug::InvalidProposalAccepted) { Ok(()) } else { verdict };
     let pending = |accepted: &Accepted| accepted.hash == hash && !accepted.valid;
     let Some(round) = height.round.as_mut().filter(|_| !height.decided) else { return };

@@ -79,7 +79,8 @@ pub(crate) fn ask_round_change(height: &Height, turn: &mut Turn, number: u32) {
     if number == 0 {
         return;
     }
-    let certificate = height.certificate.clone().filter(|certificate| certificate.round < number && !planted::is(Bug::CertificateForgotten));
+    let certificate =
+        height.certificate.clone().filter(|certificate| certificate.round < number && !planted::is(Bug::CertificateForgotten));
     let prepared = certificate.as_ref().map(|certificate| (certificate.round, certificate.digest));
     let payload = RoundChangePayload { height: height.number(), round: number, prepared };
     turn.push(Effect::Sign(Draft::RoundChange { payload, certificate, dialect: turn.settings.dialect }));
@@ -134,8 +135,7 @@ pub(crate) fn enter_round(height: &mut Height, turn: &mut Turn, number: u32) {
 
 /// The round in hand has its quorum: now it can have a proposal, and gets full patience.
 pub(crate) fn open_round(height: &mut Height, turn: &mut Turn) {
-    let Some(number) = height.round.as_ref().filter(|round| round.stage == Stage::Gathering).map(|round| round.number)
-    else {
+    let Some(number) = height.round.as_ref().filter(|round| round.stage == Stage::Gathering).map(|round| round.number) else {
         return;
     };
     let (patience_ms, doubted) = patience(height, turn, number);

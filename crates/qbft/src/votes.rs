@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use alloy_primitives::Address;
 use ipe_types::Signature65;
-use ipe_types::planted::{self, Bug};
 use ipe_types::message::{CommitPayload, PreparePayload, Signed};
+use ipe_types::planted::{self, Bug};
 
 use crate::bounds::EARLY_ROUNDS_PER_AUTHOR;
 

@@ -106,8 +106,7 @@ impl Talk {
                 format!("say {:?} {}/{}{with}", draft.kind(), draft.height(), draft.round())
             }
             Effect::Resend(messages) => {
-                let what: Vec<_> =
-                    messages.iter().map(|message| format!("{:?} {}", message.kind(), message.round())).collect();
+                let what: Vec<_> = messages.iter().map(|message| format!("{:?} {}", message.kind(), message.round())).collect();
                 format!("say again {}", what.join(", "))
             }
             Effect::BuildBlock { height, round, timestamp_s } => format!("build {height}/{round} at {timestamp_s}"),
@@ -151,8 +150,7 @@ impl Talk {
         round_changes: Vec<Signed<RoundChangePayload>>,
         prepares: Vec<Signed<PreparePayload>>,
     ) -> Message {
-        let payload =
-            ProposalPayload { height: 1, round, block: Arc::new(block.clone()), access_list: self.access_list() };
+        let payload = ProposalPayload { height: 1, round, block: Arc::new(block.clone()), access_list: self.access_list() };
         Message::Proposal(Box::new(Proposal { signed: self.sign(by, payload), round_changes, prepares }))
     }
 
@@ -424,10 +422,7 @@ fn a_round_without_proposal_is_left_and_the_next_proposer_proposes() {
     assert_eq!(talk.timeout(0, T), ["begin 1/1", "patience with 1 for 4000", "say RoundChange 1/1"]);
     assert_eq!(talk.hears(talk.round_change(CAIO, 1)), SILENCE);
     let at = talk.now / 1000;
-    assert_eq!(
-        talk.hears(talk.round_change(DAVI, 1)),
-        ["patience with 1 for 4000".to_owned(), format!("build 1/1 at {at}")]
-    );
+    assert_eq!(talk.hears(talk.round_change(DAVI, 1)), ["patience with 1 for 4000".to_owned(), format!("build 1/1 at {at}")]);
     // One that comes while we build changes nothing any more.
     let old = talk.block(ANA, 0, 9);
     let certificate = talk.certificate(&old, 0, &[ANA, CAIO, DAVI]);
@@ -479,10 +474,7 @@ fn the_latest_certificate_is_carried_and_kept() {
     let again = Block { header: with_round_and_seals(&block.header, 1, vec![]).unwrap(), body: block.body.clone() };
     assert_eq!(talk.hears(talk.justified(BIA, 1, &again, changes.clone(), vec![])), ["report NoQuorum"]);
     // The same block again: known to be valid, so agreed with at once.
-    assert_eq!(
-        talk.hears(talk.justified(BIA, 1, &again, changes, prepares)),
-        ["patience with 1 for 4000", "say Prepare 1/1"]
-    );
+    assert_eq!(talk.hears(talk.justified(BIA, 1, &again, changes, prepares)), ["patience with 1 for 4000", "say Prepare 1/1"]);
     // A vain round 1 changes nothing about the certificate.
     assert_eq!(talk.timeout(1, T), ["patience with 1 for 4000"]);
     assert_eq!(talk.timeout(1, T), ["begin 1/2", "patience with 2 for 4000", "say RoundChange 1/2 prepared in 0"]);
@@ -506,13 +498,7 @@ fn f_plus_one_others_pull_us_to_their_round() {
     assert_eq!(talk.timeout(6, 100 * T), SILENCE);
     assert_eq!(
         talk.hears(talk.round_change(BIA, 7)),
-        [
-            "begin 1/7",
-            "patience with 7 for 4000",
-            "say RoundChange 1/7",
-            "patience with 7 for 256000",
-            "build 1/7 at 1700000421"
-        ]
+        ["begin 1/7", "patience with 7 for 4000", "say RoundChange 1/7", "patience with 7 for 256000", "build 1/7 at 1700000421"]
     );
 }
 
@@ -726,10 +712,7 @@ fn after_a_restart_we_go_on_where_we_signed() {
     let block = talk.block(ANA, 0, 1);
     let own = vec![Arc::new(talk.proposal(ANA, 0, &block))];
     let there = Restored { height: 1, round: 0, certificate: None, messages: own };
-    assert_eq!(
-        talk.on(Event::Restored(there)),
-        ["begin 1/0", "patience with 0 for 4000", "check 1/0", "say again Proposal 0"]
-    );
+    assert_eq!(talk.on(Event::Restored(there)), ["begin 1/0", "patience with 0 for 4000", "check 1/0", "say again Proposal 0"]);
     assert_eq!(talk.block_timer(), SILENCE);
     assert_eq!(talk.checked(0, &block, Ok(())), ["say Prepare 1/0"]);
     // A journal of another height says nothing about this one.

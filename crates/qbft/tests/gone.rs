@@ -52,9 +52,7 @@ fn f_validators_that_are_gone_cost_at_most_a_quarter_of_the_pace() {
 /// blocks as before, in round 0.
 #[test]
 fn slow_but_living_proposers_keep_their_turns() {
-    for (validators, delay_ms, building_ms) in
-        [(4, 3_500, None), (7, 3_500, None), (4, 20, Some(2_000)), (4, 1_500, Some(2_000))]
-    {
+    for (validators, delay_ms, building_ms) in [(4, 3_500, None), (7, 3_500, None), (4, 20, Some(2_000)), (4, 1_500, Some(2_000))] {
         let mut network = Network::new(Model { validators, ..Model::default() });
         network.nodes[1].delay_ms = Some(delay_ms..=delay_ms);
         network.nodes[1].building_ms = building_ms;

@@ -113,11 +113,7 @@ fn every_mix_of_round_changes() {
                             let enough = said >= quorum;
                             // A new block: when a quorum is there and nobody was prepared.
                             let new_block = scene.judge(&fresh, changes.clone(), vec![]);
-                            assert_eq!(
-                                new_block.is_ok(),
-                                enough && !prepared,
-                                "{n}: {a} {b} {c} {d} {e}: {new_block:?}"
-                            );
+                            assert_eq!(new_block.is_ok(), enough && !prepared, "{n}: {a} {b} {c} {d} {e}: {new_block:?}");
                             // The prepared block with its prepares: when the latest prepared round is about it alone.
                             let again = scene.judge(&scene.block, changes.clone(), prepares[..quorum].to_vec());
                             let expected = enough && honest && d == 0;
@@ -280,8 +276,13 @@ fn every_mix_of_prepares() {
                     let verdict = justify::round_change(&scene.rules, &change);
                     assert_eq!(verdict.is_ok(), expected, "{case}: {verdict:?}");
                     let digest = with_round;
-                    let certificate =
-                        PreparedCertificate { round: PREPARED, digest, block: block.clone(), access_list: None, prepares: prepares.clone() };
+                    let certificate = PreparedCertificate {
+                        round: PREPARED,
+                        digest,
+                        block: block.clone(),
+                        access_list: None,
+                        prepares: prepares.clone(),
+                    };
                     assert_eq!(justify::certificate(&scene.rules, &certificate), verdict, "{case}");
                     let again = scene.judge(&scene.block, changes.clone(), prepares);
                     assert_eq!(again.is_ok(), expected, "{case}: {again:?}");

@@ -90,8 +90,8 @@ fn a_block_comes(validators: usize, seeds: u64, heights: usize, times: &[Times],
             let mut worst = (0, 0);
             for seed in 0..seeds {
                 let case = format!("{validators} validators, {fault:?}, {times:?}, seed {seed}");
-                let (ms, round) = longest(network(validators, times, fault, seed, false), heights)
-                    .unwrap_or_else(|| panic!("{case}: no block"));
+                let (ms, round) =
+                    longest(network(validators, times, fault, seed, false), heights).unwrap_or_else(|| panic!("{case}: no block"));
                 assert!(ms <= promised, "{case}: {ms} ms, promised {promised}");
                 assert!(round <= 20, "{case}: round {round}");
                 worst = (worst.0.max(ms), worst.1.max(round));

@@ -152,9 +152,7 @@ fn a_wiped_one_meets_others_that_are_rounds_above() {
 fn whatever_the_rounds_had_grown_to() {
     use ipe_qbft::{Effect, Event, Restored, Settings, State, step};
     use ipe_types::Dialect;
-    for rounds in
-        [[8, 7, 0, 0], [8, 8, 0, 0], [8, 7, 6, 0], [40, 39, 39, 0], [900, 899, 0, 0], [8, 3, 0, 0], [1000, 1000, 5, 0]]
-    {
+    for rounds in [[8, 7, 0, 0], [8, 8, 0, 0], [8, 7, 6, 0], [40, 39, 39, 0], [900, 899, 0, 0], [8, 3, 0, 0], [1000, 1000, 5, 0]] {
         for shift in 0..4 {
             let mut network = Network::new(model(shift as u64, 4));
             network.run_for(100_000);

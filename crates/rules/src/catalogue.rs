@@ -80,9 +80,7 @@ struct Catalogue {
 
 static CATALOGUE: LazyLock<Catalogue> = LazyLock::new(|| {
     let mut all = Catalogue { functions: HashMap::new(), errors: HashMap::new(), events: HashMap::new() };
-    for contract in
-        Contract::OURS.into_iter().chain([Contract::Gen01Accounts, Contract::Gen01Nodes, Contract::Language])
-    {
+    for contract in Contract::OURS.into_iter().chain([Contract::Gen01Accounts, Contract::Gen01Nodes, Contract::Language]) {
         let known = interface(contract);
         for function in known.functions.into_values().flatten() {
             all.functions.entry(function.selector()).or_default().push((contract, function));
@@ -150,7 +148,8 @@ pub fn event(topics: &[B256], data: &[u8]) -> Result<Option<Decoded>, Unnamed> {
 /// # Errors
 /// A sentence with what was expected.
 pub fn encode(contract: Contract, text: &str) -> Result<Vec<u8>, String> {
-    let open = text.find('(').filter(|_| text.ends_with(')')).ok_or_else(|| format!("got {text:?}, expected FUNCTION(ARGUMENT, ...)"))?;
+    let open =
+        text.find('(').filter(|_| text.ends_with(')')).ok_or_else(|| format!("got {text:?}, expected FUNCTION(ARGUMENT, ...)"))?;
     let name = text[..open].trim();
     let known = interface(contract);
     let functions = known.function(name).filter(|functions| !functions.is_empty());

@@ -37,7 +37,9 @@ pub fn explain(error: &Decoded) -> Option<Refusal> {
             "the role is not one that this function gives or takes: global administrators are made and removed by proposal",
             "use local-admin, deployer or user, or propose it",
         ),
-        "InvalidHash" => say("an account of this role needs the digest of its registration", "give --hash with the digest of the record"),
+        "InvalidHash" => {
+            say("an account of this role needs the digest of its registration", "give --hash with the digest of the record")
+        }
         "InvalidAccount" => say("the zero address is no account", "check the address"),
         "InvalidOrganization" | "OrganizationNotFound" => say("there is no organization of this number", "see `ipe org list`"),
         "NodeNotFound" => say("the node is not registered", "see `ipe node-rule list`"),
@@ -52,7 +54,10 @@ pub fn explain(error: &Decoded) -> Option<Refusal> {
         "PossessionNotProved" => say("the node's key has to sign its registration", "give the node's key file with --node-key"),
         "QuotaExceeded" => say("the organization has as many as its quota allows", "remove one, or propose a higher quota"),
         "ListTooLong" => say("a list of allowed addresses has at most 64 entries", "shorten the list"),
-        "LocalChangesArePaused" => say("governance has paused what administrators do on their own", "wait for the block in the error, or propose the change"),
+        "LocalChangesArePaused" => say(
+            "governance has paused what administrators do on their own",
+            "wait for the block in the error, or propose the change",
+        ),
         "PauseTooLong" => say("a pause has a longest duration", "give fewer blocks"),
         "NestedReason" => say("a call is made with one reason, which is not empty", "give --reason a text"),
         "ProposalNotFound" => say("there is no proposal of this number", "see `ipe proposal list`"),
@@ -60,24 +65,36 @@ pub fn explain(error: &Decoded) -> Option<Refusal> {
             "what a patron's veto rests on changes only with that patron's approval, or with that of all others",
             "the patron has to vote, or all other participants have to approve",
         ),
-        "AuthorityWouldBeLost" => say("governance would lose its authority over the contracts", "take the call out of the proposal"),
-        "NobodyCouldVote" => say("no organization with an active global administrator would be left to vote", "keep one, or add another first"),
-        "IngressWouldFail" => say("nodes would no longer get an answer from this ingress", "deploy rules that answer, then propose again"),
+        "AuthorityWouldBeLost" => {
+            say("governance would lose its authority over the contracts", "take the call out of the proposal")
+        }
+        "NobodyCouldVote" => {
+            say("no organization with an active global administrator would be left to vote", "keep one, or add another first")
+        }
+        "IngressWouldFail" => {
+            say("nodes would no longer get an answer from this ingress", "deploy rules that answer, then propose again")
+        }
         "OnlyByProposal" => say("only an executed proposal changes this", "make a proposal of it: `ipe proposal propose`"),
         "FailedCall" => say("a call of the proposal failed and gave no reason", "see `ipe proposal simulate`"),
-        "AddressEmptyCode" => say("a call of the proposal goes to an address without code", "check the address in `ipe proposal show`"),
+        "AddressEmptyCode" => {
+            say("a call of the proposal goes to an address without code", "check the address in `ipe proposal show`")
+        }
         "AccessControlUnauthorizedAccount" => say("roles are given by the account functions only", "use `ipe account update`"),
         "IllegalState" => illegal(message),
         "InvalidArgument" => return None,
-        "Error" if message.contains("no administrator") || message.contains("not authorized") || message.contains("Not authorized") => say(
-            "only master administrators may do this",
-            "see `ipe contract show`; through governance it is a proposal",
-        ),
+        "Error"
+            if message.contains("no administrator") || message.contains("not authorized") || message.contains("Not authorized") =>
+        {
+            say("only master administrators may do this", "see `ipe contract show`; through governance it is a proposal")
+        }
         "FewOperationalValidators" => say("the network would have too few validators", "bring another one into office first"),
         "NotEligibleNode" => say("the validator is not eligible", "propose it: `ipe validator add`"),
         "NotOperationalNode" => say("the validator is not in office", "see `ipe validator list`"),
         "AlreadyEligibleNode" | "AlreadyOperationalNode" => say("that is so already", "see `ipe validator list`"),
-        "OrganizationQuotaExceeded" => say("an organization holds fewer than a third of the validators", "bring another organization's validator into office first"),
+        "OrganizationQuotaExceeded" => say(
+            "an organization holds fewer than a third of the validators",
+            "bring another organization's validator into office first",
+        ),
         "TooManyValidators" => say("there is a largest number of validators", "remove one first"),
         _ => return None,
     })
@@ -88,7 +105,10 @@ fn unauthorized(message: &str) -> Refusal {
         return say("only patrons veto", "vote against it instead: `ipe proposal vote ID no`");
     }
     if message.contains("does not take part") {
-        return say("only organizations that could vote when the proposal was made take part", "see the participants in `ipe proposal show`");
+        return say(
+            "only organizations that could vote when the proposal was made take part",
+            "see the participants in `ipe proposal show`",
+        );
     }
     if message.contains("does not vote") {
         return say("only organizations with the right to vote propose and vote", "see `ipe org list`");
@@ -125,7 +145,10 @@ fn illegal(message: &str) -> Refusal {
     if message.contains("graver") {
         return say("since it was made, the calls have come under a stricter rule", "propose it again");
     }
-    say("the proposal, account or organization is in a state in which this cannot be done", "see `ipe proposal show` or `ipe org show`")
+    say(
+        "the proposal, account or organization is in a state in which this cannot be done",
+        "see `ipe proposal show` or `ipe org show`",
+    )
 }
 
 #[cfg(test)]
@@ -140,7 +163,8 @@ mod tests {
     /// Every error of organisations, accounts, nodes and governance says what to do next; those whose own text says it are listed.
     #[test]
     fn refusals_say_what_to_do_next() {
-        let own_text = ["InvalidArgument", "InvalidPaginationParameter", "AccessControlBadConfirmation", "InvalidState", "InactiveNode"];
+        let own_text =
+            ["InvalidArgument", "InvalidPaginationParameter", "AccessControlBadConfirmation", "InvalidState", "InactiveNode"];
         for contract in [Contract::Organizations, Contract::Accounts, Contract::Nodes, Contract::Governance, Contract::Charter] {
             for error in interface(contract).errors() {
                 let said = named(&error.name).is_some();

@@ -12,12 +12,8 @@ pub const DEPLOYER_ROLE: B256 = b256!("fc425f2263d0df187444b70e47283d622c70181c5
 pub const USER_ROLE: B256 = b256!("14823911f2da1b49f045a0929a60b8c1f2a7fc8c06c7284ca3e8ab4e193a08c8");
 
 /// Roles and their names.
-pub const ROLES: [(&str, B256); 4] = [
-    ("global-admin", GLOBAL_ADMIN_ROLE),
-    ("local-admin", LOCAL_ADMIN_ROLE),
-    ("deployer", DEPLOYER_ROLE),
-    ("user", USER_ROLE),
-];
+pub const ROLES: [(&str, B256); 4] =
+    [("global-admin", GLOBAL_ADMIN_ROLE), ("local-admin", LOCAL_ADMIN_ROLE), ("deployer", DEPLOYER_ROLE), ("user", USER_ROLE)];
 
 /// Kinds of organisations, by number.
 pub const ORG_TYPES: [&str; 3] = ["partner", "associate", "patron"];
@@ -36,8 +32,7 @@ pub const STATES: [&str; 8] = ["open", "waiting", "executable", "executed", "rej
 /// Kinds of decisions, by number (ours alone).
 pub const KINDS: [&str; 4] = ["ordinary", "membership", "validators", "constitution"];
 /// Acts of records, by number (ours alone).
-pub const ACTS: [&str; 8] =
-    ["added", "updated", "deleted", "activated", "deactivated", "restricted", "released", "acknowledged"];
+pub const ACTS: [&str; 8] = ["added", "updated", "deleted", "activated", "deactivated", "restricted", "released", "acknowledged"];
 /// Topologies of node rules, by number (ours alone).
 pub const TOPOLOGIES: [&str; 3] = ["any", "mesh", "sentry"];
 

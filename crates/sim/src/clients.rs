@@ -77,8 +77,7 @@ impl Clients {
             let key = key(class::CLIENT, number);
             Account { address: key.address(), key, nonce: 0 }
         };
-        let accounts =
-            (0..writers).map(|writer| (0..ACCOUNTS).map(|index| account(writer * ACCOUNTS + index)).collect()).collect();
+        let accounts = (0..writers).map(|writer| (0..ACCOUNTS).map(|index| account(writer * ACCOUNTS + index)).collect()).collect();
         Self { accounts, sent: BTreeMap::new(), rng }
     }
 
@@ -117,7 +116,10 @@ impl Clients {
         let (r, s) = (U256::from_be_slice(&bytes[..32]), U256::from_be_slice(&bytes[32..64]));
         let signature = alloy_primitives::Signature::new(r, s, bytes[64] == 1);
         let candidate = Arc::new(Candidate::recover(Transaction::Legacy(tx.into_signed(signature))).ok()?);
-        Some(Prepared { account, sent: Sent { writer: node, from: *address, nonce: *nonce, deed, candidate, height: 0, included: None } })
+        Some(Prepared {
+            account,
+            sent: Sent { writer: node, from: *address, nonce: *nonce, deed, candidate, height: 0, included: None },
+        })
     }
 
     /// The writer took it when the chain had this height.

@@ -28,7 +28,11 @@ pub const INPUT_NS: u64 = 5_000;
 pub(crate) fn nanos(done: &Done) -> u64 {
     let kib = |bytes: u64, price: u64| bytes.saturating_mul(price) / 1_024;
     let signed = done.recoveries * RECOVERY_NS + done.signatures * SIGNATURE_NS;
-    signed + kib(done.hashed, HASHED_KIB_NS) + kib(done.decoded, DECODED_KIB_NS) + done.gas.saturating_mul(KILOGAS_NS) / 1_000 + done.precompiled_ns
+    signed
+        + kib(done.hashed, HASHED_KIB_NS)
+        + kib(done.decoded, DECODED_KIB_NS)
+        + done.gas.saturating_mul(KILOGAS_NS) / 1_000
+        + done.precompiled_ns
 }
 
 /// Time of a durable write of so many bytes, µs.

@@ -77,7 +77,8 @@ pub struct Scenario {
 }
 
 /// Scenarios that take too long for a test at every change: half a minute of both processors each. They are run by name.
-pub const SLOW: &[&str] = &["derived", "derived-boot", "derived-mesh", "derived-cancun", "derived-two", "derived-storm", "slow-liars"];
+pub const SLOW: &[&str] =
+    &["derived", "derived-boot", "derived-mesh", "derived-cancun", "derived-two", "derived-storm", "slow-liars"];
 
 const QUIET: Faults = Faults {
     delay_us: 0,
@@ -99,15 +100,7 @@ const QUIET: Faults = Faults {
     wipe: 0,
 };
 
-const NETWORK: Faults = Faults {
-    delay_us: 400_000,
-    loss: 40,
-    duplication: 30,
-    reordering: 60,
-    partition: 500,
-    flap: 300,
-    ..QUIET
-};
+const NETWORK: Faults = Faults { delay_us: 400_000, loss: 40, duplication: 30, reordering: 60, partition: 500, flap: 300, ..QUIET };
 
 const CRASHES: Faults = Faults { crash: 250, crash_at_write: 500, ..QUIET };
 
@@ -177,14 +170,7 @@ const MESH: Scenario = Scenario { topology: Topology::Mesh, boots: 1, ..BASE };
 
 const ONE_VILLAIN: Scenario = Scenario { faults: Faults { flap: 250, crash: 60, ..QUIET }, ..BASE };
 
-const FLOOD: Scenario = Scenario {
-    villains: &[Kind::Flood],
-    writers: 4,
-    gas_limit: 20_000_000,
-    load_ms: 150,
-    cycles: 1,
-    ..BASE
-};
+const FLOOD: Scenario = Scenario { villains: &[Kind::Flood], writers: 4, gas_limit: 20_000_000, load_ms: 150, cycles: 1, ..BASE };
 
 const VOTES: Scenario = Scenario {
     writers: 0,
@@ -213,14 +199,36 @@ pub const SCENARIOS: &[Scenario] = &[
         calm_ms: 3_600_000,
         ..BASE
     },
-    Scenario { name: "sentry", about: "validators behind boots, writers with clients, no faults", writers: 2, observers: true, ..BASE },
+    Scenario {
+        name: "sentry",
+        about: "validators behind boots, writers with clients, no faults",
+        writers: 2,
+        observers: true,
+        ..BASE
+    },
     Scenario { name: "mesh", about: "validators in a mesh, writers with clients, no faults", writers: 2, observers: true, ..MESH },
-    Scenario { name: "network", about: "sentry: loss, delay, repetition, reordering, asymmetric partitions, flapping links; twice a second one of them", strike_ms: 500, faults: NETWORK, ..BASE },
+    Scenario {
+        name: "network",
+        about: "sentry: loss, delay, repetition, reordering, asymmetric partitions, flapping links; twice a second one of them",
+        strike_ms: 500,
+        faults: NETWORK,
+        ..BASE
+    },
     Scenario { name: "network-mesh", about: "the same in a mesh of seven", validators: 7, faults: NETWORK, ..MESH },
-    Scenario { name: "crashes", about: "sentry: processes killed between inputs and in every kind of write", faults: CRASHES, ..BASE },
+    Scenario {
+        name: "crashes",
+        about: "sentry: processes killed between inputs and in every kind of write",
+        faults: CRASHES,
+        ..BASE
+    },
     Scenario { name: "crashes-mesh", about: "the same in a mesh", faults: CRASHES, ..MESH },
     Scenario { name: "disks", about: "full and slow disks, slow processors, torn writes", faults: DISKS, ..BASE },
-    Scenario { name: "rot", about: "sentry: the signing journal of one validator rots at restarts, in every way; nodes are wiped", faults: ROT, ..BASE },
+    Scenario {
+        name: "rot",
+        about: "sentry: the signing journal of one validator rots at restarts, in every way; nodes are wiped",
+        faults: ROT,
+        ..BASE
+    },
     Scenario {
         name: "rot-undecided",
         about: "the same beside a silent validator, so that a height is undecided while one starts without its journal; it may end there",
@@ -285,19 +293,83 @@ pub const SCENARIOS: &[Scenario] = &[
         villains: &[Kind::Seesaw],
         ..VOTES
     },
-    Scenario { name: "silent", about: "sentry of four, one of them a villain of this kind, flapping links", villains: &[Kind::Silent], ..ONE_VILLAIN },
-    Scenario { name: "equivocating-proposer", about: "sentry of four, one of them a villain of this kind, flapping links", villains: &[Kind::EquivocatingProposer], ..ONE_VILLAIN },
-    Scenario { name: "equivocating-voter", about: "sentry of four, one of them a villain of this kind, flapping links", villains: &[Kind::EquivocatingVoter], ..ONE_VILLAIN },
-    Scenario { name: "twin", about: "sentry of four, one of them a villain of this kind, flapping links", villains: &[Kind::Twin], ..ONE_VILLAIN },
-    Scenario { name: "stale", about: "sentry of four, one of them a villain of this kind, flapping links", villains: &[Kind::Stale], ..ONE_VILLAIN },
-    Scenario { name: "impersonating", about: "sentry of four, one of them a villain of this kind, flapping links", villains: &[Kind::Impersonating], ..ONE_VILLAIN },
-    Scenario { name: "wrong-round", about: "sentry of four, one of them a villain of this kind, flapping links", villains: &[Kind::WrongRound], ..ONE_VILLAIN },
-    Scenario { name: "replaying", about: "sentry of four, one of them a villain of this kind, flapping links", villains: &[Kind::Replaying], ..ONE_VILLAIN },
-    Scenario { name: "mutating", about: "sentry of four, one of them a villain of this kind, flapping links", villains: &[Kind::Mutating], ..ONE_VILLAIN },
-    Scenario { name: "invalid-blocks", about: "sentry of four, one of them a villain of this kind, flapping links", villains: &[Kind::InvalidBlocks], ..ONE_VILLAIN },
-    Scenario { name: "unruled", about: "sentry of four with account rules on chain, which change all the time; one validator does not ask them", villains: &[Kind::Unruled], ..ONE_VILLAIN },
-    Scenario { name: "flooding-peer", about: "sentry of four, one of them a villain of this kind, flapping links", villains: &[Kind::FloodingPeer], ..ONE_VILLAIN },
-    Scenario { name: "flood", about: "sentry of four, writer and boot of one send transactions as fast as they can: the others' are mined within three blocks", ..FLOOD },
+    Scenario {
+        name: "silent",
+        about: "sentry of four, one of them a villain of this kind, flapping links",
+        villains: &[Kind::Silent],
+        ..ONE_VILLAIN
+    },
+    Scenario {
+        name: "equivocating-proposer",
+        about: "sentry of four, one of them a villain of this kind, flapping links",
+        villains: &[Kind::EquivocatingProposer],
+        ..ONE_VILLAIN
+    },
+    Scenario {
+        name: "equivocating-voter",
+        about: "sentry of four, one of them a villain of this kind, flapping links",
+        villains: &[Kind::EquivocatingVoter],
+        ..ONE_VILLAIN
+    },
+    Scenario {
+        name: "twin",
+        about: "sentry of four, one of them a villain of this kind, flapping links",
+        villains: &[Kind::Twin],
+        ..ONE_VILLAIN
+    },
+    Scenario {
+        name: "stale",
+        about: "sentry of four, one of them a villain of this kind, flapping links",
+        villains: &[Kind::Stale],
+        ..ONE_VILLAIN
+    },
+    Scenario {
+        name: "impersonating",
+        about: "sentry of four, one of them a villain of this kind, flapping links",
+        villains: &[Kind::Impersonating],
+        ..ONE_VILLAIN
+    },
+    Scenario {
+        name: "wrong-round",
+        about: "sentry of four, one of them a villain of this kind, flapping links",
+        villains: &[Kind::WrongRound],
+        ..ONE_VILLAIN
+    },
+    Scenario {
+        name: "replaying",
+        about: "sentry of four, one of them a villain of this kind, flapping links",
+        villains: &[Kind::Replaying],
+        ..ONE_VILLAIN
+    },
+    Scenario {
+        name: "mutating",
+        about: "sentry of four, one of them a villain of this kind, flapping links",
+        villains: &[Kind::Mutating],
+        ..ONE_VILLAIN
+    },
+    Scenario {
+        name: "invalid-blocks",
+        about: "sentry of four, one of them a villain of this kind, flapping links",
+        villains: &[Kind::InvalidBlocks],
+        ..ONE_VILLAIN
+    },
+    Scenario {
+        name: "unruled",
+        about: "sentry of four with account rules on chain, which change all the time; one validator does not ask them",
+        villains: &[Kind::Unruled],
+        ..ONE_VILLAIN
+    },
+    Scenario {
+        name: "flooding-peer",
+        about: "sentry of four, one of them a villain of this kind, flapping links",
+        villains: &[Kind::FloodingPeer],
+        ..ONE_VILLAIN
+    },
+    Scenario {
+        name: "flood",
+        about: "sentry of four, writer and boot of one send transactions as fast as they can: the others' are mined within three blocks",
+        ..FLOOD
+    },
     Scenario {
         name: "dear",
         about: "sentry of four, writer and boot of one send transactions that run long for their gas: blocks come, with the others' in them",
@@ -307,10 +379,35 @@ pub const SCENARIOS: &[Scenario] = &[
         ..FLOOD
     },
     Scenario { name: "flood-mesh", about: "the same in a mesh", topology: Topology::Mesh, ..FLOOD },
-    Scenario { name: "lying-sync", about: "sentry of four, one of them a villain of this kind, flapping links", villains: &[Kind::LyingSync], ..ONE_VILLAIN },
-    Scenario { name: "derived", about: "sentry of four, one institution changes every item of every message; others are wiped", villains: &[Kind::Derived], observers: true, faults: WIPES, ..BASE },
-    Scenario { name: "derived-boot", about: "the same by a boot without any validator's key, on the fastest lines", villains: &[Kind::DerivedBoot], near: true, ..BASE },
-    Scenario { name: "derived-leaf", about: "the same by writers and observers", villains: &[Kind::DerivedLeaf], writers: 4, observers: true, ..BASE },
+    Scenario {
+        name: "lying-sync",
+        about: "sentry of four, one of them a villain of this kind, flapping links",
+        villains: &[Kind::LyingSync],
+        ..ONE_VILLAIN
+    },
+    Scenario {
+        name: "derived",
+        about: "sentry of four, one institution changes every item of every message; others are wiped",
+        villains: &[Kind::Derived],
+        observers: true,
+        faults: WIPES,
+        ..BASE
+    },
+    Scenario {
+        name: "derived-boot",
+        about: "the same by a boot without any validator's key, on the fastest lines",
+        villains: &[Kind::DerivedBoot],
+        near: true,
+        ..BASE
+    },
+    Scenario {
+        name: "derived-leaf",
+        about: "the same by writers and observers",
+        villains: &[Kind::DerivedLeaf],
+        writers: 4,
+        observers: true,
+        ..BASE
+    },
     Scenario { name: "derived-mesh", about: "the same by a validator of a mesh", villains: &[Kind::Derived], ..MESH },
     Scenario {
         name: "derived-cancun",
@@ -319,7 +416,13 @@ pub const SCENARIOS: &[Scenario] = &[
         fork: Fork::Cancun,
         ..BASE
     },
-    Scenario { name: "claimant", about: "sentry of four, one institution claims what does not exist and answers nothing; processes killed", villains: &[Kind::Claimant], writers: 4, ..ONE_VILLAIN },
+    Scenario {
+        name: "claimant",
+        about: "sentry of four, one institution claims what does not exist and answers nothing; processes killed",
+        villains: &[Kind::Claimant],
+        writers: 4,
+        ..ONE_VILLAIN
+    },
     Scenario {
         name: "derived-two",
         about: "sentry of seven with two boots each, two institutions of these kinds",
@@ -374,7 +477,13 @@ pub const SCENARIOS: &[Scenario] = &[
         calm_ms: 400_000,
         ..MESH
     },
-    Scenario { name: "villain", about: "sentry of four, one of them a villain of any kind, no other faults", villains: &Kind::ALL, drawn: 1, ..BASE },
+    Scenario {
+        name: "villain",
+        about: "sentry of four, one of them a villain of any kind, no other faults",
+        villains: &Kind::ALL,
+        drawn: 1,
+        ..BASE
+    },
     Scenario { name: "villain-mesh", about: "the same in a mesh", villains: &Kind::ALL, drawn: 1, ..MESH },
     Scenario {
         name: "villains-storm",
@@ -394,7 +503,13 @@ pub const SCENARIOS: &[Scenario] = &[
         faults: Faults { crash: 300, ..QUIET },
         ..MESH
     },
-    Scenario { name: "colluding", about: "a mesh of seven, two of them hand in glove", validators: 7, villains: &[Kind::Colluding, Kind::Colluding], ..MESH },
+    Scenario {
+        name: "colluding",
+        about: "a mesh of seven, two of them hand in glove",
+        validators: 7,
+        villains: &[Kind::Colluding, Kind::Colluding],
+        ..MESH
+    },
     Scenario {
         name: "colluding-storm",
         about: "the same while the network fails",
@@ -405,7 +520,14 @@ pub const SCENARIOS: &[Scenario] = &[
         ..MESH
     },
     Scenario { name: "everything", about: "sentry: every fault", writers: 2, observers: true, faults: EVERYTHING, ..BASE },
-    Scenario { name: "everything-mesh", about: "a mesh of seven: every fault", validators: 7, writers: 2, faults: EVERYTHING, ..MESH },
+    Scenario {
+        name: "everything-mesh",
+        about: "a mesh of seven: every fault",
+        validators: 7,
+        writers: 2,
+        faults: EVERYTHING,
+        ..MESH
+    },
 ];
 
 /// The scenario of that name.

@@ -190,7 +190,13 @@ mod tests {
     fn a_tree_writes_what_it_read() {
         let long = vec![7u8; 300];
         let nested = Item::Nested(vec![Item::Word(long.clone()), Item::List(vec![])]);
-        let tree = Item::List(vec![Item::Word(vec![]), Item::Word(vec![5]), Item::Word(long), nested, Item::List(vec![Item::Word(vec![0x80])])]);
+        let tree = Item::List(vec![
+            Item::Word(vec![]),
+            Item::Word(vec![5]),
+            Item::Word(long),
+            nested,
+            Item::List(vec![Item::Word(vec![0x80])]),
+        ]);
         let bytes = tree.write();
         assert_eq!(Item::read(&bytes), Some(tree.clone()));
         assert_eq!(tree.places().len(), 8);

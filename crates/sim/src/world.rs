@@ -7,10 +7,12 @@ use std::sync::Arc;
 
 use alloy_primitives::{B256, Bytes};
 use ipe_chain::{Candidate, Ledger};
-use ipe_engine::pool::{LocalJournal, Origin, Pool, Rules, Settings as PoolSettings};
 use ipe_engine::fair_queue::Payer;
+use ipe_engine::pool::{LocalJournal, Origin, Pool, Rules, Settings as PoolSettings};
 use ipe_engine::signing::{Gate, Signer};
-use ipe_engine::{Clock, Done, Input, Level, Output, Parts, PeerId, PeerInfo, PeerStatus, Replica, Settings, StatusCell, admission};
+use ipe_engine::{
+    Clock, Done, Input, Level, Output, Parts, PeerId, PeerInfo, PeerStatus, Replica, Settings, StatusCell, admission,
+};
 use ipe_types::eth::{EthMessage, EthVersion};
 use ipe_types::spec::ChainSpec;
 use ipe_types::work;
@@ -235,8 +237,9 @@ impl World {
             let Some(kind) = kind else { continue };
             let institution = institutions.remove(self.villainy.below(institutions.len() as u64) as usize);
             let of = |node: &Node, role| node.institution == institution && node.role == role;
-            let mut found: Vec<usize> =
-                (0..self.nodes.len()).filter(|index| of(&self.nodes[*index], self.nodes[*index].role) && kind.takes(self.nodes[*index].role)).collect();
+            let mut found: Vec<usize> = (0..self.nodes.len())
+                .filter(|index| of(&self.nodes[*index], self.nodes[*index].role) && kind.takes(self.nodes[*index].role))
+                .collect();
             if found.is_empty() {
                 found.extend(self.nodes.iter().position(|node| of(node, Role::Validator)));
             }
@@ -387,7 +390,9 @@ impl World {
                     alive.sessions.remove(&session).is_some()
                 });
                 if known {
-                    self.input(to, 2, &session.0.to_be_bytes(), Input::PeerGone(session), || format!("session {} ended", session.0));
+                    self.input(to, 2, &session.0.to_be_bytes(), Input::PeerGone(session), || {
+                        format!("session {} ended", session.0)
+                    });
                 }
             }
             Happening::Start(index) => self.start(index),
@@ -513,8 +518,7 @@ impl World {
         let parts = Parts { ledger: ledger.clone(), spec: spec.clone(), pool: pool.clone(), gate, status: status.clone() };
         let local = match node.role {
             Role::Writer => {
-                let (journal, found) =
-                    LocalJournal::open(node.disk.file(FileName::Local)).map_err(|error| error.to_string())?;
+                let (journal, found) = LocalJournal::open(node.disk.file(FileName::Local)).map_err(|error| error.to_string())?;
                 for tx in found {
                     if let Ok(candidate) = Candidate::recover(tx) {
                         // What is mined by now is refused, rightly.
@@ -560,7 +564,8 @@ impl World {
             return;
         }
         let (from, to) = (link.from, link.to);
-        if link.is_blocked() || link.penalty_us > self.now_us || self.nodes[from].alive.is_none() || self.nodes[to].alive.is_none() {
+        if link.is_blocked() || link.penalty_us > self.now_us || self.nodes[from].alive.is_none() || self.nodes[to].alive.is_none()
+        {
             self.dial_in(index, REDIAL_US);
             return;
         }
@@ -598,7 +603,17 @@ impl World {
             total_difficulty: None,
         };
         let (node_id, address) = (node.key.node_id(), node.address);
-        PeerInfo { id, node: node_id, address, role: Some(node.role), eth: EthVersion::V69, istanbul: true, inbound, carried: false, status }
+        PeerInfo {
+            id,
+            node: node_id,
+            address,
+            role: Some(node.role),
+            eth: EthVersion::V69,
+            istanbul: true,
+            inbound,
+            carried: false,
+            status,
+        }
     }
 
     /// Ends the session of a link at both ends.
@@ -785,7 +800,9 @@ impl World {
         let disk = node.disk.clone();
         disk.spent_us(true);
         let from = match &input {
-            Input::Istanbul(session, ..) | Input::Eth(session, _) | Input::Heard(session, _) => alive.sessions.get(session).map(|end| end.other),
+            Input::Istanbul(session, ..) | Input::Eth(session, _) | Input::Heard(session, _) => {
+                alive.sessions.get(session).map(|end| end.other)
+            }
             _ => None,
         };
         let consensus = match &input {
@@ -813,8 +830,7 @@ impl World {
             }
             now_us + spent()
         };
-        let clock =
-            Clock { steady: &|| look() - STEADY_BEHIND_US, wall: &|| look().saturating_add_signed(skew_us + leap.get()) };
+        let clock = Clock { steady: &|| look() - STEADY_BEHIND_US, wall: &|| look().saturating_add_signed(skew_us + leap.get()) };
         let mut outputs = Vec::new();
         let (checkers, clients, honest) = (&mut self.checkers, &mut self.clients, node.villain.is_none());
         let (boot, storm, arrived_us) = (node.role == Role::Boot, self.storm, self.arrived_us);
@@ -927,7 +943,11 @@ impl World {
                 let node = &self.nodes[from];
                 let (round, count) = (stages.round, imported.block.body.transactions.len());
                 self.log.event(self.now_us - START_US, Some((from, &node.name)), 9, imported.hash.as_slice(), || {
-                    format!("block {number} {} is final: round {round}, {count} transactions{}", imported.hash, if stages.synced { ", by sync" } else { "" })
+                    format!(
+                        "block {number} {} is final: round {round}, {count} transactions{}",
+                        imported.hash,
+                        if stages.synced { ", by sync" } else { "" }
+                    )
                 });
             }
             Output::Notify(_) | Output::Work(_) => {}
@@ -1131,10 +1151,11 @@ impl World {
     }
 
     fn has_honest_link(&self, index: usize) -> bool {
-        self.nodes[index].is_honest() && self.links.iter().any(|link| {
-            let other = if link.from == index { link.to } else { link.from };
-            (link.from == index || link.to == index) && self.nodes[other].is_honest() && !self.nodes[other].gone
-        })
+        self.nodes[index].is_honest()
+            && self.links.iter().any(|link| {
+                let other = if link.from == index { link.to } else { link.from };
+                (link.from == index || link.to == index) && self.nodes[other].is_honest() && !self.nodes[other].gone
+            })
     }
 
     /// The largest set of honest nodes that hear each other over links between honest nodes.

@@ -102,8 +102,8 @@ fn every_planted_bug_is_found_and_is_on_the_page() {
     std::thread::scope(|scope| {
         for _ in 0..4 {
             scope.spawn(|| {
-                while let Some((index, (bug, name, ..))) = Some(next.fetch_add(1, Ordering::Relaxed))
-                    .and_then(|index| Some((index, catalogue.get(index)?)))
+                while let Some((index, (bug, name, ..))) =
+                    Some(next.fetch_add(1, Ordering::Relaxed)).and_then(|index| Some((index, catalogue.get(index)?)))
                 {
                     let outcome = hunt(*bug, hunted_in(*bug));
                     eprintln!("{name}: {outcome:.120?}");

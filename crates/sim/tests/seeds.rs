@@ -45,8 +45,11 @@ fn all(runs: &[(Scenario, u64)]) -> (FaultCounts, Vec<String>) {
 #[test]
 fn every_scenario_holds_and_every_kind_of_fault_is_injected() {
     let scenario = |name: &str| by_name(name).expect("it is listed").clone();
-    let mut runs: Vec<(Scenario, u64)> =
-        SCENARIOS.iter().filter(|scenario| scenario.name != "idle" && !SLOW.contains(&scenario.name)).map(|scenario| (scenario.clone(), 11)).collect();
+    let mut runs: Vec<(Scenario, u64)> = SCENARIOS
+        .iter()
+        .filter(|scenario| scenario.name != "idle" && !SLOW.contains(&scenario.name))
+        .map(|scenario| (scenario.clone(), 11))
+        .collect();
     runs.extend(FOUND.map(|(name, seed)| (scenario(name), seed)));
     let (faults, bad) = all(&runs);
     assert!(bad.is_empty(), "{bad:#?}");
@@ -77,7 +80,10 @@ fn a_validator_may_die_in_any_write() {
 /// disagree ends few waits of theirs.
 #[test]
 fn votes_do_not_wait_for_empty_blocks_nor_end_that_wait_for_ever() {
-    let runs: Vec<_> = ["votes-idle", "votes-at-odds"].iter().flat_map(|name| (1..=6).map(|seed| (by_name(name).expect("it is listed").clone(), seed))).collect();
+    let runs: Vec<_> = ["votes-idle", "votes-at-odds"]
+        .iter()
+        .flat_map(|name| (1..=6).map(|seed| (by_name(name).expect("it is listed").clone(), seed)))
+        .collect();
     let (faults, bad) = all(&runs);
     assert!(bad.is_empty(), "{bad:#?}");
     assert!(faults.of(Fault::SetChange) > 6 * 20, "{faults:?}");

@@ -54,17 +54,15 @@ fn token_with(slots: BTreeMap<U256, U256>) -> AccountChange {
 
 /// The numbers below `rows`, in the order of the hashes that `hash` gives.
 fn by_hash(rows: u64, hash: impl Fn(u64) -> B256) -> Vec<u64> {
-    let mut order: Vec<(u64, u32)> = (0..rows)
-        .map(|n| (hash(n).0[..8].iter().fold(0, |key, byte| key << 8 | u64::from(*byte)), n as u32))
-        .collect();
+    let mut order: Vec<(u64, u32)> =
+        (0..rows).map(|n| (hash(n).0[..8].iter().fold(0, |key, byte| key << 8 | u64::from(*byte)), n as u32)).collect();
     order.sort_unstable();
     order.into_iter().map(|(_, n)| u64::from(n)).collect()
 }
 
 fn fill(folder: &Path, rows: u64) {
     let start = Instant::now();
-    let store =
-        Arc::new(FjallStore::open(folder, DiskSettings { durable: false, ..DiskSettings::default() }).expect("opens"));
+    let store = Arc::new(FjallStore::open(folder, DiskSettings { durable: false, ..DiskSettings::default() }).expect("opens"));
     let state = State::open(store.clone(), StateSettings::default()).expect("opens");
     block(&store, &state, &StateChanges::default());
     let accounts = by_hash(rows, |n| keccak256(address(n)));

@@ -62,11 +62,7 @@ fn percentile(times: &mut [(Duration, Duration)], percent: usize) -> f64 {
 
 impl Times {
     fn print(&mut self, title: &str) {
-        println!(
-            "{title}: {} rows, {} KB a block",
-            self.rows / self.commit.len(),
-            self.bytes / self.commit.len() / 1024
-        );
+        println!("{title}: {} rows, {} KB a block", self.rows / self.commit.len(), self.bytes / self.commit.len() / 1024);
         for (name, times) in [
             ("read", &mut self.read),
             ("prepare (root)", &mut self.prepare),
@@ -126,12 +122,9 @@ fn main() {
     let token = address(u64::MAX);
     let start = Instant::now();
     let mut genesis: BTreeMap<Address, AccountChange> = (0..accounts)
-        .map(|n| {
-            (address(n), AccountChange { account: account(0, n + 1, KECCAK256_EMPTY), ..AccountChange::default() })
-        })
+        .map(|n| (address(n), AccountChange { account: account(0, n + 1, KECCAK256_EMPTY), ..AccountChange::default() }))
         .collect();
-    let slots =
-        (0..accounts).map(|n| (U256::from_be_bytes(keccak256(n.to_le_bytes()).0), U256::from(1u64 << 40))).collect();
+    let slots = (0..accounts).map(|n| (U256::from_be_bytes(keccak256(n.to_le_bytes()).0), U256::from(1u64 << 40))).collect();
     let token_account = account(1, 0, keccak256("token"));
     genesis.insert(token, AccountChange { account: token_account, slots, ..AccountChange::default() });
     block(&store, &state, 0, &StateChanges { accounts: genesis }, &mut times);
@@ -166,8 +159,7 @@ fn main() {
         let mut slots = BTreeMap::new();
         for _ in 0..changed / 4 {
             let sender = dice.next() % holders;
-            let change =
-                AccountChange { account: account(at, sender + 1, KECCAK256_EMPTY), ..AccountChange::default() };
+            let change = AccountChange { account: account(at, sender + 1, KECCAK256_EMPTY), ..AccountChange::default() };
             changes.accounts.insert(address(sender), change);
             for n in [sender, dice.next() % holders] {
                 slots.insert(U256::from_be_bytes(keccak256(n.to_le_bytes()).0), U256::from(dice.next() >> 20));

@@ -24,7 +24,9 @@ use ipe_types::block::{Block, Transaction};
 use ipe_types::crypto::NodeKey;
 use ipe_types::header::{commit_hash, with_round_and_seals};
 use ipe_types::spec::ChainSpec;
-use support::{CHAIN_ID, Dice, SLOTS, SLOTS_A_CALL, TOKEN, bytes_written, cpu, genesis, key, memory, percentile, quiet, validators};
+use support::{
+    CHAIN_ID, Dice, SLOTS, SLOTS_A_CALL, TOKEN, bytes_written, cpu, genesis, key, memory, percentile, quiet, validators,
+};
 
 const SENDERS: usize = 2_000;
 
@@ -155,7 +157,8 @@ impl Load {
 
 fn main() {
     let mut arguments = std::env::args().skip(1).filter(|argument| argument != "full");
-    let folder = PathBuf::from(arguments.next().expect("usage: volume FOLDER [TRANSFERS] [ERC20] [SLOTS] [HOLDERS] [PERIOD_MS] [full]"));
+    let folder =
+        PathBuf::from(arguments.next().expect("usage: volume FOLDER [TRANSFERS] [ERC20] [SLOTS] [HOLDERS] [PERIOD_MS] [full]"));
     let mut number = |otherwise: u64| arguments.next().and_then(|text| text.parse().ok()).unwrap_or(otherwise);
     let (transfers, erc20, slots) = (number(864_000), number(864_000), number(864_000));
     let (holders, period) = (number(1_000_000), Duration::from_millis(number(0)));

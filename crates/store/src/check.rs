@@ -93,7 +93,9 @@ pub enum CheckError {
         path: String,
     },
     /// A running node has it open.
-    #[error("the database {path} is in use by another process, which changes its files: stop that process first, or check a copy made while it was stopped")]
+    #[error(
+        "the database {path} is in use by another process, which changes its files: stop that process first, or check a copy made while it was stopped"
+    )]
     InUse {
         /// The folder.
         path: String,
@@ -313,7 +315,12 @@ impl Look<'_> {
                 if found == expected {
                     manifest::names(&kept, &mut self.names);
                 } else {
-                    self.find(file, format!("its checksum is {found:032x}, expected {expected:032x}: it was changed or cut after it was written"));
+                    self.find(
+                        file,
+                        format!(
+                            "its checksum is {found:032x}, expected {expected:032x}: it was changed or cut after it was written"
+                        ),
+                    );
                 }
             }
         }
@@ -365,7 +372,10 @@ fn lost(error: &io::Error) -> String {
 }
 
 fn differs(found: u128, expected: u128, named_in: &Path) -> String {
-    format!("its checksum is {found:032x}, {} says {expected:032x}: one of the two was changed after it was written", named_in.display())
+    format!(
+        "its checksum is {found:032x}, {} says {expected:032x}: one of the two was changed after it was written",
+        named_in.display()
+    )
 }
 
 fn hex(bytes: &[u8]) -> String {

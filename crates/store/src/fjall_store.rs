@@ -268,14 +268,7 @@ impl Read for FjallStore {
         }
     }
 
-    fn range(
-        &self,
-        table: Table,
-        from: &[u8],
-        to: &[u8],
-        reverse: bool,
-        visit: &mut Visit<'_>,
-    ) -> Result<(), StoreError> {
+    fn range(&self, table: Table, from: &[u8], to: &[u8], reverse: bool, visit: &mut Visit<'_>) -> Result<(), StoreError> {
         range(&self.database.snapshot(), self.keyspace(table), table, from, to, reverse, visit)
     }
 }
@@ -344,14 +337,7 @@ impl Read for DiskSnapshot {
         }
     }
 
-    fn range(
-        &self,
-        table: Table,
-        from: &[u8],
-        to: &[u8],
-        reverse: bool,
-        visit: &mut Visit<'_>,
-    ) -> Result<(), StoreError> {
+    fn range(&self, table: Table, from: &[u8], to: &[u8], reverse: bool, visit: &mut Visit<'_>) -> Result<(), StoreError> {
         range(&self.snapshot, &self.keyspaces[table.index()], table, from, to, reverse, visit)
     }
 }

@@ -61,7 +61,12 @@ fn make() -> tempfile::TempDir {
     drop(store);
     // Tables are written in the background, so there are some only when it has had its time.
     let deadline = std::time::Instant::now() + std::time::Duration::from_secs(60);
-    while files(folder.path()).iter().filter(|file| file.to_string_lossy().contains("tables/") && !file.starts_with("keyspaces/0")).count() == 0 {
+    while files(folder.path())
+        .iter()
+        .filter(|file| file.to_string_lossy().contains("tables/") && !file.starts_with("keyspaces/0"))
+        .count()
+        == 0
+    {
         assert!(std::time::Instant::now() < deadline, "no table was written");
         let store = FjallStore::open(folder.path(), DiskSettings::default()).expect("opens");
         let mut batch = Batch::new();
@@ -95,7 +100,8 @@ fn live(folder: &Path) -> Vec<PathBuf> {
         let bytes = std::fs::read(folder.join(keyspace).join("current")).expect("a current version");
         format!("v{}", u64::from_le_bytes(bytes[..8].try_into().expect("eight bytes")))
     };
-    let is_version = |file: &Path| file.file_name().is_some_and(|name| name.to_string_lossy().starts_with('v')) && file != Path::new("version");
+    let is_version =
+        |file: &Path| file.file_name().is_some_and(|name| name.to_string_lossy().starts_with('v')) && file != Path::new("version");
     let all = files(folder).into_iter().filter(|file| file != Path::new("lock"));
     all.filter(|file| !is_version(file) || file.ends_with(current(file.parent().expect("a folder")))).collect()
 }
@@ -158,7 +164,8 @@ fn kind(file: &Path) -> &'static str {
 /// Where the last batch of a journal begins: after the end of the one before.
 fn last_batch(bytes: &[u8]) -> usize {
     let end = used(bytes);
-    let ends: Vec<usize> = bytes[..end].windows(4).enumerate().filter(|(_, four)| *four == b"FJL\x03").map(|(at, _)| at + 4).collect();
+    let ends: Vec<usize> =
+        bytes[..end].windows(4).enumerate().filter(|(_, four)| *four == b"FJL\x03").map(|(at, _)| at + 4).collect();
     match ends.as_slice() {
         [.., before, _last] => *before,
         _ => 0,
@@ -209,7 +216,10 @@ fn a_node_does_not_start_on_damage_and_does_not_make_it_worse() {
         match FjallStore::open(copy.path(), DiskSettings::default()) {
             Err(error @ StoreError::Damaged { .. }) => {
                 let text = error.to_string();
-                assert!(text.contains("signing.journal*") && text.contains("ipe store check") && !text.contains("free space"), "{text}");
+                assert!(
+                    text.contains("signing.journal*") && text.contains("ipe store check") && !text.contains("free space"),
+                    "{text}"
+                );
                 if kind(&file) != "table" {
                     assert_eq!(contents(copy.path()), state, "{}: nothing is changed", file.display());
                 }
@@ -219,7 +229,8 @@ fn a_node_does_not_start_on_damage_and_does_not_make_it_worse() {
             // Damage in the rows of a table: whatever is read is right, or an error names the table.
             Ok(store) => {
                 assert_eq!(kind(&file), "table", "{}", file.display());
-                let read = Table::ALL.into_iter().map(|table| store.range(table, &[], &[], false, &mut |_, _| ControlFlow::Continue(())));
+                let read =
+                    Table::ALL.into_iter().map(|table| store.range(table, &[], &[], false, &mut |_, _| ControlFlow::Continue(())));
                 let errors: Vec<StoreError> = read.filter_map(Result::err).collect();
                 assert!(errors.iter().all(|error| matches!(error, StoreError::Damaged { .. })), "{errors:?}");
                 assert!(!errors.is_empty(), "{}", file.display());

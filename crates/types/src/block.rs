@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use alloy_consensus::proofs::calculate_transaction_root;
 use alloy_consensus::{EthereumTxEnvelope, TxEip4844};
-use alloy_primitives::B256;
 use alloy_eips::eip2718::{Decodable2718, Eip2718Error};
+use alloy_primitives::B256;
 use alloy_rlp::{BufMut, Decodable, Encodable, Error as RlpError, Header as RlpHeader, Result as RlpResult};
 
 use crate::extra::ExtraDataError;

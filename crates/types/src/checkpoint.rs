@@ -51,7 +51,17 @@ mod tests {
         let text = format!("1200000:{hash}");
         let checkpoint: Checkpoint = text.parse().expect("sound");
         assert_eq!((checkpoint.number, checkpoint.to_string()), (1_200_000, text));
-        for wrong in ["", "5", ":", "5:", "5:0x", &format!("0:{hash}"), &format!("-1:{hash}"), &format!("5:{}", "ab".repeat(32)), &format!("5:{hash}00")] {
+        for wrong in [
+            "",
+            "5",
+            ":",
+            "5:",
+            "5:0x",
+            &format!("0:{hash}"),
+            &format!("-1:{hash}"),
+            &format!("5:{}", "ab".repeat(32)),
+            &format!("5:{hash}00"),
+        ] {
             assert_eq!(wrong.parse::<Checkpoint>(), Err(CheckpointError), "{wrong}");
         }
     }

@@ -16,8 +16,8 @@ pub type NodeId = B512;
 const ORDER: [u8; 32] = secp256k1::constants::CURVE_ORDER;
 /// Half the curve order: the largest s of a low-s signature.
 const HALF_ORDER: [u8; 32] = [
-    0x7f, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x5d, 0x57, 0x6e,
-    0x73, 0x57, 0xa4, 0x50, 0x1d, 0xdf, 0xe9, 0x2f, 0x46, 0x68, 0x1b, 0x20, 0xa0,
+    0x7f, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x5d, 0x57, 0x6e, 0x73, 0x57,
+    0xa4, 0x50, 0x1d, 0xdf, 0xe9, 0x2f, 0x46, 0x68, 0x1b, 0x20, 0xa0,
 ];
 
 /// r(32) ‖ s(32) ‖ recovery id (0 or 1), with r and s in [1, n−1].
@@ -100,11 +100,9 @@ pub fn recover_node_id(hash: B256, signature: &Signature65, high_s: HighS) -> Re
         return Err(SignatureError::HighS);
     }
     let recovery_id = RecoveryId::from_u8_masked(signature.0[64]);
-    let recoverable = RecoverableSignature::from_compact(&signature.0[..64], recovery_id)
-        .map_err(|_| SignatureError::NotRecoverable)?;
-    let key = SECP256K1
-        .recover_ecdsa(Digest::from_digest(hash.0), &recoverable)
-        .map_err(|_| SignatureError::NotRecoverable)?;
+    let recoverable =
+        RecoverableSignature::from_compact(&signature.0[..64], recovery_id).map_err(|_| SignatureError::NotRecoverable)?;
+    let key = SECP256K1.recover_ecdsa(Digest::from_digest(hash.0), &recoverable).map_err(|_| SignatureError::NotRecoverable)?;
     Ok(node_id_of(&key))
 }
 

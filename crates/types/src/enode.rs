@@ -61,9 +61,7 @@ fn parse(text: &str) -> Result<Enode, String> {
     }
     let mut udp = tcp;
     for pair in query.unwrap_or_default().split('&').filter(|pair| !pair.is_empty()) {
-        let port = |value: &str, name: &str| {
-            value.parse::<u16>().map_err(|_| format!("{name} is {value:?}, expected 0 to 65535"))
-        };
+        let port = |value: &str, name: &str| value.parse::<u16>().map_err(|_| format!("{name} is {value:?}, expected 0 to 65535"));
         match pair.split_once('=') {
             Some(("discport", value)) => udp = port(value, "discport")?,
             // GoQuorum's, of its consensus Raft; nothing here listens there.

@@ -156,9 +156,7 @@ pub enum EthError {
         max: usize,
     },
     /// Types, sizes and hashes of an announcement differ in number.
-    #[error(
-        "NewPooledTransactionHashes announces {types} types, {sizes} sizes and {hashes} hashes: the numbers must be equal"
-    )]
+    #[error("NewPooledTransactionHashes announces {types} types, {sizes} sizes and {hashes} hashes: the numbers must be equal")]
     UnequalAnnouncement {
         /// Types announced.
         types: usize,

@@ -224,8 +224,7 @@ mod tests {
         assert!(ExtraData::decode(&[]).is_err());
         let no_vote_as_string = hex!("e5a00000000000000000000000000000000000000000000000000000000000000000c08080c0");
         assert!(matches!(ExtraData::decode(&no_vote_as_string), Err(ExtraDataError::Rlp { item: "vote", .. })));
-        let round_with_leading_zero =
-            hex!("e5a00000000000000000000000000000000000000000000000000000000000000000c0c000c0");
+        let round_with_leading_zero = hex!("e5a00000000000000000000000000000000000000000000000000000000000000000c0c000c0");
         assert!(matches!(ExtraData::decode(&round_with_leading_zero), Err(ExtraDataError::Rlp { item: "round", .. })));
     }
 

@@ -155,12 +155,7 @@ pub(crate) const FORK_KEYS: [ForkKey; 23] = [
     block_key("eip158Block", Fork::SpuriousDragon),
     block_key("byzantiumBlock", Fork::Byzantium),
     block_key("constantinopleBlock", Fork::Constantinople),
-    ForkKey {
-        key: "petersburgBlock",
-        alias: Some("constantinopleFixBlock"),
-        fork: Fork::Petersburg,
-        by_time: false,
-    },
+    ForkKey { key: "petersburgBlock", alias: Some("constantinopleFixBlock"), fork: Fork::Petersburg, by_time: false },
     block_key("istanbulBlock", Fork::Istanbul),
     block_key("muirGlacierBlock", Fork::Istanbul),
     block_key("berlinBlock", Fork::Berlin),

@@ -260,10 +260,14 @@ impl Genesis {
             gas_limit,
             nonce: root.get("nonce", "8 bytes of hex", number64)?.unwrap_or(0),
             timestamp: root
-                .get("timestamp", "unix seconds: a JSON number, or a string, decimal or 0x hex", match format {
-                    GenesisFormat::Besu => field::decoded,
-                    GenesisFormat::GoQuorum => field::quantity64,
-                })?
+                .get(
+                    "timestamp",
+                    "unix seconds: a JSON number, or a string, decimal or 0x hex",
+                    match format {
+                        GenesisFormat::Besu => field::decoded,
+                        GenesisFormat::GoQuorum => field::quantity64,
+                    },
+                )?
                 .unwrap_or(0),
             coinbase: root.get("coinbase", "an address of up to 20 bytes of hex", field::address)?.unwrap_or_default(),
             mix_hash: root.get("mixHash", "up to 32 bytes of hex", field::hash)?.unwrap_or_default(),
@@ -272,9 +276,7 @@ impl Genesis {
             base_fee_per_gas: root.get("baseFeePerGas", "wei, decimal or 0x hex, below 2^63", field::decoded)?,
             blob_gas_used: root.get("blobGasUsed", "a hex number below 2^64", field::hex_quantity64)?.unwrap_or(0),
             excess_blob_gas: root.get("excessBlobGas", "a hex number below 2^64", field::hex_quantity64)?.unwrap_or(0),
-            parent_beacon_block_root: root
-                .get("parentBeaconBlockRoot", "32 bytes of hex", field::hash)?
-                .unwrap_or_default(),
+            parent_beacon_block_root: root.get("parentBeaconBlockRoot", "32 bytes of hex", field::hash)?.unwrap_or_default(),
             alloc: match root.take("alloc") {
                 Some((path, value)) => alloc::read(&path, value, format, &mut warnings)?,
                 None => BTreeMap::new(),

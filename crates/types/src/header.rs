@@ -7,8 +7,8 @@
 use alloy_primitives::{B256, Bytes};
 use alloy_rlp::Encodable;
 
-use crate::work::keccak256;
 use crate::extra::{ExtraData, ExtraDataError};
+use crate::work::keccak256;
 
 pub use alloy_consensus::Header;
 
@@ -63,11 +63,7 @@ pub fn raw_hash(header: &Header) -> B256 {
 ///
 /// # Errors
 /// The extra data does not decode.
-pub fn with_round_and_seals(
-    header: &Header,
-    round: u32,
-    seals: Vec<crate::crypto::Signature65>,
-) -> Result<Header, ExtraDataError> {
+pub fn with_round_and_seals(header: &Header, round: u32, seals: Vec<crate::crypto::Signature65>) -> Result<Header, ExtraDataError> {
     let mut extra = ExtraData::decode(&header.extra_data)?;
     extra.round = round;
     extra.seals = seals;
@@ -115,10 +111,7 @@ mod tests {
         let header = example_b();
         assert_eq!(header.length(), 834);
         assert_eq!(raw_hash(&header), b256!("d382717766b765988fcda71870a567a2702c979e604c1fd76f9264a377a1a271"));
-        assert_eq!(
-            block_hash(&header).unwrap(),
-            b256!("502568a07cc2303558ed8eea495d61255946a14c46be5ead61cdc737bdeaaf42")
-        );
+        assert_eq!(block_hash(&header).unwrap(), b256!("502568a07cc2303558ed8eea495d61255946a14c46be5ead61cdc737bdeaaf42"));
         let commit = commit_hash(&header, 1).unwrap();
         assert_eq!(commit, b256!("75ea184f58cd3f0ef89032a069df01f07ec524ef3a85cf6d3e424d62130c0a32"));
         assert_eq!(digest(&header).unwrap(), commit);
@@ -167,9 +160,6 @@ mod tests {
             ..Header::default()
         };
         assert_eq!(digest(&header).unwrap(), b256!("81db92ea38284f1c7cf1595a1e4f74caede5d961a418bf0f7ce0ab05d680ab9f"));
-        assert_eq!(
-            block_hash(&header).unwrap(),
-            b256!("6c9fa1845957da70ab04f12c452e0d2b76065a50105e8f59098c8be808b91f6f")
-        );
+        assert_eq!(block_hash(&header).unwrap(), b256!("6c9fa1845957da70ab04f12c452e0d2b76065a50105e8f59098c8be808b91f6f"));
     }
 }

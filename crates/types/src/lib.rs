@@ -29,7 +29,6 @@ pub mod validators;
 pub mod work;
 
 pub use alloy_primitives::{Address, B256, B512, Bloom, Bytes, U256};
-pub use work::keccak256;
 pub use block::{Block, Body, SealedBlock, Transaction, Withdrawal};
 pub use checkpoint::Checkpoint;
 pub use crypto::{NodeId, NodeKey, Signature65};
@@ -40,3 +39,4 @@ pub use message::{Dialect, Kind, Message};
 pub use role::Role;
 pub use topology::Topology;
 pub use validators::ValidatorSet;
+pub use work::keccak256;

@@ -39,7 +39,9 @@ pub struct Member {
 #[derive(Debug, Error)]
 pub enum MembersError {
     /// Not the expected JSON.
-    #[error("not a directory of nodes: {0}; expected {{\"topology\": \"sentry\", \"nodes\": [{{\"name\", \"institution\", \"role\", \"nodeId\", \"address\"}}]}}")]
+    #[error(
+        "not a directory of nodes: {0}; expected {{\"topology\": \"sentry\", \"nodes\": [{{\"name\", \"institution\", \"role\", \"nodeId\", \"address\"}}]}}"
+    )]
     Json(#[from] serde_json::Error),
     /// More nodes than [`MAX_MEMBERS`].
     #[error("nodes: got {0} nodes, expected at most {MAX_MEMBERS}")]
@@ -156,19 +158,13 @@ impl Members {
 
     /// What the topology needs to know about a node of this directory.
     pub fn place<'a>(&self, member: &'a Member) -> Place<'a> {
-        Place {
-            role: member.role,
-            institution: &member.institution,
-            has_boot: self.has_boot(&member.institution),
-        }
+        Place { role: member.role, institution: &member.institution, has_boot: self.has_boot(&member.institution) }
     }
 
     /// The nodes that `member` keeps a connection to, itself excluded.
     pub fn dialled_by<'a>(&'a self, member: &'a Member) -> impl Iterator<Item = &'a Member> {
         let from = self.place(member);
-        self.nodes.iter().filter(move |other| {
-            other.node_id != member.node_id && self.topology.dials(from, self.place(other))
-        })
+        self.nodes.iter().filter(move |other| other.node_id != member.node_id && self.topology.dials(from, self.place(other)))
     }
 }
 
@@ -191,9 +187,8 @@ mod tests {
             member("b-boot", "b", Role::Boot, 3),
         ];
         let members = Members::new(Topology::Sentry, nodes).expect("distinct");
-        let dialled = |at: usize| -> Vec<&str> {
-            members.dialled_by(&members.nodes()[at]).map(|other| other.name.as_str()).collect()
-        };
+        let dialled =
+            |at: usize| -> Vec<&str> { members.dialled_by(&members.nodes()[at]).map(|other| other.name.as_str()).collect() };
         assert_eq!(dialled(0), ["a-boot"]);
         assert_eq!(dialled(1), ["b-boot"]);
         let again = Members::parse(&members.to_json()).expect("own text");

@@ -397,9 +397,7 @@ impl Rest<'_> {
         match self {
             Rest::Nothing => 0,
             Rest::Proposal { round_changes, prepares } => round_changes.len() + prepares.len(),
-            Rest::RoundChange { block, access_list, prepares } => {
-                block.len() + access_list.map_or(0, <[u8]>::len) + prepares.len()
-            }
+            Rest::RoundChange { block, access_list, prepares } => block.len() + access_list.map_or(0, <[u8]>::len) + prepares.len(),
         }
     }
 }
@@ -435,8 +433,7 @@ impl<'a> Outline<'a> {
                 let mut items = RlpHeader::decode_bytes(&mut buffer, true)?;
                 let (raw, signature) = cut(&mut items)?;
                 let (block, third) = (raw_item(&mut items)?, raw_item(&mut items)?);
-                let (access_list, prepares) =
-                    if items.is_empty() { (None, third) } else { (Some(third), raw_item(&mut items)?) };
+                let (access_list, prepares) = if items.is_empty() { (None, third) } else { (Some(third), raw_item(&mut items)?) };
                 end(items)?;
                 (raw, signature, Rest::RoundChange { block, access_list, prepares })
             }
@@ -600,8 +597,7 @@ impl Proposal {
         encode_list(&self.round_changes, &mut justification);
         encode_list(&self.prepares, &mut justification);
         let inner = RlpHeader { list: true, payload_length: justification.len() };
-        RlpHeader { list: true, payload_length: self.signed.length() + inner.length() + justification.len() }
-            .encode(out);
+        RlpHeader { list: true, payload_length: self.signed.length() + inner.length() + justification.len() }.encode(out);
         self.signed.encode(out);
         inner.encode(out);
         out.extend_from_slice(&justification);
@@ -703,8 +699,8 @@ impl Payload for CommitPayload {
     fn decode_items(items: &mut &[u8]) -> Result<Self, RlpError> {
         let (height, round) = (u64::decode(items)?, u32::decode(items)?);
         let digest = B256::decode(items)?;
-        let seal = Signature65::from_bytes(<[u8; 65]>::decode(items)?)
-            .map_err(|_| RlpError::Custom("commit seal is out of range"))?;
+        let seal =
+            Signature65::from_bytes(<[u8; 65]>::decode(items)?).map_err(|_| RlpError::Custom("commit seal is out of range"))?;
         Ok(Self { height, round, digest, seal })
     }
 }
@@ -860,10 +856,7 @@ mod tests {
             b256!("fe9e533e54eb9082e7e6eabcf984512d83f6dccfb3b01018fc785b2dd1c9a7f7")
         );
         assert_eq!(block.to_rlp().len(), 633);
-        assert_eq!(
-            keccak256(block.to_rlp()),
-            b256!("90e5b598308dc0ab8d6a6dece93afc809db4d2859da2b0be034156b86cb53156")
-        );
+        assert_eq!(keccak256(block.to_rlp()), b256!("90e5b598308dc0ab8d6a6dece93afc809db4d2859da2b0be034156b86cb53156"));
         assert_eq!(Block::decode(&mut &block.to_rlp()[..]).unwrap(), block);
     }
 
@@ -897,12 +890,7 @@ mod tests {
     fn round_change_vectors_in_both_dialects() {
         let signed = sign(RoundChangePayload { height: 1, round: 1, prepared: None }, 2);
         let of = |access_list| {
-            Message::RoundChange(Box::new(RoundChange {
-                signed: signed.clone(),
-                block: None,
-                access_list,
-                prepares: vec![],
-            }))
+            Message::RoundChange(Box::new(RoundChange { signed: signed.clone(), block: None, access_list, prepares: vec![] }))
         };
         round_trip(
             &of(None),

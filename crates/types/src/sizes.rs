@@ -77,8 +77,7 @@ pub const CONSENSUS_ENVELOPE_BYTES: usize =
 pub const SEALED_BLOCK_BYTES: usize = MESSAGE_BYTES - ETH_ENVELOPE_BYTES;
 
 /// A block without seals that a validator votes for.
-pub const PROPOSED_BLOCK_BYTES: usize =
-    smaller(SEALED_BLOCK_BYTES - SEALS_BYTES, MESSAGE_BYTES - CONSENSUS_ENVELOPE_BYTES);
+pub const PROPOSED_BLOCK_BYTES: usize = smaller(SEALED_BLOCK_BYTES - SEALS_BYTES, MESSAGE_BYTES - CONSENSUS_ENVELOPE_BYTES);
 
 /// Transactions of a block that we build, with the prefixes that they have in the block. The rest holds the header and the
 /// lists of the block.
@@ -115,9 +114,7 @@ mod tests {
     use crate::eth::EthMessage;
     use crate::extra::{ExtraData, Vote};
     use crate::header::{Header, with_round_and_seals};
-    use crate::message::{
-        Message, PreparePayload, Proposal, ProposalPayload, RoundChange, RoundChangePayload, Signed,
-    };
+    use crate::message::{Message, PreparePayload, Proposal, ProposalPayload, RoundChange, RoundChangePayload, Signed};
     use crate::{Block, Bytes as RlpBytes};
 
     /// Every field as large as it can be, and the most validators.

@@ -52,13 +52,8 @@ fn recorded_messages_come_back_byte_by_byte() {
             }
         }
     }
-    for needed in
-        [code::STATUS, code::TRANSACTIONS, code::BLOCK_HEADERS, code::BLOCK_BODIES, code::NEW_BLOCK, code::RECEIPTS]
-    {
-        assert!(
-            counts.keys().any(|(_, code)| *code == needed),
-            "no message with code {needed} is recorded: {counts:?}"
-        );
+    for needed in [code::STATUS, code::TRANSACTIONS, code::BLOCK_HEADERS, code::BLOCK_BODIES, code::NEW_BLOCK, code::RECEIPTS] {
+        assert!(counts.keys().any(|(_, code)| *code == needed), "no message with code {needed} is recorded: {counts:?}");
     }
     println!("{counts:?}");
 }

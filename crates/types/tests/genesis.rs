@@ -2,7 +2,9 @@
 
 use alloy_primitives::{Address, B256, U256};
 use ipe_types::fork::Fork;
-use ipe_types::genesis::{BaseFeePolicy, Genesis, GenesisAccount, GenesisBuilder, GenesisError, GenesisFormat, NodeAbi, NodeContract, Permissioning};
+use ipe_types::genesis::{
+    BaseFeePolicy, Genesis, GenesisAccount, GenesisBuilder, GenesisError, GenesisFormat, NodeAbi, NodeContract, Permissioning,
+};
 use ipe_types::spec::ChainSpec;
 use ipe_types::transition::Selection;
 use std::path::PathBuf;
@@ -173,7 +175,8 @@ fn goquorum_has_no_fork_after_berlin() {
     }
 
     // Without petersburgBlock Constantinople begins as Petersburg; in Besu's reading it has its EIP-1283.
-    let constantinople = r#""homesteadBlock":0,"eip150Block":0,"eip155Block":0,"eip158Block":0,"byzantiumBlock":0,"constantinopleBlock":0"#;
+    let constantinople =
+        r#""homesteadBlock":0,"eip150Block":0,"eip155Block":0,"eip158Block":0,"byzantiumBlock":0,"constantinopleBlock":0"#;
     let text = file(constantinople, plain);
     let spec = ChainSpec::parse(&text).expect("Petersburg");
     assert_eq!((spec.genesis_hash().to_string().as_str(), spec.genesis().fork()), (berlin, Fork::Petersburg));
@@ -191,13 +194,18 @@ fn goquorum_has_no_fork_after_berlin() {
     assert_eq!(spec.genesis_hash().to_string(), "0x9c133880b48625290ac2513bde8b4447dd7ddf5fcbc0c5bbf4da5386fb4a142d");
 
     // Heights of GoQuorum's own features count in the fork id, as any other.
-    let marked = file(&format!("{UP_TO_ISTANBUL},\"berlinBlock\":0,\"privacyEnhancementsBlock\":50,\"enableGasPriceBlock\":70"), plain);
+    let marked =
+        file(&format!("{UP_TO_ISTANBUL},\"berlinBlock\":0,\"privacyEnhancementsBlock\":50,\"enableGasPriceBlock\":70"), plain);
     let spec = ChainSpec::parse(&marked).expect("marks");
     assert_eq!([0, 50, 70].map(|head| spec.fork_id(head, 0).next), [50, 70, 0]);
     // And gas has no price before the one that gives it one.
-    assert_eq!([0, 69, 70].map(|number| spec.goquorum_at(number).map(|rules| rules.priced)), [Some(false), Some(false), Some(true)]);
+    assert_eq!(
+        [0, 69, 70].map(|number| spec.goquorum_at(number).map(|rules| rules.priced)),
+        [Some(false), Some(false), Some(true)]
+    );
     assert_eq!(ChainSpec::parse(&besus).expect("Besu's").goquorum_at(0), None);
-    let switched = goquorum(r#""qbft": {}, "transitions": [{"block": 3, "gasPriceEnabled": true}, {"block": 5, "gasPriceEnabled": false}]"#);
+    let switched =
+        goquorum(r#""qbft": {}, "transitions": [{"block": 3, "gasPriceEnabled": true}, {"block": 5, "gasPriceEnabled": false}]"#);
     let spec = ChainSpec::parse(&switched).expect("transitions");
     let priced = |number| spec.goquorum_at(number).is_some_and(|rules| rules.priced);
     assert_eq!((0..7).filter(|number| priced(*number)).collect::<Vec<_>>(), [3, 4]);
@@ -212,8 +220,17 @@ fn goquorum_names_validators_by_contract_only_when_both_keys_say_so() {
         (format!(r#""validatorcontractaddress":"{contract}","validatorselectionmode":"contract""#), true, ""),
         (format!(r#""validatorcontractaddress":"{contract}""#), false, "has no effect without"),
         (format!(r#""validatorcontractaddress":"{contract}","validatorselectionmode":"Contract""#), false, "has no effect without"),
-        (format!(r#""validatorcontractaddress":"{contract}","validatorselectionmode":"blockheader""#), false, "has no effect without"),
-        (r#""validatorcontractaddress":"0x0000000000000000000000000000000000000000","validatorselectionmode":"contract""#.to_owned(), false, "has no effect without"),
+        (
+            format!(r#""validatorcontractaddress":"{contract}","validatorselectionmode":"blockheader""#),
+            false,
+            "has no effect without",
+        ),
+        (
+            r#""validatorcontractaddress":"0x0000000000000000000000000000000000000000","validatorselectionmode":"contract""#
+                .to_owned(),
+            false,
+            "has no effect without",
+        ),
         (r#""validatorselectionmode":"contract""#.to_owned(), false, "has no effect without"),
     ] {
         let spec = ChainSpec::parse(&goquorum(&format!(r#""qbft": {{{qbft}}}"#))).expect(&qbft);
@@ -236,7 +253,10 @@ fn goquorum_names_validators_by_contract_only_when_both_keys_say_so() {
         "contractsizelimit": 64, "privacyEnhancementsEnabled": true, "enhancedPermissioningEnabled": false}]"#,
     );
     let spec = ChainSpec::parse(&by_transition).expect("an engine by transition");
-    assert_eq!((spec.qbft_at(1, 0).period_ms, spec.qbft_at(1, 0).request_timeout_ms, spec.code_size_limit(1)), (5000, 4000, 65_536));
+    assert_eq!(
+        (spec.qbft_at(1, 0).period_ms, spec.qbft_at(1, 0).request_timeout_ms, spec.code_size_limit(1)),
+        (5000, 4000, 65_536)
+    );
     assert_eq!(spec.qbft().entries().len(), 1, "a transition at block 0 is part of the genesis");
     assert!(spec.warnings().iter().any(|warning| warning.contains("privacyEnhancementsEnabled")), "{:?}", spec.warnings());
     let named = goquorum(r#""qbft": {"validators": ["0x1111111111111111111111111111111111111111"]}"#);
@@ -262,11 +282,19 @@ fn the_period_of_empty_blocks_has_two_names() {
     assert_eq!(told(r#""xemptyblockperiodseconds": 0"#), (0, String::new()));
 
     let built = |goquorum| {
-        let builder =
-            GenesisBuilder { validators: vec![Address::ZERO], fork: Fork::Berlin, empty_period_s: 20, goquorum, ..GenesisBuilder::default() };
+        let builder = GenesisBuilder {
+            validators: vec![Address::ZERO],
+            fork: Fork::Berlin,
+            empty_period_s: 20,
+            goquorum,
+            ..GenesisBuilder::default()
+        };
         builder.to_json().expect("a genesis")
     };
-    assert_eq!((built(false).matches("mptyblockperiodseconds").count(), built(true).matches("mptyblockperiodseconds").count()), (2, 1));
+    assert_eq!(
+        (built(false).matches("mptyblockperiodseconds").count(), built(true).matches("mptyblockperiodseconds").count()),
+        (2, 1)
+    );
     assert!(ChainSpec::parse(&built(false)).expect("a genesis").warnings().is_empty());
 }
 
@@ -314,7 +342,8 @@ fn besus_reading_of_loose_forms() {
         )
     };
     const A: &str = "1000000000000000000000000000000000000001";
-    let twice = format!(r#""{A}":{{"balance":"1","storage":{{"0x01":"0x01"}},"code":"0x6001","nonce":"5"}},"0x{A}":{{"balance":"2"}}"#);
+    let twice =
+        format!(r#""{A}":{{"balance":"1","storage":{{"0x01":"0x01"}},"code":"0x6001","nonce":"5"}},"0x{A}":{{"balance":"2"}}"#);
     let case = r#""0xab00000000000000000000000000000000000001":{"balance":"1"},"0xAB00000000000000000000000000000000000001":{"balance":"7","Balance":"9"}"#;
     let short = format!(
         r#""0x12":{{"balance":"1"}},"13":{{"balance":"2"}},"0x{A}":{{"code":"6001","storage":{{"0x{}":"0x5","3":"0x{}"}}}}"#,
@@ -327,7 +356,12 @@ fn besus_reading_of_loose_forms() {
     let free = format!(r#""0x{A}":{{"balance":"0x1"}}"#);
     for (name, text, hash, warnings) in [
         ("nothing", file("", "", ""), "0x1fd47d910016ccadb65ab4239b3104ba094cb8c67ea90b3b089bd5766c6bcd2e", vec![]),
-        ("twice", file("", "", &twice), "0xd49eba4718c5dae7b256603ba169d3a9d5ebe7547705e1b72bd7093b052a8f1f", vec!["is there twice"]),
+        (
+            "twice",
+            file("", "", &twice),
+            "0xd49eba4718c5dae7b256603ba169d3a9d5ebe7547705e1b72bd7093b052a8f1f",
+            vec!["is there twice"],
+        ),
         ("case", file("", "", case), "0x909c9de474825555d2f0f8b67718399cd0ea01aeeb96a0e13c4100e28fc06865", vec!["is there twice"]),
         (
             "short",
@@ -335,7 +369,12 @@ fn besus_reading_of_loose_forms() {
             "0xb297c7a8a3ca13f8e3841ad3aeb3202e23fe20af06ea30be4c8f5a2f3d2e6a4d",
             vec!["alloc.0x12 has 2 of", "alloc.13 has 2 of", "62 of 64 digits"],
         ),
-        ("odd slot", file("", "", &odd_slot), "0xb1c2c317bf299e5a6f2e6361978b2d5a839849610e97ea5aade3970a57d30fde", vec!["63 of 64"]),
+        (
+            "odd slot",
+            file("", "", &odd_slot),
+            "0xb1c2c317bf299e5a6f2e6361978b2d5a839849610e97ea5aade3970a57d30fde",
+            vec!["63 of 64"],
+        ),
         // 10 as a JSON number is 16, 010 as a time is 8.
         (
             "number",
@@ -396,10 +435,7 @@ fn mistakes_name_the_key_and_what_was_expected() {
         (besu(r#""qbft": {"pertxgaslimit": 30000001}"#, ""), vec!["pertxgaslimit", "gasLimit"]),
         (besu(r#""qbft": {"startblock": 9}"#, ""), vec!["startBlock", "9", "IBFT"]),
         (besu(r#""qbft": {}, "transitions": {"qbft": [{}]}"#, ""), vec!["transitions.qbft[0].block is missing"]),
-        (
-            besu(r#""qbft": {}, "transitions": {"qbft": [{"block": 0}]}"#, ""),
-            vec!["transitions.qbft[0].block", "above 0"],
-        ),
+        (besu(r#""qbft": {}, "transitions": {"qbft": [{"block": 0}]}"#, ""), vec!["transitions.qbft[0].block", "above 0"]),
         (
             besu(r#""qbft": {}, "transitions": {"qbft": [{"block": 5}, {"block": 5}]}"#, ""),
             vec!["transitions.qbft[1].block", "second time"],
@@ -432,10 +468,7 @@ fn mistakes_name_the_key_and_what_was_expected() {
             besu(qbft, r#", "alloc": {"0x0000000000000000000000000000000000000001": {"balance": "x"}}"#),
             vec!["alloc.0x0000000000000000000000000000000000000001.balance", "wei"],
         ),
-        (
-            besu(qbft, r#", "alloc": {"0000000000000000000000000000000000000001": {"code": "0xz"}}"#),
-            vec!["code", "hex digits"],
-        ),
+        (besu(qbft, r#", "alloc": {"0000000000000000000000000000000000000001": {"code": "0xz"}}"#), vec!["code", "hex digits"]),
         (besu(qbft, r#", "timestamp": "soon""#), vec!["timestamp", "unix seconds"]),
         (goquorum(r#""istanbul": {"epoch": 1}"#), vec!["istanbul.testQBFTBlock is missing"]),
         (goquorum(r#""istanbul": {"testQBFTBlock": 5, "ceil2Nby3Block": 0}"#), vec!["testQBFTBlock", "5"]),
@@ -545,7 +578,17 @@ fn a_file_for_goquorum_is_besus_as_well() {
     assert_eq!(config["isQuorum"], true);
     assert_eq!((config["qbft"]["policy"].as_u64(), config["qbft"]["ceil2Nby3Block"].as_u64()), (Some(0), Some(0)));
     // geth takes no fork without the one before.
-    for key in ["homesteadBlock", "eip150Block", "eip155Block", "eip158Block", "byzantiumBlock", "constantinopleBlock", "petersburgBlock", "istanbulBlock", "berlinBlock"] {
+    for key in [
+        "homesteadBlock",
+        "eip150Block",
+        "eip155Block",
+        "eip158Block",
+        "byzantiumBlock",
+        "constantinopleBlock",
+        "petersburgBlock",
+        "istanbulBlock",
+        "berlinBlock",
+    ] {
         assert_eq!(config[key], 0, "{key}");
     }
     let spec = ChainSpec::parse(&text).expect("readable");

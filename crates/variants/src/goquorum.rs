@@ -42,10 +42,8 @@ fn without_price() -> Scenario {
     let (good, all) = chain.built(vec![signed(RICH, free(0)), signed(RICH, free(1))]);
     assert!(all, "ours takes what offers no price");
     let (empty, _) = chain.built(Vec::new());
-    let mut variants = vec![
-        Variant::new("good".to_owned(), &Draft::of(&good)),
-        Variant::new("good and empty".to_owned(), &Draft::of(&empty)),
-    ];
+    let mut variants =
+        vec![Variant::new("good".to_owned(), &Draft::of(&good)), Variant::new("good and empty".to_owned(), &Draft::of(&empty))];
     variants.extend(headers::fields(&good));
     variants.extend(headers::endings(&empty, Fork::Berlin));
     variants.extend(headers::lists(&good, Fork::Berlin));

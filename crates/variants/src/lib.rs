@@ -125,10 +125,8 @@ fn by_fork(fork: Fork, fees: Fees) -> Scenario {
     let (good, all) = chain.built(transactions::ordinary(fork));
     assert!(all, "{fork} {}: ours takes every ordinary transaction", fees.name());
     let (empty, _) = chain.built(Vec::new());
-    let mut variants = vec![
-        Variant::new("good".to_owned(), &Draft::of(&good)),
-        Variant::new("good and empty".to_owned(), &Draft::of(&empty)),
-    ];
+    let mut variants =
+        vec![Variant::new("good".to_owned(), &Draft::of(&good)), Variant::new("good and empty".to_owned(), &Draft::of(&empty))];
     variants.extend(headers::fields(&good));
     variants.extend(headers::endings(&empty, fork));
     variants.extend(headers::lists(&good, fork));
@@ -150,7 +148,8 @@ fn sub_second() -> Scenario {
     let plan = Plan { fork: Fork::Berlin, fees: Fees::Market, config: "", qbft: ",\"xblockperiodmilliseconds\":500", alloc: "" };
     let chain = Chain::new(genesis(plan), Fees::Market);
     let (empty, _) = chain.built(Vec::new());
-    let variants = [("the parent's", FIRST), ("a second before the parent's", FIRST - 1), ("before block 0's", FIRST - 1_000), ("zero", 0)];
+    let variants =
+        [("the parent's", FIRST), ("a second before the parent's", FIRST - 1), ("before block 0's", FIRST - 1_000), ("zero", 0)];
     let variants = variants.into_iter().map(|(name, timestamp)| {
         let header = Header { timestamp, ..empty.header.clone() };
         let block = ipe_types::block::Block { header, body: empty.body.clone() };
@@ -170,7 +169,12 @@ fn sizes() -> Scenario {
     let fees = Fees::Zero;
     let chain = Chain::new(genesis(Plan { fork: Fork::Osaka, fees, config: "", qbft: "", alloc: "" }), fees);
     let mut variants = Vec::new();
-    for (name, bytes) in [("8 MiB", 8 << 20), ("8 MiB + 1", (8 << 20) + 1), ("10 MiB − 200 KiB", (10 << 20) - (200 << 10)), ("10 MiB + 1", (10 << 20) + 1)] {
+    for (name, bytes) in [
+        ("8 MiB", 8 << 20),
+        ("8 MiB + 1", (8 << 20) + 1),
+        ("10 MiB − 200 KiB", (10 << 20) - (200 << 10)),
+        ("10 MiB + 1", (10 << 20) + 1),
+    ] {
         variants.push(Variant::new(format!("block of {name}"), &Draft::of(&chain.filled(bytes))));
     }
     Scenario {
@@ -210,4 +214,3 @@ pub fn judge(ledger: &Ledger, scenario: &Scenario, variant: &Variant) -> Verdict
     });
     Verdict { import, vote }
 }
-

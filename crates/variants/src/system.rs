@@ -31,7 +31,12 @@ pub fn all() -> Vec<Scenario> {
             all.push(scenario(fork, name, &config, alloc));
         }
     }
-    all.push(scenario(Fork::Osaka, "a request contract without code", &addresses(alloy_primitives::Address::repeat_byte(0xab)), ""));
+    all.push(scenario(
+        Fork::Osaka,
+        "a request contract without code",
+        &addresses(alloy_primitives::Address::repeat_byte(0xab)),
+        "",
+    ));
     all
 }
 
@@ -59,13 +64,7 @@ fn scenario(fork: Fork, name: &str, config: &str, alloc: &str) -> Scenario {
             variants.extend(requests(&chain));
         }
     }
-    Scenario {
-        name: format!("{fork} {name}"),
-        genesis: with_rules("26.8.0"),
-        good: Vec::new(),
-        variants,
-        min_gas_price: 0,
-    }
+    Scenario { name: format!("{fork} {name}"), genesis: with_rules("26.8.0"), good: Vec::new(), variants, min_gas_price: 0 }
 }
 
 /// Requests that are missing, wrong, or cannot be read.

@@ -250,7 +250,10 @@ fn fields_of_typed(fork: Fork) -> Vec<(String, Content)> {
     let foreign = foreign.clone().into_signed(signature(POOR, foreign.signature_hash()));
     add("set-code authorization of another chain", signed(RICH, TxEip7702 { authorization_list: vec![foreign], ..set_code(0) }));
     if fork >= Fork::Cancun {
-        add("a call that asks for the price of blobs", signed(RICH, TxLegacy { to: TxKind::Call(BLOB_READER), value: U256::ZERO, ..legacy(0) }));
+        add(
+            "a call that asks for the price of blobs",
+            signed(RICH, TxLegacy { to: TxKind::Call(BLOB_READER), value: U256::ZERO, ..legacy(0) }),
+        );
     }
     all
 }

@@ -32,10 +32,18 @@ fn ours_are_the_verdicts_of_the_table() {
                 seen += 1;
                 if (right == Says::Yes) != got.is_ok() {
                     let got = got.as_ref().err().map_or("yes", String::as_str);
-                    wrong.push(format!("{}: {}: {asked}: {right:?} expected ({}), got {got}", scenario.name, variant.name, row.what));
+                    wrong.push(format!(
+                        "{}: {}: {asked}: {right:?} expected ({}), got {got}",
+                        scenario.name, variant.name, row.what
+                    ));
                 }
             }
-            assert!(!(verdict.vote.is_ok() && verdict.import.is_err()), "{}: {}: voted for and not imported", scenario.name, variant.name);
+            assert!(
+                !(verdict.vote.is_ok() && verdict.import.is_err()),
+                "{}: {}: voted for and not imported",
+                scenario.name,
+                variant.name
+            );
         }
     }
     assert!(seen > 5_000, "{seen}");
@@ -49,7 +57,8 @@ fn the_table_is_what_real_clients_said() {
         let lines = recorded::read(client).unwrap();
         let chains: BTreeSet<&str> = lines.keys().map(|(chain, _)| chain.as_str()).collect();
         assert!(chains.len() >= least, "{client} was asked about {} chains", chains.len());
-        let votes: BTreeSet<&str> = lines.iter().filter(|(_, line)| line.vote.is_some()).map(|((chain, _), _)| chain.as_str()).collect();
+        let votes: BTreeSet<&str> =
+            lines.iter().filter(|(_, line)| line.vote.is_some()).map(|((chain, _), _)| chain.as_str()).collect();
         assert!(votes.len() >= voted, "{client} was asked to vote on {} chains", votes.len());
         for scenario in scenarios().iter().filter(|made| chains.contains(made.name.as_str())) {
             for variant in scenario.variants.iter().filter(|variant| variant.is_judged_by_import()) {
@@ -63,7 +72,13 @@ fn the_table_is_what_real_clients_said() {
                 }
                 let row = the_row(scenario, variant);
                 if line.import != (row.of(client) == Says::Yes) {
-                    wrong.push(format!("{at}: {:?} in the table ({}), {} recorded: {}", row.of(client), row.what, line.import, line.why));
+                    wrong.push(format!(
+                        "{at}: {:?} in the table ({}), {} recorded: {}",
+                        row.of(client),
+                        row.what,
+                        line.import,
+                        line.why
+                    ));
                 }
                 let vote = row.vote_of(client);
                 if line.vote.is_some_and(|recorded| recorded != (vote == Says::Yes)) {

@@ -204,12 +204,7 @@ fn damaged(input: &[u8]) {
     let Ok(ledger) = Ledger::open(store, STORED.spec.clone()) else { return };
     for number in 0..=STORED.height + 1 {
         drop((ledger.header(number), ledger.body(number), ledger.receipts(number), ledger.hash_of(number)));
-        drop((
-            ledger.stored(number),
-            ledger.votes_after(number),
-            ledger.validators_for(number),
-            ledger.total_difficulty(number),
-        ));
+        drop((ledger.stored(number), ledger.votes_after(number), ledger.validators_for(number), ledger.total_difficulty(number)));
         if let Ok(Some(block)) = ledger.block(number)
             && let Some(first) = block.body.transactions.first()
         {

@@ -14,12 +14,9 @@ const RECORDING: &str = "besu-26.8.0-execution-osaka";
 fn requests() -> Vec<Vec<u8>> {
     let one = fixtures::requests(RECORDING).into_iter().chain(fixtures::requests("besu-26.8.0-header-votes"));
     let mut seeds: Vec<Vec<u8>> = one.map(String::into_bytes).filter(|body| body.len() <= 4_096).collect();
-    seeds.push(
-        br#"[{"jsonrpc":"2.0","id":1,"method":"eth_blockNumber"},{"id":"x","method":"net_version","params":[]},7]"#
-            .to_vec(),
-    );
     seeds
-        .push(br#"{"id":1,"method":"eth_newFilter","params":[{"fromBlock":"0x0","topics":[null,["0x00"]]}]}"#.to_vec());
+        .push(br#"[{"jsonrpc":"2.0","id":1,"method":"eth_blockNumber"},{"id":"x","method":"net_version","params":[]},7]"#.to_vec());
+    seeds.push(br#"{"id":1,"method":"eth_newFilter","params":[{"fromBlock":"0x0","topics":[null,["0x00"]]}]}"#.to_vec());
     seeds
 }
 

@@ -8,7 +8,12 @@ use ipe_rules::{answer, catalogue, refusal, words};
 use crate::Target;
 
 fn proposal() -> Governance::ProposalData {
-    let add = Accounts::addAccountCall { account: Address::repeat_byte(7), orgId: U256::from(2), roleId: words::USER_ROLE, dataHash: B256::ZERO };
+    let add = Accounts::addAccountCall {
+        account: Address::repeat_byte(7),
+        orgId: U256::from(2),
+        roleId: words::USER_ROLE,
+        dataHash: B256::ZERO,
+    };
     Governance::ProposalData {
         id: U256::from(1),
         proponentOrgId: U256::from(2),
@@ -40,12 +45,29 @@ pub(super) const CONTRACTS: Target = Target {
             blocksDuration: proposal.blocksDuration,
             description: proposal.description.clone(),
         };
-        let org = Organizations::OrganizationData { id: U256::from(1), cnpj: "1".to_owned(), name: "TCU".to_owned(), orgType: 2, canVote: true };
+        let org = Organizations::OrganizationData {
+            id: U256::from(1),
+            cnpj: "1".to_owned(),
+            name: "TCU".to_owned(),
+            orgType: 2,
+            canVote: true,
+        };
         let node = Nodes::NodeData {
-            enodeHigh: B256::ZERO, enodeLow: B256::ZERO, nodeType: 1, name: "boot01".to_owned(), orgId: U256::from(1), active: true,
+            enodeHigh: B256::ZERO,
+            enodeLow: B256::ZERO,
+            nodeType: 1,
+            name: "boot01".to_owned(),
+            orgId: U256::from(1),
+            active: true,
         };
         let voted = alloy_primitives::keccak256("OrganizationVoted(uint256,uint256,bool)");
-        let event = [voted.as_slice(), B256::with_last_byte(1).as_slice(), B256::with_last_byte(2).as_slice(), B256::with_last_byte(1).as_slice()].concat();
+        let event = [
+            voted.as_slice(),
+            B256::with_last_byte(1).as_slice(),
+            B256::with_last_byte(2).as_slice(),
+            B256::with_last_byte(1).as_slice(),
+        ]
+        .concat();
         let with = |kind: u8, bytes: Vec<u8>| [vec![kind], bytes].concat();
         vec![
             with(0, create.abi_encode()),

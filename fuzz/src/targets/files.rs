@@ -199,7 +199,10 @@ pub(super) const JOURNAL: Target = Target {
             0 => bytes.to_vec(),
             1 => {
                 let (mut out, mut chain) = (MAGIC.to_vec(), Chain::new(1));
-                bytes.split(|byte| *byte == 0xaa).filter(|payload| !payload.is_empty()).for_each(|payload| chain.frame(&mut out, payload));
+                bytes
+                    .split(|byte| *byte == 0xaa)
+                    .filter(|payload| !payload.is_empty())
+                    .for_each(|payload| chain.frame(&mut out, payload));
                 out
             }
             _ => {
@@ -217,8 +220,7 @@ pub(super) const JOURNAL: Target = Target {
             }
         }
         // What is signed now is remembered by whoever opens it next.
-        let draft =
-            |mark| Draft::Prepare(PreparePayload { height: floor.max(1), round: 900, digest: B256::repeat_byte(mark) });
+        let draft = |mark| Draft::Prepare(PreparePayload { height: floor.max(1), round: 900, digest: B256::repeat_byte(mark) });
         let signed = gate.sign(&draft(1)).is_ok();
         assert!(!signed || doubt.is_none());
         drop(gate);
@@ -244,9 +246,7 @@ pub(super) const LOCAL_TRANSACTIONS: Target = Target {
         use alloy_eips::eip2718::Encodable2718;
         let mut bytes = Vec::new();
         let blocks = fixtures::blocks();
-        for tx in
-            blocks.iter().flat_map(|block| &block.body.transactions).filter(|tx| tx.encode_2718_len() < 500).take(6)
-        {
+        for tx in blocks.iter().flat_map(|block| &block.body.transactions).filter(|tx| tx.encode_2718_len() < 500).take(6) {
             frame(&mut bytes, &tx.encoded_2718());
         }
         vec![bytes]

@@ -9,18 +9,18 @@ use arbitrary::Unstructured;
 use ipe_chain::kv::MemoryStore;
 use ipe_chain::{Candidate, Feedback, Ledger};
 use ipe_engine::admission::Judged;
+use ipe_engine::fair_queue::Payer;
 use ipe_engine::journal::{MemoryJournal, newborn};
 use ipe_engine::peer::Peers;
-use ipe_engine::fair_queue::Payer;
 use ipe_engine::pool::{Ingress, Offer, Origin, PickLimits, Pool, Rules, SenderState, Settings as PoolSettings};
 use ipe_engine::signing::{Gate, Signer};
 use ipe_engine::sync::{HeadView, Sync};
-use ipe_types::seals::is_sealed;
 use ipe_engine::{Clock, Input, Job, Output, Parts, PeerId, PeerInfo, PeerStatus, Replica, Settings, StatusCell};
 use ipe_types::eth::{EthMessage, EthVersion};
 use ipe_types::fork::Fork;
 use ipe_types::genesis::{GenesisAccount, GenesisBuilder};
 use ipe_types::header::block_hash;
+use ipe_types::seals::is_sealed;
 use ipe_types::spec::ChainSpec;
 use ipe_types::{Block, Body, Dialect, Header, Kind, Message, NodeKey, Role, Topology, Transaction};
 use parking_lot::Mutex;
@@ -126,8 +126,7 @@ fn candidate(source: &mut Unstructured<'_>) -> Candidate {
 
 fn pool(input: &[u8]) {
     let mut source = Unstructured::new(input);
-    let settings =
-        PoolSettings { max_count: 24, max_bytes: 8 << 10, max_per_sender: 10, max_gap: 6, ..PoolSettings::default() };
+    let settings = PoolSettings { max_count: 24, max_bytes: 8 << 10, max_per_sender: 10, max_gap: 6, ..PoolSettings::default() };
     let mut pool = Pool::new(settings.clone(), rules(), 0);
     let mut accounts = BTreeMap::<Address, SenderState>::new();
     let mut now = START_MS;
@@ -142,12 +141,12 @@ fn pool(input: &[u8]) {
                 let candidate = Arc::new(candidate(&mut source));
                 let origin = [Origin::Local, Origin::Remote, Origin::Restored][below(&mut source, 3)];
                 known.push(candidate.hash);
-                let ingress = if origin == Origin::Remote { Ingress::from(payer(PeerId(height % 4))) } else { Ingress::Client(None) };
+                let ingress =
+                    if origin == Origin::Remote { Ingress::from(payer(PeerId(height % 4))) } else { Ingress::Client(None) };
                 if let Ok(offer) = Offer::check(candidate.clone(), origin, pool.rules()) {
                     let offer = offer.brought_by(ingress);
                     let balance = if byte(&mut source) == 0 { U256::ZERO } else { U256::MAX };
-                    let state =
-                        accounts.entry(candidate.sender).or_insert(SenderState { nonce: 0, balance, has_code: false });
+                    let state = accounts.entry(candidate.sender).or_insert(SenderState { nonce: 0, balance, has_code: false });
                     if pool.add(now, offer, state).is_ok() {
                         assert!(pool.contains(&candidate.hash));
                     }
@@ -228,7 +227,17 @@ fn payer(peer: PeerId) -> Payer {
 fn info(id: u64, key: &NodeKey, role: Option<Role>, height: u64) -> PeerInfo {
     let status = PeerStatus { head: B256::repeat_byte(1), height: Some(height), total_difficulty: None };
     let (node, address) = (key.node_id(), key.address());
-    PeerInfo { id: PeerId(id), node, address, role, eth: EthVersion::V69, istanbul: true, inbound: id % 2 == 0, carried: id % 3 == 0, status }
+    PeerInfo {
+        id: PeerId(id),
+        node,
+        address,
+        role,
+        eth: EthVersion::V69,
+        istanbul: true,
+        inbound: id % 2 == 0,
+        carried: id % 3 == 0,
+        status,
+    }
 }
 
 fn sync(input: &[u8]) {
@@ -348,13 +357,8 @@ fn replica(input: &[u8]) {
         expects_peers: false,
         checkpoint: None,
     };
-    let parts = Parts {
-        ledger: ledger.clone(),
-        spec: SPEC.clone(),
-        pool: pool.clone(),
-        gate: Some(gate),
-        status: StatusCell::default(),
-    };
+    let parts =
+        Parts { ledger: ledger.clone(), spec: SPEC.clone(), pool: pool.clone(), gate: Some(gate), status: StatusCell::default() };
     let mut replica = Replica::new(settings, parts, restored);
     let judged = Judged::default();
     let mut now_us = START_MS * 1_000;
@@ -395,10 +399,7 @@ fn replica(input: &[u8]) {
             200..=209 => {
                 let block = scene.block(&mut source);
                 let block = sealed(&block, 0, below(&mut source, 6)).unwrap_or(block);
-                inputs.push(Input::Eth(
-                    peer,
-                    EthMessage::NewBlock { block: Box::new(block), total_difficulty: U256::MAX },
-                ));
+                inputs.push(Input::Eth(peer, EthMessage::NewBlock { block: Box::new(block), total_difficulty: U256::MAX }));
             }
             210..=215 => {
                 let transactions = EthMessage::Transactions(vec![candidate(&mut source).tx.clone()]);

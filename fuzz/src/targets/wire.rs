@@ -41,9 +41,7 @@ pub(super) const HELLO: Target = Target {
     about: "Hello and Disconnect of a stranger",
     longest: 4_096,
     memory: Some((16 << 10, 64)),
-    seeds: || {
-        vec![[&[0][..], &hello().encode()].concat(), [&[1][..], &Reason::TooManyPeers.encode()].concat(), vec![1, 4]]
-    },
+    seeds: || vec![[&[0][..], &hello().encode()].concat(), [&[1][..], &Reason::TooManyPeers.encode()].concat(), vec![1, 4]],
     run: read_hello,
 };
 
@@ -60,8 +58,7 @@ pub(super) const SESSION: Target = Target {
             let id = shared.offset(protocol)? + message.code;
             Some([&[id][..], &snappy::compress(&message.payload)].concat())
         });
-        let status =
-            IpeStatus { role: Role::Boot, institution: "tcu".into(), name: "boot-1".into(), height: 9 }.encode();
+        let status = IpeStatus { role: Role::Boot, institution: "tcu".into(), name: "boot-1".into(), height: 9 }.encode();
         let ipe = shared.offset(Protocol::Ipe).map(|id| [&[id][..], &snappy::compress(&status)].concat());
         ours.chain(ipe).collect()
     },
@@ -106,38 +103,22 @@ pub(super) const CARRY: Target = Target {
         match kind % 4 {
             0 => {
                 if let Ok(word) = carry::Offer::decode(payload) {
-                    assert_eq!(
-                        carry::Offer::decode(&word.encode()).as_ref(),
-                        Ok(&word),
-                        "what is read is written alike"
-                    );
+                    assert_eq!(carry::Offer::decode(&word.encode()).as_ref(), Ok(&word), "what is read is written alike");
                 }
             }
             1 => {
                 if let Ok(word) = carry::Decline::decode(payload) {
-                    assert_eq!(
-                        carry::Decline::decode(&word.encode()).as_ref(),
-                        Ok(&word),
-                        "what is read is written alike"
-                    );
+                    assert_eq!(carry::Decline::decode(&word.encode()).as_ref(), Ok(&word), "what is read is written alike");
                 }
             }
             2 => {
                 if let Ok(word) = carry::Request::decode(payload) {
-                    assert_eq!(
-                        carry::Request::decode(&word.encode()).as_ref(),
-                        Ok(&word),
-                        "what is read is written alike"
-                    );
+                    assert_eq!(carry::Request::decode(&word.encode()).as_ref(), Ok(&word), "what is read is written alike");
                 }
             }
             _ => {
                 if let Ok(word) = carry::Answer::decode(payload) {
-                    assert_eq!(
-                        carry::Answer::decode(&word.encode()).as_ref(),
-                        Ok(&word),
-                        "what is read is written alike"
-                    );
+                    assert_eq!(carry::Answer::decode(&word.encode()).as_ref(), Ok(&word), "what is read is written alike");
                 }
             }
         }
@@ -258,8 +239,7 @@ fn frames(input: &[u8]) {
 
 fn hello() -> Hello {
     let capability = |name: &str, version| Capability { name: name.into(), version };
-    let capabilities =
-        vec![capability("eth", 68), capability("eth", 69), capability("istanbul", 100), capability("snap", 1)];
+    let capabilities = vec![capability("eth", 68), capability("eth", 69), capability("istanbul", 100), capability("snap", 1)];
     Hello { version: 5, client: "besu/v25".into(), capabilities, listen_port: 30303, id: node(3).node_id() }
 }
 

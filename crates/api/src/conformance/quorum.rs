@@ -78,9 +78,7 @@ pub fn reason(difference: &Difference) -> Option<&'static str> {
         return Some("the key of a storage proof has whole bytes in Besu (`0x01`)");
     }
     // Gas, failure, program counters and depths are not among these.
-    if method == "debug_traceBlockByNumber"
-        && only(&["txHash", "op", "structLogs", "error", "reason", "gasCost", "returnValue"])
-    {
+    if method == "debug_traceBlockByNumber" && only(&["txHash", "op", "structLogs", "error", "reason", "gasCost", "returnValue"]) {
         return Some(
             "Besu's traces carry `txHash`, name the hash instruction `KECCAK256`, show the end of a transfer without code, and \
              tell a failure otherwise (`error`, `reason`, `returnValue`, price of the failing instruction)",

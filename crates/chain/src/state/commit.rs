@@ -101,9 +101,7 @@ impl State {
         let oldest = view.position.map_or(0, |position| position.oldest);
         let oldest = match self.settings.retention {
             Retention::Archive => oldest,
-            Retention::Full { keep } => {
-                number.saturating_sub(keep.max(MIN_KEEP)).clamp(oldest, oldest + FORGET_AT_ONCE)
-            }
+            Retention::Full { keep } => number.saturating_sub(keep.max(MIN_KEEP)).clamp(oldest, oldest + FORGET_AT_ONCE),
         };
         Ok(Position {
             number,

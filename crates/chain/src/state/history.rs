@@ -29,12 +29,7 @@ pub(super) fn put(batch: &mut Batch, flat: Table, key: &[u8], changes: &[(u64, V
 }
 
 /// The value that the first block above `number` replaced (empty: there was none), or `None` when none touched the key.
-pub(super) fn first_after(
-    read: &dyn Read,
-    flat: Table,
-    key: &[u8],
-    number: u64,
-) -> Result<Option<Vec<u8>>, StoreError> {
+pub(super) fn first_after(read: &dyn Read, flat: Table, key: &[u8], number: u64) -> Result<Option<Vec<u8>>, StoreError> {
     let Some(next) = number.checked_add(1) else { return Ok(None) };
     let table = table_of(flat);
     let Some((row_key, row)) = first(read, table, &history_row(key, next), &prefix_end(key), false)? else {

@@ -69,13 +69,7 @@ pub(super) fn root_with(at: &StateAt, changes: &StateChanges) -> Result<RootWith
 }
 
 /// Root of the storage of an account that exists afterwards.
-fn storage_root(
-    at: &StateAt,
-    unwritten: &RecordMap,
-    since: &Since,
-    key: &B256,
-    one: &Named<'_>,
-) -> Result<B256, StateError> {
+fn storage_root(at: &StateAt, unwritten: &RecordMap, since: &Since, key: &B256, one: &Named<'_>) -> Result<B256, StateError> {
     let view = at.view();
     let changed = one.change.slots.iter().map(|(slot, value)| (slot_key(*slot), *value));
     let Some(storage) = one.storage else {

@@ -104,9 +104,7 @@ impl State {
         let unwritten = &unwritten.records;
         let list: Vec<(&Address, &AccountChange)> = changes.accounts.iter().collect();
         let size = list.len() + list.iter().map(|(_, change)| change.slots.len()).sum::<usize>();
-        let one = |(address, change): &(&Address, &AccountChange)| {
-            account_work(&head, unwritten, **address, change).transpose()
-        };
+        let one = |(address, change): &(&Address, &AccountChange)| account_work(&head, unwritten, **address, change).transpose();
         let mut works: Vec<Work> = if size >= PARALLEL {
             list.par_iter().with_min_len(8).filter_map(one).collect::<Result<_, _>>()?
         } else {
@@ -219,11 +217,7 @@ fn changed_storage(
     slots.sort_unstable_by_key(|write| write.key);
     let leaves: Vec<LeafChange> = slots
         .iter()
-        .map(|write| LeafChange {
-            key: key_path(&write.key),
-            value: slot_leaf(write.new),
-            existed: !write.old.is_zero(),
-        })
+        .map(|write| LeafChange { key: key_path(&write.key), value: slot_leaf(write.new), existed: !write.old.is_zero() })
         .collect();
     let done = update(trie, root, &leaves)?;
     Ok((done.root, slots, done.records))

@@ -56,8 +56,7 @@ pub(super) fn recover(read: &Arc<dyn Read>, position: &Position) -> Result<(Tail
         Ok(())
     };
     let accounts = tail.accounts(&B256::ZERO, |_| true);
-    let owners: BTreeSet<B256> =
-        tail.blocks.iter().flat_map(|diff| diff.storage.iter().map(|(owner, _)| *owner)).collect();
+    let owners: BTreeSet<B256> = tail.blocks.iter().flat_map(|diff| diff.storage.iter().map(|(owner, _)| *owner)).collect();
     let roots = tail.storage_roots();
     for owner in owners {
         let (old, new) = roots.get(&owner).copied().unwrap_or((EMPTY_ROOT_HASH, EMPTY_ROOT_HASH));
@@ -208,11 +207,5 @@ pub(super) fn prove(at: &StateAt, address: Address, slots: &[U256]) -> Result<Ac
     for (slot, nodes) in slots.iter().zip(proofs) {
         proven.push(SlotProof { slot: *slot, value: at.slot(address, *slot)?, nodes });
     }
-    Ok(AccountProof {
-        address,
-        account: row.map(|row| row.account),
-        storage_root,
-        nodes,
-        slots: proven,
-    })
+    Ok(AccountProof { address, account: row.map(|row| row.account), storage_root, nodes, slots: proven })
 }

@@ -136,8 +136,7 @@ pub(super) fn step() -> impl Strategy<Value = Step> {
 
 pub(super) fn changes_of(model: &Model, steps: &[Step]) -> StateChanges {
     let mut changes = StateChanges::default();
-    let named =
-        |slots: &[(u8, u8)]| slots.iter().map(|(slot, value)| (U256::from(*slot), U256::from(*value))).collect();
+    let named = |slots: &[(u8, u8)]| slots.iter().map(|(slot, value)| (U256::from(*slot), U256::from(*value))).collect();
     for step in steps {
         let (n, change) = match step {
             Step::Pay(n, amount) => {

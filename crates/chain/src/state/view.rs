@@ -12,10 +12,10 @@ use rayon::prelude::*;
 use revm::bytecode::Bytecode;
 
 use super::cache::Cache;
-use super::settle::Settling;
-use super::rows::{AccountRow, Position, address_key, decode_value, slot_key, slot_leaf, slot_row};
-use super::tail::Tail;
 use super::onward::{self, RootWith};
+use super::rows::{AccountRow, Position, address_key, decode_value, slot_key, slot_leaf, slot_row};
+use super::settle::Settling;
+use super::tail::Tail;
 use super::{Account, AccountProof, StateChanges, StateError, StateSettings, history, retrace};
 use crate::kv::{Read, StoreError, Table, prefix_end};
 use crate::trie::{EMPTY_ROOT_HASH, Nibbles, Record, TrieRead, encode_path, key_path, lowest_key};
@@ -235,8 +235,7 @@ impl TrieRead for TrieView<'_> {
             return Ok(Some(record));
         }
         let Some(bytes) = self.view.snapshot.get(key.table(), &key.row())? else { return Ok(None) };
-        let record = Record::decode(&bytes)
-            .map_err(|problem| StoreError::corrupt(key.table(), format!("{path:?}: {problem}")))?;
+        let record = Record::decode(&bytes).map_err(|problem| StoreError::corrupt(key.table(), format!("{path:?}: {problem}")))?;
         let record = Arc::new(record);
         if let Some(caches) = self.caches {
             caches.records(&key).keep(&caches.head, version, key, Arc::clone(&record), record.memory());
@@ -411,13 +410,7 @@ impl StateAt {
             None => U256::ZERO,
         };
         if self.is_head() {
-            self.shared.caches.slots.keep(
-                &self.shared.caches.head,
-                self.view.version(),
-                (address, slot),
-                (hash, value),
-                0,
-            );
+            self.shared.caches.slots.keep(&self.shared.caches.head, self.view.version(), (address, slot), (hash, value), 0);
         }
         Ok((hash, value))
     }

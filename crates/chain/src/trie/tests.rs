@@ -29,11 +29,7 @@ impl Model {
     fn apply(&mut self, changes: &BTreeMap<B256, Option<Vec<u8>>>) -> B256 {
         let list: Vec<LeafChange> = changes
             .iter()
-            .map(|(key, value)| LeafChange {
-                key: key_path(key),
-                value: value.clone(),
-                existed: self.leaves.contains_key(key),
-            })
+            .map(|(key, value)| LeafChange { key: key_path(key), value: value.clone(), existed: self.leaves.contains_key(key) })
             .filter(|change| change.existed || change.value.is_some())
             .collect();
         let done = update(self, self.root.unwrap_or(EMPTY_ROOT_HASH), &list).expect("model reads");
@@ -73,13 +69,8 @@ impl Model {
 
     fn check_proof(&self, key: &B256) {
         let nodes = prove(self, self.root.unwrap_or(EMPTY_ROOT_HASH), &key_path(key)).expect("model reads");
-        alloy_trie::proof::verify_proof(
-            self.root.unwrap_or(EMPTY_ROOT_HASH),
-            key_path(key),
-            self.leaves.get(key).cloned(),
-            &nodes,
-        )
-        .unwrap_or_else(|error| panic!("proof of {key}: {error}"));
+        alloy_trie::proof::verify_proof(self.root.unwrap_or(EMPTY_ROOT_HASH), key_path(key), self.leaves.get(key).cloned(), &nodes)
+            .unwrap_or_else(|error| panic!("proof of {key}: {error}"));
     }
 }
 
@@ -245,10 +236,9 @@ fn public_trie_vectors() {
         let vectors: serde_json::Value = serde_json::from_str(&text).expect("vector file is JSON");
         for (name, vector) in vectors.as_object().expect("an object of vectors") {
             let steps: Vec<(Vec<u8>, Option<Vec<u8>>)> = match &vector["in"] {
-                serde_json::Value::Array(steps) => steps
-                    .iter()
-                    .map(|step| (bytes(step[0].as_str().expect("a key")), step[1].as_str().map(bytes)))
-                    .collect(),
+                serde_json::Value::Array(steps) => {
+                    steps.iter().map(|step| (bytes(step[0].as_str().expect("a key")), step[1].as_str().map(bytes))).collect()
+                }
                 serde_json::Value::Object(pairs) => {
                     pairs.iter().map(|(key, value)| (bytes(key), value.as_str().map(bytes))).collect()
                 }

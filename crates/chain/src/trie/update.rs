@@ -114,12 +114,7 @@ struct Walk<'r> {
 
 impl<'r> Walk<'r> {
     /// Changes at a place that holds one leaf.
-    fn leaf<'a>(
-        &self,
-        path: Nibbles,
-        changes: &'a [LeafChange],
-        records: &mut Records,
-    ) -> Result<Node<'a>, StoreError> {
+    fn leaf<'a>(&self, path: Nibbles, changes: &'a [LeafChange], records: &mut Records) -> Result<Node<'a>, StoreError> {
         if let [LeafChange { key, value: Some(value), existed: true }] = changes {
             return Ok(Node::Leaf { key: *key, value: Cow::Borrowed(value) });
         }
@@ -248,8 +243,7 @@ impl<'r> Walk<'r> {
         records: &mut Records,
     ) -> Result<Node<'a>, StoreError> {
         let living = children.iter().filter(|child| !matches!(child, Child::None | Child::New(Node::Empty, _))).count();
-        let mut record =
-            Record { extension: start.slice(base..), children: 0, leaves: 0, references: Vec::with_capacity(living) };
+        let mut record = Record { extension: start.slice(base..), children: 0, leaves: 0, references: Vec::with_capacity(living) };
         let mut only = (0, Node::Empty);
         for (nibble, child) in children.into_iter().enumerate() {
             let mut path = start;
@@ -325,8 +319,7 @@ fn build<'a>(path: Nibbles, entries: &[Entry<'a>], records: &mut Records) -> Nod
         return Node::Leaf { key: *first, value: value.clone() };
     }
     let depth = first.common_prefix_length(last);
-    let mut record =
-        Record { extension: first.slice(path.len()..depth), children: 0, leaves: 0, references: Vec::new() };
+    let mut record = Record { extension: first.slice(path.len()..depth), children: 0, leaves: 0, references: Vec::new() };
     for group in entries.chunk_by(|(a, _), (b, _)| a.get_unchecked(depth) == b.get_unchecked(depth)) {
         let nibble = group[0].0.get_unchecked(depth);
         let below = first.slice(..depth).join(&Nibbles::from_nibbles([nibble]));

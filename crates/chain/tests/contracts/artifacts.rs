@@ -76,10 +76,7 @@ fn contracts_fit_the_chain() {
 #[test]
 fn the_tools_find_their_functions() {
     for (contract, functions) in [
-        (
-            "OrganizationImpl",
-            "21c074b8 d924b3ee dc1301af 2e9e006c 4526f690 9754a3a8 dd67826e e792dd8a 136cf162 a5de3619",
-        ),
+        ("OrganizationImpl", "21c074b8 d924b3ee dc1301af 2e9e006c 4526f690 9754a3a8 dd67826e e792dd8a 136cf162 a5de3619"),
         (
             "AccountRulesV2Impl",
             "05fa2754 377a5a2d 6d8498c6 7003396a 6d3ed5b3 18aa3810 4c1b64cb d0420a14 2f2ff15d d547741f 36568abe fbcbc0f1 5e5c06e2 \

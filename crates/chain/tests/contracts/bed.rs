@@ -102,8 +102,15 @@ impl Bed {
         env.block.number = U256::from(1_000);
         let mut errors = BTreeMap::new();
         for name in [
-            "OrganizationImpl", "AccountRulesV2Impl", "NodeRulesV2Impl", "Governance", "Charter", "Admin", "AccountIngress",
-            "ValidatorSelection", "ValidatorSelectionIngress",
+            "OrganizationImpl",
+            "AccountRulesV2Impl",
+            "NodeRulesV2Impl",
+            "Governance",
+            "Charter",
+            "Admin",
+            "AccountIngress",
+            "ValidatorSelection",
+            "ValidatorSelectionIngress",
         ] {
             for item in artifact(name)["abi"].as_array().unwrap() {
                 if item["type"] == "error" {
@@ -113,9 +120,9 @@ impl Bed {
             }
         }
         // Errors of libraries, which reach callers through the contracts that use them.
-        for (name, arguments) in [
-            ("NobodyCouldVote", "()"), ("IngressWouldFail", "(address,string)"), ("Error", "(string)"), ("Panic", "(uint256)"),
-        ] {
+        for (name, arguments) in
+            [("NobodyCouldVote", "()"), ("IngressWouldFail", "(address,string)"), ("Error", "(string)"), ("Panic", "(uint256)")]
+        {
             let hash = keccak256(format!("{name}{arguments}"));
             errors.insert([hash[0], hash[1], hash[2], hash[3]], name.to_owned());
         }
@@ -209,7 +216,8 @@ impl Bed {
             let slots: BTreeMap<_, _> = held.storage.iter().filter(|(_, value)| !value.is_zero()).collect();
             let storage: serde_json::Map<String, Value> =
                 slots.into_iter().map(|(slot, value)| (format!("{slot:#066x}"), format!("{value:#066x}").into())).collect();
-            let account = serde_json::json!({ "balance": "0x0", "nonce": "0x1", "code": code.original_bytes(), "storage": storage });
+            let account =
+                serde_json::json!({ "balance": "0x0", "nonce": "0x1", "code": code.original_bytes(), "storage": storage });
             alloc.insert(format!("{address:#x}"), account);
         }
         alloc.into()
@@ -288,9 +296,14 @@ impl Network {
             .collect();
         let org = bed.deploy(master, "OrganizationImpl", &Org::constructorCall { orgs, admins: admin }.abi_encode()).unwrap();
         let heads: Vec<Address> = (1..=kinds.len()).map(|n| account(n as u8)).collect();
-        let acc = bed.deploy(master, "AccountRulesV2Impl", &Acc::constructorCall { orgs: org, accs: heads, admins: admin }.abi_encode()).unwrap();
-        let node = bed.deploy(master, "NodeRulesV2Impl", &Node::constructorCall { orgs: org, accs: acc, admins: admin }.abi_encode()).unwrap();
-        let gov = bed.deploy(master, "Governance", &Gov::constructorCall { orgs: org, accs: acc, admins: admin }.abi_encode()).unwrap();
+        let acc = bed
+            .deploy(master, "AccountRulesV2Impl", &Acc::constructorCall { orgs: org, accs: heads, admins: admin }.abi_encode())
+            .unwrap();
+        let node = bed
+            .deploy(master, "NodeRulesV2Impl", &Node::constructorCall { orgs: org, accs: acc, admins: admin }.abi_encode())
+            .unwrap();
+        let gov =
+            bed.deploy(master, "Governance", &Gov::constructorCall { orgs: org, accs: acc, admins: admin }.abi_encode()).unwrap();
         bed.send(master, admin, crate::abi::AdminAbi::addAdminCall { account: gov }).ok();
         Self { bed, admin, org, acc, node, gov }
     }

@@ -179,9 +179,14 @@ fn a_patron_vetoes_within_its_window() {
     set_rule(&mut network, ORDINARY, Gov::Rule { delayBlocks: 100, vetoBlocks: 50, ..plain() });
 
     // Before anybody has voted, after the approval, in the window's last block and after it; only a patron.
-    for (approved, after, by, done) in
-        [(false, 0, 2, true), (true, 0, 1, true), (true, 50, 1, true), (true, 51, 1, false), (true, 0, 3, false), (true, 0, 4, false)]
-    {
+    for (approved, after, by, done) in [
+        (false, 0, 2, true),
+        (true, 0, 1, true),
+        (true, 50, 1, true),
+        (true, 51, 1, false),
+        (true, 0, 3, false),
+        (true, 0, 4, false),
+    ] {
         let id = network.propose(2, std::slice::from_ref(&call)).unwrap();
         if approved {
             network.vote(2, id, true).ok();
@@ -207,13 +212,8 @@ fn a_patron_vetoes_within_its_window() {
 #[test]
 fn what_a_veto_rests_on_changes_only_with_its_patron() {
     let consent = || Gov::Rule { patronConsent: true, ..plain() };
-    let take_vote = Org::updateOrganizationCall {
-        orgId: number(1),
-        cnpj: "1".to_owned(),
-        name: "1".to_owned(),
-        orgType: 0,
-        canVote: false,
-    };
+    let take_vote =
+        Org::updateOrganizationCall { orgId: number(1), cnpj: "1".to_owned(), name: "1".to_owned(), orgType: 0, canVote: false };
     let second_head = Acc::addAccountCall {
         account: account(0x60),
         orgId: number(1),

@@ -48,12 +48,21 @@ fn deployed() -> (Bed, Vec<(&'static str, Address)>) {
         .collect();
     let heads: Vec<Address> = (1..=4).map(|n| key(n).address()).collect();
     let org = bed.deploy(master, "OrganizationImpl", &Org::constructorCall { orgs, admins: admin }.abi_encode()).unwrap();
-    let acc = bed.deploy(master, "AccountRulesV2Impl", &Acc::constructorCall { orgs: org, accs: heads, admins: admin }.abi_encode()).unwrap();
-    let node = bed.deploy(master, "NodeRulesV2Impl", &Node::constructorCall { orgs: org, accs: acc, admins: admin }.abi_encode()).unwrap();
+    let acc = bed
+        .deploy(master, "AccountRulesV2Impl", &Acc::constructorCall { orgs: org, accs: heads, admins: admin }.abi_encode())
+        .unwrap();
+    let node =
+        bed.deploy(master, "NodeRulesV2Impl", &Node::constructorCall { orgs: org, accs: acc, admins: admin }.abi_encode()).unwrap();
     let gov = bed.deploy(master, "Governance", &Gov::constructorCall { orgs: org, accs: acc, admins: admin }.abi_encode()).unwrap();
     bed.send(master, admin, AdminAbi::addAdminCall { account: gov }).ok();
     let ingress = IngressAbi::constructorCall { administration: admin }.abi_encode();
-    let mut contracts = vec![("Admin", admin), ("OrganizationImpl", org), ("AccountRulesV2Impl", acc), ("NodeRulesV2Impl", node), ("Governance", gov)];
+    let mut contracts = vec![
+        ("Admin", admin),
+        ("OrganizationImpl", org),
+        ("AccountRulesV2Impl", acc),
+        ("NodeRulesV2Impl", node),
+        ("Governance", gov),
+    ];
     for (ingress_name, at, rules) in [("AccountIngress", ACCOUNTS, acc), ("NodeIngress", NODES, node)] {
         let made = bed.deploy(master, ingress_name, &ingress).unwrap();
         bed.send(master, made, IngressAbi::setContractAddressCall { name: name("rules"), target: rules }).ok();
@@ -115,7 +124,8 @@ impl Chain {
     fn sent(&self, from: u8, to: TxKind, input: Vec<u8>) -> Arc<Candidate> {
         let account = self.ledger.state().head().account(key(from).address()).unwrap();
         let nonce = account.map_or(0, |account| account.nonce);
-        let tx = TxLegacy { chain_id: Some(5), nonce, gas_price: 0, gas_limit: 3_000_000, to, value: U256::ZERO, input: input.into() };
+        let tx =
+            TxLegacy { chain_id: Some(5), nonce, gas_price: 0, gas_limit: 3_000_000, to, value: U256::ZERO, input: input.into() };
         signed(&key(from), tx)
     }
 
@@ -155,7 +165,11 @@ fn the_ledger_follows_the_account_rules() {
     assert!(chain.may(20, anybody, 0) && chain.may(20, anybody, 100));
     assert!(!chain.may(20, TxKind::Create, 40), "a user creates nothing");
     assert!(chain.may(21, TxKind::Create, 40) && chain.may(22, TxKind::Create, 40));
-    chain.does(2, "AccountRulesV2Impl", Acc::setAccountTargetAccessCall { account: key(20).address(), restricted: true, allowedTargets: vec![shop] });
+    chain.does(
+        2,
+        "AccountRulesV2Impl",
+        Acc::setAccountTargetAccessCall { account: key(20).address(), restricted: true, allowedTargets: vec![shop] },
+    );
     assert!(!chain.may(20, anybody, 0) && chain.may(20, TxKind::Call(shop), 0));
     chain.does(22, "AccountRulesV2Impl", Acc::updateLocalAccountStatusCall { account: key(20).address(), active: false });
     assert!(!chain.may(20, TxKind::Call(shop), 0) && chain.may(21, anybody, 0));

@@ -12,9 +12,25 @@ fn number(n: u64) -> U256 {
 
 /// The operations of a year: one of each, in a network of ten organisations.
 fn rows() -> Vec<(String, u64)> {
-    let mut network = Network::of(&[(2, true), (2, true), (1, true), (1, true), (1, true), (1, true), (1, true), (1, true), (0, false), (0, false)]);
-    let mut rows: Vec<(String, u64)> =
-        network.bed.gas.iter().filter(|(what, _)| what.starts_with("deploy") && !what.contains("Mock")).map(|(what, gas)| (what.clone(), *gas)).collect();
+    let mut network = Network::of(&[
+        (2, true),
+        (2, true),
+        (1, true),
+        (1, true),
+        (1, true),
+        (1, true),
+        (1, true),
+        (1, true),
+        (0, false),
+        (0, false),
+    ]);
+    let mut rows: Vec<(String, u64)> = network
+        .bed
+        .gas
+        .iter()
+        .filter(|(what, _)| what.starts_with("deploy") && !what.contains("Mock"))
+        .map(|(what, gas)| (what.clone(), *gas))
+        .collect();
     let (org, acc, node, gov) = (network.org, network.acc, network.node, network.gov);
     let (high, low, user) = (keccak256("high"), keccak256("low"), account(0x50));
     let targets: Vec<Address> = (1..=64).map(Address::with_last_byte).collect();
@@ -45,7 +61,10 @@ fn rows() -> Vec<(String, u64)> {
     };
     // What asking costs beside the 21,000 of a transaction.
     row("transactionAllowed, a call", bed.send(account(9), acc, ask(account(0x51), gov)));
-    row("transactionAllowed, a call of a restricted account with 64 targets", bed.send(account(9), acc, ask(user, Address::with_last_byte(64))));
+    row(
+        "transactionAllowed, a call of a restricted account with 64 targets",
+        bed.send(account(9), acc, ask(user, Address::with_last_byte(64))),
+    );
     row("transactionAllowed, a creation", bed.send(account(9), acc, ask(account(1), Address::ZERO)));
     row("transactionAllowed, an unknown account", bed.send(account(9), acc, ask(account(0x59), gov)));
     row("acknowledge", bed.send(account(0x51), acc, Acc::acknowledgeCall {}));
@@ -68,7 +87,11 @@ fn rows() -> Vec<(String, u64)> {
     row("deleteLocalNode", bed.send(account(1), node, Node::deleteLocalNodeCall { high, low }));
     let create = Gov::createProposalCall {
         targets: vec![org],
-        calldatas: vec![Org::addOrganizationCall { cnpj: "1".to_owned() + &"0".repeat(13), name: "New".to_owned(), orgType: 1, canVote: true }.abi_encode().into()],
+        calldatas: vec![
+            Org::addOrganizationCall { cnpj: "1".to_owned() + &"0".repeat(13), name: "New".to_owned(), orgType: 1, canVote: true }
+                .abi_encode()
+                .into(),
+        ],
         blocksDuration: number(30_000),
         description: "a proposal".to_owned(),
     };

@@ -94,11 +94,8 @@ fn no_decision_bricks_the_network() {
         vec![whole.set(whole.accounts, "rules", rules)]
     });
     refused("governance is closed to its voters, by a rules contract of its own", &|whole| {
-        let close = Acc::setSmartContractSenderAccessCall {
-            smartContract: whole.network.gov,
-            restricted: true,
-            allowedSenders: vec![],
-        };
+        let close =
+            Acc::setSmartContractSenderAccessCall { smartContract: whole.network.gov, restricted: true, allowedSenders: vec![] };
         vec![(whole.network.acc, close.abi_encode())]
     });
     refused("every administrator of every voter is suspended", &|whole| {

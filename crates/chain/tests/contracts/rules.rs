@@ -82,7 +82,10 @@ fn governance_may_demand_proofs() {
     assert_eq!(add(&mut network, 1, id, 2).err(), "PossessionNotProved");
     let proof = signed(&key, digest(&mut network, id, 1));
     add_proven(&mut network, 1, id, 2, proof).ok();
-    assert_eq!(network.bed.send(account(1), network.node, Node::setPossessionRequiredCall { required: false }).err(), "UnauthorizedAccess");
+    assert_eq!(
+        network.bed.send(account(1), network.node, Node::setPossessionRequiredCall { required: false }).err(),
+        "UnauthorizedAccess"
+    );
 }
 
 #[test]

@@ -39,11 +39,7 @@ fn restrict(network: &mut Network, who: Address, targets: &[Address]) {
 }
 
 fn close(network: &mut Network, contract: Address, senders: &[Address]) -> bool {
-    let set = Acc::setSmartContractSenderAccessCall {
-        smartContract: contract,
-        restricted: true,
-        allowedSenders: senders.to_vec(),
-    };
+    let set = Acc::setSmartContractSenderAccessCall { smartContract: contract, restricted: true, allowedSenders: senders.to_vec() };
     network.master(network.acc, set).is_ok()
 }
 
@@ -118,9 +114,7 @@ const RULES: &[Rule] = &[
         update_org(network, 3, 0, false);
         !network.vote(3, id, true).is_ok()
     }),
-    ("C7 somebody may always vote", |network| {
-        (1..=3).map(|id| update_org(network, id, 0, false)).filter(|done| *done).count() < 3
-    }),
+    ("C7 somebody may always vote", |network| (1..=3).map(|id| update_org(network, id, 0, false)).filter(|done| *done).count() < 3),
     ("C8 the last voters are not deleted", |network| {
         let add = |network: &mut Network, cnpj: &str| {
             let add = Org::addOrganizationCall { cnpj: cnpj.to_owned(), name: cnpj.to_owned(), orgType: 0, canVote: false };
@@ -140,12 +134,7 @@ const RULES: &[Rule] = &[
     }),
     ("C11 one proposal is executed at a time", |network| {
         let forwarder = network.bed.deploy(account(0xad), "ForwarderMock", &[]).unwrap();
-        let add = Acc::addAccountCall {
-            account: forwarder,
-            orgId: number(1),
-            roleId: role("GLOBAL_ADMIN_ROLE"),
-            dataHash: hash(),
-        };
+        let add = Acc::addAccountCall { account: forwarder, orgId: number(1), roleId: role("GLOBAL_ADMIN_ROLE"), dataHash: hash() };
         network.master(network.acc, add).ok();
         let call = call_mock(network);
         let inner = network.propose(1, std::slice::from_ref(&call)).unwrap();

@@ -3,9 +3,9 @@
 use alloy_primitives::{Address, B256, Bytes, U256, keccak256};
 use alloy_rlp::Encodable;
 use alloy_sol_types::{SolCall, SolConstructor, SolValue};
+use ipe_types::ExtraData;
 use ipe_types::crypto::NodeKey;
 use ipe_types::header::{Header, block_hash, with_round_and_seals};
-use ipe_types::ExtraData;
 
 use crate::abi::{Answer, Node, Sel, SelIngress};
 use crate::bed::{MASTER, Network, Sent, account};
@@ -60,8 +60,7 @@ impl Office {
     /// The keys' numbers of those in office.
     fn office(&mut self) -> Vec<u8> {
         let validators = self.network.bed.ask(self.sel, Sel::getValidatorsCall {});
-        let mut numbers: Vec<u8> =
-            validators.iter().map(|who| (1..=30).find(|n| key(*n).address() == *who).unwrap()).collect();
+        let mut numbers: Vec<u8> = validators.iter().map(|who| (1..=30).find(|n| key(*n).address() == *who).unwrap()).collect();
         numbers.sort_unstable();
         numbers
     }
@@ -165,7 +164,8 @@ fn headers_credit_their_proposers() {
     };
     let sel = office.sel;
     office.network.bed.send(account(9), sel, credit(&[at, at + 1], &headers)).ok();
-    let last = |office: &mut Office, n: u8| office.network.bed.ask(sel, Sel::lastBlockProposedByCall { validator: key(n).address() });
+    let last =
+        |office: &mut Office, n: u8| office.network.bed.ask(sel, Sel::lastBlockProposedByCall { validator: key(n).address() });
     assert_eq!([1, 2, 3].map(|n| last(&mut office, n)), [number(at), number(at + 1), U256::ZERO]);
     // Another block's header, one that was never hashed, one from long ago.
     let forged = header(3, at + 1);
@@ -240,8 +240,14 @@ fn governance_and_owners_leave_four() {
     let own = Sel::removeOperationalValidatorByAdminCall { high, low };
     assert_eq!(office.network.bed.send(account(1), sel, own).err(), "FewOperationalValidators");
     let validator = key(1).address();
-    assert_eq!(office.network.master(sel, Sel::removeOperationalValidatorByAddressCall { validator }).err(), "FewOperationalValidators");
-    assert_eq!(office.network.master(sel, Sel::removeEligibleValidatorByAddressCall { validator }).err(), "FewOperationalValidators");
+    assert_eq!(
+        office.network.master(sel, Sel::removeOperationalValidatorByAddressCall { validator }).err(),
+        "FewOperationalValidators"
+    );
+    assert_eq!(
+        office.network.master(sel, Sel::removeEligibleValidatorByAddressCall { validator }).err(),
+        "FewOperationalValidators"
+    );
 }
 
 #[test]
@@ -361,7 +367,10 @@ fn the_ingress_never_halts_the_chain_nor_shrinks_it_to_one() {
     assert_eq!(network.bed.ask(ingress, SelIngress::getValidatorsCall {}), five[..4]);
 
     // Governance replaces what fails by what answers, and never loses the ingress.
-    assert_eq!(network.master(ingress, SelIngress::updateValidatorSelectionContractCall { selection: network.org }).err(), "InvalidValidatorSelectionContract");
+    assert_eq!(
+        network.master(ingress, SelIngress::updateValidatorSelectionContractCall { selection: network.org }).err(),
+        "InvalidValidatorSelectionContract"
+    );
     let selection = office.sel;
     let update = SelIngress::updateValidatorSelectionContractCall { selection };
     assert_eq!(network.bed.send(account(1), ingress, update.clone()).err(), "UnauthorizedAccess");

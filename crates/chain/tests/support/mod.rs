@@ -45,16 +45,12 @@ pub fn chains() -> Vec<Chain> {
 }
 
 pub fn chain(dir: &Path) -> Chain {
-    let text = |name: &str| {
-        std::fs::read_to_string(dir.join(name)).unwrap_or_else(|e| panic!("{}/{name}: {e}", dir.display()))
-    };
+    let text = |name: &str| std::fs::read_to_string(dir.join(name)).unwrap_or_else(|e| panic!("{}/{name}: {e}", dir.display()));
     let recorded = text("blocks.jsonl")
         .lines()
         .map(|line| {
             let row: serde_json::Value = serde_json::from_str(line).unwrap();
-            let bytes = |value: &serde_json::Value| {
-                value.as_str().map(|s| Bytes::from(alloy_primitives::hex::decode(s).unwrap()))
-            };
+            let bytes = |value: &serde_json::Value| value.as_str().map(|s| Bytes::from(alloy_primitives::hex::decode(s).unwrap()));
             Recorded {
                 number: row["number"].as_u64().or_else(|| hex_number(row["number"].as_str()?)).unwrap(),
                 hash: row["hash"].as_str().unwrap().parse().unwrap(),
@@ -96,8 +92,7 @@ pub const NOW_MS: u64 = 1_900_000_000_000;
 impl Chain {
     pub fn ledger(&self) -> (Arc<dyn Store>, Ledger) {
         let store: Arc<dyn Store> = Arc::new(MemoryStore::new());
-        let ledger =
-            Ledger::open(Arc::clone(&store), Arc::clone(&self.spec)).unwrap_or_else(|e| panic!("{}: {e}", self.name));
+        let ledger = Ledger::open(Arc::clone(&store), Arc::clone(&self.spec)).unwrap_or_else(|e| panic!("{}: {e}", self.name));
         (store, ledger)
     }
 

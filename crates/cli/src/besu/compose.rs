@@ -183,12 +183,7 @@ impl BesuService {
 
 /// The Besu service of a compose file: the one named, or the only one with a variable `BESU_…`, Besu's image or a command
 /// that names besu. `variables` fill what the file refers to as `${NAME}`; files of variables are read from `folder`.
-pub fn read(
-    text: &str,
-    folder: &Path,
-    service: Option<&str>,
-    variables: &BTreeMap<String, String>,
-) -> Result<BesuService, String> {
+pub fn read(text: &str, folder: &Path, service: Option<&str>, variables: &BTreeMap<String, String>) -> Result<BesuService, String> {
     let file: Compose = serde_saphyr::from_str(text).map_err(|error| {
         let template = if text.contains("{%") || text.contains("{{") { "; it is a template: fill it in first" } else { "" };
         format!("not a compose file: {error}{template}")
@@ -267,13 +262,21 @@ fn environment(
     let files: Vec<&String> = match &service.env_file {
         EnvFiles::None => Vec::new(),
         EnvFiles::One(path) => vec![path],
-        EnvFiles::Many(files) => files.iter().map(|file| match file { EnvFile::Path(path) | EnvFile::Map { path } => path }).collect(),
+        EnvFiles::Many(files) => files
+            .iter()
+            .map(|file| match file {
+                EnvFile::Path(path) | EnvFile::Map { path } => path,
+            })
+            .collect(),
     };
     for file in files {
         let path = folder.join(fill(file, variables).map_err(|problem| format!("env_file of {name}: {problem}"))?);
         match variables_of(&path) {
             Ok(read) => out.extend(read),
-            Err(_) => remarks.push(format!("env_file {file} of {name} was not read: {} is no file of KEY=VALUE lines here; give its content by --env FILE", path.display())),
+            Err(_) => remarks.push(format!(
+                "env_file {file} of {name} was not read: {} is no file of KEY=VALUE lines here; give its content by --env FILE",
+                path.display()
+            )),
         }
     }
     for (key, value) in &service.environment.0 {
@@ -379,7 +382,8 @@ mod tests {
     #[test]
     fn services_are_found_and_bombs_are_not_swallowed() {
         let here = Path::new(".");
-        let two = "services:\n  a: {environment: [BESU_P2P_PORT=1]}\n  b: {image: \"hyperledger/besu:26.8.0\"}\n  c: {image: nginx}\n";
+        let two =
+            "services:\n  a: {environment: [BESU_P2P_PORT=1]}\n  b: {image: \"hyperledger/besu:26.8.0\"}\n  c: {image: nginx}\n";
         assert!(read(two, here, None, &BTreeMap::new()).unwrap_err().contains("a, b"));
         assert!(read(two, here, Some("z"), &BTreeMap::new()).unwrap_err().contains("no service z"));
         assert_eq!(read(two, here, Some("b"), &BTreeMap::new()).unwrap().release.map(|(major, _)| major), Some(26));
@@ -419,7 +423,16 @@ mod tests {
             let words: Vec<&str> = found.arguments.iter().map(|word| word.text.as_str()).collect();
             assert_eq!(words, ["--genesis-file=/g.json", "--rpc-http-enabled", "--p2p-port=30310"], "{text}");
             let release = found.release.map(|(major, _)| major);
-            assert_eq!(release, if service.contains("*base") { Some(25) } else if service.contains("extends") { Some(24) } else { None });
+            assert_eq!(
+                release,
+                if service.contains("*base") {
+                    Some(25)
+                } else if service.contains("extends") {
+                    Some(24)
+                } else {
+                    None
+                }
+            );
         }
         let text = "services: {n: {image: besu, volumes: [\"./config/besu/:/config\", \"./special.toml:/config/c.toml:ro\", \"data:/data\", {type: bind, source: ./keys, target: /keys}]}}";
         let found = read(text, Path::new("."), None, &BTreeMap::new()).unwrap();

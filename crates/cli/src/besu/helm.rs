@@ -23,7 +23,12 @@ const VALUES: [(&str, &str, &str, &str); 36] = [
     ("rpc.enabled", "rpc-http-enabled", "rpc.enabled", "true"),
     ("rpc.host", "rpc-http-host", "rpc.enabled", "0.0.0.0"),
     ("rpc.port", "rpc-http-port", "rpc.enabled", "8545"),
-    ("rpc.api", "rpc-http-api", "rpc.enabled", "[\"DEBUG\",\"ETH\",\"ADMIN\",\"WEB3\",\"IBFT\",\"NET\",\"TRACE\",\"EEA\",\"PRIV\",\"QBFT\",\"PERM\",\"TXPOOL\"]"),
+    (
+        "rpc.api",
+        "rpc-http-api",
+        "rpc.enabled",
+        "[\"DEBUG\",\"ETH\",\"ADMIN\",\"WEB3\",\"IBFT\",\"NET\",\"TRACE\",\"EEA\",\"PRIV\",\"QBFT\",\"PERM\",\"TXPOOL\"]",
+    ),
     ("rpc.corsOrigins", "rpc-http-cors-origins", "rpc.enabled", "[\"all\"]"),
     ("rpc.authenticationEnabled", "rpc-http-authentication-enabled", "rpc.enabled", "false"),
     ("rpc.maxActiveConnections", "rpc-http-max-active-connections", "rpc.enabled", "80"),
@@ -33,7 +38,12 @@ const VALUES: [(&str, &str, &str, &str); 36] = [
     ("ws.enabled", "rpc-ws-enabled", "ws.enabled", "true"),
     ("ws.host", "rpc-ws-host", "ws.enabled", "0.0.0.0"),
     ("ws.port", "rpc-ws-port", "ws.enabled", "8546"),
-    ("ws.api", "rpc-ws-api", "ws.enabled", "[\"DEBUG\",\"ETH\",\"ADMIN\",\"WEB3\",\"IBFT\",\"NET\",\"TRACE\",\"EEA\",\"PRIV\",\"QBFT\",\"PERM\",\"TXPOOL\"]"),
+    (
+        "ws.api",
+        "rpc-ws-api",
+        "ws.enabled",
+        "[\"DEBUG\",\"ETH\",\"ADMIN\",\"WEB3\",\"IBFT\",\"NET\",\"TRACE\",\"EEA\",\"PRIV\",\"QBFT\",\"PERM\",\"TXPOOL\"]",
+    ),
     ("ws.authenticationEnabled", "rpc-ws-authentication-enabled", "ws.enabled", "false"),
     ("permissions.nodes.enabled", "permissions-nodes-config-file-enabled", "permissions.enabled", "false"),
     ("permissions.filePath", "permissions-nodes-config-file", "permissions.enabled", ""),
@@ -97,7 +107,11 @@ pub fn read(values: &Value) -> Result<Chart, String> {
         remarks.push(format!("as in the chart's own values, because the file does not say it: {}", absent.join(", ")));
     }
     if values.pointer("/quorumFlags/privacy").is_some_and(|value| value.as_bool() == Some(true)) {
-        given.push(GivenOption { key: "privacy-enabled".to_owned(), values: vec!["true".to_owned()], spelled: "quorumFlags.privacy".to_owned() });
+        given.push(GivenOption {
+            key: "privacy-enabled".to_owned(),
+            values: vec!["true".to_owned()],
+            spelled: "quorumFlags.privacy".to_owned(),
+        });
     }
     if values.pointer("/quorumFlags/usesBootnodes").is_none_or(|value| value.as_bool() != Some(false)) {
         remarks.push("the chart adds the cluster's bootnodes from its ConfigMap besu-bootnodes: name them in bootnodes".to_owned());

@@ -14,8 +14,7 @@ const WRAPPERS: [(&str, usize); 8] =
 const KEYWORDS: [&str; 8] = ["if", "then", "else", "elif", "do", "while", "until", "!"];
 
 /// What Besu does when such a word is among its arguments: no node runs.
-const SUBCOMMANDS: [&str; 8] =
-    ["blocks", "public-key", "password", "operator", "rlp", "retesteth", "storage", "validate-config"];
+const SUBCOMMANDS: [&str; 8] = ["blocks", "public-key", "password", "operator", "rlp", "retesteth", "storage", "validate-config"];
 
 /// A word with quotes taken off and variables filled in.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -219,7 +218,8 @@ impl<'a> Reader<'a> {
                 '{' | '}' if word.is_none() => {}
                 // A file that output goes to is no argument.
                 '>' | '<' => {
-                    let descriptor = word.as_ref().is_some_and(|word| word.text.len() == 1 && word.text.as_bytes()[0].is_ascii_digit());
+                    let descriptor =
+                        word.as_ref().is_some_and(|word| word.text.len() == 1 && word.text.as_bytes()[0].is_ascii_digit());
                     if descriptor {
                         word = None;
                     }
@@ -313,9 +313,15 @@ mod tests {
         for (script, arguments) in [
             ("exec besu --genesis-file=/g.json --p2p-port=1", vec!["--genesis-file=/g.json", "--p2p-port=1"]),
             ("  cp \"/a\" /b\n\n /opt/besu/bin/besu \\\n --a=1 \\\r\n --b=\"x y\" ;\n", vec!["--a=1", "--b=x y"]),
-            ("besu public-key export --to=/tmp/k && besu --p2p-host=$(hostname -i) --api=ETH,${ALGO:-IBFT}", vec!["--p2p-host=$(hostname -i)", "--api=ETH,QBFT"]),
+            (
+                "besu public-key export --to=/tmp/k && besu --p2p-host=$(hostname -i) --api=ETH,${ALGO:-IBFT}",
+                vec!["--p2p-host=$(hostname -i)", "--api=ETH,QBFT"],
+            ),
             ("if [ -f /x ]; then exec /opt/besu/bin/besu --a='1'; fi", vec!["--a=1"]),
-            ("HOST=10.0.0.1\nJAVA_OPTS=-Xmx1g besu --p2p-host=$HOST --p2p-interface=${NOWHERE} # the end", vec!["--p2p-host=10.0.0.1", "--p2p-interface=$NOWHERE"]),
+            (
+                "HOST=10.0.0.1\nJAVA_OPTS=-Xmx1g besu --p2p-host=$HOST --p2p-interface=${NOWHERE} # the end",
+                vec!["--p2p-host=10.0.0.1", "--p2p-interface=$NOWHERE"],
+            ),
             ("sleep 5; sudo -E besu --a 1 > /log 2>&1 &", vec!["--a", "1"]),
             ("besu --a=1 || besu --a=1", vec!["--a=1"]),
         ] {

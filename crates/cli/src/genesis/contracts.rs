@@ -148,7 +148,12 @@ impl Plan {
             founder.create(nonce - 1)
         };
         let mut create = |steps: &mut Vec<(String, Step)>, contract: Contract, arguments: Vec<u8>| {
-            by_founder(steps, format!("the contract {}", contract.name()), None, [creation_code(contract).as_ref(), &arguments].concat().into())
+            by_founder(
+                steps,
+                format!("the contract {}", contract.name()),
+                None,
+                [creation_code(contract).as_ref(), &arguments].concat().into(),
+            )
         };
 
         let number = |name: &str| {
@@ -158,8 +163,9 @@ impl Plan {
         let mut orgs = Vec::new();
         let mut seen = BTreeSet::new();
         for org in &founding.organizations {
-            let kind = words::number(&words::ORG_TYPES, &org.r#type)
-                .ok_or_else(|| format!("organization {:?}: type {:?}, expected one of {}", org.name, org.r#type, words::ORG_TYPES.join(", ")))?;
+            let kind = words::number(&words::ORG_TYPES, &org.r#type).ok_or_else(|| {
+                format!("organization {:?}: type {:?}, expected one of {}", org.name, org.r#type, words::ORG_TYPES.join(", "))
+            })?;
             if org.administrators.is_empty() {
                 return Err(format!("organization {:?} has no administrators: nobody could act for it", org.name));
             }
@@ -168,7 +174,13 @@ impl Plan {
                     return Err(format!("organization {:?}: administrator {administrator} is zero, or named twice", org.name));
                 }
             }
-            orgs.push(OrganizationData { id: U256::ZERO, cnpj: org.cnpj.clone(), name: org.name.clone(), orgType: kind, canVote: org.votes });
+            orgs.push(OrganizationData {
+                id: U256::ZERO,
+                cnpj: org.cnpj.clone(),
+                name: org.name.clone(),
+                orgType: kind,
+                canVote: org.votes,
+            });
         }
         if orgs.len() < 2 {
             return Err(format!("{} organizations, expected two or more", orgs.len()));
@@ -176,8 +188,10 @@ impl Plan {
         let accs: Vec<Address> = founding.organizations.iter().filter_map(|org| org.administrators.first().copied()).collect();
 
         let admin = create(&mut steps, Contract::Admin, Vec::new());
-        let org = create(&mut steps, Contract::Organizations, OfOrganizations::constructorCall { orgs, admins: admin }.abi_encode());
-        let accounts = create(&mut steps, Contract::Accounts, OfAccounts::constructorCall { orgs: org, accs, admins: admin }.abi_encode());
+        let org =
+            create(&mut steps, Contract::Organizations, OfOrganizations::constructorCall { orgs, admins: admin }.abi_encode());
+        let accounts =
+            create(&mut steps, Contract::Accounts, OfAccounts::constructorCall { orgs: org, accs, admins: admin }.abi_encode());
         let others = OfOthers::constructorCall { orgs: org, accs: accounts, admins: admin }.abi_encode();
         let nodes = create(&mut steps, Contract::Nodes, others.clone());
         let governance = create(&mut steps, Contract::Governance, others);
@@ -191,38 +205,69 @@ impl Plan {
             steps.push((what, Step { from, to: Some(to), data: data.into() }));
         };
         for (ingress, rules) in [(account_ingress, accounts), (node_ingress, nodes)] {
-            call(founder, "registering the rules".to_owned(), ingress, Ingress::setContractAddressCall { name: RULES, target: rules }.abi_encode());
+            call(
+                founder,
+                "registering the rules".to_owned(),
+                ingress,
+                Ingress::setContractAddressCall { name: RULES, target: rules }.abi_encode(),
+            );
         }
         for org in &founding.organizations {
             for administrator in org.administrators.iter().skip(1) {
                 let add = Accounts::addAccountCall {
-                    account: *administrator, orgId: number(&org.name)?, roleId: words::GLOBAL_ADMIN_ROLE, dataHash: B256::ZERO,
+                    account: *administrator,
+                    orgId: number(&org.name)?,
+                    roleId: words::GLOBAL_ADMIN_ROLE,
+                    dataHash: B256::ZERO,
                 };
                 call(founder, format!("administrator {administrator} of {:?}", org.name), accounts, add.abi_encode());
             }
         }
         for account in &founding.accounts {
             let role = words::role_id(&account.role).ok_or_else(|| {
-                format!("account {}: role {:?}, expected one of {}", account.address, account.role, words::ROLES.map(|(name, _)| name).join(", "))
+                format!(
+                    "account {}: role {:?}, expected one of {}",
+                    account.address,
+                    account.role,
+                    words::ROLES.map(|(name, _)| name).join(", ")
+                )
             })?;
-            let add = Accounts::addAccountCall { account: account.address, orgId: number(&account.organization)?, roleId: role, dataHash: account.digest };
+            let add = Accounts::addAccountCall {
+                account: account.address,
+                orgId: number(&account.organization)?,
+                roleId: role,
+                dataHash: account.digest,
+            };
             call(founder, format!("account {}", account.address), accounts, add.abi_encode());
         }
         for node in &founding.nodes {
             let enode: Enode = node.enode.parse().map_err(|error| format!("node {:?}: {error}", node.name))?;
-            let kind = words::number(&words::NODE_TYPES, &node.r#type)
-                .ok_or_else(|| format!("node {:?}: type {:?}, expected one of {}", node.name, node.r#type, words::NODE_TYPES.join(", ")))?;
+            let kind = words::number(&words::NODE_TYPES, &node.r#type).ok_or_else(|| {
+                format!("node {:?}: type {:?}, expected one of {}", node.name, node.r#type, words::NODE_TYPES.join(", "))
+            })?;
             let add = Nodes::addNodeCall {
-                enodeHigh: B256::from_slice(&enode.id[..32]), enodeLow: B256::from_slice(&enode.id[32..]), nodeType: kind, name: node.name.clone(),
+                enodeHigh: B256::from_slice(&enode.id[..32]),
+                enodeLow: B256::from_slice(&enode.id[32..]),
+                nodeType: kind,
+                name: node.name.clone(),
                 orgId: number(&node.organization)?,
             };
             call(founder, format!("node {:?}", node.name), nodes, add.abi_encode());
         }
-        call(founder, "making governance master administrator".to_owned(), admin, Admins::addAdminCall { account: governance }.abi_encode());
+        call(
+            founder,
+            "making governance master administrator".to_owned(),
+            admin,
+            Admins::addAdminCall { account: governance }.abi_encode(),
+        );
         // From here on as governance itself: parameters, and an administration that obeys it alone.
         for (kind, decision) in &founding.rules {
-            let number = words::number(&words::KINDS, kind).ok_or_else(|| format!("rules: {kind:?}, expected one of {}", words::KINDS.join(", ")))?;
-            let set = Charter::setRuleCall { kind: number, rule: decision.rule().map_err(|error| format!("rules of {kind:?}: {error}"))? };
+            let number = words::number(&words::KINDS, kind)
+                .ok_or_else(|| format!("rules: {kind:?}, expected one of {}", words::KINDS.join(", ")))?;
+            let set = Charter::setRuleCall {
+                kind: number,
+                rule: decision.rule().map_err(|error| format!("rules of {kind:?}: {error}"))?,
+            };
             call(governance, format!("the rule of {kind} decisions"), charter, set.abi_encode());
         }
         if let Some(topology) = &founding.topology {
@@ -271,7 +316,8 @@ mod tests {
     const FILE: &str = include_str!("../../../../docs/examples/founding.json");
 
     fn digest(accounts: &BTreeMap<Address, GenesisAccount>) -> B256 {
-        let genesis = GenesisBuilder { validators: vec![Address::repeat_byte(1)], alloc: accounts.clone(), ..GenesisBuilder::default() };
+        let genesis =
+            GenesisBuilder { validators: vec![Address::repeat_byte(1)], alloc: accounts.clone(), ..GenesisBuilder::default() };
         let genesis: serde_json::Value = serde_json::from_str(&genesis.to_json().unwrap()).unwrap();
         keccak256(genesis["alloc"].to_string())
     }

@@ -5,8 +5,8 @@ use alloy_primitives::{Address, B256, U256};
 use ipe_node::config::{MAX_GENESIS_BYTES, read_text};
 use ipe_types::ExtraData;
 use ipe_types::fork::Activation;
-use ipe_types::fork_id::ForkIds;
 use ipe_types::fork::Fork;
+use ipe_types::fork_id::ForkIds;
 use ipe_types::genesis::{BaseFeePolicy, BesuRules, Genesis, GenesisFormat, RequestContracts};
 use ipe_types::transition::{QbftParams, QbftSchedule, Selection};
 use ipe_types::utc;
@@ -186,8 +186,7 @@ const WIDE_PRICE_BITS: usize = 142;
 /// Reads the file and prints.
 pub fn run(file: &Path, as_json: bool) -> Outcome {
     let text = read_text(file, MAX_GENESIS_BYTES)?;
-    let genesis =
-        Genesis::parse(&text).map_err(|error| Failure::Usage(format!("{}: {error}", file.display())))?;
+    let genesis = Genesis::parse(&text).map_err(|error| Failure::Usage(format!("{}: {error}", file.display())))?;
     let told = explain(&genesis);
     if as_json {
         let json = serde_json::to_string_pretty(&told)
@@ -226,9 +225,9 @@ fn explain(genesis: &Genesis) -> Explanation {
     };
     if let Some(first) = consensus.first() {
         match (&first.validators, validators.is_empty()) {
-            (Validators::Contract(_), false) => warnings.push(
-                "extraData lists validators that have no effect: the contract names them from block 1 on".to_owned(),
-            ),
+            (Validators::Contract(_), false) => {
+                warnings.push("extraData lists validators that have no effect: the contract names them from block 1 on".to_owned())
+            }
             (Validators::HeaderVotes, true) if genesis.qbft.as_ref().is_some_and(|qbft| qbft.validators_override(0).is_none()) => {
                 warnings.push("extraData lists no validators: the chain cannot begin".to_owned());
             }
@@ -263,7 +262,11 @@ fn explain(genesis: &Genesis) -> Explanation {
             .map(|point| ForkLine { key: point.key, rules: point.fork.name(), from: When::of(point.at) })
             .chain(genesis.forks.marks().iter().filter(|(_, at)| *at > 0).map(|(key, at)| ForkLine {
                 key,
-                rules: if *key == "enableGasPriceBlock" { "transactions may offer a gas price" } else { "no rule, counts in the fork id" },
+                rules: if *key == "enableGasPriceBlock" {
+                    "transactions may offer a gas price"
+                } else {
+                    "no rule, counts in the fork id"
+                },
                 from: When::of(Activation::Block(*at)),
             }))
             .collect(),
@@ -291,8 +294,7 @@ fn explain(genesis: &Genesis) -> Explanation {
 fn consensus(schedule: &QbftSchedule, genesis_time: u64) -> Vec<Consensus> {
     let entries = schedule.entries();
     // Block 1 is never older than block 0, so what begins at such a time rules from block 1 on, and only the last does.
-    let from_first_block =
-        entries.iter().rposition(|(at, _)| matches!(at, Activation::Time(time) if *time <= genesis_time));
+    let from_first_block = entries.iter().rposition(|(at, _)| matches!(at, Activation::Time(time) if *time <= genesis_time));
     let mut out = Vec::with_capacity(entries.len());
     for (index, (at, params)) in entries.iter().enumerate() {
         let same_later = entries.iter().skip(index + 1).any(|(later, _)| later == at);
@@ -301,9 +303,8 @@ fn consensus(schedule: &QbftSchedule, genesis_time: u64) -> Vec<Consensus> {
                 Some("never in force: a later transition is in force from block 1 on".to_owned())
             }
             (Activation::Time(time), last) => {
-                let mut note = format!(
-                    "written as block {time}, read as a time: the forks in force at that value are keyed by time"
-                );
+                let mut note =
+                    format!("written as block {time}, read as a time: the forks in force at that value are keyed by time");
                 if last == Some(index) {
                     note += "; block 0 is later, so it is in force from block 1 on";
                 }

@@ -4,8 +4,8 @@ use crate::failure::{Failure, Outcome, print};
 use alloy_primitives::hex;
 use ipe_node::config::{MAX_GENESIS_BYTES, read_text};
 use ipe_node::key_file;
-use ipe_types::spec::ChainSpec;
 use ipe_types::crypto::address_of;
+use ipe_types::spec::ChainSpec;
 use ipe_types::{Address, Bytes, ExtraData, NodeId, NodeKey};
 use serde_json::{Map, Value};
 use std::fmt::Write as _;
@@ -25,7 +25,8 @@ pub fn run(from: &Path, out: &Path) -> Outcome {
     let text = read_text(from, MAX_GENESIS_BYTES)?;
     let input: Value = serde_json::from_str(&text).map_err(|error| wrong(format!("not JSON: {error}")))?;
     let genesis = input.get("genesis").and_then(Value::as_object);
-    let genesis = genesis.ok_or_else(|| wrong("genesis is missing; expected the object of a genesis file without extraData".to_owned()))?;
+    let genesis =
+        genesis.ok_or_else(|| wrong("genesis is missing; expected the object of a genesis file without extraData".to_owned()))?;
     let nodes = nodes(&input).map_err(wrong)?;
     let file = with_validators(genesis, &nodes).map_err(wrong)?;
     let spec = ChainSpec::parse(&file).map_err(|error| wrong(format!("genesis: {error}")))?;
@@ -56,7 +57,8 @@ pub fn run(from: &Path, out: &Path) -> Outcome {
 
 fn nodes(input: &Value) -> Result<Vec<Node>, String> {
     let nodes = input.pointer("/blockchain/nodes").filter(|nodes| nodes.is_object());
-    let nodes = nodes.ok_or("blockchain.nodes is missing; expected {\"generate\": true, \"count\": N} or {\"keys\": [public keys]}")?;
+    let nodes =
+        nodes.ok_or("blockchain.nodes is missing; expected {\"generate\": true, \"count\": N} or {\"keys\": [public keys]}")?;
     let generate = nodes.get("generate").is_some_and(|value| *value == Value::Bool(true));
     if generate {
         let count = nodes.get("count").and_then(Value::as_u64).filter(|count| (1..=MOST_NODES).contains(count));
@@ -69,7 +71,8 @@ fn nodes(input: &Value) -> Result<Vec<Node>, String> {
             .collect());
     }
     let keys = nodes.get("keys").and_then(Value::as_array).filter(|keys| !keys.is_empty() && keys.len() as u64 <= MOST_NODES);
-    let keys = keys.ok_or_else(|| format!("blockchain.nodes.keys: expected 1 to {MOST_NODES} public keys, or generate true and a count"))?;
+    let keys =
+        keys.ok_or_else(|| format!("blockchain.nodes.keys: expected 1 to {MOST_NODES} public keys, or generate true and a count"))?;
     keys.iter()
         .enumerate()
         .map(|(index, key)| {

@@ -64,9 +64,8 @@ impl Folder {
             return Err(foreign(&root, format!("{} is no plain file", path.display())));
         }
         let text = read_text(&path, MAX_SETTINGS_BYTES)?;
-        let plan = serde_json::from_str(&text).map_err(|error| {
-            Failure::Failed(format!("{}: {error}; expected the plan that ipe lab up wrote", path.display()))
-        })?;
+        let plan = serde_json::from_str(&text)
+            .map_err(|error| Failure::Failed(format!("{}: {error}; expected the plan that ipe lab up wrote", path.display())))?;
         let folder = Folder { root, plan };
         folder.check()?;
         Ok(folder)
@@ -139,8 +138,8 @@ impl Folder {
         }
         let folder = Folder { root, plan };
         folder.write_accounts(accounts)?;
-        let text = serde_json::to_string_pretty(&folder.plan)
-            .map_err(|error| Failure::failed("could not write the plan", error))?;
+        let text =
+            serde_json::to_string_pretty(&folder.plan).map_err(|error| Failure::failed("could not write the plan", error))?;
         let path = Folder::plan_path(&folder.root);
         let part = path.with_extension("json.part");
         fs::write(&part, text + "\n").map_err(|error| file_failure("write", &part, error))?;
@@ -163,7 +162,10 @@ impl Folder {
         let text = format!("{:#}\n", Value::Object(accounts));
         let mut options = File::options();
         options.write(true).create_new(true).mode(0o600);
-        options.open(&path).and_then(|mut file| file.write_all(text.as_bytes())).map_err(|error| file_failure("write", &path, error))
+        options
+            .open(&path)
+            .and_then(|mut file| file.write_all(text.as_bytes()))
+            .map_err(|error| file_failure("write", &path, error))
     }
 
     /// Takes the accounts' file of a lab of an older release away from other users.
@@ -313,7 +315,9 @@ impl Folder {
         loop {
             match file.read(&mut chunk).map_err(|error| file_failure("read", &path, error))? {
                 0 => std::thread::sleep(Duration::from_millis(200)),
-                length if out.write_all(printable(&chunk[..length]).as_bytes()).and_then(|()| out.flush()).is_err() => return Ok(()),
+                length if out.write_all(printable(&chunk[..length]).as_bytes()).and_then(|()| out.flush()).is_err() => {
+                    return Ok(());
+                }
                 _ => {}
             }
         }

@@ -104,8 +104,7 @@ pub fn kill(folder: &Folder, names: &[String]) -> Outcome {
 }
 
 fn end(folder: &Folder, names: &[String], first: Signal) -> Outcome {
-    let processes: Vec<(&String, Process)> =
-        names.iter().filter_map(|name| Some((name, running(folder, name)?))).collect();
+    let processes: Vec<(&String, Process)> = names.iter().filter_map(|name| Some((name, running(folder, name)?))).collect();
     for (_, process) in &processes {
         process.signal(first);
     }

@@ -151,12 +151,14 @@ pub fn run(folder: &Folder, as_json: bool) -> Outcome {
     let client = client()?;
     let status = crate::node::runtime()?.block_on(poll(folder, &client));
     if as_json {
-        let text = serde_json::to_string_pretty(&status)
-            .map_err(|error| Failure::failed("could not write the status", error))?;
+        let text = serde_json::to_string_pretty(&status).map_err(|error| Failure::failed("could not write the status", error))?;
         return crate::failure::print(&format!("{text}\n"));
     }
     let mut text = format!("{}\n", line(&status, None));
-    text += &format!("{:<18} {:<13} {:>8} {:>8} {:>5} {:>5}  {:<26} {}\n", "node", "role", "pid", "height", "round", "peers", "JSON-RPC", "last error");
+    text += &format!(
+        "{:<18} {:<13} {:>8} {:>8} {:>5} {:>5}  {:<26} {}\n",
+        "node", "role", "pid", "height", "round", "peers", "JSON-RPC", "last error"
+    );
     for node in &status.nodes {
         text += &format!(
             "{:<18} {:<13} {:>8} {:>8} {:>5} {:>5}  {:<26} {}\n",

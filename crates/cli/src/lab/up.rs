@@ -70,7 +70,11 @@ pub fn run(arguments: UpArgs) -> Outcome {
     let turn = folder.lock()?;
     let before = names.iter().filter(|name| running(&folder, name).is_some()).count();
     if before == names.len() {
-        println!("the lab in {} is already running; see ipe lab status --dir {}", folder.root().display(), arguments.place.dir.display());
+        println!(
+            "the lab in {} is already running; see ipe lab status --dir {}",
+            folder.root().display(),
+            arguments.place.dir.display()
+        );
         if arguments.json {
             return status::run(&folder, true);
         }
@@ -147,8 +151,7 @@ fn create(arguments: &UpArgs) -> Result<Folder, Failure> {
         .map(|(name, key)| DevAccount { name: (*name).to_owned(), address: key.address() })
         .collect();
     let found = launch::free_ports(3 * slots.len())?;
-    let ports: Vec<Ports> =
-        found.chunks_exact(3).map(|three| Ports { p2p: three[0], rpc: three[1], metrics: three[2] }).collect();
+    let ports: Vec<Ports> = found.chunks_exact(3).map(|three| Ports { p2p: three[0], rpc: three[1], metrics: three[2] }).collect();
     let plan = plan(order, &identities, accounts, &ports, more).map_err(|error| wrong(&error))?;
     Folder::create(&arguments.place.dir, plan, &keys, &account_keys)
 }

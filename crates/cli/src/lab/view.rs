@@ -106,8 +106,7 @@ fn quit_pressed() -> bool {
     }
     match event::read() {
         Ok(Event::Key(key)) if key.kind == KeyEventKind::Press => {
-            key.code == KeyCode::Char('q')
-                || (key.code == KeyCode::Char('c') && key.modifiers.contains(KeyModifiers::CONTROL))
+            key.code == KeyCode::Char('q') || (key.code == KeyCode::Char('c') && key.modifiers.contains(KeyModifiers::CONTROL))
         }
         _ => false,
     }

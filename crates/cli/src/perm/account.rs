@@ -152,7 +152,9 @@ pub fn run(command: AccountCommand) -> Outcome {
             }
             print(&network, &accounts)
         }
-        AccountCommand::Show { account, reading } => show(&Network::open(&reading.reach, reading.block)?, account, reading.reach.json),
+        AccountCommand::Show { account, reading } => {
+            show(&Network::open(&reading.reach, reading.block)?, account, reading.reach.json)
+        }
         AccountCommand::History { account, span, reach } => {
             let network = Network::open(&reach, None)?;
             let rules = network.need_accounts()?;
@@ -162,7 +164,8 @@ pub fn run(command: AccountCommand) -> Outcome {
                 Some(account) => {
                     let word = account.into_word();
                     let mut found = history::search(&network.link, &[rules], &json!([null, word]), (from, to), |_| false)?;
-                    let roles = [keccak256("RoleGranted(bytes32,address,address)"), keccak256("RoleRevoked(bytes32,address,address)")];
+                    let roles =
+                        [keccak256("RoleGranted(bytes32,address,address)"), keccak256("RoleRevoked(bytes32,address,address)")];
                     let granted = history::search(&network.link, &[rules], &json!([roles, null, word]), (from, to), |_| false)?;
                     found.searched_from = found.searched_from.max(granted.searched_from);
                     found.cut = found.cut.or(granted.cut);
@@ -183,14 +186,18 @@ pub fn run(command: AccountCommand) -> Outcome {
                 None => change.own(&network, Accounts::addLocalAccountCall { account, roleId: role, dataHash: hash }.abi_encode()),
                 Some(org) => {
                     let id = U256::from(network.org_named(&org)?.id);
-                    change.by_proposal(&network, Accounts::addAccountCall { account, orgId: id, roleId: role, dataHash: hash }.abi_encode())
+                    change.by_proposal(
+                        &network,
+                        Accounts::addAccountCall { account, orgId: id, roleId: role, dataHash: hash }.abi_encode(),
+                    )
                 }
             }
         }
         AccountCommand::Update { account, role, hash, change } => {
             let network = Network::open(&change.sending.reach, None)?;
             let old = known(&network, account)?;
-            let call = Accounts::updateLocalAccountCall { account, roleId: role.unwrap_or(old.role), dataHash: hash.unwrap_or(old.hash) };
+            let call =
+                Accounts::updateLocalAccountCall { account, roleId: role.unwrap_or(old.role), dataHash: hash.unwrap_or(old.hash) };
             change.own(&network, call.abi_encode())
         }
         AccountCommand::Suspend(named) => status(&named, false),
@@ -207,12 +214,18 @@ pub fn run(command: AccountCommand) -> Outcome {
         AccountCommand::Restrict { account, targets, change } => {
             let network = Network::open(&change.sending.reach, None)?;
             known(&network, account)?;
-            change.own(&network, Accounts::setAccountTargetAccessCall { account, restricted: true, allowedTargets: targets }.abi_encode())
+            change.own(
+                &network,
+                Accounts::setAccountTargetAccessCall { account, restricted: true, allowedTargets: targets }.abi_encode(),
+            )
         }
         AccountCommand::Release(Named { account, change, .. }) => {
             let network = Network::open(&change.sending.reach, None)?;
             known(&network, account)?;
-            change.own(&network, Accounts::setAccountTargetAccessCall { account, restricted: false, allowedTargets: Vec::new() }.abi_encode())
+            change.own(
+                &network,
+                Accounts::setAccountTargetAccessCall { account, restricted: false, allowedTargets: Vec::new() }.abi_encode(),
+            )
         }
     }
 }
@@ -229,7 +242,9 @@ fn status(named: &Named, active: bool) -> Outcome {
     }
     match (network.accounts_are, named.propose) {
         (Generation::Gen01, _) => Err(Failure::Failed("the first generation suspends nobody: `ipe account remove`".to_owned())),
-        (Generation::Gen02, true) => Err(Failure::Failed("the second generation's governance suspends nobody: `ipe account remove --propose`".to_owned())),
+        (Generation::Gen02, true) => {
+            Err(Failure::Failed("the second generation's governance suspends nobody: `ipe account remove --propose`".to_owned()))
+        }
         (_, true) => named.change.by_proposal(&network, Accounts::updateAccountStatusCall { account, active }.abi_encode()),
         (_, false) => named.change.own(&network, Accounts::updateLocalAccountStatusCall { account, active }.abi_encode()),
     }
@@ -256,12 +271,16 @@ pub fn print(network: &Network, accounts: &[Account]) -> Outcome {
 }
 
 fn show(network: &Network, address: Address, as_json: bool) -> Outcome {
-    let account = network
-        .account(address)?
-        .ok_or_else(|| Failure::Failed(format!("{address} is not registered after block {}; see `ipe account list`", network.link.at)))?;
+    let account = network.account(address)?.ok_or_else(|| {
+        Failure::Failed(format!("{address} is not registered after block {}; see `ipe account list`", network.link.at))
+    })?;
     let explained = about_account(network, address, None)?;
     let list = match network.accounts_are.has_organizations() {
-        true => Some(network.link.read("the account rules", network.need_accounts()?, &Accounts::getAccountTargetAccessCall { account: address })?),
+        true => Some(network.link.read(
+            "the account rules",
+            network.need_accounts()?,
+            &Accounts::getAccountTargetAccessCall { account: address },
+        )?),
         false => None,
     };
     let targets = list.filter(|list| list.restricted).map(|list| list.allowedTargets);

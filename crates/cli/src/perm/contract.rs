@@ -86,8 +86,16 @@ pub struct AdminArgs {
 
 /// Contracts in the order in which they are shown.
 const SHOWN: [Contract; 10] = [
-    Contract::AccountIngress, Contract::NodeIngress, Contract::Admin, Contract::Organizations, Contract::Accounts, Contract::Nodes,
-    Contract::Governance, Contract::Charter, Contract::SelectionIngress, Contract::Selection,
+    Contract::AccountIngress,
+    Contract::NodeIngress,
+    Contract::Admin,
+    Contract::Organizations,
+    Contract::Accounts,
+    Contract::Nodes,
+    Contract::Governance,
+    Contract::Charter,
+    Contract::SelectionIngress,
+    Contract::Selection,
 ];
 
 pub fn run(command: ContractCommand) -> Outcome {
@@ -122,7 +130,10 @@ pub fn run(command: ContractCommand) -> Outcome {
             for (ingress, target) in [(network.account_ingress, accounts), (network.node_ingress, nodes)] {
                 let Some(target) = target else { continue };
                 if network.link.code(target)?.is_empty() {
-                    return Err(Failure::Failed(format!("{target} is no contract after block {}: nodes would get no answer", network.link.at)));
+                    return Err(Failure::Failed(format!(
+                        "{target} is no contract after block {}: nodes would get no answer",
+                        network.link.at
+                    )));
                 }
                 calls.push((ingress, Ingress::setContractAddressCall { name, target }.abi_encode()));
             }
@@ -134,7 +145,9 @@ pub fn run(command: ContractCommand) -> Outcome {
             }
             propose(&network, &sending, &proposing, &calls)
         }
-        ContractCommand::Restrict { contract, senders, proposing, sending } => callers(&contract, true, senders, &proposing, &sending),
+        ContractCommand::Restrict { contract, senders, proposing, sending } => {
+            callers(&contract, true, senders, &proposing, &sending)
+        }
         ContractCommand::Release { contract, proposing, sending } => callers(&contract, false, Vec::new(), &proposing, &sending),
         ContractCommand::AddAdmin(AdminArgs { admin, proposing, sending }) => {
             let network = Network::open(&sending.reach, None)?;
@@ -143,7 +156,9 @@ pub fn run(command: ContractCommand) -> Outcome {
         ContractCommand::RemoveAdmin(AdminArgs { admin, proposing, sending }) => {
             let network = Network::open(&sending.reach, None)?;
             if network.admins.as_slice() == [admin] {
-                return Err(Failure::Failed(format!("{admin} is the last master administrator: nobody could change anything any more")));
+                return Err(Failure::Failed(format!(
+                    "{admin} is the last master administrator: nobody could change anything any more"
+                )));
             }
             if Some(admin) == network.governance {
                 return Err(Failure::Failed(format!("{admin} is the governance contract: no proposal could take effect any more")));
@@ -164,8 +179,16 @@ fn callers(contract: &str, restricted: bool, senders: Vec<Address>, proposing: &
     let network = Network::open(&sending.reach, None)?;
     network.need_organizations()?;
     let at = named(&network, contract)?;
-    if restricted && matches!(network.role_of(at), Some(Contract::Governance | Contract::Admin | Contract::Organizations | Contract::Accounts)) {
-        return Err(Failure::Failed(format!("{} is never restricted: governance could not be reached any more", network.label(at))));
+    if restricted
+        && matches!(
+            network.role_of(at),
+            Some(Contract::Governance | Contract::Admin | Contract::Organizations | Contract::Accounts)
+        )
+    {
+        return Err(Failure::Failed(format!(
+            "{} is never restricted: governance could not be reached any more",
+            network.label(at)
+        )));
     }
     let call = Accounts::setSmartContractSenderAccessCall { smartContract: at, restricted, allowedSenders: senders };
     governed(&network, sending, proposing, network.need_accounts()?, call.abi_encode())
@@ -180,7 +203,9 @@ pub fn named(network: &Network, text: &str) -> Result<Address, Failure> {
         let names: Vec<&str> = SHOWN.iter().map(|contract| contract.name()).collect();
         Failure::Usage(format!("{text:?}: expected an address, or one of {}", names.join(", ")))
     })?;
-    network.address_of(*contract).ok_or_else(|| Failure::Failed(format!("this network has no {text}, as far as its ingresses tell")))
+    network
+        .address_of(*contract)
+        .ok_or_else(|| Failure::Failed(format!("this network has no {text}, as far as its ingresses tell")))
 }
 
 struct Found {
@@ -212,19 +237,27 @@ fn list(network: &Network, as_json: bool) -> Outcome {
     if as_json {
         let contracts: Vec<Value> = found
             .iter()
-            .map(|contract| json!({
-                "name": contract.name, "address": contract.address, "codeBytes": contract.size, "codeHash": contract.code,
-                "generation": Some(contract.generation).filter(|generation| !generation.is_empty()),
-            }))
+            .map(|contract| {
+                json!({
+                    "name": contract.name, "address": contract.address, "codeBytes": contract.size, "codeHash": contract.code,
+                    "generation": Some(contract.generation).filter(|generation| !generation.is_empty()),
+                })
+            })
             .collect();
         print_json(&json!({ "network": network.json(), "admins": network.admins, "contracts": contracts }));
         return Ok(());
     }
     let rows: Vec<Vec<String>> = found
         .iter()
-        .map(|contract| vec![
-            contract.name.to_owned(), contract.address.to_string(), contract.size.to_string(), contract.code.to_string(), contract.generation.to_owned(),
-        ])
+        .map(|contract| {
+            vec![
+                contract.name.to_owned(),
+                contract.address.to_string(),
+                contract.size.to_string(),
+                contract.code.to_string(),
+                contract.generation.to_owned(),
+            ]
+        })
         .collect();
     table(&["CONTRACT", "ADDRESS", "CODE BYTES", "CODE HASH", "GENERATION"], &rows);
     println!("account rules: {}", network.accounts_are.words());
@@ -241,12 +274,18 @@ fn list(network: &Network, as_json: bool) -> Outcome {
 /// What of the contracts endangers the network.
 fn warnings(network: &Network) -> Result<Vec<String>, Failure> {
     let mut all = Vec::new();
-    for (name, ingress, admin) in [("account", network.account_ingress, network.account_admin), ("node", network.node_ingress, network.node_admin)] {
+    for (name, ingress, admin) in
+        [("account", network.account_ingress, network.account_admin), ("node", network.node_ingress, network.node_admin)]
+    {
         if network.link.code(ingress)?.is_empty() {
             all.push(format!("there is no contract at the {name} ingress {ingress}: no contract decides"));
             continue;
         }
-        if admin.is_none() && maybe(network.link.call(ingress, &ipe_rules::abi::Ingress::isAuthorizedCall { account: Address::with_last_byte(1) }))? == Some(true) {
+        if admin.is_none()
+            && maybe(
+                network.link.call(ingress, &ipe_rules::abi::Ingress::isAuthorizedCall { account: Address::with_last_byte(1) }),
+            )? == Some(true)
+        {
             all.push(format!("the {name} ingress {ingress} has no administration: anybody may register rules"));
         }
     }
@@ -265,7 +304,11 @@ fn show(network: &Network, at: Address, as_json: bool) -> Outcome {
     let role = network.role_of(at);
     let code = network.link.code(at)?;
     let senders = match network.account_rules.filter(|_| network.accounts_are.has_organizations()) {
-        Some(rules) => Some(network.link.read("the account rules", rules, &Accounts::getSmartContractSenderAccessCall { smartContract: at })?),
+        Some(rules) => Some(network.link.read(
+            "the account rules",
+            rules,
+            &Accounts::getSmartContractSenderAccessCall { smartContract: at },
+        )?),
         None => None,
     };
     let senders = senders.filter(|list| list.restricted).map(|list| list.allowedSenders);

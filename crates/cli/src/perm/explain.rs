@@ -27,7 +27,12 @@ pub fn subject(text: &str) -> Result<Subject, String> {
     if let Some(digits) = text.strip_prefix("0x") {
         match digits.len() {
             40 => return super::network::address(text).map(Subject::Account),
-            64 => return text.parse().map(Subject::Transaction).map_err(|_| "expected 64 hex digits of a transaction hash".to_owned()),
+            64 => {
+                return text
+                    .parse()
+                    .map(Subject::Transaction)
+                    .map_err(|_| "expected 64 hex digits of a transaction hash".to_owned());
+            }
             _ => {}
         }
     }
@@ -119,8 +124,14 @@ pub fn about_account(network: &Network, account: Address, target: Option<Address
 
 /// The judgement of one transaction after a block, without its history.
 fn judge(network: &Network, sender: Address, target: Option<Address>, block: u64) -> Result<Explained, Failure> {
-    let mut explained =
-        Explained { about: "transaction", subject: Value::Null, allowed: None, because: Vec::new(), since: Vec::new(), change: Vec::new() };
+    let mut explained = Explained {
+        about: "transaction",
+        subject: Value::Null,
+        allowed: None,
+        because: Vec::new(),
+        since: Vec::new(),
+        change: Vec::new(),
+    };
     let rules = network.account_rules.map(|rules| format!("account rules {rules}"));
     match network.may_send(sender, target, block) {
         Ok(allowed) => explained.allowed = Some(allowed),
@@ -140,7 +151,9 @@ fn judge(network: &Network, sender: Address, target: Option<Address>, block: u64
         }
     }
     let Some(rules) = rules else {
-        explained.because.push(format!("the account ingress {} names no rules: every transaction is allowed", network.account_ingress));
+        explained
+            .because
+            .push(format!("the account ingress {} names no rules: every transaction is allowed", network.account_ingress));
         explained.change.push("registering rules at the ingress".to_owned());
         return Ok(explained);
     };
@@ -164,18 +177,34 @@ fn judge(network: &Network, sender: Address, target: Option<Address>, block: u64
 fn reasons(network: &Network, sender: Address, target: Option<Address>) -> Result<(bool, Vec<String>, Vec<String>), Failure> {
     let one = |allowed: bool, why: String, change: &str| Ok((allowed, vec![why], vec![change.to_owned()]));
     let Some(account) = network.account(sender)? else {
-        return one(false, format!("{sender} is not registered"), "`ipe account add`, by an administrator of its organization, or by proposal");
+        return one(
+            false,
+            format!("{sender} is not registered"),
+            "`ipe account add`, by an administrator of its organization, or by proposal",
+        );
     };
     if network.accounts_are == Generation::Gen01 {
-        return one(true, format!("{sender} is on the list; the first generation has no roles"), "a master administrator removes it: `ipe account remove`");
+        return one(
+            true,
+            format!("{sender} is on the list; the first generation has no roles"),
+            "a master administrator removes it: `ipe account remove`",
+        );
     }
     let role = words::role(account.role);
     let org = network.org_label(account.org);
     if !account.active {
-        return one(false, format!("{sender} ({role} of {org}) is suspended"), "`ipe account restore`, by an administrator of its organization, or by proposal");
+        return one(
+            false,
+            format!("{sender} ({role} of {org}) is suspended"),
+            "`ipe account restore`, by an administrator of its organization, or by proposal",
+        );
     }
     if !network.orgs()?.contains_key(&account.org) {
-        return one(false, format!("{sender} is of {org}"), "a proposal that removes the account, then adding it to another organization");
+        return one(
+            false,
+            format!("{sender} is of {org}"),
+            "a proposal that removes the account, then adding it to another organization",
+        );
     }
     let rules = network.need_accounts()?;
     let ours = network.accounts_are == Generation::Ipe;
@@ -194,27 +223,44 @@ fn reasons(network: &Network, sender: Address, target: Option<Address>) -> Resul
             holds
         };
         if !may_create {
-            return one(false, format!("{sender} ({role} of {org}) creates a contract, which its role does not allow"), "the role deployer: `ipe account update`");
+            return one(
+                false,
+                format!("{sender} ({role} of {org}) creates a contract, which its role does not allow"),
+                "the role deployer: `ipe account update`",
+            );
         }
         if !ours {
             return one(true, format!("{sender} ({role} of {org}) may create contracts"), "another role: `ipe account update`");
         }
     }
     if restricted && !listed {
-        return one(false, format!("{sender} ({role} of {org}) is restricted to {} targets, {address} is none of them", list.allowedTargets.len()), lists);
+        return one(
+            false,
+            format!("{sender} ({role} of {org}) is restricted to {} targets, {address} is none of them", list.allowedTargets.len()),
+            lists,
+        );
     }
     if restricted && !ours {
         return one(true, format!("{sender} ({role} of {org}) is restricted, and {address} is among its targets"), lists);
     }
-    let senders = network.link.read("the account rules", rules, &Accounts::getSmartContractSenderAccessCall { smartContract: address })?;
+    let senders =
+        network.link.read("the account rules", rules, &Accounts::getSmartContractSenderAccessCall { smartContract: address })?;
     if senders.restricted {
         let change = "a proposal: `ipe contract restrict` or `ipe contract release`";
         return if senders.allowedSenders.contains(&sender) {
-            one(true, format!("{address} takes transactions of {} accounts only, {sender} is one of them", senders.allowedSenders.len()), change)
+            one(
+                true,
+                format!("{address} takes transactions of {} accounts only, {sender} is one of them", senders.allowedSenders.len()),
+                change,
+            )
         } else if senders.allowedSenders.is_empty() {
             one(false, format!("{address} is closed for every account"), change)
         } else {
-            one(false, format!("{address} takes transactions of {} accounts only, {sender} is none of them", senders.allowedSenders.len()), change)
+            one(
+                false,
+                format!("{address} takes transactions of {} accounts only, {sender} is none of them", senders.allowedSenders.len()),
+                change,
+            )
         };
     }
     let mut why = vec![format!("{sender} is an active {role} of {org}")];
@@ -231,8 +277,14 @@ fn reasons(network: &Network, sender: Address, target: Option<Address>) -> Resul
 
 /// Whether a node may be connected at all.
 pub fn about_node(network: &Network, id: NodeId) -> Result<Explained, Failure> {
-    let mut explained =
-        Explained { about: "node", subject: json!({ "node": id }), allowed: None, because: Vec::new(), since: Vec::new(), change: Vec::new() };
+    let mut explained = Explained {
+        about: "node",
+        subject: json!({ "node": id }),
+        allowed: None,
+        because: Vec::new(),
+        since: Vec::new(),
+        change: Vec::new(),
+    };
     let Some(rules) = no_node_rules(network, &mut explained)? else { return Ok(explained) };
     let (allowed, why, change) = node_reasons(network, id)?;
     explained.because.push(format!("{why} (node rules {rules}, {})", network.nodes_are.words()));
@@ -241,12 +293,18 @@ pub fn about_node(network: &Network, id: NodeId) -> Result<Explained, Failure> {
     // The rules' own word on the node, so that records and answers are seen to agree.
     let (high, low) = halves(id);
     let told = if network.nodes_are == Generation::Gen01 {
-        Some(network.link.read("the node rules", rules, &ipe_rules::abi::Gen01Nodes::enodePermittedCall { enodeHigh: high, enodeLow: low })?)
+        Some(network.link.read(
+            "the node rules",
+            rules,
+            &ipe_rules::abi::Gen01Nodes::enodePermittedCall { enodeHigh: high, enodeLow: low },
+        )?)
     } else {
         maybe(network.link.call(rules, &Nodes::isNodeActiveCall { enodeHigh: high, enodeLow: low }))?
     };
     if told.is_some_and(|told| told != allowed) {
-        explained.because.push("WARNING: the rules answer the opposite of what these records say: the node's answers contradict each other".to_owned());
+        explained.because.push(
+            "WARNING: the rules answer the opposite of what these records say: the node's answers contradict each other".to_owned(),
+        );
     }
     explained.since = since_node(network, id)?;
     Ok(explained)
@@ -257,7 +315,9 @@ fn no_node_rules(network: &Network, explained: &mut Explained) -> Result<Option<
     match network.nodes_are {
         Generation::NoRules => {
             explained.allowed = Some(true);
-            explained.because.push(format!("the node ingress {} names no rules: every connection is allowed", network.node_ingress));
+            explained
+                .because
+                .push(format!("the node ingress {} names no rules: every connection is allowed", network.node_ingress));
             explained.change.push("registering rules at the ingress".to_owned());
             Ok(None)
         }
@@ -271,11 +331,19 @@ fn no_node_rules(network: &Network, explained: &mut Explained) -> Result<Option<
 
 fn node_reasons(network: &Network, id: NodeId) -> Result<(bool, String, String), Failure> {
     let Some(node) = network.node(id)? else {
-        return Ok((false, format!("the node {} is not registered", short(id)), "`ipe node-rule add`, by an administrator of its organization, or by proposal".to_owned()));
+        return Ok((
+            false,
+            format!("the node {} is not registered", short(id)),
+            "`ipe node-rule add`, by an administrator of its organization, or by proposal".to_owned(),
+        ));
     };
     let named = named(network, &node);
     if !node.active {
-        return Ok((false, format!("{named} is suspended"), "`ipe node-rule restore`, by an administrator of its organization".to_owned()));
+        return Ok((
+            false,
+            format!("{named} is suspended"),
+            "`ipe node-rule restore`, by an administrator of its organization".to_owned(),
+        ));
     }
     if network.nodes_are != Generation::Gen01 && !network.orgs()?.contains_key(&node.org) {
         return Ok((false, format!("{named}: its organization is gone"), "registering it for another organization".to_owned()));
@@ -286,7 +354,12 @@ fn node_reasons(network: &Network, id: NodeId) -> Result<(bool, String, String),
 /// Whether two nodes may be connected.
 pub fn about_pair(network: &Network, a: NodeId, b: NodeId) -> Result<Explained, Failure> {
     let mut explained = Explained {
-        about: "connection", subject: json!({ "nodes": [a, b] }), allowed: None, because: Vec::new(), since: Vec::new(), change: Vec::new(),
+        about: "connection",
+        subject: json!({ "nodes": [a, b] }),
+        allowed: None,
+        because: Vec::new(),
+        since: Vec::new(),
+        change: Vec::new(),
     };
     let Some(rules) = no_node_rules(network, &mut explained)? else {
         if network.nodes_are == Generation::Unknown {
@@ -298,7 +371,10 @@ pub fn about_pair(network: &Network, a: NodeId, b: NodeId) -> Result<Explained, 
         Ok(allowed) => explained.allowed = Some(allowed),
         Err(Unanswered::Node(sentence)) => return Err(Failure::Failed(sentence)),
         Err(error) => {
-            explained.because.push(format!("the rules behind the node ingress {} do not answer ({error}): nodes that enforce them refuse the connection", network.node_ingress));
+            explained.because.push(format!(
+                "the rules behind the node ingress {} do not answer ({error}): nodes that enforce them refuse the connection",
+                network.node_ingress
+            ));
             explained.change.push("a transition in the genesis file, or local lists".to_owned());
             return Ok(explained);
         }
@@ -316,13 +392,16 @@ pub fn about_pair(network: &Network, a: NodeId, b: NodeId) -> Result<Explained, 
     if both && explained.allowed == Some(false) {
         let topology = maybe(network.link.call(rules, &Nodes::topologyCall {}))?.unwrap_or_default();
         if topology == 0 {
-            explained.because.push("WARNING: both are active and the rules have no topology: this node's answers contradict each other".to_owned());
+            explained.because.push(
+                "WARNING: both are active and the rules have no topology: this node's answers contradict each other".to_owned(),
+            );
         } else {
             explained.because.push(format!(
                 "the topology {} has no link between nodes of these types and organizations",
                 words::word(&words::TOPOLOGIES, topology)
             ));
-            explained.change = vec!["other types of these nodes (`ipe node-rule update`), or a proposal that changes the topology".to_owned()];
+            explained.change =
+                vec!["other types of these nodes (`ipe node-rule update`), or a proposal that changes the topology".to_owned()];
         }
     } else if !both && explained.allowed == Some(true) {
         explained.because.push("WARNING: the ingress allows what these records do not: it asks other rules, or this node's answers contradict each other".to_owned());
@@ -383,7 +462,9 @@ fn since_account(network: &Network, account: Address) -> Result<Vec<String>, Fai
     if network.accounts_are == Generation::Ipe {
         let subject = account.into_word();
         let number = network.link.read("the account rules", rules, &Accounts::getNumberOfRecordsCall { subject })?;
-        return recorded(network, number, |index| network.link.read("the account rules", rules, &Accounts::getRecordCall { subject, index }));
+        return recorded(network, number, |index| {
+            network.link.read("the account rules", rules, &Accounts::getRecordCall { subject, index })
+        });
     }
     let topic = account.into_word();
     let found = history::search(&network.link, &[rules], &json!([null, topic]), (0, network.link.at), |events| {
@@ -397,11 +478,19 @@ fn since_node(network: &Network, id: NodeId) -> Result<Vec<String>, Failure> {
     if network.nodes_are == Generation::Ipe {
         let subject = keccak256(id);
         let number = network.link.read("the node rules", rules, &Nodes::getNumberOfRecordsCall { subject })?;
-        return recorded(network, number, |index| network.link.read("the node rules", rules, &Nodes::getRecordCall { subject, index }));
+        return recorded(network, number, |index| {
+            network.link.read("the node rules", rules, &Nodes::getRecordCall { subject, index })
+        });
     }
     let (high, _) = halves(id);
     let topics = halves_of_topics(network, id);
-    let of_node = |event: &Event| event.decoded.argument("enodeHigh").and_then(|value| value.as_fixed_bytes().map(|(word, _)| word == high.as_slice())).unwrap_or(false);
+    let of_node = |event: &Event| {
+        event
+            .decoded
+            .argument("enodeHigh")
+            .and_then(|value| value.as_fixed_bytes().map(|(word, _)| word == high.as_slice()))
+            .unwrap_or(false)
+    };
     let mut found = history::search(&network.link, &[rules], &topics, (0, network.link.at), |events| {
         events.iter().any(|event| event.decoded.name == "NodeAdded" && of_node(event))
     })?;
@@ -409,7 +498,11 @@ fn since_node(network: &Network, id: NodeId) -> Result<Vec<String>, Failure> {
     told_by_events(network, &found, "NodeAdded")
 }
 
-fn recorded(network: &Network, number: U256, mut read: impl FnMut(U256) -> Result<Record, Failure>) -> Result<Vec<String>, Failure> {
+fn recorded(
+    network: &Network,
+    number: U256,
+    mut read: impl FnMut(U256) -> Result<Record, Failure>,
+) -> Result<Vec<String>, Failure> {
     let number = small(number);
     let first = number.saturating_sub(MAX_RECORDS);
     let mut sentences = Vec::new();

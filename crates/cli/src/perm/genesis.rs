@@ -23,7 +23,10 @@ pub fn addresses(file: &Path) -> Result<Named, Failure> {
     let text = read_text(file, MAX_GENESIS_BYTES)?;
     let wrong = |what: String| Failure::Usage(format!("{}: {what}", file.display()));
     let genesis: Value = serde_json::from_str(&text).map_err(|error| wrong(format!("no genesis file: {error}")))?;
-    let config = genesis.get("config").filter(|config| config.is_object()).ok_or_else(|| wrong("no genesis file: it has no config".to_owned()))?;
+    let config = genesis
+        .get("config")
+        .filter(|config| config.is_object())
+        .ok_or_else(|| wrong("no genesis file: it has no config".to_owned()))?;
     let address = |key: &str, value: Option<&Value>| match value {
         None | Some(Value::Null) => Ok(None),
         Some(value) => value
@@ -74,7 +77,10 @@ mod tests {
                 "transitions":{{"qbft":[{{"block":5,"validatorSelectionMode":"contract","validatorContractAddress":"{one}"}}]}}}}}}"#
         );
         let named = read(&text).ok().unwrap();
-        assert_eq!((named.chain_id, named.account_ingress, named.node_ingress, named.validators_ingress), (Some(7), Some(one), Some(two), Some(one)));
+        assert_eq!(
+            (named.chain_id, named.account_ingress, named.node_ingress, named.validators_ingress),
+            (Some(7), Some(one), Some(two), Some(one))
+        );
         let none = read(r#"{"config":{"chainId":7}}"#).ok().unwrap();
         assert_eq!((none.account_ingress, none.validators_ingress), (None, None));
     }

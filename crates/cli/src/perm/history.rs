@@ -67,7 +67,9 @@ pub fn search(
     let mut cut = None;
     while end > from {
         if queries >= MAX_QUERIES || began.elapsed() > MAX_SEARCH {
-            cut = Some("the search was too long for this node; ask one that answers for more blocks at once, or narrow it with --from and --to");
+            cut = Some(
+                "the search was too long for this node; ask one that answers for more blocks at once, or narrow it with --from and --to",
+            );
             break;
         }
         let begin = end.saturating_sub(size).max(from);
@@ -114,7 +116,9 @@ fn read(link: &Link, answer: &Value, contracts: &[Address], (from, to): (u64, u6
             )));
         }
         // Events of other interfaces are not ours to explain; broken ones of known contracts cannot be made by them.
-        if let Some(decoded) = catalogue::event(&topics, &data).map_err(|error| Failure::Failed(format!("{}: the log {index} of block {block}: {error}", link.url())))? {
+        if let Some(decoded) = catalogue::event(&topics, &data)
+            .map_err(|error| Failure::Failed(format!("{}: the log {index} of block {block}: {error}", link.url())))?
+        {
             events.push(Event { block, index, tx, decoded });
         }
     }
@@ -156,11 +160,15 @@ impl<'a> Authors<'a> {
                 continue;
             }
             let topics: Vec<B256> = log["topics"].as_array().into_iter().flatten().take(4).filter_map(hash).collect();
-            let Ok(Some(event)) = catalogue::event(&topics, log["data"].as_str().and_then(|data| data.parse::<Bytes>().ok()).unwrap_or_default().as_ref())
-            else {
+            let Ok(Some(event)) = catalogue::event(
+                &topics,
+                log["data"].as_str().and_then(|data| data.parse::<Bytes>().ok()).unwrap_or_default().as_ref(),
+            ) else {
                 continue;
             };
-            if let ("ProposalExecuted", Some(id), Some(index)) = (event.name.as_str(), uint(&event, "proposalId"), quantity(&log["logIndex"])) {
+            if let ("ProposalExecuted", Some(id), Some(index)) =
+                (event.name.as_str(), uint(&event, "proposalId"), quantity(&log["logIndex"]))
+            {
                 executed.push((index, id));
             }
         }
@@ -204,8 +212,12 @@ pub fn print(network: &Network, found: &Found, to: u64, as_json: bool) -> Outcom
     let mut all = Vec::new();
     for event in &found.events {
         let (words, by) = authors.words(event)?;
-        let values: Vec<String> =
-            event.decoded.arguments.iter().map(|argument| format!("{}: {}", argument.name, shown(network, &argument.name, &argument.value))).collect();
+        let values: Vec<String> = event
+            .decoded
+            .arguments
+            .iter()
+            .map(|argument| format!("{}: {}", argument.name, shown(network, &argument.name, &argument.value)))
+            .collect();
         rows.push(vec![event.block.to_string(), event.decoded.name.clone(), values.join(", "), words]);
         let named: serde_json::Map<String, Value> =
             event.decoded.arguments.iter().map(|argument| (argument.name.clone(), value(&argument.value))).collect();

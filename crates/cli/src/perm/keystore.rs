@@ -126,7 +126,10 @@ mod tests {
     fn keystores_of_both_kinds_open() {
         for text in [PBKDF2, SCRYPT] {
             let key = open(text, b"testpassword").unwrap();
-            assert_eq!(hex::encode(key.secret_bytes().as_slice()), "7a28b5ba57c53603b0b07b56bba752f7784bf506fa95edc395f5cf6c7514fe9d");
+            assert_eq!(
+                hex::encode(key.secret_bytes().as_slice()),
+                "7a28b5ba57c53603b0b07b56bba752f7784bf506fa95edc395f5cf6c7514fe9d"
+            );
         }
     }
 

@@ -84,7 +84,16 @@ impl Link {
     /// Asks for chain and newest block; `at` is an older one to ask at.
     pub fn open(url: &str, at: Option<u64>) -> Result<Link, Failure> {
         let client = Client::new(PATIENCE).map_err(Failure::Failed)?;
-        let mut link = Link { url: url.to_owned(), runtime: crate::node::runtime()?, client, asked: Cell::new(0), chain_id: 0, head: 0, at: 0, before: Vec::new() };
+        let mut link = Link {
+            url: url.to_owned(),
+            runtime: crate::node::runtime()?,
+            client,
+            asked: Cell::new(0),
+            chain_id: 0,
+            head: 0,
+            at: 0,
+            before: Vec::new(),
+        };
         link.chain_id = link.quantity("eth_chainId", json!([]))?;
         link.head = link.quantity("eth_blockNumber", json!([]))?;
         link.at = at.unwrap_or(link.head);
@@ -171,7 +180,8 @@ impl Link {
         for part in calls.chunks(MAX_BATCH.max(1)) {
             let all: Vec<&Value> = self.before.iter().chain(part).collect();
             let params = json!([{ "blockStateCalls": [{ "calls": all }], "validation": false }, "latest"]);
-            let answer = self.ask("eth_simulateV1", params).map_err(|error| Unanswered::Node(self.sentence("eth_simulateV1", error)))?;
+            let answer =
+                self.ask("eth_simulateV1", params).map_err(|error| Unanswered::Node(self.sentence("eth_simulateV1", error)))?;
             let told = answer[0]["calls"].as_array().filter(|told| told.len() == all.len());
             let told = told.ok_or_else(|| Unanswered::Node(told_wrong(self, &answer, all.len())))?;
             for one in &told[self.before.len()..] {
@@ -184,9 +194,11 @@ impl Link {
     fn simulated(&self, told: &Value) -> Result<Bytes, Unanswered> {
         let bytes = |value: &Value| value.as_str().and_then(|text| text.parse::<Bytes>().ok());
         match quantity(&told["status"]) {
-            Some(1) => bytes(&told["returnData"]).ok_or_else(|| Unanswered::Node(format!("{} simulated a call without an answer", self.url))),
+            Some(1) => bytes(&told["returnData"])
+                .ok_or_else(|| Unanswered::Node(format!("{} simulated a call without an answer", self.url))),
             Some(0) => {
-                let reason = bytes(&told["error"]["data"]).filter(|reason| !reason.is_empty()).or_else(|| bytes(&told["returnData"]));
+                let reason =
+                    bytes(&told["error"]["data"]).filter(|reason| !reason.is_empty()).or_else(|| bytes(&told["returnData"]));
                 Err(Unanswered::Reverted(reason.unwrap_or_default()))
             }
             _ => Err(Unanswered::Node(format!("{} simulated a call and told no status of it", self.url))),
@@ -195,15 +207,18 @@ impl Link {
 
     /// Answers of one contract to many questions, each with its own result.
     pub fn call_many<C: SolCall>(&self, to: Address, calls: &[C]) -> Result<Vec<Result<C::Return, Unanswered>>, Unanswered> {
-        let calls: Vec<Value> =
-            calls.iter().map(|call| simulated_call(Address::ZERO, to, &call.abi_encode())).collect();
+        let calls: Vec<Value> = calls.iter().map(|call| simulated_call(Address::ZERO, to, &call.abi_encode())).collect();
         let outputs = self.simulate(&calls)?;
-        Ok(outputs.into_iter().map(|output| output.and_then(|output| answer::decode::<C>(&output).map_err(Unanswered::Form))).collect())
+        Ok(outputs
+            .into_iter()
+            .map(|output| output.and_then(|output| answer::decode::<C>(&output).map_err(Unanswered::Form)))
+            .collect())
     }
 
     /// As [`Link::call`]; what is not answered is a failure that names the contract.
     pub fn read<C: SolCall>(&self, what: &str, to: Address, call: &C) -> Result<C::Return, Failure> {
-        self.call(to, call).map_err(|error| Failure::Failed(format!("{what} at {to} asked {} after block {}: {error}", C::SIGNATURE, self.at)))
+        self.call(to, call)
+            .map_err(|error| Failure::Failed(format!("{what} at {to} asked {} after block {}: {error}", C::SIGNATURE, self.at)))
     }
 
     /// Code at an address, or none.

@@ -5,7 +5,9 @@ use super::text::clean;
 use crate::failure::Failure;
 use alloy_primitives::{Address, B256, U256, keccak256};
 use clap::Args;
-use ipe_rules::abi::{Accounts, Admins, Gen01Accounts, Gen01Nodes, Governance, Ingress, Nodes, Organizations, Selection, SelectionIngress};
+use ipe_rules::abi::{
+    Accounts, Admins, Gen01Accounts, Gen01Nodes, Governance, Ingress, Nodes, Organizations, Selection, SelectionIngress,
+};
 use ipe_rules::artifact::Contract;
 use ipe_rules::{ACCOUNT_INGRESS, ADMINISTRATION, NODE_INGRESS, RULES, words};
 use ipe_types::NodeId;
@@ -180,12 +182,16 @@ impl Network {
         let link = Link::open(&reach.rpc, block)?;
         for (option, expected) in [("--chain-id", reach.chain_id), ("--genesis", named.chain_id)] {
             if let Some(expected) = expected.filter(|expected| *expected != link.chain_id) {
-                return Err(Failure::Usage(format!("{option}: expected chain {expected}, {} is of chain {}: another network", reach.rpc, link.chain_id)));
+                return Err(Failure::Usage(format!(
+                    "{option}: expected chain {expected}, {} is of chain {}: another network",
+                    reach.rpc, link.chain_id
+                )));
             }
         }
         let account_ingress = reach.account_ingress.or(named.account_ingress).unwrap_or(ACCOUNT_INGRESS);
         let node_ingress = reach.node_ingress.or(named.node_ingress).unwrap_or(NODE_INGRESS);
-        let account_rules = reach.account_rules.map_or_else(|| registered(&link, account_ingress, RULES), |given| Ok(Some(given)))?;
+        let account_rules =
+            reach.account_rules.map_or_else(|| registered(&link, account_ingress, RULES), |given| Ok(Some(given)))?;
         let node_rules = reach.node_rules.map_or_else(|| registered(&link, node_ingress, RULES), |given| Ok(Some(given)))?;
         let account_admin = registered(&link, account_ingress, ADMINISTRATION)?;
         let node_admin = registered(&link, node_ingress, ADMINISTRATION)?;
@@ -204,7 +210,10 @@ impl Network {
         for admin in [account_admin, node_admin].into_iter().flatten().collect::<std::collections::BTreeSet<_>>() {
             let told = link.read("the Admin contract", admin, &Admins::getAdminsCall {})?;
             if told.len() > 256 {
-                return Err(Failure::Failed(format!("the Admin contract at {admin} tells {} administrators, expected at most 256", told.len())));
+                return Err(Failure::Failed(format!(
+                    "the Admin contract at {admin} tells {} administrators, expected at most 256",
+                    told.len()
+                )));
             }
             admins.extend(told);
         }
@@ -228,8 +237,22 @@ impl Network {
             None => None,
         };
         Ok(Network {
-            link, account_ingress, node_ingress, account_rules, node_rules, account_admin, node_admin, accounts_are, nodes_are,
-            organizations, admins, governance, charter, validators_ingress, selection, orgs: OnceCell::new(),
+            link,
+            account_ingress,
+            node_ingress,
+            account_rules,
+            node_rules,
+            account_admin,
+            node_admin,
+            accounts_are,
+            nodes_are,
+            organizations,
+            admins,
+            governance,
+            charter,
+            validators_ingress,
+            selection,
+            orgs: OnceCell::new(),
             pinned: (reach.account_rules.is_some(), reach.node_rules.is_some()),
         })
     }
@@ -237,10 +260,23 @@ impl Network {
     /// The same contracts, asked by another link.
     pub fn with_link(&self, link: Link) -> Network {
         Network {
-            link, account_ingress: self.account_ingress, node_ingress: self.node_ingress, account_rules: self.account_rules,
-            node_rules: self.node_rules, account_admin: self.account_admin, node_admin: self.node_admin, accounts_are: self.accounts_are,
-            nodes_are: self.nodes_are, organizations: self.organizations, admins: self.admins.clone(), governance: self.governance,
-            charter: self.charter, validators_ingress: self.validators_ingress, selection: self.selection, orgs: OnceCell::new(), pinned: self.pinned,
+            link,
+            account_ingress: self.account_ingress,
+            node_ingress: self.node_ingress,
+            account_rules: self.account_rules,
+            node_rules: self.node_rules,
+            account_admin: self.account_admin,
+            node_admin: self.node_admin,
+            accounts_are: self.accounts_are,
+            nodes_are: self.nodes_are,
+            organizations: self.organizations,
+            admins: self.admins.clone(),
+            governance: self.governance,
+            charter: self.charter,
+            validators_ingress: self.validators_ingress,
+            selection: self.selection,
+            orgs: OnceCell::new(),
+            pinned: self.pinned,
         }
     }
 
@@ -383,16 +419,20 @@ impl Network {
 
     /// The node rules, or a failure.
     pub fn need_nodes(&self) -> Result<Address, Failure> {
-        self.node_rules.ok_or_else(|| Failure::Failed(format!(
-            "the node ingress {} names no rules after block {}: every connection is allowed; name another with --node-ingress",
-            self.node_ingress, self.link.at
-        )))
+        self.node_rules.ok_or_else(|| {
+            Failure::Failed(format!(
+                "the node ingress {} names no rules after block {}: every connection is allowed; name another with --node-ingress",
+                self.node_ingress, self.link.at
+            ))
+        })
     }
 
     fn lacks(&self, what: &str) -> Failure {
         Failure::Failed(format!(
             "this network has no {what}: account ingress {} after block {}: {}; name another with --account-ingress or --genesis",
-            self.account_ingress, self.link.at, self.accounts_are.words()
+            self.account_ingress,
+            self.link.at,
+            self.accounts_are.words()
         ))
     }
 
@@ -409,9 +449,16 @@ impl Network {
                 let told = pages("accounts", count, |page, size| {
                     self.link.read("the account rules", rules, &Accounts::getAccountsCall { pageNumber: page, pageSize: size })
                 })?;
-                Ok(told.into_iter().map(|told| Account {
-                    address: told.account, org: small(told.orgId), role: told.roleId, hash: told.dataHash, active: told.active,
-                }).collect())
+                Ok(told
+                    .into_iter()
+                    .map(|told| Account {
+                        address: told.account,
+                        org: small(told.orgId),
+                        role: told.roleId,
+                        hash: told.dataHash,
+                        active: told.active,
+                    })
+                    .collect())
             }
             Generation::NoRules | Generation::Unknown => Err(self.lacks("accounts that can be listed")),
         }
@@ -428,7 +475,11 @@ impl Network {
             Generation::Gen02 | Generation::Ipe => {
                 let told = self.link.read("the account rules", rules, &Accounts::accountsCall { account: address })?;
                 Ok((!told.owner.is_zero()).then(|| Account {
-                    address, org: small(told.orgId), role: told.roleId, hash: told.dataHash, active: told.active,
+                    address,
+                    org: small(told.orgId),
+                    role: told.roleId,
+                    hash: told.dataHash,
+                    active: told.active,
                 }))
             }
             Generation::NoRules | Generation::Unknown => Err(self.lacks("accounts that can be shown")),
@@ -447,26 +498,43 @@ impl Network {
             Generation::Gen01 => {
                 let count = self.link.read("the node rules", rules, &Gen01Nodes::getSizeCall {})?;
                 let count = bounded("nodes", count)?;
-                (0..count).map(|index| {
-                    let told = self.link.read("the node rules", rules, &Gen01Nodes::getByIndexCall { index: U256::from(index) })?;
-                    Ok(Node {
-                        id: node_id(told.enodeHigh, told.enodeLow), kind: words::word(&words::GEN01_NODE_TYPES, told.nodeType),
-                        name: told.name, org: 0, active: true, org_name: Some(told.organization),
+                (0..count)
+                    .map(|index| {
+                        let told =
+                            self.link.read("the node rules", rules, &Gen01Nodes::getByIndexCall { index: U256::from(index) })?;
+                        Ok(Node {
+                            id: node_id(told.enodeHigh, told.enodeLow),
+                            kind: words::word(&words::GEN01_NODE_TYPES, told.nodeType),
+                            name: told.name,
+                            org: 0,
+                            active: true,
+                            org_name: Some(told.organization),
+                        })
                     })
-                }).collect()
+                    .collect()
             }
             Generation::Gen02 | Generation::Ipe => {
                 let count = self.link.read("the node rules", rules, &Nodes::getNumberOfNodesCall {})?;
                 let told = pages("nodes", count, |page, size| {
                     self.link.read("the node rules", rules, &Nodes::getNodesCall { pageNumber: page, pageSize: size })
                 })?;
-                Ok(told.into_iter().map(|told| Node {
-                    id: node_id(told.enodeHigh, told.enodeLow), kind: words::word(&words::NODE_TYPES, told.nodeType),
-                    name: told.name, org: small(told.orgId), active: told.active, org_name: None,
-                }).collect())
+                Ok(told
+                    .into_iter()
+                    .map(|told| Node {
+                        id: node_id(told.enodeHigh, told.enodeLow),
+                        kind: words::word(&words::NODE_TYPES, told.nodeType),
+                        name: told.name,
+                        org: small(told.orgId),
+                        active: told.active,
+                        org_name: None,
+                    })
+                    .collect())
             }
             Generation::NoRules | Generation::Unknown => Err(Failure::Failed(format!(
-                "the node ingress {} after block {}: {}", self.node_ingress, self.link.at, self.nodes_are.words()
+                "the node ingress {} after block {}: {}",
+                self.node_ingress,
+                self.link.at,
+                self.nodes_are.words()
             ))),
         }
     }
@@ -481,8 +549,12 @@ impl Network {
                 let key = U256::from_be_bytes(keccak256(id).0);
                 let told = self.link.read("the node rules", rules, &Nodes::allowedNodesCall { key })?;
                 Ok((!told.orgId.is_zero()).then(|| Node {
-                    id, kind: words::word(&words::NODE_TYPES, told.nodeType), name: told.name, org: small(told.orgId),
-                    active: told.active, org_name: None,
+                    id,
+                    kind: words::word(&words::NODE_TYPES, told.nodeType),
+                    name: told.name,
+                    org: small(told.orgId),
+                    active: told.active,
+                    org_name: None,
                 }))
             }
             Generation::NoRules | Generation::Unknown => self.nodes().map(|_| None),
@@ -505,13 +577,20 @@ impl Network {
         if answer == denied {
             return Ok(false);
         }
-        Err(Unanswered::Node(format!("the node ingress {} answered {answer}, neither the word for allowed nor the one for denied", self.node_ingress)))
+        Err(Unanswered::Node(format!(
+            "the node ingress {} answered {answer}, neither the word for allowed nor the one for denied",
+            self.node_ingress
+        )))
     }
 
     /// Whether the account ingress lets a transaction be; `None` creates a contract.
     pub fn may_send(&self, sender: Address, target: Option<Address>, block: u64) -> Result<bool, Unanswered> {
         let ask = Ingress::transactionAllowedCall {
-            sender, target: target.unwrap_or_default(), value: U256::ZERO, gasPrice: U256::ZERO, gasLimit: U256::ZERO,
+            sender,
+            target: target.unwrap_or_default(),
+            value: U256::ZERO,
+            gasPrice: U256::ZERO,
+            gasLimit: U256::ZERO,
             payload: Default::default(),
         };
         self.link.call_at(self.account_ingress, &ask, block)
@@ -532,8 +611,14 @@ impl Network {
 pub fn connection(a: NodeId, b: NodeId) -> Ingress::connectionAllowedCall {
     let ((source_high, source_low), (high, low)) = (halves(a), halves(b));
     Ingress::connectionAllowedCall {
-        sourceEnodeHigh: source_high, sourceEnodeLow: source_low, sourceEnodeIp: Default::default(), sourceEnodePort: 0,
-        destinationEnodeHigh: high, destinationEnodeLow: low, destinationEnodeIp: Default::default(), destinationEnodePort: 0,
+        sourceEnodeHigh: source_high,
+        sourceEnodeLow: source_low,
+        sourceEnodeIp: Default::default(),
+        sourceEnodePort: 0,
+        destinationEnodeHigh: high,
+        destinationEnodeLow: low,
+        destinationEnodeIp: Default::default(),
+        destinationEnodePort: 0,
     }
 }
 
@@ -597,7 +682,9 @@ fn find_governance(link: &Link, admins: &[Address], organizations: Option<Addres
         let proposals = maybe(link.call(*admin, &Governance::getNumberOfProposalsCall {}))?;
         if about == Some(organizations) && proposals.is_some() {
             if let Some(first) = found {
-                return Err(Failure::Failed(format!("two governance contracts are master administrators, {first} and {admin}: name one with --governance")));
+                return Err(Failure::Failed(format!(
+                    "two governance contracts are master administrators, {first} and {admin}: name one with --governance"
+                )));
             }
             found = Some(*admin);
         }
@@ -607,9 +694,10 @@ fn find_governance(link: &Link, admins: &[Address], organizations: Option<Addres
 
 /// A count that a list may have.
 pub fn bounded(what: &str, count: U256) -> Result<u64, Failure> {
-    u64::try_from(count).ok().filter(|count| *count <= MAX_ENTRIES).ok_or_else(|| {
-        Failure::Failed(format!("the contract tells {count} {what}, at most {MAX_ENTRIES} are read"))
-    })
+    u64::try_from(count)
+        .ok()
+        .filter(|count| *count <= MAX_ENTRIES)
+        .ok_or_else(|| Failure::Failed(format!("the contract tells {count} {what}, at most {MAX_ENTRIES} are read")))
 }
 
 /// All pages of a list; pages that are not as long as the count says are a failure.
@@ -645,7 +733,12 @@ mod tests {
 
     #[test]
     fn pages_that_contradict_the_count_are_refused() {
-        assert_eq!(pages("nodes", U256::from(51), |page, _| Ok(vec![0; if page == U256::from(1) { 50 } else { 1 }])).map(|all| all.len()).unwrap(), 51);
+        assert_eq!(
+            pages("nodes", U256::from(51), |page, _| Ok(vec![0; if page == U256::from(1) { 50 } else { 1 }]))
+                .map(|all| all.len())
+                .unwrap(),
+            51
+        );
         let error = pages("nodes", U256::from(51), |_, _| Ok(vec![0; 50])).unwrap_err();
         assert!(matches!(error, Failure::Failed(text) if text.contains("contradict")));
         let error = pages("nodes", U256::MAX, |_, _| Ok(vec![0; 50])).unwrap_err();

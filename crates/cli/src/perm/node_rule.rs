@@ -167,9 +167,16 @@ pub fn run(command: NodeRuleCommand) -> Outcome {
             let (enode_high, enode_low) = halves(enode);
             let node_type = kind(&network, &r#type)?;
             if network.nodes_are == Generation::Gen01 {
-                let geo: [u8; 6] = geo_hash.as_bytes().try_into().map_err(|_| Failure::Usage(format!("--geo-hash {geo_hash:?}: expected 6 characters")))?;
+                let geo: [u8; 6] = geo_hash
+                    .as_bytes()
+                    .try_into()
+                    .map_err(|_| Failure::Usage(format!("--geo-hash {geo_hash:?}: expected 6 characters")))?;
                 let call = Gen01Nodes::addEnodeCall {
-                    enodeHigh: enode_high, enodeLow: enode_low, nodeType: node_type, geoHash: FixedBytes(geo), name,
+                    enodeHigh: enode_high,
+                    enodeLow: enode_low,
+                    nodeType: node_type,
+                    geoHash: FixedBytes(geo),
+                    name,
                     organization: org.unwrap_or_default(),
                 };
                 return change.own(&network, call.abi_encode());
@@ -188,16 +195,30 @@ pub fn run(command: NodeRuleCommand) -> Outcome {
             }
             let key = key_file::read(&file)?;
             if key.node_id() != enode {
-                return Err(Failure::Usage(format!("--node-key {}: it is the key of {}, not of {}", file.display(), short(key.node_id()), short(enode))));
+                return Err(Failure::Usage(format!(
+                    "--node-key {}: it is the key of {}, not of {}",
+                    file.display(),
+                    short(key.node_id()),
+                    short(enode)
+                )));
             }
             let sender = change.sending.account()?;
-            let org = network.account(sender)?.map(|account| account.org).ok_or_else(|| Failure::Failed(format!("{sender} is not registered")))?;
+            let org = network
+                .account(sender)?
+                .map(|account| account.org)
+                .ok_or_else(|| Failure::Failed(format!("{sender} is not registered")))?;
             let ask = Nodes::possessionDigestCall { enodeHigh: enode_high, enodeLow: enode_low, orgId: U256::from(org) };
             let digest = network.link.read("the node rules", network.need_nodes()?, &ask)?;
             let signature = key.sign(digest);
             let mut signature = signature.as_slice().to_vec();
             signature[64] += 27;
-            let call = Nodes::addProvenNodeCall { enodeHigh: enode_high, enodeLow: enode_low, nodeType: node_type, name, signature: signature.into() };
+            let call = Nodes::addProvenNodeCall {
+                enodeHigh: enode_high,
+                enodeLow: enode_low,
+                nodeType: node_type,
+                name,
+                signature: signature.into(),
+            };
             change.own(&network, call.abi_encode())
         }
         NodeRuleCommand::Update { enode, r#type, name, change } => {
@@ -208,7 +229,9 @@ pub fn run(command: NodeRuleCommand) -> Outcome {
             let old = known(&network, enode)?;
             let (enode_high, enode_low) = halves(enode);
             let call = Nodes::updateLocalNodeCall {
-                enodeHigh: enode_high, enodeLow: enode_low, nodeType: kind(&network, r#type.as_deref().unwrap_or(&old.kind))?,
+                enodeHigh: enode_high,
+                enodeLow: enode_low,
+                nodeType: kind(&network, r#type.as_deref().unwrap_or(&old.kind))?,
                 name: name.unwrap_or(old.name),
             };
             change.own(&network, call.abi_encode())
@@ -220,9 +243,15 @@ pub fn run(command: NodeRuleCommand) -> Outcome {
             known(&network, enode)?;
             let (enode_high, enode_low) = halves(enode);
             match (network.nodes_are, propose) {
-                (Generation::Gen01, _) => change.own(&network, Gen01Nodes::removeEnodeCall { enodeHigh: enode_high, enodeLow: enode_low }.abi_encode()),
-                (_, false) => change.own(&network, Nodes::deleteLocalNodeCall { enodeHigh: enode_high, enodeLow: enode_low }.abi_encode()),
-                (_, true) => change.by_proposal(&network, Nodes::deleteNodeCall { enodeHigh: enode_high, enodeLow: enode_low }.abi_encode()),
+                (Generation::Gen01, _) => {
+                    change.own(&network, Gen01Nodes::removeEnodeCall { enodeHigh: enode_high, enodeLow: enode_low }.abi_encode())
+                }
+                (_, false) => {
+                    change.own(&network, Nodes::deleteLocalNodeCall { enodeHigh: enode_high, enodeLow: enode_low }.abi_encode())
+                }
+                (_, true) => {
+                    change.by_proposal(&network, Nodes::deleteNodeCall { enodeHigh: enode_high, enodeLow: enode_low }.abi_encode())
+                }
             }
         }
     }
@@ -236,9 +265,15 @@ fn status(named: &Named, active: bool) -> Outcome {
     let (enode_high, enode_low) = halves(named.enode);
     match (network.nodes_are, named.propose) {
         (Generation::Gen01, _) => Err(Failure::Failed("the first generation suspends no node: `ipe node-rule remove`".to_owned())),
-        (Generation::Gen02, true) => Err(Failure::Failed("the second generation's governance suspends no node: `ipe node-rule remove --propose`".to_owned())),
-        (_, true) => named.change.by_proposal(&network, Nodes::updateNodeStatusCall { enodeHigh: enode_high, enodeLow: enode_low, active }.abi_encode()),
-        (_, false) => named.change.own(&network, Nodes::updateLocalNodeStatusCall { enodeHigh: enode_high, enodeLow: enode_low, active }.abi_encode()),
+        (Generation::Gen02, true) => {
+            Err(Failure::Failed("the second generation's governance suspends no node: `ipe node-rule remove --propose`".to_owned()))
+        }
+        (_, true) => named
+            .change
+            .by_proposal(&network, Nodes::updateNodeStatusCall { enodeHigh: enode_high, enodeLow: enode_low, active }.abi_encode()),
+        (_, false) => named
+            .change
+            .own(&network, Nodes::updateLocalNodeStatusCall { enodeHigh: enode_high, enodeLow: enode_low, active }.abi_encode()),
     }
 }
 
@@ -261,7 +296,14 @@ pub fn print(network: &Network, nodes: &[Node]) -> Outcome {
             (true, true) => "its organization is gone",
             (false, _) => "suspended",
         };
-        rows.push(vec![short(node.id), address_of(node.id).to_string(), node.kind.clone(), clean(&node.name), network.owner(node), state.to_owned()]);
+        rows.push(vec![
+            short(node.id),
+            address_of(node.id).to_string(),
+            node.kind.clone(),
+            clean(&node.name),
+            network.owner(node),
+            state.to_owned(),
+        ]);
     }
     table(&["NODE", "ADDRESS", "TYPE", "NAME", "ORGANIZATION", "STATE"], &rows);
     Ok(())
@@ -269,7 +311,11 @@ pub fn print(network: &Network, nodes: &[Node]) -> Outcome {
 
 fn show(network: &Network, id: NodeId, as_json: bool) -> Outcome {
     let node = network.node(id)?.ok_or_else(|| {
-        Failure::Failed(format!("the node {} is not registered after block {}; see `ipe node-rule list`", short(id), network.link.at))
+        Failure::Failed(format!(
+            "the node {} is not registered after block {}; see `ipe node-rule list`",
+            short(id),
+            network.link.at
+        ))
     })?;
     let explained = about_node(network, id)?;
     if as_json {

@@ -29,19 +29,28 @@ pub fn run(command: PeerCommand) -> Outcome {
     let network = Network::open(&reach, None)?;
     let link = &network.link;
     let info = link.must("admin_nodeInfo", json!([]))?;
-    let own = info["id"].as_str().and_then(|id| node(id.trim_start_matches("0x")).ok()).ok_or_else(|| link.wrong("admin_nodeInfo", &info["id"], "a node's key of 128 hex digits"))?;
+    let own = info["id"]
+        .as_str()
+        .and_then(|id| node(id.trim_start_matches("0x")).ok())
+        .ok_or_else(|| link.wrong("admin_nodeInfo", &info["id"], "a node's key of 128 hex digits"))?;
     if own == enode {
         return Err(Failure::Usage(format!("{} is the node behind {} itself", short(enode), link.url())));
     }
     let peers = link.must("admin_peers", json!([]))?;
-    let list = peers.as_array().filter(|list| list.len() <= MAX_PEERS).ok_or_else(|| link.wrong("admin_peers", &json!(peers.as_array().map(Vec::len)), "a list of at most 10000 peers"))?;
+    let list = peers
+        .as_array()
+        .filter(|list| list.len() <= MAX_PEERS)
+        .ok_or_else(|| link.wrong("admin_peers", &json!(peers.as_array().map(Vec::len)), "a list of at most 10000 peers"))?;
     let connection = list.iter().find(|peer| id_of(peer) == Some(enode));
     let mut sentences = Vec::new();
     match connection {
         Some(peer) => {
             let inbound = peer["network"]["inbound"].as_bool().unwrap_or_default();
             let address = peer["network"]["remoteAddress"].as_str().map(clean).unwrap_or_default();
-            sentences.push(format!("they are connected: {}, {address}", if inbound { "the other node opened the connection" } else { "this node opened the connection" }));
+            sentences.push(format!(
+                "they are connected: {}, {address}",
+                if inbound { "the other node opened the connection" } else { "this node opened the connection" }
+            ));
         }
         None => sentences.push(format!("they are not connected; this node has {} peers", list.len())),
     }
@@ -69,7 +78,9 @@ pub fn run(command: PeerCommand) -> Outcome {
     println!("the contracts: (a node follows them only if its permissioning is on)");
     explained.print(&network, false)?;
     if connection.is_none() && local != Some(false) && explained.allowed != Some(false) {
-        println!("no rule forbids it: the other node may be down, out of reach, full, or neither of them dials the other (static nodes, discovery, topology)");
+        println!(
+            "no rule forbids it: the other node may be down, out of reach, full, or neither of them dials the other (static nodes, discovery, topology)"
+        );
     }
     Ok(())
 }

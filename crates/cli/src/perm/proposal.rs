@@ -74,7 +74,11 @@ impl Proposal {
         if data.id != number || data.targets.len() != data.calldatas.len() || data.organizations.len() != data.votes.len() {
             return Err(Failure::Failed(format!(
                 "governance at {governance} was asked for proposal {id} and told proposal {} with {} targets, {} call data, {} organizations and {} votes",
-                data.id, data.targets.len(), data.calldatas.len(), data.organizations.len(), data.votes.len()
+                data.id,
+                data.targets.len(),
+                data.calldatas.len(),
+                data.organizations.len(),
+                data.votes.len()
             )));
         }
         let (mut trail, mut rule, mut state, mut voters) = (None, None, None, vec![None; data.votes.len()]);
@@ -142,7 +146,12 @@ impl Proposal {
             "open" => {
                 let left = self.deadline().saturating_sub(head);
                 if standing.missing() > 0 {
-                    all.push(format!("{} more, until block {} ({} from now)", count(standing.missing(), "approval"), self.deadline(), count(left, "block")));
+                    all.push(format!(
+                        "{} more, until block {} ({} from now)",
+                        count(standing.missing(), "approval"),
+                        self.deadline(),
+                        count(left, "block")
+                    ));
                 }
                 if !standing.reachable() {
                     all.push("it cannot be approved any more: too many have rejected it".to_owned());
@@ -181,9 +190,15 @@ impl Proposal {
     /// The shape of one proposal in JSON.
     pub fn json(&self, network: &Network) -> Result<Value, Failure> {
         let standing = self.standing(network)?;
-        let votes: Vec<Value> = self.votes(network).into_iter().map(|(org, name, vote, voter)| json!({
-            "organization": org, "name": name, "vote": vote, "voter": voter,
-        })).collect();
+        let votes: Vec<Value> = self
+            .votes(network)
+            .into_iter()
+            .map(|(org, name, vote, voter)| {
+                json!({
+                    "organization": org, "name": name, "vote": vote, "voter": voter,
+                })
+            })
+            .collect();
         Ok(json!({
             "id": small(self.data.id),
             "state": self.state(network.link.at),
@@ -217,10 +232,12 @@ impl Proposal {
     /// Organisation, its name, its vote, the account that voted.
     fn votes(&self, network: &Network) -> Vec<(u64, String, String, Option<Address>)> {
         let entries = self.data.organizations.iter().zip(&self.data.votes).zip(&self.voters);
-        entries.map(|((org, vote), voter)| {
-            let id = small(*org);
-            (id, network.org_label(id), words::word(&words::VOTES, *vote), *voter)
-        }).collect()
+        entries
+            .map(|((org, vote), voter)| {
+                let id = small(*org);
+                (id, network.org_label(id), words::word(&words::VOTES, *vote), *voter)
+            })
+            .collect()
     }
 
     pub fn print(&self, network: &Network) -> Outcome {
@@ -237,16 +254,21 @@ impl Proposal {
         }
         println!(
             "votes        {} for, {} against, of {} that count; {} needed",
-            standing.approvals, standing.rejections, standing.electorate, count(standing.needed, "approval")
+            standing.approvals,
+            standing.rejections,
+            standing.electorate,
+            count(standing.needed, "approval")
         );
         println!("\ncalls:");
         for (index, call) in self.calls.iter().enumerate() {
             println!("  {}. {}", index + 1, call.line(network));
         }
         println!("");
-        let rows: Vec<Vec<String>> = self.votes(network).into_iter().map(|(_, name, vote, voter)| {
-            vec![name, vote, voter.map(|voter| voter.to_string()).unwrap_or_default()]
-        }).collect();
+        let rows: Vec<Vec<String>> = self
+            .votes(network)
+            .into_iter()
+            .map(|(_, name, vote, voter)| vec![name, vote, voter.map(|voter| voter.to_string()).unwrap_or_default()])
+            .collect();
         table(&["PARTICIPANT", "VOTE", "ACCOUNT"], &rows);
         if !self.data.cancelationReason.is_empty() {
             println!("\ncanceled: {}", clean(&self.data.cancelationReason));
@@ -254,7 +276,10 @@ impl Proposal {
         if let Some(trail) = self.trail.as_ref().filter(|trail| !trail.vetoer.is_zero()) {
             println!(
                 "\nvetoed by {} ({}) in block {}: {}",
-                network.org_label(small(trail.vetoOrgId)), trail.vetoer, trail.vetoBlock, clean(&trail.vetoReason)
+                network.org_label(small(trail.vetoOrgId)),
+                trail.vetoer,
+                trail.vetoBlock,
+                clean(&trail.vetoReason)
             );
         }
         let needs = self.needs(network)?;
@@ -282,7 +307,9 @@ pub fn rule_json(rule: &Rule) -> Value {
 pub fn rule_words(rule: &Rule) -> String {
     let mut parts = vec![match (rule.thresholdNumerator, rule.thresholdDenominator) {
         (numerator, denominator) if numerator == denominator => "all have to approve".to_owned(),
-        (numerator, denominator) if u32::from(numerator) * 2 == u32::from(denominator) => "more than half have to approve".to_owned(),
+        (numerator, denominator) if u32::from(numerator) * 2 == u32::from(denominator) => {
+            "more than half have to approve".to_owned()
+        }
         (numerator, denominator) => format!("{numerator}/{denominator} have to approve"),
     }];
     if rule.quorumNumerator > 0 {
@@ -341,8 +368,15 @@ mod tests {
 
     fn rule(threshold: (u16, u16), quorum: (u16, u16)) -> Rule {
         Rule {
-            thresholdNumerator: threshold.0, thresholdDenominator: threshold.1, quorumNumerator: quorum.0, quorumDenominator: quorum.1,
-            delayBlocks: 0, vetoBlocks: 0, executionBlocks: 6_300, patronConsent: false, approvedStands: false,
+            thresholdNumerator: threshold.0,
+            thresholdDenominator: threshold.1,
+            quorumNumerator: quorum.0,
+            quorumDenominator: quorum.1,
+            delayBlocks: 0,
+            vetoBlocks: 0,
+            executionBlocks: 6_300,
+            patronConsent: false,
+            approvedStands: false,
         }
     }
 

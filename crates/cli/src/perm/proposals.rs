@@ -110,12 +110,16 @@ pub struct Calls {
 
 pub fn run(command: ProposalCommand) -> Outcome {
     match command {
-        ProposalCommand::List { last, reading } => proposal::list(&Network::open(&reading.reach, reading.block)?, last, reading.reach.json),
+        ProposalCommand::List { last, reading } => {
+            proposal::list(&Network::open(&reading.reach, reading.block)?, last, reading.reach.json)
+        }
         ProposalCommand::Show { id, reading } => {
             let network = Network::open(&reading.reach, reading.block)?;
             let proposal = Proposal::read(&network, id)?;
             if reading.reach.json {
-                print_json(&json!({ "network": network.json(), "governance": network.governance, "proposal": proposal.json(&network)? }));
+                print_json(
+                    &json!({ "network": network.json(), "governance": network.governance, "proposal": proposal.json(&network)? }),
+                );
                 return Ok(());
             }
             proposal.print(&network)
@@ -148,17 +152,33 @@ pub fn run(command: ProposalCommand) -> Outcome {
             let network = Network::open(&sending.reach, None)?;
             let governance = network.need_governance()?;
             if network.charter.is_none() {
-                return Err(Failure::Failed("the second generation has no veto: vote against it with `ipe proposal vote ID no`".to_owned()));
+                return Err(Failure::Failed(
+                    "the second generation has no veto: vote against it with `ipe proposal vote ID no`".to_owned(),
+                ));
             }
-            send(&network, &sending, governance, Governance::vetoProposalCall { proposalId: U256::from(id), reason }.abi_encode(), None)
+            send(
+                &network,
+                &sending,
+                governance,
+                Governance::vetoProposalCall { proposalId: U256::from(id), reason }.abi_encode(),
+                None,
+            )
         }
         ProposalCommand::Execute { id, sending } => {
             let network = Network::open(&sending.reach, None)?;
             let proposal = Proposal::read(&network, id)?;
             if proposal.data.result == 2 && proposal.data.status != 3 {
-                return Err(Failure::Failed(format!("proposal {id} was rejected: it is not executed, although contracts of the second generation would let you")));
+                return Err(Failure::Failed(format!(
+                    "proposal {id} was rejected: it is not executed, although contracts of the second generation would let you"
+                )));
             }
-            send(&network, &sending, network.need_governance()?, Governance::executeProposalCall { proposalId: U256::from(id) }.abi_encode(), None)
+            send(
+                &network,
+                &sending,
+                network.need_governance()?,
+                Governance::executeProposalCall { proposalId: U256::from(id) }.abi_encode(),
+                None,
+            )
         }
         ProposalCommand::Cancel { id, reason, sending } => {
             let network = Network::open(&sending.reach, None)?;
@@ -171,17 +191,24 @@ pub fn run(command: ProposalCommand) -> Outcome {
 
 /// Calls of the command line.
 fn read_calls(network: &Network, texts: &[String]) -> Result<Vec<(Address, Vec<u8>)>, Failure> {
-    texts.iter().map(|text| {
-        let wrong = |error: String| Failure::Usage(format!("--call {text:?}: {error}"));
-        if let Some((to, data)) = text.split_once(':').filter(|(to, _)| to.starts_with("0x")) {
-            let to = super::network::address(to).map_err(wrong)?;
-            return hex::decode(data).map(|data| (to, data)).map_err(|_| wrong("after the colon: expected bytes in hexadecimal".to_owned()));
-        }
-        let (name, call) = text.split_once('.').ok_or_else(|| wrong("expected CONTRACT.function(argument, ...) or ADDRESS:DATA".to_owned()))?;
-        let to = super::contract::named(network, name)?;
-        let contract = network.role_of(to).unwrap_or(Contract::Language);
-        Ok((to, catalogue::encode(contract, call).map_err(wrong)?))
-    }).collect()
+    texts
+        .iter()
+        .map(|text| {
+            let wrong = |error: String| Failure::Usage(format!("--call {text:?}: {error}"));
+            if let Some((to, data)) = text.split_once(':').filter(|(to, _)| to.starts_with("0x")) {
+                let to = super::network::address(to).map_err(wrong)?;
+                return hex::decode(data)
+                    .map(|data| (to, data))
+                    .map_err(|_| wrong("after the colon: expected bytes in hexadecimal".to_owned()));
+            }
+            let (name, call) = text
+                .split_once('.')
+                .ok_or_else(|| wrong("expected CONTRACT.function(argument, ...) or ADDRESS:DATA".to_owned()))?;
+            let to = super::contract::named(network, name)?;
+            let contract = network.role_of(to).unwrap_or(Contract::Language);
+            Ok((to, catalogue::encode(contract, call).map_err(wrong)?))
+        })
+        .collect()
 }
 
 /// Who would execute: a global administrator that may act, of any organisation that votes.

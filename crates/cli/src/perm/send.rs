@@ -70,7 +70,9 @@ impl Sending {
         match (&self.key, self.dry_run, self.from) {
             (Some(file), _, _) => Signer::open(file, self.password_file.as_ref()).map(Some),
             (None, true, Some(_)) => Ok(None),
-            (None, true, None) => Err(Failure::Usage("--dry-run needs --key, or --from with the account that would send it".to_owned())),
+            (None, true, None) => {
+                Err(Failure::Usage("--dry-run needs --key, or --from with the account that would send it".to_owned()))
+            }
             (None, false, _) => Err(Failure::Usage("--key: name the file of the key that signs".to_owned())),
         }
     }
@@ -92,11 +94,15 @@ pub fn send(network: &Network, sending: &Sending, to: Address, data: Vec<u8>, in
     if let Some(refusal) = explain::sender_refused(network, from, Some(to))? {
         return Err(Failure::Failed(format!(
             "not sent: the rules do not allow a transaction of {from} to {}\n  rule: {}\n  next: {}",
-            network.label(to), refusal.because.join("; "), refusal.change.join("; ")
+            network.label(to),
+            refusal.because.join("; "),
+            refusal.change.join("; ")
         )));
     }
     let output = link.execute(from, to, &data, link.head).map_err(|error| match error {
-        Unanswered::Reverted(reason) => Failure::Failed(format!("not sent: {} refuses it: {}", network.label(to), refused(&reason))),
+        Unanswered::Reverted(reason) => {
+            Failure::Failed(format!("not sent: {} refuses it: {}", network.label(to), refused(&reason)))
+        }
         other => Failure::Failed(format!("not sent: {other}")),
     })?;
     late_vote(&call, &output)?;
@@ -140,7 +146,13 @@ pub fn send(network: &Network, sending: &Sending, to: Address, data: Vec<u8>, in
         return Ok(());
     };
     let transaction = TxLegacy {
-        chain_id: Some(link.chain_id), nonce, gas_price: price, gas_limit: gas, to: TxKind::Call(to), value: U256::ZERO, input: data.into(),
+        chain_id: Some(link.chain_id),
+        nonce,
+        gas_price: price,
+        gas_limit: gas,
+        to: TxKind::Call(to),
+        value: U256::ZERO,
+        input: data.into(),
     };
     let signature = signer.sign(transaction.signature_hash());
     let raw = ipe_types::Transaction::from(transaction.into_signed(signature)).encoded_2718();
@@ -148,7 +160,9 @@ pub fn send(network: &Network, sending: &Sending, to: Address, data: Vec<u8>, in
     let Some(sent) = sent else {
         let hash = keccak256(&raw);
         if sending.reach.json {
-            print_json(&json!({ "network": network.json(), "dryRun": false, "transaction": shown, "call": call.json(network), "hash": hash, "block": null }));
+            print_json(
+                &json!({ "network": network.json(), "dryRun": false, "transaction": shown, "call": call.json(network), "hash": hash, "block": null }),
+            );
         } else {
             println!("sent   {hash}");
         }
@@ -196,7 +210,9 @@ fn late_vote(call: &Call, output: &Bytes) -> Outcome {
     use alloy_sol_types::SolCall;
     let votes = call.decoded.as_ref().is_ok_and(|decoded| decoded.name == "castVote");
     if votes && Governance::castVoteCall::abi_decode_returns(output).is_ok_and(|counted| !counted) {
-        return Err(Failure::Failed("not sent: the vote would not count, the proposal's time is over\n  next: propose it again".to_owned()));
+        return Err(Failure::Failed(
+            "not sent: the vote would not count, the proposal's time is over\n  next: propose it again".to_owned(),
+        ));
     }
     Ok(())
 }
@@ -212,7 +228,8 @@ fn estimate(link: &Link, from: Address, to: Address, data: &[u8]) -> Result<u64,
     })?;
     let estimated = quantity(&answer).ok_or_else(|| link.wrong("eth_estimateGas", &answer, "an amount of gas"))?;
     let newest = newest(link)?;
-    let limit = quantity(&newest["gasLimit"]).ok_or_else(|| link.wrong("eth_getBlockByNumber", &newest["gasLimit"], "the block's gas limit"))?;
+    let limit = quantity(&newest["gasLimit"])
+        .ok_or_else(|| link.wrong("eth_getBlockByNumber", &newest["gasLimit"], "the block's gas limit"))?;
     if estimated > limit {
         return Err(Failure::Failed(format!("not sent: it takes {estimated} gas, a block has {limit}\n  next: split it")));
     }

@@ -28,12 +28,12 @@ impl Signer {
         if !text.trim_start().starts_with('{') {
             return Ok(Signer::Key(key_file::read(file)?));
         }
-        let password = password.ok_or_else(|| {
-            Failure::Usage(format!("{}: an encrypted keystore needs --password-file", file.display()))
-        })?;
+        let password =
+            password.ok_or_else(|| Failure::Usage(format!("{}: an encrypted keystore needs --password-file", file.display())))?;
         let secret = Zeroizing::new(read_text(password, MAX_BYTES)?);
         let secret = secret.lines().next().unwrap_or_default();
-        let key = keystore::open(&text, secret.as_bytes()).map_err(|error| Failure::Usage(format!("{}: {error}", file.display())))?;
+        let key =
+            keystore::open(&text, secret.as_bytes()).map_err(|error| Failure::Usage(format!("{}: {error}", file.display())))?;
         Ok(Signer::Key(key))
     }
 

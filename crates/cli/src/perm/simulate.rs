@@ -67,8 +67,7 @@ pub fn effects(network: &Network, caller: Caller, calls: &[(Address, Vec<u8>)]) 
         Caller::Account(account) => account,
         Caller::Governance { .. } => network.need_governance()?,
     };
-    let asked: Vec<Value> =
-        calls.iter().map(|(to, data)| super::link::simulated_call(from, *to, data)).collect();
+    let asked: Vec<Value> = calls.iter().map(|(to, data)| super::link::simulated_call(from, *to, data)).collect();
     let outputs = match network.link.simulate(&asked) {
         Ok(outputs) => outputs,
         Err(error) => {
@@ -163,7 +162,10 @@ impl Snapshot {
             for org in link.read("the organizations", at, &Organizations::getOrganizationsCall {})? {
                 let votes = if org.canVote { "votes" } else { "does not vote" };
                 let kind = words::word(&words::ORG_TYPES, org.orgType);
-                fact(format!("organization {}", org.id), format!("{} ({kind}, {votes}, CNPJ {})", clean(&org.name), clean(&org.cnpj)));
+                fact(
+                    format!("organization {}", org.id),
+                    format!("{} ({kind}, {votes}, CNPJ {})", clean(&org.name), clean(&org.cnpj)),
+                );
             }
         }
         if !matches!(network.accounts_are, Generation::NoRules | Generation::Unknown) {
@@ -172,20 +174,34 @@ impl Snapshot {
                     "permitted".to_owned()
                 } else {
                     let state = if account.active { "active" } else { "suspended" };
-                    format!("{state} {} of {}, digest {}", words::role(account.role), network.org_label(account.org), short_hash(account.hash))
+                    format!(
+                        "{state} {} of {}, digest {}",
+                        words::role(account.role),
+                        network.org_label(account.org),
+                        short_hash(account.hash)
+                    )
                 };
                 fact(format!("account {}", account.address), is);
             }
         }
         if let Some(rules) = network.account_rules.filter(|_| network.accounts_are.has_organizations()) {
             let number = link.read("the account rules", rules, &Accounts::getNumberOfRestrictedAccountsCall {})?;
-            for account in lists(number, |page, size| link.read("the account rules", rules, &Accounts::getRestrictedAccountsCall { pageNumber: page, pageSize: size }))? {
+            for account in lists(number, |page, size| {
+                link.read("the account rules", rules, &Accounts::getRestrictedAccountsCall { pageNumber: page, pageSize: size })
+            })? {
                 let list = link.read("the account rules", rules, &Accounts::getAccountTargetAccessCall { account })?;
                 fact(format!("targets of {account}"), addresses(&list.allowedTargets));
             }
             let number = link.read("the account rules", rules, &Accounts::getNumberOfRestrictedSmartContractsCall {})?;
-            for contract in lists(number, |page, size| link.read("the account rules", rules, &Accounts::getRestrictedSmartContractsCall { pageNumber: page, pageSize: size }))? {
-                let list = link.read("the account rules", rules, &Accounts::getSmartContractSenderAccessCall { smartContract: contract })?;
+            for contract in lists(number, |page, size| {
+                link.read(
+                    "the account rules",
+                    rules,
+                    &Accounts::getRestrictedSmartContractsCall { pageNumber: page, pageSize: size },
+                )
+            })? {
+                let list =
+                    link.read("the account rules", rules, &Accounts::getSmartContractSenderAccessCall { smartContract: contract })?;
                 fact(format!("callers of contract {contract}"), addresses(&list.allowedSenders));
             }
         }
@@ -193,7 +209,10 @@ impl Snapshot {
         if !matches!(network.nodes_are, Generation::NoRules | Generation::Unknown) {
             for node in network.nodes()? {
                 let state = if node.active { "active" } else { "suspended" };
-                fact(format!("node {}", short(node.id)), format!("{state} {} {} of {}", node.kind, clean(&node.name), network.owner(&node)));
+                fact(
+                    format!("node {}", short(node.id)),
+                    format!("{state} {} {} of {}", node.kind, clean(&node.name), network.owner(&node)),
+                );
                 nodes.insert(node.id, node);
             }
         }
@@ -202,7 +221,9 @@ impl Snapshot {
             fact("topology".to_owned(), words::word(&words::TOPOLOGIES, topology));
         }
         let validators = match network.validators_ingress {
-            Some(ingress) => link.read("the validators' ingress", ingress, &SelectionIngress::getValidatorsCall {})?.into_iter().collect(),
+            Some(ingress) => {
+                link.read("the validators' ingress", ingress, &SelectionIngress::getValidatorsCall {})?.into_iter().collect()
+            }
             None => BTreeSet::new(),
         };
         for validator in &validators {
@@ -220,7 +241,10 @@ impl Snapshot {
     }
 }
 
-fn lists<T>(number: alloy_primitives::U256, page: impl FnMut(alloy_primitives::U256, alloy_primitives::U256) -> Result<Vec<T>, Failure>) -> Result<Vec<T>, Failure> {
+fn lists<T>(
+    number: alloy_primitives::U256,
+    page: impl FnMut(alloy_primitives::U256, alloy_primitives::U256) -> Result<Vec<T>, Failure>,
+) -> Result<Vec<T>, Failure> {
     if number > alloy_primitives::U256::from(MAX_LISTS) {
         return Err(Failure::Failed(format!("{number} restrictions: at most {MAX_LISTS} are compared")));
     }
@@ -248,9 +272,10 @@ fn compare(before: &Snapshot, after: &Snapshot, network: &Network, then: &Networ
             effects.changes.push((name.clone(), show(old), show(new)));
         }
     }
-    let touches_links = effects.changes.iter().any(|(name, ..)| {
-        ["node ", "node ingress", "topology", "organization "].iter().any(|kind| name.starts_with(kind))
-    });
+    let touches_links = effects
+        .changes
+        .iter()
+        .any(|(name, ..)| ["node ", "node ingress", "topology", "organization "].iter().any(|kind| name.starts_with(kind)));
     if network.nodes_are == Generation::NoRules && then.nodes_are == Generation::NoRules {
         return Ok(());
     }
@@ -266,7 +291,8 @@ fn compare(before: &Snapshot, after: &Snapshot, network: &Network, then: &Networ
     }
     let allowed_before = judge(network, &pairs)?;
     let allowed_after = judge(then, &pairs)?;
-    let name = |id: &NodeId| after.nodes.get(id).or_else(|| before.nodes.get(id)).map_or_else(|| short(*id), |node| named(then, node));
+    let name =
+        |id: &NodeId| after.nodes.get(id).or_else(|| before.nodes.get(id)).map_or_else(|| short(*id), |node| named(then, node));
     for ((a, b), (was, is)) in pairs.iter().zip(allowed_before.iter().zip(&allowed_after)) {
         if was != is {
             effects.connections.push(Link2 { a: name(a), b: name(b), allowed: *is });
@@ -282,7 +308,8 @@ fn compare(before: &Snapshot, after: &Snapshot, network: &Network, then: &Networ
             }
         },
     };
-    let links = |allowed: &[bool]| pairs.iter().zip(allowed).filter(|(_, allowed)| **allowed).map(|(pair, _)| *pair).collect::<Vec<_>>();
+    let links =
+        |allowed: &[bool]| pairs.iter().zip(allowed).filter(|(_, allowed)| **allowed).map(|(pair, _)| *pair).collect::<Vec<_>>();
     effects.reach = Some((
         reachable(&office_before, &before.members(network), &links(&allowed_before)),
         reachable(&office_after, &after.members(then), &links(&allowed_after)),
@@ -348,9 +375,11 @@ impl Effects {
     /// `{failed: {call, reason}, changes: [{what, before, after}], connections: [{nodes, allowed}], quorum: {before, after, kept}, danger,
     /// notJudged}`.
     pub fn json(&self, _network: &Network) -> Value {
-        let side = |side: Reachable| json!({
-            "validators": side.validators, "registered": side.registered, "reachEachOther": side.together, "quorum": quorum(side.validators),
-        });
+        let side = |side: Reachable| {
+            json!({
+                "validators": side.validators, "registered": side.registered, "reachEachOther": side.together, "quorum": quorum(side.validators),
+            })
+        };
         json!({
             "failed": self.failed.as_ref().map(|(index, reason)| json!({ "call": index + 1, "reason": reason })),
             "changes": self.changes.iter().map(|(what, before, after)| json!({ "what": what, "before": before, "after": after })).collect::<Vec<_>>(),
@@ -386,10 +415,15 @@ impl Effects {
 }
 
 fn words_of(before: Reachable, after: Reachable) -> String {
-    let side = |side: Reachable| format!(
-        "{} of {} validators reach each other over registered nodes ({} are registered, a quorum is {})",
-        side.together, side.validators, side.registered, quorum(side.validators)
-    );
+    let side = |side: Reachable| {
+        format!(
+            "{} of {} validators reach each other over registered nodes ({} are registered, a quorum is {})",
+            side.together,
+            side.validators,
+            side.registered,
+            quorum(side.validators)
+        )
+    };
     if before == after { side(after) } else { format!("now {}; then {}", side(before), side(after)) }
 }
 

@@ -1,9 +1,9 @@
 //! `ipe validator`: who validates, and who may.
 
+use super::explain::node;
 use super::history::{self, Span};
 use super::link::{address, small};
 use super::network::{Network, Node, Reach, Reading, address as address_argument, maybe};
-use super::explain::node;
 use super::send::{Proposing, Sending, governed, send};
 use super::text::{clean, print_json, table};
 use crate::failure::{Failure, Outcome};
@@ -109,10 +109,15 @@ pub fn run(command: ValidatorCommand) -> Outcome {
         ValidatorCommand::Show { validator, reading } => {
             let network = Network::open(&reading.reach, reading.block)?;
             let found = read(&network)?.into_iter().find(|known| known.address == validator).ok_or_else(|| {
-                Failure::Failed(format!("{validator} neither validates nor is eligible after block {}; see `ipe validator list`", network.link.at))
+                Failure::Failed(format!(
+                    "{validator} neither validates nor is eligible after block {}; see `ipe validator list`",
+                    network.link.at
+                ))
             })?;
             if reading.reach.json {
-                print_json(&json!({ "network": network.json(), "selection": selection_json(&network)?, "validator": found.json(&network) }));
+                print_json(
+                    &json!({ "network": network.json(), "selection": selection_json(&network)?, "validator": found.json(&network) }),
+                );
                 return Ok(());
             }
             table(&["VALIDATOR", "VALIDATES", "IN SELECTION", "NODE", "ORGANIZATION"], &[found.row(&network)]);
@@ -140,19 +145,37 @@ pub fn run(command: ValidatorCommand) -> Outcome {
         ValidatorCommand::Remove(Governed { validator, proposing, sending }) => {
             let network = Network::open(&sending.reach, None)?;
             let selection = network.selection.ok_or_else(no_selection)?;
-            governed(&network, &sending, &proposing, selection, Selection::removeEligibleValidatorByAddressCall { validator }.abi_encode())
+            governed(
+                &network,
+                &sending,
+                &proposing,
+                selection,
+                Selection::removeEligibleValidatorByAddressCall { validator }.abi_encode(),
+            )
         }
         ValidatorCommand::Enter(Own { enode, sending }) => {
             let network = Network::open(&sending.reach, None)?;
             let selection = network.selection.ok_or_else(no_selection)?;
             let (high, low) = super::network::halves(enode);
-            send(&network, &sending, selection, Selection::addOperationalValidatorCall { enodeHigh: high, enodeLow: low }.abi_encode(), None)
+            send(
+                &network,
+                &sending,
+                selection,
+                Selection::addOperationalValidatorCall { enodeHigh: high, enodeLow: low }.abi_encode(),
+                None,
+            )
         }
         ValidatorCommand::Leave(Own { enode, sending }) => {
             let network = Network::open(&sending.reach, None)?;
             let selection = network.selection.ok_or_else(no_selection)?;
             let (high, low) = super::network::halves(enode);
-            send(&network, &sending, selection, Selection::removeOperationalValidatorByAdminCall { enodeHigh: high, enodeLow: low }.abi_encode(), None)
+            send(
+                &network,
+                &sending,
+                selection,
+                Selection::removeOperationalValidatorByAdminCall { enodeHigh: high, enodeLow: low }.abi_encode(),
+                None,
+            )
         }
         ValidatorCommand::Vote { validator, vote, reach } => header_vote(&reach, validator, &vote),
     }
@@ -165,7 +188,9 @@ fn header_vote(reach: &Reach, validator: Address, vote: &str) -> Outcome {
     match vote {
         "add" if inside => return Err(Failure::Failed(format!("{validator} validates already"))),
         "remove" if !inside => return Err(Failure::Failed(format!("{validator} does not validate; see `ipe validator list`"))),
-        "remove" if office.len() == 1 => return Err(Failure::Failed(format!("{validator} is the only validator: the network would stop"))),
+        "remove" if office.len() == 1 => {
+            return Err(Failure::Failed(format!("{validator} is the only validator: the network would stop")));
+        }
         _ => {}
     }
     let (method, params) = match vote {
@@ -193,7 +218,10 @@ fn header_vote(reach: &Reach, validator: Address, vote: &str) -> Outcome {
 
 /// Why there is no selection contract.
 pub fn no_selection() -> Failure {
-    Failure::Failed("no selection contract is known: name what nodes ask with --validators-ingress, or the genesis file with --genesis".to_owned())
+    Failure::Failed(
+        "no selection contract is known: name what nodes ask with --validators-ingress, or the genesis file with --genesis"
+            .to_owned(),
+    )
 }
 
 /// Votes that a decision takes of `n` validators: two thirds, rounded up.
@@ -237,7 +265,8 @@ pub fn in_office(network: &Network) -> Result<BTreeSet<Address>, Failure> {
     let answer = link.must("qbft_getValidatorsByBlockNumber", block)?;
     let list = answer.as_array().filter(|list| list.len() <= MAX_VALIDATORS);
     let list = list.and_then(|list| list.iter().map(address).collect::<Option<BTreeSet<_>>>());
-    list.filter(|list| !list.is_empty()).ok_or_else(|| link.wrong("qbft_getValidatorsByBlockNumber", &answer, "1 to 1000 addresses"))
+    list.filter(|list| !list.is_empty())
+        .ok_or_else(|| link.wrong("qbft_getValidatorsByBlockNumber", &answer, "1 to 1000 addresses"))
 }
 
 /// Nodes by the addresses of their keys; none where the node rules cannot be listed.
@@ -264,11 +293,16 @@ fn read(network: &Network) -> Result<Vec<Validator>, Failure> {
     let mut validators = Vec::new();
     for address in all {
         let last = match network.selection {
-            Some(selection) => maybe(network.link.call(selection, &Selection::lastBlockProposedByCall { validator: address }))?.map(small),
+            Some(selection) => {
+                maybe(network.link.call(selection, &Selection::lastBlockProposedByCall { validator: address }))?.map(small)
+            }
             None => None,
         };
         validators.push(Validator {
-            address, validates: office.contains(&address), selection: places.get(&address).copied(), last_proposed: last,
+            address,
+            validates: office.contains(&address),
+            selection: places.get(&address).copied(),
+            last_proposed: last,
             node: nodes.remove(&address),
         });
     }

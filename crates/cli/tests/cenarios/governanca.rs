@@ -32,7 +32,18 @@ fn deployed(rede: &mut Rede) {
 #[when(expr = "a organização {int} propõe que decisões sobre organizações possam ser vetadas por {int} blocos")]
 fn proposes_rule(rede: &mut Rede, org: u8, blocks: u32) {
     let call = format!("charter.setRule(1, (1, 2, 0, 1, {blocks}, {blocks}, 302400, false, false))");
-    let made = net(rede).json(&["proposal", "propose", "--call", &call, "--description", "veto", "--duration", "1000", "--key", &net(rede).key(org)]);
+    let made = net(rede).json(&[
+        "proposal",
+        "propose",
+        "--call",
+        &call,
+        "--description",
+        "veto",
+        "--duration",
+        "1000",
+        "--key",
+        &net(rede).key(org),
+    ]);
     assert_eq!(made["proposal"], 1, "{made}");
 }
 
@@ -40,14 +51,41 @@ fn proposes_rule(rede: &mut Rede, org: u8, blocks: u32) {
 fn proposes_org(rede: &mut Rede, org: u8, name: String) {
     let net = net(rede);
     let key = net.key(org);
-    let made = net.json(&["org", "add", &name, "--cnpj", "16.636.540/0001-04", "--type", "associate", "--votes", "--duration", "1000", "--key", &key]);
+    let made = net.json(&[
+        "org",
+        "add",
+        &name,
+        "--cnpj",
+        "16.636.540/0001-04",
+        "--type",
+        "associate",
+        "--votes",
+        "--duration",
+        "1000",
+        "--key",
+        &key,
+    ]);
     assert_eq!(made["call"]["function"], "createProposal", "{made}");
 }
 
 #[when(expr = "a organização {int} propõe uma conta de usuário para a organização {string}")]
 fn proposes_account(rede: &mut Rede, org: u8, owner: String) {
     let net = net(rede);
-    let made = net.json(&["account", "add", USER, "--role", "user", "--hash", DIGEST, "--org", &owner, "--duration", "1000", "--key", &net.key(org)]);
+    let made = net.json(&[
+        "account",
+        "add",
+        USER,
+        "--role",
+        "user",
+        "--hash",
+        DIGEST,
+        "--org",
+        &owner,
+        "--duration",
+        "1000",
+        "--key",
+        &net.key(org),
+    ]);
     assert_eq!(made["proposal"], 3, "{made}");
 }
 
@@ -72,7 +110,11 @@ fn veto(rede: &mut Rede, org: u8, id: u64, reason: String) {
 fn shows(rede: &mut Rede, id: u64, call: String, missing: u64) {
     let shown = net(rede).json(&["proposal", "show", &id.to_string()]);
     let (contract, function) = call.split_once('.').unwrap();
-    assert_eq!((&shown["proposal"]["calls"][0]["contract"], &shown["proposal"]["calls"][0]["function"]), (&json!(contract), &json!(function)), "{shown}");
+    assert_eq!(
+        (&shown["proposal"]["calls"][0]["contract"], &shown["proposal"]["calls"][0]["function"]),
+        (&json!(contract), &json!(function)),
+        "{shown}"
+    );
     assert_eq!(shown["proposal"]["approvalsMissing"], missing, "{shown}");
     let text = net(rede).ok(&["proposal", "show", &id.to_string()]);
     assert!(text.contains(&call) && text.contains("type: associate") || text.contains("orgType: associate"), "{text}");
@@ -84,7 +126,12 @@ fn simulation(rede: &mut Rede, id: u64, name: String) {
     let told = net(rede).json(&["proposal", "simulate", &id.to_string()]);
     let changes = told["effects"]["changes"].as_array().unwrap();
     assert_eq!(changes.len(), 1, "{told}");
-    assert!(changes[0]["what"] == "organization 5" && changes[0]["before"] == "not there" && changes[0]["after"].as_str().unwrap().contains(&name), "{told}");
+    assert!(
+        changes[0]["what"] == "organization 5"
+            && changes[0]["before"] == "not there"
+            && changes[0]["after"].as_str().unwrap().contains(&name),
+        "{told}"
+    );
     assert_eq!((&told["effects"]["failed"], &told["effects"]["danger"]), (&Value::Null, &Value::Null), "{told}");
 }
 

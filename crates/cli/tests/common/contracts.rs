@@ -54,11 +54,21 @@ impl Deployed {
     pub fn on(lab: &Lab, node: &Node) -> Self {
         let mut by = Deployer::of(node);
         let mut send = |to: TxKind, data: Bytes| by.send(node, to, data);
-        let mut create = |contract: Contract, arguments: Vec<u8>| send(TxKind::Create, [creation_code(contract).as_ref(), &arguments].concat().into());
+        let mut create = |contract: Contract, arguments: Vec<u8>| {
+            send(TxKind::Create, [creation_code(contract).as_ref(), &arguments].concat().into())
+        };
         let admin = create(Contract::Admin, Vec::new());
-        let orgs = ORGS.iter().enumerate().map(|(index, (name, kind, vote))| OrganizationData {
-            id: U256::ZERO, cnpj: format!("{index:014}"), name: (*name).to_owned(), orgType: *kind, canVote: *vote,
-        }).collect();
+        let orgs = ORGS
+            .iter()
+            .enumerate()
+            .map(|(index, (name, kind, vote))| OrganizationData {
+                id: U256::ZERO,
+                cnpj: format!("{index:014}"),
+                name: (*name).to_owned(),
+                orgType: *kind,
+                canVote: *vote,
+            })
+            .collect();
         let org = create(Contract::Organizations, OfOrganizations::constructorCall { orgs, admins: admin }.abi_encode());
         let accs = (1..=ORGS.len()).map(|n| administrator(n as u8).address()).collect();
         let accounts = create(Contract::Accounts, OfAccounts::constructorCall { orgs: org, accs, admins: admin }.abi_encode());
@@ -70,7 +80,10 @@ impl Deployed {
         let node_ingress = create(Contract::NodeIngress, ingress);
         send(TxKind::Call(admin), Admins::addAdminCall { account: governance }.abi_encode().into());
         for (ingress, rules) in [(account_ingress, accounts), (node_ingress, nodes)] {
-            send(TxKind::Call(ingress), Ingress::setContractAddressCall { name: ipe_rules::RULES, target: rules }.abi_encode().into());
+            send(
+                TxKind::Call(ingress),
+                Ingress::setContractAddressCall { name: ipe_rules::RULES, target: rules }.abi_encode().into(),
+            );
         }
         by.wait(lab, node);
         let keys = tempfile::TempDir::new().expect("a temporary folder");
@@ -86,7 +99,12 @@ impl Deployed {
     pub fn selection(&self, lab: &Lab, node: &Node, initial: Vec<Address>) -> Address {
         let mut by = Deployer::of(node);
         let arguments = OfSelection::constructorCall {
-            admins: self.admin, accs: self.accounts, nodes: self.nodes, initial, between: U256::from(1_000), without: U256::from(500),
+            admins: self.admin,
+            accs: self.accounts,
+            nodes: self.nodes,
+            initial,
+            between: U256::from(1_000),
+            without: U256::from(500),
             next: U256::from(100_000),
         };
         let code = |contract: Contract, arguments: Vec<u8>| Bytes::from([creation_code(contract).as_ref(), &arguments].concat());
@@ -191,15 +209,16 @@ impl Deployer {
 }
 
 fn write_key(path: &std::path::Path, key: &NodeKey) {
-    use std::os::unix::fs::OpenOptionsExt;
     use std::io::Write;
+    use std::os::unix::fs::OpenOptionsExt;
     let mut file = std::fs::OpenOptions::new().create(true).truncate(true).write(true).mode(0o600).open(path).expect("a key file");
     file.write_all(hex::encode(key.secret_bytes().as_slice()).as_bytes()).expect("a key file");
 }
 
 /// A legacy transaction at no price.
 pub fn signed(key: &NodeKey, chain_id: u64, nonce: u64, to: TxKind, input: Bytes) -> String {
-    let transaction = TxLegacy { chain_id: Some(chain_id), nonce, gas_price: 0, gas_limit: 12_000_000, to, value: U256::ZERO, input };
+    let transaction =
+        TxLegacy { chain_id: Some(chain_id), nonce, gas_price: 0, gas_limit: 12_000_000, to, value: U256::ZERO, input };
     let signature = key.sign(transaction.signature_hash());
     let bytes = signature.as_slice();
     let signature = Signature::from_bytes_and_parity(&bytes[..64], bytes[64] == 1);

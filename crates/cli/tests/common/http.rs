@@ -64,7 +64,10 @@ pub fn serve(answer: impl Fn(&str, &serde_json::Value) -> Result<serde_json::Val
                 Err(error) => serde_json::json!({ "jsonrpc": "2.0", "id": asked["id"], "error": error }),
             }
             .to_string();
-            let head = format!("HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: {}\r\nConnection: close\r\n\r\n", whole.len());
+            let head = format!(
+                "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: {}\r\nConnection: close\r\n\r\n",
+                whole.len()
+            );
             let mut stream = reader.into_inner();
             let _ = stream.write_all(head.as_bytes()).and_then(|()| stream.write_all(whole.as_bytes()));
         }

@@ -31,9 +31,7 @@ fn inodes(pid: u32) -> HashSet<u64> {
     entries
         .flatten()
         .filter_map(|entry| fs::read_link(entry.path()).ok())
-        .filter_map(|target| {
-            target.to_str()?.strip_prefix("socket:[")?.strip_suffix(']')?.parse().ok()
-        })
+        .filter_map(|target| target.to_str()?.strip_prefix("socket:[")?.strip_suffix(']')?.parse().ok())
         .collect()
 }
 
@@ -55,9 +53,8 @@ fn entry(line: &str, inodes: &HashSet<u64>) -> Option<Socket> {
 fn address(text: &str) -> Option<SocketAddr> {
     let (host, port) = text.split_once(':')?;
     let port = u16::from_str_radix(port, 16).ok()?;
-    let words: Vec<u32> = (0..host.len() / 8)
-        .map(|word| u32::from_str_radix(&host[8 * word..8 * word + 8], 16).ok())
-        .collect::<Option<_>>()?;
+    let words: Vec<u32> =
+        (0..host.len() / 8).map(|word| u32::from_str_radix(&host[8 * word..8 * word + 8], 16).ok()).collect::<Option<_>>()?;
     match words[..] {
         [word] => Some((Ipv4Addr::from(word.to_ne_bytes()), port).into()),
         [_, _, _, _] => {

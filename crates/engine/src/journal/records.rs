@@ -118,19 +118,12 @@ pub(super) fn again_of(draft: &Draft) -> Again {
         Draft::Proposal { .. } => Again::Proposal,
         Draft::Prepare(payload) => Again::Prepare { digest: payload.digest },
         Draft::Commit { digest, commit_hash, .. } => Again::Commit { digest: *digest, commit_hash: *commit_hash },
-        Draft::RoundChange { payload, dialect, .. } => {
-            Again::RoundChange { prepared: payload.prepared, dialect: *dialect }
-        }
+        Draft::RoundChange { payload, dialect, .. } => Again::RoundChange { prepared: payload.prepared, dialect: *dialect },
     }
 }
 
 /// The draft that a record tells about, if the journal still has all of it.
-pub(crate) fn draft_again(
-    height: u64,
-    round: u32,
-    again: &Again,
-    certificate: Option<&Arc<PreparedCertificate>>,
-) -> Option<Draft> {
+pub(crate) fn draft_again(height: u64, round: u32, again: &Again, certificate: Option<&Arc<PreparedCertificate>>) -> Option<Draft> {
     match again {
         Again::Proposal => None,
         Again::Prepare { digest } => Some(Draft::Prepare(PreparePayload { height, round, digest: *digest })),
@@ -141,9 +134,7 @@ pub(crate) fn draft_again(
         Again::RoundChange { prepared, dialect } => {
             let certificate = match prepared {
                 None => None,
-                Some((prepared_round, _)) => {
-                    Some(certificate.filter(|certificate| certificate.round == *prepared_round)?.clone())
-                }
+                Some((prepared_round, _)) => Some(certificate.filter(|certificate| certificate.round == *prepared_round)?.clone()),
             };
             let payload = RoundChangePayload { height, round, prepared: *prepared };
             Some(Draft::RoundChange { payload, certificate, dialect: *dialect })
@@ -183,4 +174,3 @@ impl<'a> Reader<'a> {
         Ok(B256::new(self.array()?))
     }
 }
-

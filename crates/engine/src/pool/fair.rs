@@ -229,7 +229,9 @@ impl Fair {
     fn place(&mut self, ingress: &Ingress) {
         let sharers = self.sharers(ingress);
         let Some(flow) = self.flows.get_mut(ingress) else { return };
-        let new = flow.best().map(|(_, rank, gas)| Rank::new(rank.tip.0, flow.had.saturating_add(flow.expected(gas).saturating_mul(sharers)), rank.arrival));
+        let new = flow.best().map(|(_, rank, gas)| {
+            Rank::new(rank.tip.0, flow.had.saturating_add(flow.expected(gas).saturating_mul(sharers)), rank.arrival)
+        });
         let old = std::mem::replace(&mut flow.rank, new);
         if old == new {
             return;
@@ -298,7 +300,8 @@ impl Fair {
             PEERS => self.flows.get(ingress).map_or(0, |flow| flow.load),
             class => self.totals[class],
         };
-        let fullest = self.loads.iter().filter_map(|loads| loads.last().map(|(_, ingress)| *ingress)).max_by_key(|ingress| total(ingress));
+        let fullest =
+            self.loads.iter().filter_map(|loads| loads.last().map(|(_, ingress)| *ingress)).max_by_key(|ingress| total(ingress));
         let Some(fullest) = fullest else { return *newcomer };
         let more = |other: &dyn Fn(&Ingress) -> u64| other(&fullest) > other(newcomer) + more;
         let load = |ingress: &Ingress| self.flows.get(ingress).map_or(0, |flow| flow.load);

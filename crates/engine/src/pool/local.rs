@@ -21,9 +21,7 @@ pub enum LocalJournalError {
     #[error("journal of local transactions cannot be read: {0}")]
     Read(#[source] io::Error),
     /// Writing failed; what waits is still in memory and goes out with the next attempt.
-    #[error(
-        "journal of local transactions cannot be written: {0}; transactions sent to this node may be lost if it restarts"
-    )]
+    #[error("journal of local transactions cannot be written: {0}; transactions sent to this node may be lost if it restarts")]
     Write(#[source] io::Error),
 }
 
@@ -45,8 +43,7 @@ impl<F: JournalFile> LocalJournal<F> {
     pub fn open(mut file: F) -> Result<(Self, Vec<Transaction>), LocalJournalError> {
         let bytes = file.read_all().map_err(LocalJournalError::Read)?;
         let mut frames = Frames::new(&bytes);
-        let found: Vec<Transaction> =
-            frames.by_ref().filter_map(|mut record| Transaction::decode_2718(&mut record).ok()).collect();
+        let found: Vec<Transaction> = frames.by_ref().filter_map(|mut record| Transaction::decode_2718(&mut record).ok()).collect();
         let damaged = frames.sound_len() < bytes.len();
         Ok((Self { file, grown: bytes.len(), damaged }, found))
     }

@@ -1,8 +1,8 @@
 //! The order of inclusion and the list that a builder works through.
 
 use std::cmp::Reverse;
-use std::collections::btree_map::{Iter, Range};
 use std::collections::BinaryHeap;
+use std::collections::btree_map::{Iter, Range};
 use std::iter::Peekable;
 use std::sync::Arc;
 
@@ -178,7 +178,8 @@ struct Line<'a> {
 
 impl<'a> Line<'a> {
     fn new(ingress: Ingress, flow: &'a Flow, had: u128) -> Self {
-        let size = |size: usize| Size { had: flow.sizes[size], firsts: flow.heads[size].iter().peekable(), later: BinaryHeap::new() };
+        let size =
+            |size: usize| Size { had: flow.sizes[size], firsts: flow.heads[size].iter().peekable(), later: BinaryHeap::new() };
         Self { ingress, flow, had, sizes: std::array::from_fn(size) }
     }
 

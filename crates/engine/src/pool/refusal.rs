@@ -118,7 +118,9 @@ pub enum Refusal {
         sender: Address,
     },
     /// The contract with the account rules gives no answer, so that nobody may send.
-    #[error("Sender account not authorized to send transactions: the rules on chain give no answer ({why}); tell the operator of this node")]
+    #[error(
+        "Sender account not authorized to send transactions: the rules on chain give no answer ({why}); tell the operator of this node"
+    )]
     RulesBroken {
         /// The sender.
         sender: Address,
@@ -159,17 +161,13 @@ pub enum Refusal {
         most: usize,
     },
     /// The sender has as many transactions waiting as one sender may have.
-    #[error(
-        "Sender has {most} transactions waiting, which is the most that this node holds for one; wait for some to be mined"
-    )]
+    #[error("Sender has {most} transactions waiting, which is the most that this node holds for one; wait for some to be mined")]
     SenderFull {
         /// The limit.
         most: usize,
     },
     /// More is waiting than the next blocks can hold: the node sheds load instead of letting everybody wait.
-    #[error(
-        "Node is at capacity: {waiting} transactions wait and the next blocks hold {room}; try again in {retry_ms} ms"
-    )]
+    #[error("Node is at capacity: {waiting} transactions wait and the next blocks hold {room}; try again in {retry_ms} ms")]
     Overloaded {
         /// Transactions that could be included now.
         waiting: usize,
@@ -211,10 +209,9 @@ impl Refusal {
             Refusal::Signature => -32002,
             Refusal::IntrinsicGas { .. } => -32003,
             Refusal::CannotPay { .. } => -32004,
-            Refusal::AboveBlockGas { .. }
-            | Refusal::AboveGasCap { .. }
-            | Refusal::Overloaded { .. }
-            | Refusal::Full { .. } => -32005,
+            Refusal::AboveBlockGas { .. } | Refusal::AboveGasCap { .. } | Refusal::Overloaded { .. } | Refusal::Full { .. } => {
+                -32005
+            }
             Refusal::NotPermitted { .. } | Refusal::RulesBroken { .. } => -32007,
             Refusal::Syncing => -32008,
             Refusal::BelowMinimumPrice { .. } | Refusal::BelowBaseFee { .. } => -32009,
@@ -279,7 +276,9 @@ impl Refusal {
             Refusal::AboveBlockGas { .. } => "EXCEEDS_BLOCK_GAS_LIMIT",
             Refusal::AboveGasCap { .. } => "EXCEEDS_PER_TRANSACTION_GAS_LIMIT",
             Refusal::InitcodeTooLong { .. } => "INITCODE_TOO_LARGE",
-            Refusal::NotPermitted { .. } | Refusal::RulesBroken { .. } | Refusal::SenderHasCode { .. } => "TX_SENDER_NOT_AUTHORIZED",
+            Refusal::NotPermitted { .. } | Refusal::RulesBroken { .. } | Refusal::SenderHasCode { .. } => {
+                "TX_SENDER_NOT_AUTHORIZED"
+            }
             Refusal::Syncing => "CHAIN_HEAD_WORLD_STATE_NOT_AVAILABLE",
             Refusal::BelowMinimumPrice { .. } => "GAS_PRICE_TOO_LOW",
             Refusal::BelowBaseFee { .. } => "GAS_PRICE_BELOW_CURRENT_BASE_FEE",

@@ -13,9 +13,17 @@ const MOVED: usize = 16;
 impl Pool {
     /// Makes room for `bytes` and `count` more of `newcomer`, which comes by `ingress`, bids `tip` and holds `held`. Whoever
     /// holds most gives way, with what waits behind a missing nonce first; nobody gives way to one that would hold more.
-    pub(super) fn make_room(&mut self, now: u64, more: (usize, usize), tip: u128, newcomer: &Address, ingress: &Ingress) -> Result<(), Refusal> {
+    pub(super) fn make_room(
+        &mut self,
+        now: u64,
+        more: (usize, usize),
+        tip: u128,
+        newcomer: &Address,
+        ingress: &Ingress,
+    ) -> Result<(), Refusal> {
         let (count, bytes) = more;
-        let full = |pool: &Self| pool.by_hash.len() + count > pool.settings.max_count || pool.bytes + bytes > pool.settings.max_bytes;
+        let full =
+            |pool: &Self| pool.by_hash.len() + count > pool.settings.max_count || pool.bytes + bytes > pool.settings.max_bytes;
         if bytes > self.settings.max_bytes || self.settings.max_count == 0 {
             return Err(self.is_full());
         }

@@ -6,9 +6,9 @@ use alloy_consensus::{Transaction as _, Typed2718};
 use alloy_eips::eip2718::Encodable2718;
 use alloy_primitives::{TxKind, U256};
 use ipe_chain::Candidate;
+use ipe_types::NodeId;
 use ipe_types::fork::Fork;
 use ipe_types::goquorum::GoQuorum;
-use ipe_types::NodeId;
 
 use super::{Ingress, Refusal};
 

@@ -316,9 +316,7 @@ mod tests {
 
     #[test]
     fn a_load_that_fits_is_never_refused() {
-        for (period, capacity, rate) in
-            [(1_000, 2_500, 2_300), (250, 700, 2_500), (4_000, 2_000, 450), (1_000, 100, 90)]
-        {
+        for (period, capacity, rate) in [(1_000, 2_500, 2_300), (250, 700, 2_500), (4_000, 2_000, 450), (1_000, 100, 90)] {
             let seen = simulate(period, capacity, rate, 40);
             assert_eq!(seen.refused, 0, "period {period} capacity {capacity} rate {rate}");
             assert!(seen.wait_p99 <= period + 300, "{}", seen.wait_p99);
@@ -327,8 +325,7 @@ mod tests {
 
     #[test]
     fn twice_the_load_keeps_the_rate_and_the_wait() {
-        for (period, capacity) in [(1_000, 2_500), (1_000, 600), (250, 700), (100, 300), (4_000, 4_000), (1_000, 6_000)]
-        {
+        for (period, capacity) in [(1_000, 2_500), (1_000, 600), (250, 700), (100, 300), (4_000, 4_000), (1_000, 6_000)] {
             let best = capacity as f64 * 1_000.0 / period as f64;
             let seen = simulate(period, capacity, (2.0 * best) as u64, 96);
             assert!(seen.included >= 0.97 * best, "period {period}: {} of {best}", seen.included);

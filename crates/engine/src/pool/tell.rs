@@ -11,8 +11,8 @@ use alloy_consensus::Transaction as _;
 use ipe_chain::Candidate;
 use ipe_types::planted::{self, Bug};
 
-use super::ingress::Ingress;
 use super::fair::{Flow, SIZES};
+use super::ingress::Ingress;
 use super::{Entry, Pool, fair, shed};
 
 /// Time until what is told when a block was made has reached who builds the next one, ms. The window is the gas of a block,

@@ -72,9 +72,8 @@ fn add(pool: &mut Pool, candidate: &Arc<Candidate>) -> Result<Added, Refusal> {
 
 fn picked(pool: &Pool) -> Vec<(u64, u64)> {
     let limits = PickLimits { count: 1_000_000, bytes: usize::MAX };
-    let of = |candidate: Arc<Candidate>| {
-        (U256::from_be_bytes(candidate.sender.into_word().0).to::<u64>() - 1, candidate.tx.nonce())
-    };
+    let of =
+        |candidate: Arc<Candidate>| (U256::from_be_bytes(candidate.sender.into_word().0).to::<u64>() - 1, candidate.tx.nonce());
     pool.pick(&limits).remaining().map(of).collect()
 }
 
@@ -111,7 +110,10 @@ fn audit(pool: &Pool) {
         }
         assert_eq!(flow.gapped.contains(sender), queue.has_gap);
         assert!(flow.senders.contains(&(queue.load, queue.lot, *sender)));
-        assert_eq!((queue.load, queue.weight), (queue.weight, queue.entries.values().map(|entry| entry.bytes as u64 + HELD_BYTES).sum()));
+        assert_eq!(
+            (queue.load, queue.weight),
+            (queue.weight, queue.entries.values().map(|entry| entry.bytes as u64 + HELD_BYTES).sum())
+        );
         for (nonce, entry) in &queue.entries {
             assert_eq!(pool.arrived.get(&entry.arrival), Some(&(*sender, *nonce)));
             assert!(entry.untold.is_none_or(|(size, arrival)| flow.untold[size].get(&arrival) == Some(&(*sender, *nonce))));
@@ -194,10 +196,7 @@ fn refusals_have_besus_codes_and_words() {
     assert_eq!(refused(add(&mut pool, &known)), (-32000, "Known transaction".into()));
     assert_eq!(refused(add(&mut pool, &legacy(1, 0, 0))), (-32001, "Nonce too low".into()));
     let poor = SenderState { balance: U256::from(20_999), ..rich() };
-    assert_eq!(
-        refused(pool.add(0, offer(&legacy(2, 0, 1)), &poor)),
-        (-32004, "Upfront cost exceeds account balance".into())
-    );
+    assert_eq!(refused(pool.add(0, offer(&legacy(2, 0, 1)), &poor)), (-32004, "Upfront cost exceeds account balance".into()));
     assert_eq!(
         refused(add(&mut pool, &legacy(2, 5_000, 0))),
         (-32000, "Transaction nonce is too distant from current sender nonce".into())
@@ -211,20 +210,15 @@ fn refusals_have_besus_codes_and_words() {
         (refusal.code(), refusal.to_string())
     };
     let plain = || legacy(1, 0, 10).tx.clone();
-    let private = || Transaction::Legacy(TxLegacy { chain_id: Some(1), gas_limit: 21_000, ..TxLegacy::default() }.into_signed(signature(0)));
+    let private =
+        || Transaction::Legacy(TxLegacy { chain_id: Some(1), gas_limit: 21_000, ..TxLegacy::default() }.into_signed(signature(0)));
     assert_eq!(check(&|rules| rules.chain_id = 8, plain()), (-32000, "Wrong chainId".into()));
-    assert_eq!(
-        check(&|rules| rules.min_gas_price = 11, plain()),
-        (-32009, "Gas price below configured minimum gas price".into())
-    );
+    assert_eq!(check(&|rules| rules.min_gas_price = 11, plain()), (-32009, "Gas price below configured minimum gas price".into()));
     assert_eq!(
         check(&|rules| rules.block_gas_limit = 20_000, plain()),
         (-32005, "Transaction gas limit exceeds block gas limit".into())
     );
-    assert_eq!(
-        check(&|rules| rules.fee_cap = Some(U256::from(209_999)), plain()),
-        (-32000, "Transaction fee cap exceeded".into())
-    );
+    assert_eq!(check(&|rules| rules.fee_cap = Some(U256::from(209_999)), plain()), (-32000, "Transaction fee cap exceeded".into()));
     let dynamic = |fee, tip, gas_limit| {
         let tx = TxEip1559 {
             chain_id: 7,
@@ -236,10 +230,7 @@ fn refusals_have_besus_codes_and_words() {
         };
         Transaction::Eip1559(tx.into_signed(signature(0)))
     };
-    assert_eq!(
-        check(&|_| {}, dynamic(1, 2, 21_000)),
-        (-32000, "Max priority fee per gas exceeds max fee per gas".into())
-    );
+    assert_eq!(check(&|_| {}, dynamic(1, 2, 21_000)), (-32000, "Max priority fee per gas exceeds max fee per gas".into()));
     assert_eq!(check(&|_| {}, dynamic(1, 1, 20_999)), (-32003, "Intrinsic gas exceeds gas limit".into()));
     // GoQuorum's chains.
     let (code, text) = check(&|rules| rules.goquorum = Some(GoQuorum { priced: false }), plain());
@@ -477,10 +468,7 @@ fn own_transactions_survive_a_restart() {
     journal.save(&pool.take_unsaved()).unwrap();
     assert!(pool.take_unsaved().is_empty());
     let (_, found) = LocalJournal::open(disk.clone()).unwrap();
-    assert_eq!(
-        found.iter().map(|tx| *tx.tx_hash()).collect::<Vec<_>>(),
-        local.iter().map(|tx| tx.hash).collect::<Vec<_>>()
-    );
+    assert_eq!(found.iter().map(|tx| *tx.tx_hash()).collect::<Vec<_>>(), local.iter().map(|tx| tx.hash).collect::<Vec<_>>());
     // A torn append is healed by rewriting what still waits.
     disk.break_at(Fault { at_write: disk.writes(), bytes: 5 });
     assert!(journal.save(&local[..1]).is_err());
@@ -521,7 +509,11 @@ fn what_is_too_dear_is_dropped_for_good() {
     journal.rewrite(&pool.local_waiting()).unwrap();
     assert!(LocalJournal::open(disk).unwrap().1.is_empty());
     assert!(matches!(add(&mut pool, &dear), Err(Refusal::Dropped { .. })));
-    assert_eq!(add(&mut pool, &legacy(1, 0, 1)).map(|added| added.ready), Ok(true), "another with its nonce is another transaction");
+    assert_eq!(
+        add(&mut pool, &legacy(1, 0, 1)).map(|added| added.ready),
+        Ok(true),
+        "another with its nonce is another transaction"
+    );
     audit(&pool);
 }
 
@@ -566,7 +558,15 @@ fn what_came_late_is_put_off() {
 #[test]
 fn the_smallest_come_first_when_time_runs_short() {
     let with_gas = |from, nonce, gas_limit| {
-        let tx = TxLegacy { chain_id: Some(7), nonce, gas_price: 0, gas_limit, to: TxKind::Create, value: U256::ZERO, input: Bytes::new() };
+        let tx = TxLegacy {
+            chain_id: Some(7),
+            nonce,
+            gas_price: 0,
+            gas_limit,
+            to: TxKind::Create,
+            value: U256::ZERO,
+            input: Bytes::new(),
+        };
         candidate(from, Transaction::Legacy(tx.into_signed(signature(from * 100 + nonce))))
     };
     let mut pool = pool();
@@ -736,7 +736,11 @@ fn what_came_and_did_not_leave_is_there() {
     let other = legacy(2, 0, 77);
     let transactions = [mined.tx.clone(), other.tx.clone()];
     let senders = [mined.sender, other.sender];
-    pool.on_block(1, &MinedBlock { number: 1, transactions: &transactions, senders: &senders, gas_used: &[], rules: rules() }, &|_| rich());
+    pool.on_block(
+        1,
+        &MinedBlock { number: 1, transactions: &transactions, senders: &senders, gas_used: &[], rules: rules() },
+        &|_| rich(),
+    );
     pool.permit_only(2, Some([sender(1)].into_iter().collect()));
 
     let turnover = pool.turnover().clone();
@@ -794,7 +798,9 @@ fn it_is_fast_enough() {
             assert_eq!(pool.statistics().count as u64, COUNT - 5_000);
         }
         let rate = COUNT as f64 / add.as_secs_f64();
-        println!("{senders} senders: {rate:.0} adds/s, pick of 5,000 {pick:?}, why and a listing {asked:?}, telling 4,096 {told:?}, on_block of 5,000 {mined:?}");
+        println!(
+            "{senders} senders: {rate:.0} adds/s, pick of 5,000 {pick:?}, why and a listing {asked:?}, telling 4,096 {told:?}, on_block of 5,000 {mined:?}"
+        );
         assert!(rate > 10_000.0 && [pick, asked, told, mined].iter().all(|took| took.as_millis() < 400));
     }
 }
@@ -815,7 +821,11 @@ fn what_the_pool_says_does_not_depend_on_a_hash_table() {
         // A block that closes all gaps at once.
         let transactions: Vec<_> = first.iter().map(|tx| tx.tx.clone()).collect();
         let from: Vec<_> = first.iter().map(|tx| tx.sender).collect();
-        pool.on_block(1, &MinedBlock { number: 1, transactions: &transactions, senders: &from, gas_used: &[], rules: rules() }, &|_| rich());
+        pool.on_block(
+            1,
+            &MinedBlock { number: 1, transactions: &transactions, senders: &from, gas_used: &[], rules: rules() },
+            &|_| rich(),
+        );
         pool.take_fresh(100).into_iter().map(|tx| tx.hash).collect::<Vec<_>>()
     };
     let first = said();

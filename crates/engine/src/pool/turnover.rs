@@ -50,7 +50,10 @@ impl From<&DropReason> for Departure {
             DropReason::NonceUsed { .. } | DropReason::Unbuildable { .. } | DropReason::TooDear { .. } => Departure::Invalid,
             DropReason::GapExpired { .. } | DropReason::Expired => Departure::TimedEviction,
             DropReason::Evicted => Departure::Evicted,
-            DropReason::BelowMinimumPrice { .. } | DropReason::NotPermitted | DropReason::AgainstRules { .. } | DropReason::ByOperator => Departure::Dropped,
+            DropReason::BelowMinimumPrice { .. }
+            | DropReason::NotPermitted
+            | DropReason::AgainstRules { .. }
+            | DropReason::ByOperator => Departure::Dropped,
         }
     }
 }

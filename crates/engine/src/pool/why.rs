@@ -86,19 +86,15 @@ impl Why {
     /// What is the matter and what to do, in English.
     pub fn english(&self) -> String {
         match self {
-            Why::Unknown => {
-                "this node does not know the transaction: it was never sent here, was refused when it was sent, \
+            Why::Unknown => "this node does not know the transaction: it was never sent here, was refused when it was sent, \
                  or left the pool too long ago; send it again"
-                    .into()
-            }
+                .into(),
             Why::Mined { block, succeeded: true } => format!("it is in block {block} and succeeded"),
             Why::Mined { block, succeeded: false } => {
                 format!("it is in block {block} and its execution failed; trace it to see why")
             }
             Why::NonceMissing { nonce, missing, sender } => {
-                format!(
-                    "it has nonce {nonce}, but nonce {missing} of {sender} is not here; send that transaction first"
-                )
+                format!("it has nonce {nonce}, but nonce {missing} of {sender} is not here; send that transaction first")
             }
             Why::BelowMinimumPrice { price, least } => format!(
                 "it offers {price} wei per gas and this node includes nothing below {least}; send it again with the same nonce \
@@ -125,11 +121,9 @@ impl Why {
     /// What is the matter and what to do, in Portuguese.
     pub fn portuguese(&self) -> String {
         match self {
-            Why::Unknown => {
-                "este nó não conhece a transação: ela nunca foi enviada a ele, foi recusada no envio ou saiu da fila \
+            Why::Unknown => "este nó não conhece a transação: ela nunca foi enviada a ele, foi recusada no envio ou saiu da fila \
                  há muito tempo; envie-a de novo"
-                    .into()
-            }
+                .into(),
             Why::Mined { block, succeeded: true } => format!("está no bloco {block} e teve sucesso"),
             Why::Mined { block, succeeded: false } => {
                 format!("está no bloco {block} e sua execução falhou; rastreie-a para ver o motivo")
@@ -198,15 +192,11 @@ impl DropReason {
                 format!("o nonce {missing} do remetente não chegou a tempo; envie as duas de novo")
             }
             DropReason::Expired => "esperou mais do que este nó guarda transações; envie-a de novo".into(),
-            DropReason::Evicted => {
-                "a fila estava cheia e outras vieram antes; envie-a de novo mais tarde ou ofereça mais".into()
-            }
+            DropReason::Evicted => "a fila estava cheia e outras vieram antes; envie-a de novo mais tarde ou ofereça mais".into(),
             DropReason::BelowMinimumPrice { least } => {
                 format!("este nó não inclui mais nada abaixo de {least} wei por gás; envie-a de novo com preço maior")
             }
-            DropReason::NotPermitted => {
-                "o remetente saiu da lista de contas permitidas deste nó; procure o operador".into()
-            }
+            DropReason::NotPermitted => "o remetente saiu da lista de contas permitidas deste nó; procure o operador".into(),
             DropReason::AgainstRules { reason } => format!(
                 "as regras na cadeia não a permitem ({reason}); procure o administrador da organização do remetente e envie-a de novo \
                  quando for permitida"

@@ -277,13 +277,8 @@ fn a_long_journal_is_replaced_at_a_new_height() {
         let mut certificate = (*certificate(height, 0, height)).clone();
         let header = Header { number: height, extra_data: vec![0; 1 << 20].into(), ..Header::default() };
         certificate.block = Arc::new(Block { header, ..Block::default() });
-        let draft = Draft::Commit {
-            height,
-            round: 0,
-            digest: digest(height),
-            commit_hash: digest(0),
-            certificate: Arc::new(certificate),
-        };
+        let draft =
+            Draft::Commit { height, round: 0, digest: digest(height), commit_hash: digest(0), certificate: Arc::new(certificate) };
         gate.sign(&draft).unwrap();
         let length = disk.content().len();
         shrunk |= length < largest;

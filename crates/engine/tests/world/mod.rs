@@ -2,8 +2,8 @@
 
 #![allow(dead_code)]
 
-use std::collections::{BTreeMap, BinaryHeap, HashMap};
 use std::cmp::Reverse;
+use std::collections::{BTreeMap, BinaryHeap, HashMap};
 use std::sync::Arc;
 
 use alloy_consensus::{SignableTransaction, TxLegacy};
@@ -14,7 +14,9 @@ use ipe_engine::fair_queue::Payer;
 use ipe_engine::journal::{MemoryJournal, newborn};
 use ipe_engine::pool::{Origin, Pool, Refusal, Rules, Settings as PoolSettings};
 use ipe_engine::signing::{Gate, Signer};
-use ipe_engine::{Clock, Input, Job, Level, Output, Parts, PeerId, PeerInfo, PeerStatus, Replica, Settings, Status, StatusCell, admission};
+use ipe_engine::{
+    Clock, Input, Job, Level, Output, Parts, PeerId, PeerInfo, PeerStatus, Replica, Settings, Status, StatusCell, admission,
+};
 use ipe_types::eth::{EthMessage, EthVersion};
 use ipe_types::fork::Fork;
 use ipe_types::genesis::{GenesisAccount, GenesisBuilder, Permissioning};
@@ -148,7 +150,9 @@ pub fn ruled(validators: usize, deaf: &[usize]) -> World {
     let mut genesis = genesis(validators, &world.client);
     let client = U256::from_be_slice(world.client.address().as_slice());
     let code = Bytes::from_static(&RULES_CODE);
-    genesis.alloc.insert(RULES, GenesisAccount { code, storage: [(client.into(), U256::from(1))].into(), ..GenesisAccount::default() });
+    genesis
+        .alloc
+        .insert(RULES, GenesisAccount { code, storage: [(client.into(), U256::from(1))].into(), ..GenesisAccount::default() });
     let other = spec(&genesis);
     genesis.permissioning = vec![(0, Permissioning { accounts: Some(RULES), ..Permissioning::default() })];
     world.spec = spec(&genesis);
@@ -183,8 +187,7 @@ pub fn mixed(ours: usize, foreign: usize, carried: usize) -> World {
     let validators: Vec<usize> = (0..ours).map(|index| world.add(format!("v{index}"), Role::Validator, index)).collect();
     let boots: Vec<usize> = (0..ours).map(|index| world.add(format!("b{index}"), Role::Boot, 100 + index)).collect();
     world.topology = Topology::Mesh;
-    let foreign: Vec<usize> =
-        (ours..ours + foreign).map(|index| world.add(format!("f{index}"), Role::Validator, index)).collect();
+    let foreign: Vec<usize> = (ours..ours + foreign).map(|index| world.add(format!("f{index}"), Role::Validator, index)).collect();
     world.topology = Topology::Sentry;
     for (validator, boot) in validators.iter().zip(&boots) {
         world.link(*validator, *boot);
@@ -267,7 +270,18 @@ impl World {
         journal.set_content(newborn(self.spec.genesis_hash(), key(key_number).address()));
         let topology = self.topology;
         let spec = self.deaf.get(&self.nodes.len()).cloned();
-        self.nodes.push(Node { name, role, topology, key: key(key_number), store, journal, skew_ms: 0, spec, checkpoint: None, alive: None });
+        self.nodes.push(Node {
+            name,
+            role,
+            topology,
+            key: key(key_number),
+            store,
+            journal,
+            skew_ms: 0,
+            spec,
+            checkpoint: None,
+            alive: None,
+        });
         let index = self.nodes.len() - 1;
         self.start(index);
         index
@@ -333,13 +347,7 @@ impl World {
             checkpoint: node.checkpoint,
         };
         let status = StatusCell::default();
-        let parts = Parts {
-            ledger: ledger.clone(),
-            spec,
-            pool: pool.clone(),
-            gate,
-            status: status.clone(),
-        };
+        let parts = Parts { ledger: ledger.clone(), spec, pool: pool.clone(), gate, status: status.clone() };
         let replica = Replica::new(settings, parts, restored);
         node.alive = Some(Alive { replica, ledger, pool, judged: admission::Judged::default(), status, sessions: BTreeMap::new() });
         self.input(index, Input::Tick);
@@ -370,8 +378,7 @@ impl World {
     pub fn revive(&mut self, name: &str) {
         let index = self.index(name);
         self.start(index);
-        let links: Vec<(usize, usize)> =
-            self.links.iter().copied().filter(|(a, b)| *a == index || *b == index).collect();
+        let links: Vec<(usize, usize)> = self.links.iter().copied().filter(|(a, b)| *a == index || *b == index).collect();
         links.into_iter().for_each(|(a, b)| self.at(20 * LATENCY_US, Happening::Connect(a, b)));
     }
 
@@ -422,7 +429,9 @@ impl World {
     /// A new peer of `name` brings what the key of `name` signed for `height` on another chain: a proposal on a block that nobody
     /// here has, the votes for it, and a wish for the next round.
     pub fn hears_its_words_of_another_chain(&mut self, name: &str, height: u64) {
-        use ipe_types::message::{CommitPayload, PreparePayload, Proposal, ProposalPayload, RoundChange, RoundChangePayload, Signed};
+        use ipe_types::message::{
+            CommitPayload, PreparePayload, Proposal, ProposalPayload, RoundChange, RoundChangePayload, Signed,
+        };
         let index = self.index(name);
         let key = self.nodes[index].key.clone();
         let known = self.nodes[index].alive.as_ref().and_then(|alive| alive.ledger.header(self.height_of(name)).ok()).flatten();
@@ -534,11 +543,8 @@ impl World {
         let signature = from.sign(tx.signature_hash());
         let bytes = signature.as_slice();
         let parity = bytes[64] == 1;
-        let signature = alloy_primitives::Signature::new(
-            U256::from_be_slice(&bytes[..32]),
-            U256::from_be_slice(&bytes[32..64]),
-            parity,
-        );
+        let signature =
+            alloy_primitives::Signature::new(U256::from_be_slice(&bytes[..32]), U256::from_be_slice(&bytes[32..64]), parity);
         let candidate = Arc::new(Candidate::recover(Transaction::Legacy(tx.into_signed(signature))).expect("signed"));
         let hash = candidate.hash;
         let index = self.index(name);
@@ -617,7 +623,7 @@ impl World {
                             let bringer = alive.sessions.get(&session).map(|(other, _)| &self.nodes[*other].key);
                             let payer = Payer { node: bringer.unwrap_or(&key(7_777)).node_id(), known: bringer.is_some() };
                             alive.judged.input(&alive.pool, &alive.ledger, self.now_us / 1_000, (payer, session), message)
-                        },
+                        }
                         None => Input::Eth(session, message),
                     },
                     Packet::Istanbul(code, bytes) => Input::Istanbul(session, code, bytes),
@@ -653,10 +659,14 @@ impl World {
         let (at_a, at_b) = (PeerId(self.next_session + 1), PeerId(self.next_session + 2));
         self.next_session += 2;
         for (me, other, mine, theirs, inbound) in [(a, b, at_a, at_b, false), (b, a, at_b, at_a, true)] {
-            let (hash, number) = self.nodes[other].alive.as_ref().map(|alive| {
-                let head = alive.ledger.head();
-                (head.hash, head.number)
-            }).expect("alive");
+            let (hash, number) = self.nodes[other]
+                .alive
+                .as_ref()
+                .map(|alive| {
+                    let head = alive.ledger.head();
+                    (head.hash, head.number)
+                })
+                .expect("alive");
             let (number, hash) = self.stale_status.unwrap_or((number, hash));
             let mut info = self.info(mine, &self.nodes[other].key.clone(), Some(self.nodes[other].role), hash, number, inbound);
             let (my, its) = (&self.nodes[me], &self.nodes[other]);
@@ -670,7 +680,17 @@ impl World {
 
     fn info(&self, id: PeerId, key: &NodeKey, role: Option<Role>, head: B256, height: u64, inbound: bool) -> PeerInfo {
         let status = PeerStatus { head, height: Some(height), total_difficulty: None };
-        PeerInfo { id, node: key.node_id(), address: key.address(), role, eth: EthVersion::V69, istanbul: true, inbound, carried: false, status }
+        PeerInfo {
+            id,
+            node: key.node_id(),
+            address: key.address(),
+            role,
+            eth: EthVersion::V69,
+            istanbul: true,
+            inbound,
+            carried: false,
+            status,
+        }
     }
 
     fn wall_us(&self, index: usize) -> u64 {
@@ -755,8 +775,7 @@ impl World {
 
     fn send(&mut self, from: usize, to: &[PeerId], packet: &Packet) {
         for session in to {
-            let Some((other, theirs)) =
-                self.nodes[from].alive.as_ref().and_then(|alive| alive.sessions.get(session).copied())
+            let Some((other, theirs)) = self.nodes[from].alive.as_ref().and_then(|alive| alive.sessions.get(session).copied())
             else {
                 continue;
             };

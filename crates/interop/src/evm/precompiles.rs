@@ -79,7 +79,9 @@ pub fn pairing() -> Vec<u8> {
 /// Whether an address is a contract that needs a library for curves: BLS12-381, and alt_bn128's multiplication and pairing, which
 /// take a good part of a block's time and more without.
 pub fn needs_library(fork: Fork, address: U256) -> bool {
-    address == U256::from(PAIRING - 1) || address == U256::from(PAIRING) || (fork >= Fork::Prague && (U256::from(0x0b)..=U256::from(0x11)).contains(&address))
+    address == U256::from(PAIRING - 1)
+        || address == U256::from(PAIRING)
+        || (fork >= Fork::Prague && (U256::from(0x0b)..=U256::from(0x11)).contains(&address))
 }
 
 /// Programs for every precompiled contract of a fork; those that need a library only where all clients have one (`native`).
@@ -183,12 +185,7 @@ fn contracts() -> Vec<Contract> {
             "bn128 multiplication",
             vec![[BN_ONE.to_vec(), scalar.clone()].concat(), [BN_ONE.to_vec(), vec![0xff; 32]].concat(), vec![0; 96]],
         ),
-        (
-            PAIRING,
-            Fork::Byzantium,
-            "bn128 pairing",
-            vec![Vec::new(), bn_pair.clone(), pairing(), vec![0; 192]],
-        ),
+        (PAIRING, Fork::Byzantium, "bn128 pairing", vec![Vec::new(), bn_pair.clone(), pairing(), vec![0; 192]]),
         (9, Fork::Istanbul, "BLAKE2F", {
             let whole = |rounds: u32, last: u8| {
                 let mut input = [BLAKE.as_slice(), &[0; 141]].concat();
@@ -199,18 +196,17 @@ fn contracts() -> Vec<Contract> {
             };
             vec![whole(12, 1), whole(12, 0), whole(0, 1), whole(12, 2), whole(2_000, 1)]
         }),
-        (
-            0x0a,
-            Fork::Cancun,
-            "KZG",
-            vec![[versioned(&commitment).as_slice(), &values, &commitment, &proof].concat(), kzg_infinity],
-        ),
+        (0x0a, Fork::Cancun, "KZG", vec![[versioned(&commitment).as_slice(), &values, &commitment, &proof].concat(), kzg_infinity]),
         (0x0b, Fork::Prague, "BLS12 G1ADD", vec![[BLS_ONE, BLS_ONE].concat(), vec![0; 256], [BLS_ONE, [0; 128]].concat()]),
         (
             0x0c,
             Fork::Prague,
             "BLS12 G1MSM",
-            vec![[BLS_ONE.as_slice(), &scalar].concat(), [BLS_ONE.as_slice(), &scalar, &BLS_ONE, &[0xff; 32]].concat(), vec![0; 160]],
+            vec![
+                [BLS_ONE.as_slice(), &scalar].concat(),
+                [BLS_ONE.as_slice(), &scalar, &BLS_ONE, &[0xff; 32]].concat(),
+                vec![0; 160],
+            ],
         ),
         (0x0d, Fork::Prague, "BLS12 G2ADD", vec![[BLS_TWO, BLS_TWO].concat(), vec![0; 512]]),
         (0x0e, Fork::Prague, "BLS12 G2MSM", vec![[BLS_TWO.as_slice(), &scalar].concat(), vec![0; 288]]),

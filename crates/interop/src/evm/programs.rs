@@ -93,9 +93,10 @@ fn values(instruction: &Instruction, accounts: &[U256], all: &mut Vec<Program>) 
         _ => return,
     };
     for (part, chunk) in tuples.chunks(CHUNK).enumerate() {
-        let code = chunk.iter().enumerate().fold(Code::new(), |code, (at, tuple)| {
-            code.op(&tuple.0).op(&[instruction.byte]).store(at * 32)
-        });
+        let code = chunk
+            .iter()
+            .enumerate()
+            .fold(Code::new(), |code, (at, tuple)| code.op(&tuple.0).op(&[instruction.byte]).store(at * 32));
         all.push(Program { name: format!("{} {part}", instruction.name), code: code.give(chunk.len() * 32).0 });
     }
 }
@@ -366,13 +367,18 @@ fn creations(fork: Fork, all: &mut Vec<Program>) {
 /// SELFDESTRUCT to every account, of an old contract and of one made in the same transaction.
 fn destructions(accounts: &[U256], all: &mut Vec<Program>) {
     for (at, &account) in accounts.iter().enumerate() {
-        all.push(Program { name: format!("SELFDESTRUCT to account {at}"), code: Code::new().push(account).op(&[op::SELFDESTRUCT]).0 });
+        all.push(Program {
+            name: format!("SELFDESTRUCT to account {at}"),
+            code: Code::new().push(account).op(&[op::SELFDESTRUCT]).0,
+        });
         let init = Code::new().push(account).op(&[op::SELFDESTRUCT]).0;
         let code = laid(&init).push(init.len() as u64).push(0u64).push(1u64).op(&[op::CREATE, op::GAS]).store(0);
         let code = code.op(&[op::DUP1]).store(32).op(&[op::BALANCE]).store(64).push(account).op(&[op::BALANCE]).store(96);
         all.push(Program { name: format!("SELFDESTRUCT in creation to account {at}"), code: code.give(128).0 });
     }
-    for (name, to) in [("itself", op::ADDRESS), ("its caller", op::CALLER), ("the origin", op::ORIGIN), ("the proposer", op::COINBASE)] {
+    for (name, to) in
+        [("itself", op::ADDRESS), ("its caller", op::CALLER), ("the origin", op::ORIGIN), ("the proposer", op::COINBASE)]
+    {
         all.push(Program { name: format!("SELFDESTRUCT to {name}"), code: vec![to, op::SELFDESTRUCT] });
     }
 }

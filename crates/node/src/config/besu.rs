@@ -9,8 +9,8 @@ mod table;
 pub use table::BESU_OPTIONS;
 
 use super::resolve::{close_keys, scalar};
-use ipe_api::Groups;
 use super::{ConfigError, MAX_SETTINGS_BYTES, OPTIONS, split};
+use ipe_api::Groups;
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::path::Path;
@@ -139,7 +139,11 @@ pub fn read_besu_toml(path: &Path, text: &str) -> Result<Vec<GivenOption>, Confi
     for (key, value) in table {
         if find(&key).is_none() {
             let names = BESU_OPTIONS.iter().map(|option| option.key);
-            return Err(ConfigError::Unknown { path: path.to_owned(), hint: close_keys(&key, names, "Besu has no such option"), key });
+            return Err(ConfigError::Unknown {
+                path: path.to_owned(),
+                hint: close_keys(&key, names, "Besu has no such option"),
+                key,
+            });
         }
         let values = match &value {
             toml::Value::Array(items) => items.iter().map(scalar).collect::<Option<Vec<String>>>(),
@@ -153,9 +157,7 @@ pub fn read_besu_toml(path: &Path, text: &str) -> Result<Vec<GivenOption>, Confi
 
 /// The options among environment variables (`BESU_…`). Variables that name no option come back as the second part, as Besu
 /// ignores them.
-pub fn read_besu_environment<'a>(
-    variables: impl IntoIterator<Item = (&'a str, &'a str)>,
-) -> (Vec<GivenOption>, Vec<String>) {
+pub fn read_besu_environment<'a>(variables: impl IntoIterator<Item = (&'a str, &'a str)>) -> (Vec<GivenOption>, Vec<String>) {
     let (mut given, mut unknown) = (Vec::new(), Vec::new());
     for (name, text) in variables {
         let Some(rest) = name.strip_prefix("BESU_") else { continue };
@@ -322,7 +324,11 @@ fn besu_defaults(out: &mut Translation, data_path: Option<(String, &str)>) {
     out.unless_set("tx-pool-max-size", "4096", DEFAULT);
     out.unless_set("tx-pool-enable-save-restore", "false", DEFAULT);
     for key in ["permissions-nodes-config-file", "permissions-accounts-config-file"] {
-        let enabled = if key.contains("nodes") { "permissions-nodes-config-file-enabled" } else { "permissions-accounts-config-file-enabled" };
+        let enabled = if key.contains("nodes") {
+            "permissions-nodes-config-file-enabled"
+        } else {
+            "permissions-accounts-config-file-enabled"
+        };
         if out.get(enabled) == Some("true") {
             out.unless_set(key, &inside("permissions_config.toml"), DEFAULT);
         }
@@ -409,9 +415,7 @@ impl Translation {
     pub(super) fn texts(&self) -> impl Iterator<Item = (&'static str, Vec<String>, String)> + '_ {
         self.settings.iter().map(|(key, values, from)| {
             let values = match OPTIONS.iter().find(|spec| spec.key == *key) {
-                Some(spec) if spec.kind == super::OptionKind::List => {
-                    values.iter().flat_map(|value| split(spec, value)).collect()
-                }
+                Some(spec) if spec.kind == super::OptionKind::List => values.iter().flat_map(|value| split(spec, value)).collect(),
                 _ => vec![values.join(",")],
             };
             (*key, values, from.clone())

@@ -1,7 +1,11 @@
 //! The table of every setting: key, default, help and how its text becomes a value.
 
-use super::texts::{address, boolean, bracketed, choose, enodes, groups, ip, number, one, path, protocols, reserved, short_text, unhex};
-use super::{AllowListSetting, LogFormat, NodeConfig, PoolSettings, RpcAuthentication, RpcListener, RpcRelease, RpcTls, RulesSettings};
+use super::texts::{
+    address, boolean, bracketed, choose, enodes, groups, ip, number, one, path, protocols, reserved, short_text, unhex,
+};
+use super::{
+    AllowListSetting, LogFormat, NodeConfig, PoolSettings, RpcAuthentication, RpcListener, RpcRelease, RpcTls, RulesSettings,
+};
 use ipe_api::Password;
 use ipe_types::genesis::NodeAbi;
 use ipe_types::{Checkpoint, Dialect, Enode, NodeId, Role, Topology};
@@ -65,18 +69,36 @@ pub const OPTIONS: &[OptionSpec] = &[
         c.data_dir = path(v, base)?;
         Ok(())
     }),
-    value("database-cache", "BYTES", "1/512 of the memory, 16 to 128 MiB", "Memory for rows, filters and indexes read from the database", |c, v, _| {
-        c.database_cache = Some(number(v, 8 << 20, 1 << 40)?);
-        Ok(())
-    }),
-    value("data-storage-format", "FORMAT", "FOREST", "What is kept of older states: FOREST keeps every block's (an archive), BONSAI those of the last blocks", |c, v, _| {
-        c.archive = choose(v, &[("forest", true), ("bonsai", false), ("x_bonsai_archive", true)])?;
-        Ok(())
-    }),
-    value("bonsai-historical-block-limit", "BLOCKS", "512", "With BONSAI, how many of the last blocks' states can be read", |c, v, _| {
-        c.historical_blocks = number(v, ipe_chain::state::MIN_KEEP, u64::MAX)?;
-        Ok(())
-    }),
+    value(
+        "database-cache",
+        "BYTES",
+        "1/512 of the memory, 16 to 128 MiB",
+        "Memory for rows, filters and indexes read from the database",
+        |c, v, _| {
+            c.database_cache = Some(number(v, 8 << 20, 1 << 40)?);
+            Ok(())
+        },
+    ),
+    value(
+        "data-storage-format",
+        "FORMAT",
+        "FOREST",
+        "What is kept of older states: FOREST keeps every block's (an archive), BONSAI those of the last blocks",
+        |c, v, _| {
+            c.archive = choose(v, &[("forest", true), ("bonsai", false), ("x_bonsai_archive", true)])?;
+            Ok(())
+        },
+    ),
+    value(
+        "bonsai-historical-block-limit",
+        "BLOCKS",
+        "512",
+        "With BONSAI, how many of the last blocks' states can be read",
+        |c, v, _| {
+            c.historical_blocks = number(v, ipe_chain::state::MIN_KEEP, u64::MAX)?;
+            Ok(())
+        },
+    ),
     value("genesis", "FILE", "", "Genesis file, Besu's or GoQuorum's format", |c, v, base| {
         c.genesis = Some(path(v, base)?);
         Ok(())
@@ -97,31 +119,48 @@ pub const OPTIONS: &[OptionSpec] = &[
         c.institution = short_text(v)?;
         Ok(())
     }),
-    value("topology", "SHAPE", "sentry", "sentry: validators dial only their own boots and listen nowhere; mesh: they connect to each other", |c, v, _| {
-        c.topology = Topology::from_str(one(v)?).map_err(|_| "sentry or mesh".to_owned())?;
-        Ok(())
-    }),
+    value(
+        "topology",
+        "SHAPE",
+        "sentry",
+        "sentry: validators dial only their own boots and listen nowhere; mesh: they connect to each other",
+        |c, v, _| {
+            c.topology = Topology::from_str(one(v)?).map_err(|_| "sentry or mesh".to_owned())?;
+            Ok(())
+        },
+    ),
     value("members", "FILE", "", "Directory of the network's nodes (network.json), for admission and names", |c, v, base| {
         c.members = Some(path(v, base)?);
         Ok(())
     }),
-    value("dialect", "NAME", "legacy", "Form of emitted consensus messages: legacy (every Besu but 26.1 to 26.5), besu26 (26.1 and later) or goquorum (any GoQuorum validator)", |c, v, _| {
-        let known = [
-            ("legacy", Dialect::Legacy),
-            ("besu26", Dialect::Besu26),
-            ("goquorum", Dialect::GoQuorum),
-        ];
-        c.dialect = choose(v, &known)?;
-        Ok(())
-    }),
+    value(
+        "dialect",
+        "NAME",
+        "legacy",
+        "Form of emitted consensus messages: legacy (every Besu but 26.1 to 26.5), besu26 (26.1 and later) or goquorum (any GoQuorum validator)",
+        |c, v, _| {
+            let known = [("legacy", Dialect::Legacy), ("besu26", Dialect::Besu26), ("goquorum", Dialect::GoQuorum)];
+            c.dialect = choose(v, &known)?;
+            Ok(())
+        },
+    ),
     value("network-id", "N", "the chain id", "Network id that peers must share", |c, v, _| {
         c.network_id = Some(number(v, 0, u64::MAX)?);
         Ok(())
     }),
-    value("checkpoint", "HEIGHT:HASH", "", "A block that is of the chain, from a node that you trust (ipe_status shows one): no other history is taken", |c, v, _| {
-        c.checkpoint = Some(Checkpoint::from_str(one(v)?).map_err(|_| "a height from 1 on, a colon and a block hash: 1200000:0x<64 hex digits>".to_owned())?);
-        Ok(())
-    }),
+    value(
+        "checkpoint",
+        "HEIGHT:HASH",
+        "",
+        "A block that is of the chain, from a node that you trust (ipe_status shows one): no other history is taken",
+        |c, v, _| {
+            c.checkpoint = Some(
+                Checkpoint::from_str(one(v)?)
+                    .map_err(|_| "a height from 1 on, a colon and a block hash: 1200000:0x<64 hex digits>".to_owned())?,
+            );
+            Ok(())
+        },
+    ),
     list("p2p-host", "HOST", "127.0.0.1", "Hosts that others dial, IP addresses or DNS names, put into the enode", |c, v, _| {
         let probe = |host: &String| format!("enode://{}@{}:1", "11".repeat(64), bracketed(host)).parse::<Enode>().is_ok();
         if v.is_empty() || !v.iter().all(probe) {
@@ -150,25 +189,51 @@ pub const OPTIONS: &[OptionSpec] = &[
         c.static_nodes_file = Some(path(v, base)?);
         Ok(())
     }),
-    list("carry", "ENODE", "", "Validators of Besu or GoQuorum: a sentry validator holds its sessions with them through its boots (docs/carried-sessions.md)", |c, v, _| {
-        c.carry = enodes(v)?;
-        Ok(())
-    }),
-    list("carry-for", "KEY", "", "Of a boot: public keys of the validators whose sessions it carries, besides those the directory has for its institution", |c, v, _| {
-        c.carry_for = v
-            .iter()
-            .map(|text| NodeId::from_str(text).ok().filter(|id| !id.is_zero()).ok_or("public keys of 128 hex digits".to_owned()))
-            .collect::<Result<_, _>>()?;
-        Ok(())
-    }),
-    list("reserved-nodes", "KEY_OR_ENODE", "", "Nodes whose places strangers cannot take, besides the directory's, the static nodes and the chain's validators: public keys or enodes, as of this institution's writers at a boot without a directory", |c, v, _| {
-        c.reserved_nodes = v.iter().map(|text| reserved(text)).collect::<Option<_>>().ok_or("public keys of 128 hex digits, or enodes")?;
-        Ok(())
-    }),
-    switch("start-alone", "false", "Of the only validator of a chain, on an empty folder: begin the chain without having heard from any other node", |c, v, _| {
-        c.start_alone = boolean(v)?;
-        Ok(())
-    }),
+    list(
+        "carry",
+        "ENODE",
+        "",
+        "Validators of Besu or GoQuorum: a sentry validator holds its sessions with them through its boots (docs/carried-sessions.md)",
+        |c, v, _| {
+            c.carry = enodes(v)?;
+            Ok(())
+        },
+    ),
+    list(
+        "carry-for",
+        "KEY",
+        "",
+        "Of a boot: public keys of the validators whose sessions it carries, besides those the directory has for its institution",
+        |c, v, _| {
+            c.carry_for = v
+                .iter()
+                .map(|text| {
+                    NodeId::from_str(text).ok().filter(|id| !id.is_zero()).ok_or("public keys of 128 hex digits".to_owned())
+                })
+                .collect::<Result<_, _>>()?;
+            Ok(())
+        },
+    ),
+    list(
+        "reserved-nodes",
+        "KEY_OR_ENODE",
+        "",
+        "Nodes whose places strangers cannot take, besides the directory's, the static nodes and the chain's validators: public keys or enodes, as of this institution's writers at a boot without a directory",
+        |c, v, _| {
+            c.reserved_nodes =
+                v.iter().map(|text| reserved(text)).collect::<Option<_>>().ok_or("public keys of 128 hex digits, or enodes")?;
+            Ok(())
+        },
+    ),
+    switch(
+        "start-alone",
+        "false",
+        "Of the only validator of a chain, on an empty folder: begin the chain without having heard from any other node",
+        |c, v, _| {
+            c.start_alone = boolean(v)?;
+            Ok(())
+        },
+    ),
     list("bootnodes", "ENODE", "the genesis file's", "Nodes to find the network by, in place of the genesis file's", |c, v, _| {
         c.bootnodes = Some(enodes(v)?);
         Ok(())
@@ -181,26 +246,53 @@ pub const OPTIONS: &[OptionSpec] = &[
         c.max_peers = number(v, 0, 10_000)?;
         Ok(())
     }),
-    switch("permissions-nodes-config-file-enabled", "false", "Connect only to nodes of nodes-allowlist in a TOML file", |c, v, _| {
-        c.nodes_list.enabled = boolean(v)?;
-        Ok(())
-    }),
-    value("permissions-nodes-config-file", "FILE", "<data-dir>/permissions_config.toml", "The file with nodes-allowlist", |c, v, base| {
-        c.nodes_list.file = Some(path(v, base)?);
-        Ok(())
-    }),
-    switch("permissions-accounts-config-file-enabled", "false", "Take transactions only of senders in accounts-allowlist in a TOML file", |c, v, _| {
-        c.accounts_list.enabled = boolean(v)?;
-        Ok(())
-    }),
-    value("permissions-accounts-config-file", "FILE", "<data-dir>/permissions_config.toml", "The file with accounts-allowlist", |c, v, base| {
-        c.accounts_list.file = Some(path(v, base)?);
-        Ok(())
-    }),
-    switch("permissions-accounts-contract-enabled", "false", "Ask a contract whose transactions are valid; all nodes must have it", |c, v, _| {
-        c.rules.accounts_enabled = boolean(v)?;
-        Ok(())
-    }),
+    switch(
+        "permissions-nodes-config-file-enabled",
+        "false",
+        "Connect only to nodes of nodes-allowlist in a TOML file",
+        |c, v, _| {
+            c.nodes_list.enabled = boolean(v)?;
+            Ok(())
+        },
+    ),
+    value(
+        "permissions-nodes-config-file",
+        "FILE",
+        "<data-dir>/permissions_config.toml",
+        "The file with nodes-allowlist",
+        |c, v, base| {
+            c.nodes_list.file = Some(path(v, base)?);
+            Ok(())
+        },
+    ),
+    switch(
+        "permissions-accounts-config-file-enabled",
+        "false",
+        "Take transactions only of senders in accounts-allowlist in a TOML file",
+        |c, v, _| {
+            c.accounts_list.enabled = boolean(v)?;
+            Ok(())
+        },
+    ),
+    value(
+        "permissions-accounts-config-file",
+        "FILE",
+        "<data-dir>/permissions_config.toml",
+        "The file with accounts-allowlist",
+        |c, v, base| {
+            c.accounts_list.file = Some(path(v, base)?);
+            Ok(())
+        },
+    ),
+    switch(
+        "permissions-accounts-contract-enabled",
+        "false",
+        "Ask a contract whose transactions are valid; all nodes must have it",
+        |c, v, _| {
+            c.rules.accounts_enabled = boolean(v)?;
+            Ok(())
+        },
+    ),
     value("permissions-accounts-contract-address", "ADDRESS", "", "The account ingress that is asked", |c, v, _| {
         c.rules.accounts = Some(address(v)?);
         Ok(())
@@ -217,10 +309,16 @@ pub const OPTIONS: &[OptionSpec] = &[
         c.rules.nodes_abi = NodeAbi::numbered(number(v, 1, 2)?).unwrap_or_default();
         Ok(())
     }),
-    value("permissions-contract-gas", "GAS", "50000000", "Most gas of a question to the rules; all nodes must have the same", |c, v, _| {
-        c.rules.gas = number(v, 100_000, u64::MAX)?;
-        Ok(())
-    }),
+    value(
+        "permissions-contract-gas",
+        "GAS",
+        "50000000",
+        "Most gas of a question to the rules; all nodes must have the same",
+        |c, v, _| {
+            c.rules.gas = number(v, 100_000, u64::MAX)?;
+            Ok(())
+        },
+    ),
     switch("rpc-http-enabled", "true", "Serve JSON-RPC over HTTP", |c, v, _| {
         c.rpc_http.enabled = boolean(v)?;
         Ok(())
@@ -233,10 +331,16 @@ pub const OPTIONS: &[OptionSpec] = &[
         c.rpc_http.port = number(v, 0, 65_535)?;
         Ok(())
     }),
-    list("rpc-http-api", "GROUP", "ETH,NET,WEB3", "Method groups over HTTP: ETH, NET, WEB3, QBFT, TXPOOL, ADMIN, DEBUG, TRACE, PERM, IPE", |c, v, _| {
-        c.rpc_http.api = groups(v)?;
-        Ok(())
-    }),
+    list(
+        "rpc-http-api",
+        "GROUP",
+        "ETH,NET,WEB3",
+        "Method groups over HTTP: ETH, NET, WEB3, QBFT, TXPOOL, ADMIN, DEBUG, TRACE, PERM, IPE",
+        |c, v, _| {
+            c.rpc_http.api = groups(v)?;
+            Ok(())
+        },
+    ),
     value("rpc-http-max-active-connections", "N", "80", "HTTP connections at once", |c, v, _| {
         c.rpc_http.max_connections = number(v, 1, 100_000)?;
         Ok(())
@@ -253,22 +357,45 @@ pub const OPTIONS: &[OptionSpec] = &[
         c.rpc_max_body = number(v, 1024, 1 << 30)?;
         Ok(())
     }),
-    switch("rpc-http-authentication-enabled", "false", "Ask clients over HTTP for a token (docs/exposing-json-rpc.md)", |c, v, _| {
-        c.rpc_http.authentication.enabled = boolean(v)?;
-        Ok(())
-    }),
-    value("rpc-http-authentication-credentials-file", "FILE", "", "TOML file of users for POST /login: [Users.name] with password, a bcrypt hash, and permissions", |c, v, base| {
-        c.rpc_http.authentication.credentials_file = Some(path(v, base)?);
-        Ok(())
-    }),
-    value("rpc-http-authentication-jwt-public-key-file", "FILE", "", "PEM file with the public key of whoever signs tokens, in place of POST /login", |c, v, base| {
-        c.rpc_http.authentication.public_key_file = Some(path(v, base)?);
-        Ok(())
-    }),
-    value("rpc-http-authentication-jwt-algorithm", "NAME", "RS256", "How those tokens are signed: RS256, RS384, RS512, ES256, ES384 or ES512", |c, v, _| {
-        c.rpc_http.authentication.algorithm = one(v)?.parse()?;
-        Ok(())
-    }),
+    switch(
+        "rpc-http-authentication-enabled",
+        "false",
+        "Ask clients over HTTP for a token (docs/exposing-json-rpc.md)",
+        |c, v, _| {
+            c.rpc_http.authentication.enabled = boolean(v)?;
+            Ok(())
+        },
+    ),
+    value(
+        "rpc-http-authentication-credentials-file",
+        "FILE",
+        "",
+        "TOML file of users for POST /login: [Users.name] with password, a bcrypt hash, and permissions",
+        |c, v, base| {
+            c.rpc_http.authentication.credentials_file = Some(path(v, base)?);
+            Ok(())
+        },
+    ),
+    value(
+        "rpc-http-authentication-jwt-public-key-file",
+        "FILE",
+        "",
+        "PEM file with the public key of whoever signs tokens, in place of POST /login",
+        |c, v, base| {
+            c.rpc_http.authentication.public_key_file = Some(path(v, base)?);
+            Ok(())
+        },
+    ),
+    value(
+        "rpc-http-authentication-jwt-algorithm",
+        "NAME",
+        "RS256",
+        "How those tokens are signed: RS256, RS384, RS512, ES256, ES384 or ES512",
+        |c, v, _| {
+            c.rpc_http.authentication.algorithm = one(v)?.parse()?;
+            Ok(())
+        },
+    ),
     list("rpc-http-api-methods-no-auth", "METHOD", "", "Methods that need no token", |c, v, _| {
         c.rpc_http.authentication.open_methods = v.to_vec();
         Ok(())
@@ -277,10 +404,16 @@ pub const OPTIONS: &[OptionSpec] = &[
         c.rpc_http.tls.enabled = boolean(v)?;
         Ok(())
     }),
-    value("rpc-http-tls-keystore-file", "FILE", "", "PKCS#12 file with the private key and its certificates; read again when it changes", |c, v, base| {
-        c.rpc_http.tls.keystore_file = Some(path(v, base)?);
-        Ok(())
-    }),
+    value(
+        "rpc-http-tls-keystore-file",
+        "FILE",
+        "",
+        "PKCS#12 file with the private key and its certificates; read again when it changes",
+        |c, v, base| {
+            c.rpc_http.tls.keystore_file = Some(path(v, base)?);
+            Ok(())
+        },
+    ),
     value("rpc-http-tls-keystore-password-file", "FILE", "", "File whose first line opens it", |c, v, base| {
         c.rpc_http.tls.keystore_password = Some(Password::File(path(v, base)?));
         Ok(())
@@ -293,14 +426,25 @@ pub const OPTIONS: &[OptionSpec] = &[
         c.rpc_http.tls.cert_file = Some(path(v, base)?);
         Ok(())
     }),
-    switch("rpc-http-tls-client-auth-enabled", "false", "Let in only clients with a certificate that the next settings name", |c, v, _| {
-        c.rpc_http.tls.client_auth = boolean(v)?;
-        Ok(())
-    }),
-    value("rpc-http-tls-known-clients-file", "FILE", "", "Lines with a common name and the SHA-256 fingerprint of a certificate", |c, v, base| {
-        c.rpc_http.tls.known_clients_file = Some(path(v, base)?);
-        Ok(())
-    }),
+    switch(
+        "rpc-http-tls-client-auth-enabled",
+        "false",
+        "Let in only clients with a certificate that the next settings name",
+        |c, v, _| {
+            c.rpc_http.tls.client_auth = boolean(v)?;
+            Ok(())
+        },
+    ),
+    value(
+        "rpc-http-tls-known-clients-file",
+        "FILE",
+        "",
+        "Lines with a common name and the SHA-256 fingerprint of a certificate",
+        |c, v, base| {
+            c.rpc_http.tls.known_clients_file = Some(path(v, base)?);
+            Ok(())
+        },
+    ),
     value("rpc-http-tls-truststore-file", "FILE", "", "PKCS#12 file with certificates of authorities", |c, v, base| {
         c.rpc_http.tls.truststore_file = Some(path(v, base)?);
         Ok(())
@@ -309,18 +453,30 @@ pub const OPTIONS: &[OptionSpec] = &[
         c.rpc_http.tls.truststore_password = Some(Password::File(path(v, base)?));
         Ok(())
     }),
-    value("rpc-http-tls-trustcert-file", "FILE", "", "PEM file with certificates of authorities, in place of the PKCS#12 file", |c, v, base| {
-        c.rpc_http.tls.trustcert_file = Some(path(v, base)?);
-        Ok(())
-    }),
+    value(
+        "rpc-http-tls-trustcert-file",
+        "FILE",
+        "",
+        "PEM file with certificates of authorities, in place of the PKCS#12 file",
+        |c, v, base| {
+            c.rpc_http.tls.trustcert_file = Some(path(v, base)?);
+            Ok(())
+        },
+    ),
     list("rpc-http-tls-protocols", "NAME", "TLSv1.3,TLSv1.2", "Versions that are spoken", |c, v, _| {
         c.rpc_http.tls.protocols = protocols(v)?;
         Ok(())
     }),
-    list("rpc-http-tls-cipher-suites", "NAME", "", "Ciphers that are spoken, by their names in Java and at IANA; none = all that are safe", |c, v, _| {
-        c.rpc_http.tls.cipher_suites = v.to_vec();
-        Ok(())
-    }),
+    list(
+        "rpc-http-tls-cipher-suites",
+        "NAME",
+        "",
+        "Ciphers that are spoken, by their names in Java and at IANA; none = all that are safe",
+        |c, v, _| {
+            c.rpc_http.tls.cipher_suites = v.to_vec();
+            Ok(())
+        },
+    ),
     value("rpc-timeout-seconds", "SECONDS", "30", "Longest that one request may take, all calls of a batch together", |c, v, _| {
         c.rpc_timeout_s = number(v, 1, 86_400)?;
         Ok(())
@@ -349,22 +505,45 @@ pub const OPTIONS: &[OptionSpec] = &[
         c.rpc_ws_max_frame = number(v, 1024, 1 << 30)?;
         Ok(())
     }),
-    switch("rpc-ws-authentication-enabled", "false", "Ask clients over WebSocket for a token (docs/exposing-json-rpc.md)", |c, v, _| {
-        c.rpc_ws.authentication.enabled = boolean(v)?;
-        Ok(())
-    }),
-    value("rpc-ws-authentication-credentials-file", "FILE", "", "TOML file of users for POST /login: [Users.name] with password, a bcrypt hash, and permissions", |c, v, base| {
-        c.rpc_ws.authentication.credentials_file = Some(path(v, base)?);
-        Ok(())
-    }),
-    value("rpc-ws-authentication-jwt-public-key-file", "FILE", "", "PEM file with the public key of whoever signs tokens, in place of POST /login", |c, v, base| {
-        c.rpc_ws.authentication.public_key_file = Some(path(v, base)?);
-        Ok(())
-    }),
-    value("rpc-ws-authentication-jwt-algorithm", "NAME", "RS256", "How those tokens are signed: RS256, RS384, RS512, ES256, ES384 or ES512", |c, v, _| {
-        c.rpc_ws.authentication.algorithm = one(v)?.parse()?;
-        Ok(())
-    }),
+    switch(
+        "rpc-ws-authentication-enabled",
+        "false",
+        "Ask clients over WebSocket for a token (docs/exposing-json-rpc.md)",
+        |c, v, _| {
+            c.rpc_ws.authentication.enabled = boolean(v)?;
+            Ok(())
+        },
+    ),
+    value(
+        "rpc-ws-authentication-credentials-file",
+        "FILE",
+        "",
+        "TOML file of users for POST /login: [Users.name] with password, a bcrypt hash, and permissions",
+        |c, v, base| {
+            c.rpc_ws.authentication.credentials_file = Some(path(v, base)?);
+            Ok(())
+        },
+    ),
+    value(
+        "rpc-ws-authentication-jwt-public-key-file",
+        "FILE",
+        "",
+        "PEM file with the public key of whoever signs tokens, in place of POST /login",
+        |c, v, base| {
+            c.rpc_ws.authentication.public_key_file = Some(path(v, base)?);
+            Ok(())
+        },
+    ),
+    value(
+        "rpc-ws-authentication-jwt-algorithm",
+        "NAME",
+        "RS256",
+        "How those tokens are signed: RS256, RS384, RS512, ES256, ES384 or ES512",
+        |c, v, _| {
+            c.rpc_ws.authentication.algorithm = one(v)?.parse()?;
+            Ok(())
+        },
+    ),
     list("rpc-ws-api-methods-no-auth", "METHOD", "", "Methods that need no token", |c, v, _| {
         c.rpc_ws.authentication.open_methods = v.to_vec();
         Ok(())
@@ -373,10 +552,16 @@ pub const OPTIONS: &[OptionSpec] = &[
         c.rpc_ws.tls.enabled = boolean(v)?;
         Ok(())
     }),
-    value("rpc-ws-ssl-keystore-file", "FILE", "", "PKCS#12 file with the private key and its certificates; read again when it changes", |c, v, base| {
-        c.rpc_ws.tls.keystore_file = Some(path(v, base)?);
-        Ok(())
-    }),
+    value(
+        "rpc-ws-ssl-keystore-file",
+        "FILE",
+        "",
+        "PKCS#12 file with the private key and its certificates; read again when it changes",
+        |c, v, base| {
+            c.rpc_ws.tls.keystore_file = Some(path(v, base)?);
+            Ok(())
+        },
+    ),
     value("rpc-ws-ssl-keystore-password", "TEXT", "", "What opens it; the file of the next setting is safer", |c, v, _| {
         c.rpc_ws.tls.keystore_password = Some(Password::Text(Zeroizing::new(v.concat())));
         Ok(())
@@ -393,14 +578,25 @@ pub const OPTIONS: &[OptionSpec] = &[
         c.rpc_ws.tls.cert_file = Some(path(v, base)?);
         Ok(())
     }),
-    switch("rpc-ws-ssl-client-auth-enabled", "false", "Let in only clients with a certificate that the next settings name", |c, v, _| {
-        c.rpc_ws.tls.client_auth = boolean(v)?;
-        Ok(())
-    }),
-    value("rpc-ws-ssl-known-clients-file", "FILE", "", "Lines with a common name and the SHA-256 fingerprint of a certificate", |c, v, base| {
-        c.rpc_ws.tls.known_clients_file = Some(path(v, base)?);
-        Ok(())
-    }),
+    switch(
+        "rpc-ws-ssl-client-auth-enabled",
+        "false",
+        "Let in only clients with a certificate that the next settings name",
+        |c, v, _| {
+            c.rpc_ws.tls.client_auth = boolean(v)?;
+            Ok(())
+        },
+    ),
+    value(
+        "rpc-ws-ssl-known-clients-file",
+        "FILE",
+        "",
+        "Lines with a common name and the SHA-256 fingerprint of a certificate",
+        |c, v, base| {
+            c.rpc_ws.tls.known_clients_file = Some(path(v, base)?);
+            Ok(())
+        },
+    ),
     value("rpc-ws-ssl-truststore-file", "FILE", "", "PKCS#12 file with certificates of authorities", |c, v, base| {
         c.rpc_ws.tls.truststore_file = Some(path(v, base)?);
         Ok(())
@@ -413,22 +609,39 @@ pub const OPTIONS: &[OptionSpec] = &[
         c.rpc_ws.tls.truststore_password = Some(Password::File(path(v, base)?));
         Ok(())
     }),
-    value("rpc-ws-ssl-trustcert-file", "FILE", "", "PEM file with certificates of authorities, in place of the PKCS#12 file", |c, v, base| {
-        c.rpc_ws.tls.trustcert_file = Some(path(v, base)?);
-        Ok(())
-    }),
+    value(
+        "rpc-ws-ssl-trustcert-file",
+        "FILE",
+        "",
+        "PEM file with certificates of authorities, in place of the PKCS#12 file",
+        |c, v, base| {
+            c.rpc_ws.tls.trustcert_file = Some(path(v, base)?);
+            Ok(())
+        },
+    ),
     list("rpc-ws-ssl-protocols", "NAME", "TLSv1.3,TLSv1.2", "Versions that are spoken", |c, v, _| {
         c.rpc_ws.tls.protocols = protocols(v)?;
         Ok(())
     }),
-    list("rpc-ws-ssl-cipher-suites", "NAME", "", "Ciphers that are spoken, by their names in Java and at IANA; none = all that are safe", |c, v, _| {
-        c.rpc_ws.tls.cipher_suites = v.to_vec();
-        Ok(())
-    }),
-    switch("rpc-operator-enabled", "false", "Serve JSON-RPC over HTTP for operators on a port of its own, with the authentication and TLS of rpc-http", |c, v, _| {
-        c.rpc_operator.enabled = boolean(v)?;
-        Ok(())
-    }),
+    list(
+        "rpc-ws-ssl-cipher-suites",
+        "NAME",
+        "",
+        "Ciphers that are spoken, by their names in Java and at IANA; none = all that are safe",
+        |c, v, _| {
+            c.rpc_ws.tls.cipher_suites = v.to_vec();
+            Ok(())
+        },
+    ),
+    switch(
+        "rpc-operator-enabled",
+        "false",
+        "Serve JSON-RPC over HTTP for operators on a port of its own, with the authentication and TLS of rpc-http",
+        |c, v, _| {
+            c.rpc_operator.enabled = boolean(v)?;
+            Ok(())
+        },
+    ),
     value("rpc-operator-host", "IP", "127.0.0.1", "Address that it binds", |c, v, _| {
         c.rpc_operator.host = ip(v)?;
         Ok(())
@@ -437,18 +650,30 @@ pub const OPTIONS: &[OptionSpec] = &[
         c.rpc_operator.port = number(v, 0, 65_535)?;
         Ok(())
     }),
-    list("rpc-operator-api", "GROUP", "ETH,NET,WEB3,ADMIN,DEBUG,MINER,PERM,QBFT,TXPOOL,IPE", "Its method groups: leave those that change the node out of rpc-http-api and rpc-ws-api", |c, v, _| {
-        c.rpc_operator.api = groups(v)?;
-        Ok(())
-    }),
+    list(
+        "rpc-operator-api",
+        "GROUP",
+        "ETH,NET,WEB3,ADMIN,DEBUG,MINER,PERM,QBFT,TXPOOL,IPE",
+        "Its method groups: leave those that change the node out of rpc-http-api and rpc-ws-api",
+        |c, v, _| {
+            c.rpc_operator.api = groups(v)?;
+            Ok(())
+        },
+    ),
     value("rpc-operator-max-active-connections", "N", "16", "Its connections at once", |c, v, _| {
         c.rpc_operator.max_connections = number(v, 1, 100_000)?;
         Ok(())
     }),
-    list("host-allowlist", "HOST", "localhost,127.0.0.1,::1", "Host names that JSON-RPC and metrics requests may use; * = any", |c, v, _| {
-        c.host_allowlist = v.to_vec();
-        Ok(())
-    }),
+    list(
+        "host-allowlist",
+        "HOST",
+        "localhost,127.0.0.1,::1",
+        "Host names that JSON-RPC and metrics requests may use; * = any",
+        |c, v, _| {
+            c.host_allowlist = v.to_vec();
+            Ok(())
+        },
+    ),
     value("rpc-gas-cap", "GAS", "100000000", "Most gas of one simulated call, 0 = unlimited", |c, v, _| {
         c.rpc_gas_cap = number(v, 0, u64::MAX)?;
         Ok(())
@@ -505,18 +730,36 @@ pub const OPTIONS: &[OptionSpec] = &[
         c.miner_extra_data = Some(bytes);
         Ok(())
     }),
-    value("poa-block-txs-selection-max-time", "PERCENT", "75", "Share of the block period that choosing transactions may take", |c, v, _| {
-        c.block_selection_percent = number(v, 1, 100)?;
-        Ok(())
-    }),
-    value("tx-max-bytes", "BYTES", "524288", "Longest transaction that the pool takes, from 1,024 to 1,000,000 bytes: peers refuse messages of more than 1 MiB (go-ethereum takes 131072)", |c, v, _| {
-        c.tx_bytes = number(v, 1_024, 1_000_000)?;
-        Ok(())
-    }),
-    value("tx-max-gas-used", "GAS", "100000000", "Most gas that a transaction may use, not name, in a block built here", |c, v, _| {
-        c.tx_gas = number(v, 21_000, u64::MAX)?;
-        Ok(())
-    }),
+    value(
+        "poa-block-txs-selection-max-time",
+        "PERCENT",
+        "75",
+        "Share of the block period that choosing transactions may take",
+        |c, v, _| {
+            c.block_selection_percent = number(v, 1, 100)?;
+            Ok(())
+        },
+    ),
+    value(
+        "tx-max-bytes",
+        "BYTES",
+        "524288",
+        "Longest transaction that the pool takes, from 1,024 to 1,000,000 bytes: peers refuse messages of more than 1 MiB (go-ethereum takes 131072)",
+        |c, v, _| {
+            c.tx_bytes = number(v, 1_024, 1_000_000)?;
+            Ok(())
+        },
+    ),
+    value(
+        "tx-max-gas-used",
+        "GAS",
+        "100000000",
+        "Most gas that a transaction may use, not name, in a block built here",
+        |c, v, _| {
+            c.tx_gas = number(v, 21_000, u64::MAX)?;
+            Ok(())
+        },
+    ),
     value("tx-pool-max-size", "N", "50000", "Transactions held in the pool", |c, v, _| {
         c.pool.max_count = number(v, 1, 10_000_000)?;
         Ok(())
@@ -591,8 +834,24 @@ impl Default for NodeConfig {
             nodes_list: AllowListSetting::default(),
             accounts_list: AllowListSetting::default(),
             rules: RulesSettings::default(),
-            rpc_http: RpcListener { enabled: true, host: local, port: 8545, api: api(), max_connections: 80, authentication: RpcAuthentication::default(), tls: RpcTls::default() },
-            rpc_ws: RpcListener { enabled: false, host: local, port: 8546, api: api(), max_connections: 80, authentication: RpcAuthentication::default(), tls: RpcTls::default() },
+            rpc_http: RpcListener {
+                enabled: true,
+                host: local,
+                port: 8545,
+                api: api(),
+                max_connections: 80,
+                authentication: RpcAuthentication::default(),
+                tls: RpcTls::default(),
+            },
+            rpc_ws: RpcListener {
+                enabled: false,
+                host: local,
+                port: 8546,
+                api: api(),
+                max_connections: 80,
+                authentication: RpcAuthentication::default(),
+                tls: RpcTls::default(),
+            },
             rpc_operator: RpcListener {
                 enabled: false,
                 host: local,

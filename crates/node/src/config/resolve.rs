@@ -165,19 +165,13 @@ fn read_besu(besu: &Translation, given: &Given, config: &mut NodeConfig) -> Resu
     }
     let ignored = besu.ignored.iter().map(|note| format!("{} = {} has no effect: {}", note.spelled, note.value, note.why));
     config.warnings.extend(ignored);
-    let dialect_given = given.flags.iter().any(|(key, _)| *key == "dialect")
-        || given.environment.iter().any(|(name, _)| name == "IPE_DIALECT");
+    let dialect_given =
+        given.flags.iter().any(|(key, _)| *key == "dialect") || given.environment.iter().any(|(name, _)| name == "IPE_DIALECT");
     config.warnings.extend(besu.remarks.iter().filter(|_| !dialect_given).cloned());
     Ok(())
 }
 
-fn set(
-    config: &mut NodeConfig,
-    spec: &OptionSpec,
-    values: &[String],
-    base: &Path,
-    origin: Origin,
-) -> Result<(), ConfigError> {
+fn set(config: &mut NodeConfig, spec: &OptionSpec, values: &[String], base: &Path, origin: Origin) -> Result<(), ConfigError> {
     (spec.set)(config, values, base).map_err(|expected| ConfigError::Bad {
         key: spec.key,
         origin,
@@ -193,9 +187,7 @@ pub fn split(spec: &OptionSpec, text: &str) -> Vec<String> {
         OptionKind::List if text.contains("enode://") => {
             text.replace(",enode://", "\nenode://").lines().map(|part| part.trim().to_owned()).collect()
         }
-        OptionKind::List => {
-            text.split(',').map(|part| part.trim().to_owned()).filter(|part| !part.is_empty()).collect()
-        }
+        OptionKind::List => text.split(',').map(|part| part.trim().to_owned()).filter(|part| !part.is_empty()).collect(),
         OptionKind::Value | OptionKind::Switch => vec![text.to_owned()],
     }
 }
@@ -220,11 +212,9 @@ fn read_file(path: &Path, text: &str) -> Result<Vec<(&'static OptionSpec, Vec<St
             expected: expected.to_owned(),
         };
         let values = match (value, spec.kind) {
-            (toml::Value::Array(items), OptionKind::List) => items
-                .iter()
-                .map(scalar)
-                .collect::<Option<Vec<String>>>()
-                .ok_or_else(|| wrong("an array of strings"))?,
+            (toml::Value::Array(items), OptionKind::List) => {
+                items.iter().map(scalar).collect::<Option<Vec<String>>>().ok_or_else(|| wrong("an array of strings"))?
+            }
             (value, OptionKind::List) => split(spec, &scalar(value).ok_or_else(|| wrong("an array of strings"))?),
             (value, _) => vec![scalar(value).ok_or_else(|| wrong("a single value"))?],
         };
@@ -312,7 +302,8 @@ mod tests {
     #[test]
     fn lists_are_arrays_or_commas_and_enodes_keep_their_hosts() {
         let id = "11".repeat(64);
-        let mut given = file(&format!("static-nodes = [\"enode://{id}@a.example,10.0.0.1:5\"]\nrpc-http-api = [\"eth\", \"qbft\"]"));
+        let mut given =
+            file(&format!("static-nodes = [\"enode://{id}@a.example,10.0.0.1:5\"]\nrpc-http-api = [\"eth\", \"qbft\"]"));
         given.flags = vec![("bootnodes", vec![format!("enode://{id}@h,i:1,enode://{id}@j:2")])];
         let config = resolve(&given).expect("valid");
         assert_eq!(config.static_nodes[0].hosts, ["a.example", "10.0.0.1"]);
@@ -357,7 +348,11 @@ mod tests {
     fn every_default_shown_is_a_default_taken() {
         let default = NodeConfig::default();
         for spec in OPTIONS {
-            if spec.default.is_empty() || spec.default.contains(' ') || spec.default.contains('<') || spec.key == "rpc-http-cors-origins" {
+            if spec.default.is_empty()
+                || spec.default.contains(' ')
+                || spec.default.contains('<')
+                || spec.key == "rpc-http-cors-origins"
+            {
                 continue;
             }
             let mut config = default.clone();

@@ -71,7 +71,11 @@ pub(super) fn enodes(values: &[String]) -> Result<Vec<Enode>, String> {
 
 pub(super) fn protocols(values: &[String]) -> Result<Vec<String>, String> {
     let known = ["TLSv1.3", "TLSv1.2"];
-    if !values.is_empty() && values.iter().all(|value| known.contains(&value.as_str())) { Ok(values.to_vec()) } else { Err(known.join(" or ")) }
+    if !values.is_empty() && values.iter().all(|value| known.contains(&value.as_str())) {
+        Ok(values.to_vec())
+    } else {
+        Err(known.join(" or "))
+    }
 }
 
 pub(super) fn groups(values: &[String]) -> Result<Vec<String>, String> {

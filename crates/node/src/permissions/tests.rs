@@ -75,8 +75,11 @@ fn list(entries: &[&str]) -> Vec<String> {
 fn changes_are_checked_in_besus_order_and_written_to_the_file() {
     let node = enode(1, "10.0.0.1:30303");
     let fixed = enode(2, "10.0.0.2:30303");
-    let lists =
-        Lists::open(&format!("# by hand\naccounts-allowlist=[\"{A}\"]\nnodes-allowlist=[\"{fixed}\"]\n"), std::slice::from_ref(&fixed)).expect("opens");
+    let lists = Lists::open(
+        &format!("# by hand\naccounts-allowlist=[\"{A}\"]\nnodes-allowlist=[\"{fixed}\"]\n"),
+        std::slice::from_ref(&fixed),
+    )
+    .expect("opens");
     let permissions = &lists.permissions;
     for (given, error) in [
         (list(&[]), Refused::Empty),
@@ -103,17 +106,15 @@ fn changes_are_checked_in_besus_order_and_written_to_the_file() {
     assert_eq!(permissions.add(AllowList::Nodes, std::slice::from_ref(&node)), Ok(()));
     assert_eq!(permissions.remove(AllowList::Nodes, std::slice::from_ref(&fixed)), Err(Refused::Fixed));
     assert_eq!(permissions.remove(AllowList::Nodes, &[enode(3, "10.0.0.3:1")]), Err(Refused::Absent));
-    assert_eq!(
-        lists.text(),
-        format!("accounts-allowlist=[\"{}\"]\nnodes-allowlist=[\"{fixed}\",\"{node}\"]\n", B.to_lowercase())
-    );
+    assert_eq!(lists.text(), format!("accounts-allowlist=[\"{}\"]\nnodes-allowlist=[\"{fixed}\",\"{node}\"]\n", B.to_lowercase()));
     assert_eq!(permissions.remove(AllowList::Nodes, &[node]), Ok(()));
     assert!(!lists.folder.path().join("permissions_config.toml.new").exists());
 }
 
 #[test]
 fn a_connection_needs_the_listed_key_address_and_port() {
-    let text = format!("accounts-allowlist=[]\nnodes-allowlist=[\"{}\",\"{}\"]\n", enode(1, "10.0.0.1:30303"), enode(2, "10.0.0.2:0"));
+    let text =
+        format!("accounts-allowlist=[]\nnodes-allowlist=[\"{}\",\"{}\"]\n", enode(1, "10.0.0.1:30303"), enode(2, "10.0.0.2:0"));
     let lists = Lists::open(&text, &[]).expect("opens");
     let nodes = lists.permissions.nodes.as_ref().expect("in force");
     assert_eq!(nodes.judge(&candidate(1, "10.0.0.1:30303", 0, false)), Ok(()), "dialled");
@@ -149,7 +150,13 @@ fn a_file_that_cannot_be_used_keeps_the_old_lists() {
     let node = enode(1, "10.0.0.1:30303");
     let lists = Lists::open(&format!("accounts-allowlist=[\"{A}\"]\nnodes-allowlist=[\"{node}\"]\n"), &[]).expect("opens");
     let permissions = &lists.permissions;
-    for bad in ["", "nodes-allowlist=[]", "accounts-allowlist=[\"0x12\"]\nnodes-allowlist=[]", "accounts-allowlist=[]\nnodes-allowlist=7", "x ="] {
+    for bad in [
+        "",
+        "nodes-allowlist=[]",
+        "accounts-allowlist=[\"0x12\"]\nnodes-allowlist=[]",
+        "accounts-allowlist=[]\nnodes-allowlist=7",
+        "x =",
+    ] {
         std::fs::write(lists.file(), bad).expect("written");
         assert_eq!(permissions.reload(), Err(Refused::NotReloaded), "{bad}");
         assert_eq!(permissions.get(AllowList::Accounts), Ok(list(&[A])));

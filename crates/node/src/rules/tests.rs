@@ -21,7 +21,8 @@ fn enode(byte: u8, host: &str) -> Enode {
 /// 7f and 31 bytes ff else: the top bit is the product of the two slots.
 const PAIR: &str = concat!(
     // sload(first) × sload(second), shifted to the top bit
-    "600435546084355402", "60ff1b",
+    "600435546084355402",
+    "60ff1b",
     // or 7fff…ff
     "7f7fffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff17",
     "60005260206000f3",

@@ -183,11 +183,9 @@ pub(crate) async fn serve(
         }
         let done = match request {
             Some(Request::Take(token)) => give(carrier, &mut wire, node, token).await.map(Given::Taken),
-            Some(Request::Dial(enode)) => {
-                timeout_at(deadline, reach(shared, carrier, &mut wire, node, &enode))
-                    .await
-                    .unwrap_or_else(|_| Err(Refused::new(CarryRefusal::Unreachable, format!("{enode} did not answer in time"))))
-            }
+            Some(Request::Dial(enode)) => timeout_at(deadline, reach(shared, carrier, &mut wire, node, &enode))
+                .await
+                .unwrap_or_else(|_| Err(Refused::new(CarryRefusal::Unreachable, format!("{enode} did not answer in time")))),
             None => Err(Refused::new(CarryRefusal::Malformed, "no request for a stream")),
         };
         match done {

@@ -123,7 +123,13 @@ impl Table {
 
     /// Enters a stream that waits to be taken by one of `validators`, within the budgets of offers.
     /// Those of a known address are its own.
-    pub(super) fn offer(&self, remote: SocketAddr, known: bool, validators: Vec<NodeId>, now: Instant) -> Result<Offered<'_>, CarryRefusal> {
+    pub(super) fn offer(
+        &self,
+        remote: SocketAddr,
+        known: bool,
+        validators: Vec<NodeId>,
+        now: Instant,
+    ) -> Result<Offered<'_>, CarryRefusal> {
         let limits = &self.limits;
         let mut state = self.state.lock();
         let a_second = f64::from(limits.offers_a_second);
@@ -232,7 +238,17 @@ mod tests {
     use std::time::Duration;
 
     fn limits() -> CarryLimits {
-        CarryLimits { dialled: 3, inbound: 4, inbound_per_ip: 2, offers_per_ip: 2, offers: 5, offers_a_second: 4, dials: 6, dials_a_second: 1, ..CarryLimits::default() }
+        CarryLimits {
+            dialled: 3,
+            inbound: 4,
+            inbound_per_ip: 2,
+            offers_per_ip: 2,
+            offers: 5,
+            offers_a_second: 4,
+            dials: 6,
+            dials_a_second: 1,
+            ..CarryLimits::default()
+        }
     }
 
     fn ip(last: u8) -> IpAddr {

@@ -146,8 +146,8 @@ async fn expect(wire: &mut Wire, wanted: u64) -> Result<Vec<u8>, Failure> {
     match wire.receive().await? {
         (id, payload) if id == wanted => Ok(payload),
         (DISCONNECT, payload) => {
-            let reason = snappy::decompress(&payload, MAX_BASE)
-                .map_or_else(|_| Reason::decode(&payload), |raw| Reason::decode(&raw));
+            let reason =
+                snappy::decompress(&payload, MAX_BASE).map_or_else(|_| Reason::decode(&payload), |raw| Reason::decode(&raw));
             Err(Failure::new(Outcome::RefusedByPeer, None, format!("it refused with {reason}")))
         }
         (id, _) => Err(Failure::new(Outcome::Malformed, None, format!("message {id:#04x} where {wanted:#04x} belongs"))),

@@ -257,9 +257,7 @@ mod tests {
         }
         let long = Offer { token: 1, remote: "1.2.3.4:5".parse().expect("an address"), auth: vec![0; MAX_AUTH + 1] };
         assert!(Offer::decode(&long.encode()).is_err());
-        let Ok(Answer::Refused(why)) = Answer::decode(&Answer::Refused("x\n".repeat(1000)).encode()) else {
-            panic!("a refusal")
-        };
+        let Ok(Answer::Refused(why)) = Answer::decode(&Answer::Refused("x\n".repeat(1000)).encode()) else { panic!("a refusal") };
         assert!(why.len() == MAX_WHY && why.starts_with("x?x?"));
     }
 }

@@ -249,9 +249,7 @@ impl Discovery {
             Packet::EnrResponse { request_hash, .. } => {
                 self.records_asked.values_mut().find(|asked| asked.hash == request_hash).map(|asked| &mut asked.tries)
             }
-            Packet::Neighbors { .. } => {
-                self.asked.values_mut().find(|asked| asked.to == from).map(|asked| &mut asked.tries)
-            }
+            Packet::Neighbors { .. } => self.asked.values_mut().find(|asked| asked.to == from).map(|asked| &mut asked.tries),
             Packet::Ping { .. } | Packet::FindNode { .. } | Packet::EnrRequest { .. } => None,
         };
         tries.is_some_and(|tries| {

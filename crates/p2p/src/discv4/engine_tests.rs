@@ -81,7 +81,8 @@ fn who_is_not_listed_gets_no_answer_and_is_not_asked() {
     for packet in [ping(), ask.clone(), Packet::EnrRequest { expiration: UNIX + 5 }] {
         assert!(tell(&mut node, now, 4, &packet).1.is_empty(), "{packet:?}");
     }
-    let elsewhere = Packet::Ping { from: Endpoint { tcp: 30999, ..endpoint(2) }, to: endpoint(1), expiration: UNIX + 5, enr_seq: None };
+    let elsewhere =
+        Packet::Ping { from: Endpoint { tcp: 30999, ..endpoint(2) }, to: endpoint(1), expiration: UNIX + 5, enr_seq: None };
     assert!(tell(&mut node, now, 2, &elsewhere).1.is_empty(), "listed with another port");
     let silent = Packet::Ping { from: Endpoint { tcp: 0, ..endpoint(2) }, to: endpoint(1), expiration: UNIX + 5, enr_seq: None };
     assert_eq!(tell(&mut node, now, 2, &silent).1.len(), 2, "says no port: that of UDP counts, answered and asked");
@@ -125,7 +126,8 @@ fn a_pong_of_who_left_the_list_proves_nothing() {
     let listed = std::sync::Arc::new(parking_lot::Mutex::new(vec![2]));
     allow_only(&mut node, &listed);
     let (_, answers) = tell(&mut node, now, 2, &ping());
-    let ping_hash = answers.iter().find_map(|(hash, packet)| matches!(packet, Packet::Ping { .. }).then_some(*hash)).expect("a Ping");
+    let ping_hash =
+        answers.iter().find_map(|(hash, packet)| matches!(packet, Packet::Ping { .. }).then_some(*hash)).expect("a Ping");
     listed.lock().clear();
     tell(&mut node, now, 2, &Packet::Pong { to: endpoint(1), ping_hash, expiration: UNIX + 5, enr_seq: None });
     assert_eq!(node.known(), 0);
@@ -295,7 +297,8 @@ fn invented_addresses_do_not_keep_a_configured_node_from_bonding() {
     later.set_bootnodes(vec![(key(2).node_id(), address(2), 30303)]);
     later.take_output();
     later.tick(now, UNIX);
-    let asked = later.take_output().into_iter().any(|(to, datagram)| to == address(2) && matches!(open(&datagram), Packet::Ping { .. }));
+    let asked =
+        later.take_output().into_iter().any(|(to, datagram)| to == address(2) && matches!(open(&datagram), Packet::Ping { .. }));
     assert!(asked);
 }
 
@@ -307,7 +310,8 @@ fn who_invents_a_configured_nodes_address_does_not_keep_its_answer_out() {
     node.set_bootnodes(vec![(key(2).node_id(), address(2), 30303)]);
     node.tick(now, UNIX);
     let pinged = node.take_output();
-    let ping_hash = pinged.iter().find(|(to, _)| *to == address(2)).map(|(_, datagram)| Envelope::open(datagram).expect("a packet").hash);
+    let ping_hash =
+        pinged.iter().find(|(to, _)| *to == address(2)).map(|(_, datagram)| Envelope::open(datagram).expect("a packet").hash);
     let (forged, _) = ping().encode(&key(200));
     for _ in 0..1_000 {
         node.receive(now, UNIX, address(2), &forged);
@@ -359,7 +363,8 @@ fn keys_without_end_of_one_address_displace_nobody() {
         let other = NodeKey::from_bytes(secret).expect("a key");
         let (datagram, _) = ping().encode(&other);
         node.receive(now, UNIX, from, &datagram);
-        let hashes = node.take_output().into_iter().filter(|(to, datagram)| *to == from && matches!(open(datagram), Packet::Ping { .. }));
+        let hashes =
+            node.take_output().into_iter().filter(|(to, datagram)| *to == from && matches!(open(datagram), Packet::Ping { .. }));
         for ping_hash in hashes.map(|(_, datagram)| Envelope::open(&datagram).expect("a packet").hash).collect::<Vec<_>>() {
             let (pong, _) = Packet::Pong { to: endpoint(1), ping_hash, expiration: UNIX + 200, enr_seq: None }.encode(&other);
             node.receive(now, UNIX, from, &pong);

@@ -111,8 +111,7 @@ impl Record {
                 b"udp6" => udp6 = Some(u16::decode(&mut value)?),
                 // `[[hash, next], …]`
                 b"eth" => {
-                    fork_id =
-                        Header::decode_bytes(&mut value, true).and_then(|mut entry| ForkId::decode(&mut entry)).ok();
+                    fork_id = Header::decode_bytes(&mut value, true).and_then(|mut entry| ForkId::decode(&mut entry)).ok();
                 }
                 _ => {}
             }
@@ -181,10 +180,7 @@ mod tests {
                     d8a4c6b6fe8c55b70d115bf400769cc1400f3258cd31388375647082765f";
         let digits: String = text.chars().filter(char::is_ascii_hexdigit).collect();
         let record = Record::decode(&hex::decode(digits).expect("hex")).expect("a record");
-        assert_eq!(
-            (record.seq, record.ip, record.udp, record.tcp),
-            (1, Some([127, 0, 0, 1].into()), Some(30303), None)
-        );
+        assert_eq!((record.seq, record.ip, record.udp, record.tcp), (1, Some([127, 0, 0, 1].into()), Some(30303), None));
         assert!(hex::encode(record.id).starts_with("ca634cae0d49acb401d8a4c6b6fe8c55b70d115bf400769cc1400f3258cd3138"));
     }
 }

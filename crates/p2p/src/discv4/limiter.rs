@@ -105,9 +105,7 @@ impl Limiter {
                 let bucket = || Bucket::full(ADDRESS, now);
                 self.configured.contains(&ip) && self.reserved.entry(ip).or_insert_with(bucket).take(ADDRESS, now)
             }
-            Source::Proved => {
-                self.proved_addresses.take(net::address(ip), ADDRESS, now) && self.proved.take(PROVED, now)
-            }
+            Source::Proved => self.proved_addresses.take(net::address(ip), ADDRESS, now) && self.proved.take(PROVED, now),
             Source::Stranger => {
                 self.addresses.take(net::address(ip), ADDRESS, now)
                     && (net::is_local(ip) || self.networks.take(net::network(ip), NETWORK, now))

@@ -8,8 +8,8 @@ use std::time::Duration;
 use ipe_p2p::frame::{FrameReader, FrameWriter};
 use ipe_p2p::hello::Hello;
 use ipe_p2p::{
-    Admit, Capability, ChainIdentity, IpeStatus, Limits, LocalHead, NetEvent, Network, NetworkConfig, NetworkHandle,
-    PeerInfo, Reason, handshake, snappy,
+    Admit, Capability, ChainIdentity, IpeStatus, Limits, LocalHead, NetEvent, Network, NetworkConfig, NetworkHandle, PeerInfo,
+    Reason, handshake, snappy,
 };
 use ipe_types::eth::{EthMessage, EthVersion, Status};
 use ipe_types::fork::ForkSchedule;
@@ -17,8 +17,8 @@ use ipe_types::fork_id::{ForkId, ForkIds};
 use ipe_types::{B256, Enode, NodeId, NodeKey, Role, U256};
 use secp256k1::SecretKey;
 use tokio::io::AsyncWriteExt;
-use tokio::net::{TcpSocket, TcpStream};
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
+use tokio::net::{TcpSocket, TcpStream};
 use tokio::sync::{mpsc, watch};
 
 pub const NETWORK_ID: u64 = 648_629;
@@ -39,13 +39,7 @@ pub fn fork_ids() -> ForkIds {
 }
 
 pub fn head() -> LocalHead {
-    LocalHead {
-        number: 41,
-        timestamp: 1_700_000_000,
-        hash: B256::repeat_byte(0x41),
-        total_difficulty: U256::from(42),
-        earliest: 0,
-    }
+    LocalHead { number: 41, timestamp: 1_700_000_000, hash: B256::repeat_byte(0x41), total_difficulty: U256::from(42), earliest: 0 }
 }
 
 pub fn config(n: u64) -> NetworkConfig {

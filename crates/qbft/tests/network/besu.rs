@@ -9,9 +9,7 @@ use alloy_primitives::Address;
 use ipe_qbft::justify::{self, Rules};
 use ipe_qbft::{Draft, Event, HeadInfo, Millis, PreparedCertificate};
 use ipe_types::header::{commit_hash, digest, with_round_and_seals};
-use ipe_types::message::{
-    CommitPayload, PreparePayload, Proposal, ProposalPayload, RoundChange, RoundChangePayload, Signed,
-};
+use ipe_types::message::{CommitPayload, PreparePayload, Proposal, ProposalPayload, RoundChange, RoundChangePayload, Signed};
 use ipe_types::{Block, Dialect, Message, NodeKey};
 
 use super::block;
@@ -115,12 +113,7 @@ impl Besu {
         self.receive(world, &message);
     }
 
-    fn propose(
-        &mut self,
-        world: &mut World,
-        round_changes: Vec<Signed<RoundChangePayload>>,
-        again: Option<&RoundChange>,
-    ) {
+    fn propose(&mut self, world: &mut World, round_changes: Vec<Signed<RoundChangePayload>>, again: Option<&RoundChange>) {
         let round = self.round.unwrap();
         self.proposed = true;
         let (block, prepares) = match again {
@@ -133,10 +126,7 @@ impl Besu {
                 let mark = world.now ^ u64::from(round) << 50;
                 let at = (world.now / 1000).max(world.head.timestamp_s + world.head.period_ms / 1000);
                 let head = &world.head;
-                (
-                    block(self.height, head.hash, world.key.address(), at, round, mark & 0xffff_ffff, &head.validators),
-                    Vec::new(),
-                )
+                (block(self.height, head.hash, world.key.address(), at, round, mark & 0xffff_ffff, &head.validators), Vec::new())
             }
         };
         let payload = ProposalPayload { height: self.height, round, block: Arc::new(block), access_list: None };
@@ -154,9 +144,7 @@ impl Besu {
         match &**message {
             Message::Proposal(proposal) => {
                 let round = message.round();
-                if justify::proposal(&rules, proposal).is_err()
-                    || (self.round == Some(round) && self.proposal.is_some())
-                {
+                if justify::proposal(&rules, proposal).is_err() || (self.round == Some(round) && self.proposal.is_some()) {
                     return;
                 }
                 if self.round != Some(round) {
@@ -198,10 +186,8 @@ impl Besu {
         }
         if rules.proposer(round) == world.key.address() && !self.proposed {
             let signed = changes.iter().map(|change| change.signed.clone()).collect();
-            let latest = changes
-                .iter()
-                .filter(|change| change.block.is_some())
-                .max_by_key(|change| change.signed.payload().prepared);
+            let latest =
+                changes.iter().filter(|change| change.block.is_some()).max_by_key(|change| change.signed.payload().prepared);
             self.propose(world, signed, latest);
         }
     }
@@ -220,13 +206,8 @@ impl Besu {
             .collect();
         if prepares.len() >= rules.quorum() && !self.committed {
             self.committed = true;
-            let certificate = Arc::new(PreparedCertificate {
-                round,
-                digest: named,
-                block: block.clone(),
-                access_list: None,
-                prepares,
-            });
+            let certificate =
+                Arc::new(PreparedCertificate { round, digest: named, block: block.clone(), access_list: None, prepares });
             self.certificate = Some(certificate.clone());
             let (height, digest) = (self.height, named);
             self.say(world, &Draft::Commit { height, round, digest, commit_hash: sealed, certificate });

@@ -185,15 +185,7 @@ pub fn genesis() -> (B256, u64) {
     (B256::repeat_byte(0x99), START_MS / 1000)
 }
 
-pub fn block(
-    number: u64,
-    parent: B256,
-    by: Address,
-    timestamp: u64,
-    round: u32,
-    mark: u64,
-    set: &ValidatorSet,
-) -> Block {
+pub fn block(number: u64, parent: B256, by: Address, timestamp: u64, round: u32, mark: u64, set: &ValidatorSet) -> Block {
     let mut vanity = [0u8; 32];
     vanity[24..].copy_from_slice(&mark.to_be_bytes());
     let extra = ExtraData {
@@ -342,8 +334,7 @@ impl Network {
         self.nodes[node].health = Health::Up;
         let held = std::mem::take(&mut self.nodes[node].held);
         for happening in held {
-            let keep =
-                self.model.backlog || !matches!(happening, Happening::Deliver { .. } | Happening::Announce { .. });
+            let keep = self.model.backlog || !matches!(happening, Happening::Deliver { .. } | Happening::Announce { .. });
             if keep {
                 self.push(self.now, happening);
             }
@@ -475,8 +466,7 @@ impl Network {
     /// A node that is behind asks whoever it can reach.
     fn pull(&mut self, node: usize) {
         let mine = self.nodes[node].disk.chain.len();
-        let ahead = (0..self.nodes.len())
-            .find(|other| self.reaches(*other, node) && self.nodes[*other].disk.chain.len() > mine);
+        let ahead = (0..self.nodes.len()).find(|other| self.reaches(*other, node) && self.nodes[*other].disk.chain.len() > mine);
         if let Some(other) = ahead {
             let missing = self.nodes[other].disk.chain[mine..].to_vec();
             for block in missing {
@@ -567,12 +557,8 @@ impl Network {
 
     fn with_besu(&mut self, node: usize, act: impl FnOnce(&mut Besu, &mut besu::World)) {
         let Some(mut besu) = self.nodes[node].besu.take() else { return };
-        let mut world = besu::World {
-            now: self.wall(node),
-            head: self.head_info(node),
-            key: self.nodes[node].key.clone(),
-            wishes: Vec::new(),
-        };
+        let mut world =
+            besu::World { now: self.wall(node), head: self.head_info(node), key: self.nodes[node].key.clone(), wishes: Vec::new() };
         act(&mut besu, &mut world);
         self.nodes[node].besu = Some(besu);
         for wish in world.wishes {
@@ -714,8 +700,7 @@ impl Network {
             return;
         }
         self.sent += 1;
-        let copies =
-            if self.dice.chance(self.model.loss) { 0 } else { 1 + u64::from(self.dice.chance(self.model.twice)) };
+        let copies = if self.dice.chance(self.model.loss) { 0 } else { 1 + u64::from(self.dice.chance(self.model.twice)) };
         for _ in 0..copies {
             let at = self.now + self.one_way_ms(from);
             self.push(at, Happening::Deliver { to, message: message.clone() });
@@ -733,9 +718,7 @@ impl Network {
         let key = self.nodes[node].key.clone();
         let message = Arc::new(draft.sign_with(|hash| key.sign(hash)).unwrap());
         match (self.nodes[node].villain, draft) {
-            (Some(Villain::Equivocator), Draft::Proposal { payload, round_changes, prepares })
-                if prepares.is_empty() =>
-            {
+            (Some(Villain::Equivocator), Draft::Proposal { payload, round_changes, prepares }) if prepares.is_empty() => {
                 let mut other = (*payload.block).clone();
                 other.header.gas_limit += 1;
                 let payload = ProposalPayload { block: Arc::new(other), ..payload.clone() };

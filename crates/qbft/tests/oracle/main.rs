@@ -198,15 +198,7 @@ impl Run {
     fn block(&self, by: usize, round: u32, mark: u8) -> Block {
         let (height, parent) = (self.model.height, B256::repeat_byte(self.model.height as u8 - 1));
         let by = self.keys[by].address();
-        network::block(
-            height,
-            parent,
-            by,
-            START_MS / 1000 + 60 * height,
-            round,
-            u64::from(mark),
-            &self.model.validators,
-        )
+        network::block(height, parent, by, START_MS / 1000 + 60 * height, round, u64::from(mark), &self.model.validators)
     }
 
     // ---- what happens ----
@@ -349,9 +341,11 @@ impl Run {
 
     /// `UponProposal`.
     fn accepts(&mut self, round: u32, digest: B256) {
-        let found = self.model.upon_proposal().into_iter().find(|proposal| {
-            proposal.signed.round() == round && name_of(&proposal.signed.payload().block) == digest
-        });
+        let found = self
+            .model
+            .upon_proposal()
+            .into_iter()
+            .find(|proposal| proposal.signed.round() == round && name_of(&proposal.signed.payload().block) == digest);
         let proposal = found.unwrap_or_else(|| panic!("{}: UponProposal accepts no {digest} in {round}", self.case));
         if !self.model.may_accept_literally(round) {
             self.note(Deviation::LaterRoundWithNothingAccepted);
@@ -370,21 +364,11 @@ impl Run {
             Draft::Commit { digest, certificate, .. } => {
                 let block = self.model.upon_prepare();
                 let block = block.unwrap_or_else(|| panic!("{}: UponPrepare does not send {draft:?}", self.case));
-                assert_eq!(
-                    (round, *digest, certificate.round),
-                    (self.model.round, name_of(&block), round),
-                    "{}",
-                    self.case
-                );
+                assert_eq!((round, *digest, certificate.round), (self.model.round, name_of(&block), round), "{}", self.case);
                 self.model.prepared = Some((block, round));
             }
             Draft::RoundChange { payload, .. } => {
-                assert_eq!(
-                    payload.prepared,
-                    self.model.prepared_to_say(),
-                    "{}: createRoundChange for {round}",
-                    self.case
-                );
+                assert_eq!(payload.prepared, self.model.prepared_to_say(), "{}: createRoundChange for {round}", self.case);
                 if round == self.model.round && self.crashed_at == Some(height) {
                     assert!(self.model.prepared.as_ref().is_none_or(|(_, prepared)| *prepared < round), "{}", self.case);
                     self.note(Deviation::AsksForItsOwnRound);
@@ -398,20 +382,11 @@ impl Run {
     }
 
     /// `UponBlockTimeout` in round 0, the first branch of `UponRoundChange` above.
-    fn proposes(
-        &mut self,
-        round: u32,
-        block: &Block,
-        changes: &[Signed<RoundChangePayload>],
-        prepares: &[Signed<PreparePayload>],
-    ) {
+    fn proposes(&mut self, round: u32, block: &Block, changes: &[Signed<RoundChangePayload>], prepares: &[Signed<PreparePayload>]) {
         let case = self.case.clone();
         assert_eq!(self.model.proposer(round), self.model.id, "{case}: it is not our turn");
         assert!(self.model.may_accept(round) && round >= self.model.round, "{case}: something was accepted in {round}");
-        assert!(
-            self.model.is_proposal_justification(changes, prepares, round, block),
-            "{case}: round {round} is not justified"
-        );
+        assert!(self.model.is_proposal_justification(changes, prepares, round, block), "{case}: round {round} is not justified");
         let heard = |change: &Signed<RoundChangePayload>| {
             self.model
                 .received
@@ -435,10 +410,7 @@ impl Run {
                     _ => false,
                 })
             };
-            assert!(
-                prepares.iter().all(|prepare| came(prepare) || inside(prepare)),
-                "{case}: a Prepare out of nowhere"
-            );
+            assert!(prepares.iter().all(|prepare| came(prepare) || inside(prepare)), "{case}: a Prepare out of nowhere");
             if !prepares.iter().all(came) {
                 self.note(Deviation::PreparesInsideRoundChanges);
             }
@@ -446,8 +418,7 @@ impl Run {
     }
 
     fn decided_by_core(&mut self, block: &Block, round: u32) {
-        let (expected, authors) =
-            self.model.upon_commit().unwrap_or_else(|| panic!("{}: UponCommit decides nothing", self.case));
+        let (expected, authors) = self.model.upon_commit().unwrap_or_else(|| panic!("{}: UponCommit decides nothing", self.case));
         assert_eq!((round, block.hash()), (self.model.round, expected.hash()), "{}", self.case);
         let sealed = commit_hash(&block.header, round).unwrap();
         let extra = ExtraData::decode(&block.header.extra_data).unwrap();
@@ -490,16 +461,10 @@ impl Run {
             }
         }
         if self.model.upon_prepare().is_some() {
-            assert!(
-                self.explained_by_contradictions(round, Kind::Prepare),
-                "{case}: UponPrepare commits in round {round}"
-            );
+            assert!(self.explained_by_contradictions(round, Kind::Prepare), "{case}: UponPrepare commits in round {round}");
         }
         if self.model.upon_commit().is_some() {
-            assert!(
-                self.explained_by_contradictions(round, Kind::Commit),
-                "{case}: UponCommit decides in round {round}"
-            );
+            assert!(self.explained_by_contradictions(round, Kind::Commit), "{case}: UponCommit decides in round {round}");
         }
         // Of the RoundChanges those that prove what they claim.
         let mut proven = self.model.clone();
@@ -524,12 +489,7 @@ impl Run {
             }
             _ => false,
         });
-        assert!(
-            core > self.model.round && proven,
-            "{}: the core is in round {core}, the model in {}",
-            self.case,
-            self.model.round
-        );
+        assert!(core > self.model.round && proven, "{}: the core is in round {core}, the model in {}", self.case, self.model.round);
         self.note(Deviation::RoundOfAnInvalidBlock);
         self.model.go_to(core);
     }
@@ -560,10 +520,7 @@ impl Run {
     /// Whether somebody said two things of this kind in this round.
     fn explained_by_contradictions(&mut self, round: u32, kind: Kind) -> bool {
         let height = self.model.height;
-        let explained = self
-            .contradicted
-            .iter()
-            .any(|(_, at, of, what)| (*at, *of, *what) == (height, round, kind));
+        let explained = self.contradicted.iter().any(|(_, at, of, what)| (*at, *of, *what) == (height, round, kind));
         if explained {
             self.note(Deviation::FirstWordCounts);
         }
@@ -646,9 +603,7 @@ impl Run {
     /// The block that is talked about in `round`: what was proposed if we know it, else what its proposer would build.
     fn talked_about(&mut self, round: u32) -> Block {
         let known = self.model.received.iter().rev().find_map(|message| match &**message {
-            Message::Proposal(proposal)
-                if proposal.signed.round() == round && proposal.signed.height() == self.model.height =>
-            {
+            Message::Proposal(proposal) if proposal.signed.round() == round && proposal.signed.height() == self.model.height => {
                 Some((*proposal.signed.payload().block).clone())
             }
             _ => None,
@@ -674,10 +629,8 @@ impl Run {
         // A validator that prepared in earnest would not say so for two blocks, and we ourselves say what we say.
         let authors: Vec<usize> = (0..self.keys.len() - 1).filter(|who| *who != self.me).take(count).collect();
         let named = name_of(&replace_round(&block, below));
-        let prepares = authors
-            .into_iter()
-            .map(|who| self.sign(who, PreparePayload { height, round: below, digest: named }))
-            .collect();
+        let prepares =
+            authors.into_iter().map(|who| self.sign(who, PreparePayload { height, round: below, digest: named })).collect();
         let block = Arc::new(replace_round(&block, below));
         Some(PreparedCertificate { round: below, digest, block, access_list: None, prepares })
     }
@@ -724,8 +677,7 @@ impl Run {
                     let last = round_changes.len() - 1;
                     let author = self.index(round_changes[last].author());
                     let prepared = Some((held.round, B256::repeat_byte(5)));
-                    round_changes[last] =
-                        self.sign(author, RoundChangePayload { height: self.model.height, round, prepared });
+                    round_changes[last] = self.sign(author, RoundChangePayload { height: self.model.height, round, prepared });
                 }
             }
         }
@@ -791,8 +743,7 @@ impl Run {
 
     /// The timer that is due next, at its time.
     fn timer(&mut self) {
-        let due =
-            self.timers.iter().flatten().filter(|(timer, _)| timer.slot() != 2).min_by_key(|(_, at)| *at).copied();
+        let due = self.timers.iter().flatten().filter(|(timer, _)| timer.slot() != 2).min_by_key(|(_, at)| *at).copied();
         if let Some((timer, at)) = due {
             self.now = self.now.max(at);
             self.timers[timer.slot()] = None;
@@ -833,10 +784,7 @@ fn the_core_does_what_the_specification_does() {
     println!("{messages} messages, {heights} blocks decided; {seen:?}");
     assert!(heights > 50, "{heights} blocks were decided: the histories lead nowhere");
     for deviation in RANDOM {
-        assert!(
-            seen.contains_key(&deviation),
-            "{deviation:?} never came about: no deviation, or the histories are too tame"
-        );
+        assert!(seen.contains_key(&deviation), "{deviation:?} never came about: no deviation, or the histories are too tame");
     }
 }
 

@@ -122,13 +122,10 @@ impl Node {
         if round == 0 {
             return fresh();
         }
-        if senders(changes).len() < self.quorum()
-            || !changes.iter().all(|change| self.valid_round_change(change, round))
-        {
+        if senders(changes).len() < self.quorum() || !changes.iter().all(|change| self.valid_round_change(change, round)) {
             return false;
         }
-        let Some(highest) =
-            changes.iter().filter_map(|change| change.payload().prepared).map(|(prepared, _)| prepared).max()
+        let Some(highest) = changes.iter().filter_map(|change| change.payload().prepared).map(|(prepared, _)| prepared).max()
         else {
             return fresh();
         };
@@ -149,12 +146,7 @@ impl Node {
         let payload = proposal.signed.payload();
         payload.height == self.height
             && proposal.signed.author() == self.proposer(payload.round)
-            && self.is_proposal_justification(
-                &proposal.round_changes,
-                &proposal.prepares,
-                payload.round,
-                &payload.block,
-            )
+            && self.is_proposal_justification(&proposal.round_changes, &proposal.prepares, payload.round, &payload.block)
     }
 
     /// The last conjunct of `isValidProposal` and of `isReceivedProposalJustification`, as it stands: a later round only

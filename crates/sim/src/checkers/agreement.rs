@@ -47,9 +47,10 @@ impl Chain {
     pub(crate) fn saw(&self, who: &str, number: u64, hash: B256) -> Seen {
         match self.blocks.get(number as usize) {
             Some(known) if known.hash == hash => Seen::Again,
-            Some(known) => {
-                Seen::Other(format!("{who} has block {number} {hash}, others have {}: two blocks are final at one height", known.hash))
-            }
+            Some(known) => Seen::Other(format!(
+                "{who} has block {number} {hash}, others have {}: two blocks are final at one height",
+                known.hash
+            )),
             None => Seen::First,
         }
     }

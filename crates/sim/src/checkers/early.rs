@@ -49,7 +49,14 @@ impl Early {
     }
 
     /// A block is final for the first time; `honest` tells of its proposer, and `after` are the validators that follow from it.
-    pub(super) fn block(&mut self, header: &Header, parent: &Header, honest: bool, after: &[Address], now_ms: u64) -> Result<(), String> {
+    pub(super) fn block(
+        &mut self,
+        header: &Header,
+        parent: &Header,
+        honest: bool,
+        after: &[Address],
+        now_ms: u64,
+    ) -> Result<(), String> {
         if self.empty_period_s == 0 {
             return Ok(());
         }
@@ -61,13 +68,18 @@ impl Early {
         }
         let (number, who) = (header.number, header.beneficiary);
         if extra.vote.is_none() {
-            return Err(format!("{who} proposed the empty block {number} {} s after its parent, and no vote is in it", header.timestamp - parent.timestamp));
+            return Err(format!(
+                "{who} proposed the empty block {number} {} s after its parent, and no vote is in it",
+                header.timestamp - parent.timestamp
+            ));
         }
         let early = self.early.entry(who).or_default();
         *early += 1;
         let asked = self.asked.get(&who).copied().unwrap_or(0);
         if *early > WAITS * asked {
-            return Err(format!("{who} proposed {early} empty blocks before their time, the last is {number}; its operator asked {asked} times for a vote"));
+            return Err(format!(
+                "{who} proposed {early} empty blocks before their time, the last is {number}; its operator asked {asked} times for a vote"
+            ));
         }
         Ok(())
     }
@@ -81,7 +93,10 @@ impl Early {
         }
         let most_ms = (after.len() as u64 / 2 + 4) * self.period_ms + ROOM_MS;
         if self.calm && took_ms > most_ms {
-            return Err(format!("{took_ms} ms after all operators asked for it, {about} is {}, at most {most_ms} ms are promised", if add { "just in" } else { "just out" }));
+            return Err(format!(
+                "{took_ms} ms after all operators asked for it, {about} is {}, at most {most_ms} ms are promised",
+                if add { "just in" } else { "just out" }
+            ));
         }
         Ok(())
     }

@@ -1,8 +1,8 @@
 //! What a validator says stands in its journal, durably, before it is on the wire; and with a Commit its certificate.
 
 use alloy_primitives::keccak256;
-use ipe_types::message::{Payload, PreparePayload};
 use ipe_types::Message;
+use ipe_types::message::{Payload, PreparePayload};
 
 use super::Who;
 
@@ -26,9 +26,10 @@ pub(super) fn check(who: &Who<'_>, message: &Message, validators: usize) -> Resu
     }
     match who.disk.certificate(height, round) {
         None => Err(format!("{} sent a Commit for height {height} round {round} without a certificate in its journal", who.name)),
-        Some(prepares) if 3 * prepares < 2 * validators => {
-            Err(format!("{} sent a Commit for height {height} round {round} with {prepares} Prepares of {validators} validators", who.name))
-        }
+        Some(prepares) if 3 * prepares < 2 * validators => Err(format!(
+            "{} sent a Commit for height {height} round {round} with {prepares} Prepares of {validators} validators",
+            who.name
+        )),
         Some(_) => Ok(()),
     }
 }

@@ -127,7 +127,8 @@ impl Checkers {
     /// An honest node put a consensus message on the wire.
     pub(crate) fn sent(&mut self, who: &Who<'_>, code: u8, bytes: &[u8]) {
         let hash = keccak256(bytes);
-        let height = Kind::from_code(code).and_then(|kind| ipe_types::message::peek(kind, bytes).ok()).map_or(0, |(height, _)| height);
+        let height =
+            Kind::from_code(code).and_then(|kind| ipe_types::message::peek(kind, bytes).ok()).map_or(0, |(height, _)| height);
         // The same bytes from the same sender say nothing new.
         let mark = keccak256([hash.as_slice(), who.address.as_slice()].concat());
         if !self.decoded.insert((height, mark)) {
@@ -230,13 +231,26 @@ impl Checkers {
 
     /// What an honest node's time went into, and what it says of itself; `hears` tells whether others can have told it how far
     /// they are.
-    pub(crate) fn looked_at(&mut self, index: usize, name: &str, window_us: u64, spent_us: &BTreeMap<Address, u64>, status: &Status, head: u64, hears: bool) {
+    pub(crate) fn looked_at(
+        &mut self,
+        index: usize,
+        name: &str,
+        window_us: u64,
+        spent_us: &BTreeMap<Address, u64>,
+        status: &Status,
+        head: u64,
+        hears: bool,
+    ) {
         let outcome = share::check(name, window_us, spent_us, &self.villains);
         self.verdict("share", outcome);
         let height = self.chain.height();
         let far = hears && truth::is_far_behind(head, height);
         let long = far && self.behind.contains(&index);
-        if far { self.behind.insert(index) } else { self.behind.remove(&index) };
+        if far {
+            self.behind.insert(index)
+        } else {
+            self.behind.remove(&index)
+        };
         let outcome = truth::check(name, status, head, height, long);
         self.verdict("truth", outcome);
     }

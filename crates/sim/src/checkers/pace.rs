@@ -50,7 +50,10 @@ impl Pace {
         }
         let most = end_ms.saturating_sub(STARTED_MS) / period_ms;
         if self.blocks * 100 < most * scenario.least_pace {
-            return Err(format!("{} blocks of {most} that the period allows, at least {} % are promised", self.blocks, scenario.least_pace));
+            return Err(format!(
+                "{} blocks of {most} that the period allows, at least {} % are promised",
+                self.blocks, scenario.least_pace
+            ));
         }
         Ok(())
     }

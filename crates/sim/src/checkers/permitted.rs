@@ -25,7 +25,10 @@ impl Permitted {
         let mut after = permitted.clone();
         for (index, (tx, sender)) in imported.block.body.transactions.iter().zip(imported.senders.iter()).enumerate() {
             if !permitted.contains(sender) {
-                outcome = Err(format!("block {} is final and has transaction {index} of {sender}, who was not permitted", imported.number()));
+                outcome = Err(format!(
+                    "block {} is final and has transaction {index} of {sender}, who was not permitted",
+                    imported.number()
+                ));
             }
             if tx.to() == Some(RULES)
                 && let Some((about, value)) = tx.input().split_at_checked(32).filter(|(_, value)| value.len() == 32)

@@ -57,7 +57,10 @@ impl Model {
         for (address, expected) in &self.accounts {
             let account = state.account(*address).map_err(|error| format!("{name}: {error}"))?.unwrap_or_default();
             if account.nonce != expected.nonce || account.balance != U256::from(expected.balance) {
-                return Err(format!("{name}: account {address} has nonce {} and {} wei, expected {expected:?}", account.nonce, account.balance));
+                return Err(format!(
+                    "{name}: account {address} has nonce {} and {} wei, expected {expected:?}",
+                    account.nonce, account.balance
+                ));
             }
         }
         for (slot, expected) in &self.words {

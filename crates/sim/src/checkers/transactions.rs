@@ -44,8 +44,11 @@ pub(super) fn all_included(clients: &Clients, heard: &[usize]) -> Result<(), Str
     let waiting: Vec<_> = clients.sent.iter().filter(|(_, sent)| waits(sent)).collect();
     match waiting.first() {
         None => Ok(()),
-        Some((hash, sent)) => {
-            Err(format!("{} acknowledged transactions are in no block, among them {hash} with nonce {} of {}", waiting.len(), sent.nonce, sent.from))
-        }
+        Some((hash, sent)) => Err(format!(
+            "{} acknowledged transactions are in no block, among them {hash} with nonce {} of {}",
+            waiting.len(),
+            sent.nonce,
+            sent.from
+        )),
     }
 }

@@ -17,7 +17,10 @@ pub(super) fn check(block: &Block, parent: Option<&Header>, validators: &[Addres
         return wrong(format!("does not follow block {}", parent.number));
     }
     if header.timestamp < parent.timestamp + period_s {
-        return wrong(format!("came {} s after its parent, the period is {period_s} s", header.timestamp.saturating_sub(parent.timestamp)));
+        return wrong(format!(
+            "came {} s after its parent, the period is {period_s} s",
+            header.timestamp.saturating_sub(parent.timestamp)
+        ));
     }
     if header.difficulty != U256::from(1) {
         return wrong(format!("has difficulty {}", header.difficulty));

@@ -2,8 +2,8 @@
 
 use alloy_primitives::keccak256;
 use ipe_engine::PeerId;
-use ipe_types::header::commit_hash;
 use ipe_types::Message;
+use ipe_types::header::commit_hash;
 use ipe_types::message::{CommitPayload, Signed};
 
 use super::{Said, Scene, Villain, commit, prepare};

@@ -34,9 +34,11 @@ pub(super) fn act(villain: &mut Villain, scene: &Scene<'_>) -> Vec<Said> {
     }
     // One wei a gas, of accounts that have some.
     let accounts = FLOODERS as u64;
-    transactions.extend((0..TIPS).map(|tip| villain.acts * TIPS + tip).filter_map(|number| {
-        burning(&key(class::FLOODER, (number % accounts) as usize), number / accounts, 1, GAS, 0)
-    }));
+    transactions.extend(
+        (0..TIPS)
+            .map(|tip| villain.acts * TIPS + tip)
+            .filter_map(|number| burning(&key(class::FLOODER, (number % accounts) as usize), number / accounts, 1, GAS, 0)),
+    );
     villain.acts += 1;
     vec![Said::eth(scene.peers.clone(), EthMessage::Transactions(transactions))]
 }

@@ -31,10 +31,18 @@ pub(super) fn act(villain: &mut Villain, scene: &Scene<'_>) -> Vec<Said> {
                 Some(Said::eth(vec![peer], EthMessage::NewBlockHashes(blocks)))
             }
             5 => {
-                let query = HeadersQuery { start: HeadersStart::Number(word >> 60), limit: u64::MAX, skip: word >> 58, reverse: word & 1 == 1 };
+                let query = HeadersQuery {
+                    start: HeadersStart::Number(word >> 60),
+                    limit: u64::MAX,
+                    skip: word >> 58,
+                    reverse: word & 1 == 1,
+                };
                 Some(Said::eth(vec![peer], EthMessage::GetBlockHeaders { request_id: word, query }))
             }
-            6 => Some(Said::eth(vec![peer], EthMessage::GetBlockBodies { request_id: 0, hashes: vec![scene.ledger.head().hash; 64] })),
+            6 => Some(Said::eth(
+                vec![peer],
+                EthMessage::GetBlockBodies { request_id: 0, hashes: vec![scene.ledger.head().hash; 64] },
+            )),
             _ => Some(Said::eth(vec![peer], EthMessage::BlockHeaders { request_id: word, headers: Vec::new() })),
         });
     }

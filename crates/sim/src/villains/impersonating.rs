@@ -10,7 +10,8 @@ use crate::setup::{class, key};
 pub(super) fn act(villain: &mut Villain, scene: &Scene<'_>) -> Vec<Said> {
     let stranger = key(class::STRANGER, villain.rng.below(4) as usize);
     let height = scene.height();
-    let mut messages = vec![prepare(&stranger, height, 0, keccak256(scene.now_us.to_be_bytes())), round_change(&stranger, height, 1)];
+    let mut messages =
+        vec![prepare(&stranger, height, 0, keccak256(scene.now_us.to_be_bytes())), round_change(&stranger, height, 1)];
     if let Some((round, block)) = villain.proposed_at(height).into_iter().next() {
         messages.push(commit(&stranger, height, round, &block.header));
     }

@@ -55,7 +55,8 @@ pub(super) fn act(villain: &mut Villain, scene: &Scene<'_>) -> Vec<Said> {
             // The proposal at hand as if it were decided, with the seals of the block before it.
             let proposed = villain.proposed_at(head.number + 1).into_iter().next();
             if let Some((_, block)) = proposed
-                && let (Ok(mut extra), Ok(old)) = (ExtraData::decode(&block.header.extra_data), ExtraData::decode(&head.header.extra_data))
+                && let (Ok(mut extra), Ok(old)) =
+                    (ExtraData::decode(&block.header.extra_data), ExtraData::decode(&head.header.extra_data))
             {
                 extra.seals = old.seals;
                 let mut header = block.header.clone();

@@ -4,10 +4,10 @@
 
 mod claimant;
 mod colluding;
+mod dear;
 mod derived;
 mod equivocating_proposer;
 mod equivocating_voter;
-mod dear;
 mod flood;
 mod flooding_peer;
 mod impersonating;
@@ -29,7 +29,9 @@ use ipe_chain::Ledger;
 use ipe_engine::PeerId;
 use ipe_types::eth::EthMessage;
 use ipe_types::header::commit_hash;
-use ipe_types::message::{CommitPayload, Payload, PreparePayload, Proposal, ProposalPayload, RoundChange, RoundChangePayload, Signed};
+use ipe_types::message::{
+    CommitPayload, Payload, PreparePayload, Proposal, ProposalPayload, RoundChange, RoundChangePayload, Signed,
+};
 use ipe_types::{Address, B256, Block, Bytes, ExtraData, Header, Kind as Code, Message, NodeKey, Role};
 
 use crate::rng::Rng;
@@ -203,7 +205,19 @@ pub(crate) struct Villain {
 impl Villain {
     pub(crate) fn new(kind: Kind, key: NodeKey, allies: Vec<NodeKey>, rng: Rng) -> Self {
         let shares_keys = kind == Kind::Derived;
-        Self { kind, key, allies, shares_keys, siege: (0, 0, None), large: 0, swung: None, acts: 0, rng, heard: VecDeque::new(), late: VecDeque::new() }
+        Self {
+            kind,
+            key,
+            allies,
+            shares_keys,
+            siege: (0, 0, None),
+            large: 0,
+            swung: None,
+            acts: 0,
+            rng,
+            heard: VecDeque::new(),
+            late: VecDeque::new(),
+        }
     }
 
     /// Remembers what a peer said.
@@ -244,9 +258,14 @@ impl Villain {
             Kind::Twin => twin::speak(to, &message),
             Kind::WrongRound => wrong_round::speak(self, to, &message),
             Kind::Derived | Kind::DerivedBoot | Kind::DerivedLeaf => derived::speak(self, to, &message),
-            Kind::Impersonating | Kind::Replaying | Kind::Mutating | Kind::FloodingPeer | Kind::LyingSync | Kind::Claimant | Kind::Flood | Kind::Dear => {
-                passed(to, bytes)
-            }
+            Kind::Impersonating
+            | Kind::Replaying
+            | Kind::Mutating
+            | Kind::FloodingPeer
+            | Kind::LyingSync
+            | Kind::Claimant
+            | Kind::Flood
+            | Kind::Dear => passed(to, bytes),
         }
     }
 

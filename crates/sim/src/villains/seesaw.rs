@@ -14,7 +14,10 @@ pub(super) fn speak(villain: &mut Villain, scene: &Scene<'_>, to: Vec<PeerId>, m
     let Message::Proposal(proposal) = message else { return vec![Said::plain(to, message)] };
     let payload = proposal.signed.payload();
     let Some(block) = swung(villain, &payload.block, scene) else { return vec![Said::plain(to, message)] };
-    proposal_again(&villain.key, proposal, payload.round, Arc::new(block)).map(|message| Said::foul(to, &message)).into_iter().collect()
+    proposal_again(&villain.key, proposal, payload.round, Arc::new(block))
+        .map(|message| Said::foul(to, &message))
+        .into_iter()
+        .collect()
 }
 
 /// The block with a vote against what is so, about anybody on whom somebody has voted or who validates.

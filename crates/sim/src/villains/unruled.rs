@@ -68,6 +68,7 @@ fn next(scene: &Scene<'_>, key: &NodeKey, to: TxKind, input: Bytes) -> Option<Tr
     let tx = TxLegacy { chain_id: Some(CHAIN_ID), nonce, gas_price: 0, gas_limit: 100_000, to, value: U256::ZERO, input };
     let signed = key.sign(tx.signature_hash());
     let bytes = signed.as_slice();
-    let signature = Signature::new(U256::from_be_slice(bytes.get(..32)?), U256::from_be_slice(bytes.get(32..64)?), *bytes.get(64)? == 1);
+    let signature =
+        Signature::new(U256::from_be_slice(bytes.get(..32)?), U256::from_be_slice(bytes.get(32..64)?), *bytes.get(64)? == 1);
     Some(Transaction::Legacy(tx.into_signed(signature)))
 }

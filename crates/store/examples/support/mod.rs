@@ -107,12 +107,12 @@ pub fn validators() -> Vec<NodeKey> {
 /// reads every call as `transfer(address,uint256)`.
 fn token() -> Vec<u8> {
     const BODY: [&str; 8] = [
-        "336000526040600020", // slot of the caller's balance                 [from]
-        "8054602435",         // balance and amount                           [from, balance, amount]
-        "80821060ff57",       // revert when balance < amount                 (destination filled in below)
-        "8091038255",         // store balance - amount                       [from, amount]
-        "60043560005260406000208054820190" , // slot and new balance of `to`  [from, amount, balance + amount, to]
-        "55600052",           // store it; amount to memory                   [from]
+        "336000526040600020",               // slot of the caller's balance                 [from]
+        "8054602435",                       // balance and amount                           [from, balance, amount]
+        "80821060ff57",                     // revert when balance < amount                 (destination filled in below)
+        "8091038255",                       // store balance - amount                       [from, amount]
+        "60043560005260406000208054820190", // slot and new balance of `to`  [from, amount, balance + amount, to]
+        "55600052",                         // store it; amount to memory                   [from]
         "600435337fddf252ad1be2c89b69c2b068fc378daa952ba7f163c4a11628f55a4df523b3ef60206000a3", // event
         "600160005260206000f3",
     ];

@@ -72,7 +72,9 @@ pub(super) fn read(mut file: File, before: Option<u64>) -> io::Result<Journal> {
                 sequence = Some(found);
                 at = reader.at;
             }
-            Err(Fault::Content(what)) => break Ending::Damaged(format!("in the batch at byte {at} {what}: it was changed after it was written")),
+            Err(Fault::Content(what)) => {
+                break Ending::Damaged(format!("in the batch at byte {at} {what}: it was changed after it was written"));
+            }
             Err(Fault::Shape) => {
                 break match sound_after(&mut file, at, sequence)? {
                     Some(next) => Ending::Damaged(format!(

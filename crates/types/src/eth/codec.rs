@@ -8,8 +8,8 @@ use alloy_rlp::{BufMut, Decodable, Encodable, Header as RlpHeader};
 use crate::block::decode_listed;
 
 use super::{
-    Announced, BlockHashNumber, EthError, EthMessage, EthVersion, HeadersQuery, HeadersStart, MAX_ANSWER_ITEMS,
-    MAX_HASHES, MAX_MESSAGE_BYTES, MAX_TRANSACTIONS_ACCEPTED, Status, code, code_name,
+    Announced, BlockHashNumber, EthError, EthMessage, EthVersion, HeadersQuery, HeadersStart, MAX_ANSWER_ITEMS, MAX_HASHES,
+    MAX_MESSAGE_BYTES, MAX_TRANSACTIONS_ACCEPTED, Status, code, code_name,
 };
 
 impl EthMessage {
@@ -125,34 +125,21 @@ impl EthMessage {
                 Ok(EthMessage::GetBlockHeaders { request_id, query })
             })?,
             code::BLOCK_HEADERS => input.enter(|input| {
-                Ok(EthMessage::BlockHeaders {
-                    request_id: input.value()?,
-                    headers: input.values("headers", MAX_ANSWER_ITEMS)?,
-                })
+                Ok(EthMessage::BlockHeaders { request_id: input.value()?, headers: input.values("headers", MAX_ANSWER_ITEMS)? })
             })?,
             code::GET_BLOCK_BODIES => input.enter(|input| {
-                Ok(EthMessage::GetBlockBodies {
-                    request_id: input.value()?,
-                    hashes: input.values("hashes", MAX_HASHES)?,
-                })
+                Ok(EthMessage::GetBlockBodies { request_id: input.value()?, hashes: input.values("hashes", MAX_HASHES)? })
             })?,
             code::BLOCK_BODIES => input.enter(|input| {
-                Ok(EthMessage::BlockBodies {
-                    request_id: input.value()?,
-                    bodies: input.values("bodies", MAX_ANSWER_ITEMS)?,
-                })
+                Ok(EthMessage::BlockBodies { request_id: input.value()?, bodies: input.values("bodies", MAX_ANSWER_ITEMS)? })
             })?,
-            code::NEW_BLOCK => input.enter(|input| {
-                Ok(EthMessage::NewBlock { block: Box::new(input.value()?), total_difficulty: input.value()? })
-            })?,
+            code::NEW_BLOCK => input
+                .enter(|input| Ok(EthMessage::NewBlock { block: Box::new(input.value()?), total_difficulty: input.value()? }))?,
             code::NEW_POOLED_TRANSACTION_HASHES => {
                 EthMessage::NewPooledTransactionHashes(decode_announcement(&mut input, version)?)
             }
             code::GET_POOLED_TRANSACTIONS => input.enter(|input| {
-                Ok(EthMessage::GetPooledTransactions {
-                    request_id: input.value()?,
-                    hashes: input.values("hashes", MAX_HASHES)?,
-                })
+                Ok(EthMessage::GetPooledTransactions { request_id: input.value()?, hashes: input.values("hashes", MAX_HASHES)? })
             })?,
             code::POOLED_TRANSACTIONS => input.enter(|input| {
                 Ok(EthMessage::PooledTransactions {
@@ -172,11 +159,7 @@ impl EthMessage {
                 Ok(EthMessage::Receipts { request_id, receipts })
             })?,
             code::BLOCK_RANGE_UPDATE if version >= EthVersion::V69 => input.enter(|input| {
-                Ok(EthMessage::BlockRangeUpdate {
-                    earliest: input.value()?,
-                    latest: input.value()?,
-                    latest_hash: input.value()?,
-                })
+                Ok(EthMessage::BlockRangeUpdate { earliest: input.value()?, latest: input.value()?, latest_hash: input.value()? })
             })?,
             _ => return Err(unknown),
         };

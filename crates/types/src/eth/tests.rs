@@ -12,10 +12,8 @@ fn comes_back(version: EthVersion, message: EthMessage) -> Bytes {
 }
 
 fn receipt(status: Eip658Value) -> ReceiptWithBloom<Receipt> {
-    let log = Log {
-        address: Address::repeat_byte(5),
-        data: LogData::new_unchecked(vec![B256::repeat_byte(6)], vec![1, 2, 3].into()),
-    };
+    let log =
+        Log { address: Address::repeat_byte(5), data: LogData::new_unchecked(vec![B256::repeat_byte(6)], vec![1, 2, 3].into()) };
     Receipt { status, cumulative_gas_used: 21_000, logs: vec![log] }.into()
 }
 
@@ -42,15 +40,7 @@ fn receipts_are_the_same_with_and_without_bloom() {
 fn the_status_of_each_version_has_its_form() {
     let fork_id = ForkId { hash: [0xa6, 0x20, 0xdb, 0xe8], next: 0 };
     let (genesis, head) = (B256::repeat_byte(1), B256::repeat_byte(2));
-    let range = Status::Range {
-        version: 69,
-        network_id: 12_120_014,
-        genesis,
-        fork_id,
-        earliest: 0,
-        latest: 9,
-        latest_hash: head,
-    };
+    let range = Status::Range { version: 69, network_id: 12_120_014, genesis, fork_id, earliest: 0, latest: 9, latest_hash: head };
     let payload = comes_back(EthVersion::V69, EthMessage::Status(range.clone()));
     let expected = format!("f850{}83b8efcea0{}c684a620dbe8808009a0{}", "45", "01".repeat(32), "02".repeat(32));
     assert_eq!(hex::encode(&payload), expected);
@@ -80,10 +70,7 @@ fn requests_and_announcements_come_back() {
     let update = EthMessage::BlockRangeUpdate { earliest: 0, latest: 5, latest_hash: B256::ZERO };
     comes_back(EthVersion::V69, update.clone());
     let (code, payload) = update.encode(EthVersion::V69);
-    assert_eq!(
-        EthMessage::decode(EthVersion::V68, code, &payload),
-        Err(EthError::UnknownCode { version: 68, code: 0x11 })
-    );
+    assert_eq!(EthMessage::decode(EthVersion::V68, code, &payload), Err(EthError::UnknownCode { version: 68, code: 0x11 }));
 }
 
 #[test]

@@ -31,12 +31,7 @@ pub(super) fn read(
     Ok(alloc)
 }
 
-fn address(
-    path: &str,
-    key: &str,
-    format: GenesisFormat,
-    warnings: &mut Warnings,
-) -> Result<Address, GenesisError> {
+fn address(path: &str, key: &str, format: GenesisFormat, warnings: &mut Warnings) -> Result<Address, GenesisError> {
     let digits = key.trim_start_matches("0x").trim_start_matches("0X").len();
     let expected = match format {
         GenesisFormat::Besu => "an address: up to 40 hex digits, with or without 0x",
@@ -49,16 +44,13 @@ fn address(
         expected: expected.to_owned(),
     })?;
     if digits < ADDRESS_DIGITS {
-        warnings.push(format!("{path} has {digits} of an address' {ADDRESS_DIGITS} digits and is read as {address:#x}, as Besu does"));
+        warnings
+            .push(format!("{path} has {digits} of an address' {ADDRESS_DIGITS} digits and is read as {address:#x}, as Besu does"));
     }
     Ok(address)
 }
 
-fn read_account(
-    mut account: Section<'_>,
-    format: GenesisFormat,
-    warnings: &mut Warnings,
-) -> Result<GenesisAccount, GenesisError> {
+fn read_account(mut account: Section<'_>, format: GenesisFormat, warnings: &mut Warnings) -> Result<GenesisAccount, GenesisError> {
     let mut storage = BTreeMap::new();
     if let Some((path, slots)) = account.take("storage") {
         for (key, value) in members(&path, slots)? {

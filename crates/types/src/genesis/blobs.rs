@@ -32,8 +32,8 @@ pub(super) fn read(config: &mut Section<'_>, warnings: &mut Warnings) -> Result<
     let mut all = Vec::new();
     for (name, key) in NAMES {
         let Some(mut entry) = schedule.section(name)? else { continue };
-        let int = |least: u64| move |value: Json<'_>| {
-            field::quantity64(value).filter(|number| (least..=i32::MAX as u64).contains(number))
+        let int = |least: u64| {
+            move |value: Json<'_>| field::quantity64(value).filter(|number| (least..=i32::MAX as u64).contains(number))
         };
         let limits = BlobLimits {
             target: entry.need("target", "a number of blobs, 0 to 2^31-1", int(0))?,

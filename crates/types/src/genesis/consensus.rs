@@ -83,9 +83,7 @@ impl Raw {
     fn seconds_of(&self, section: &mut Section<'_>, key: &str) -> Result<Option<u64>, GenesisError> {
         match self.format {
             GenesisFormat::Besu => section.get(key, POSITIVE_SECONDS, positive_seconds),
-            GenesisFormat::GoQuorum => {
-                Ok(section.get(key, POSITIVE_SECONDS, seconds)?.filter(|seconds| *seconds > 0))
-            }
+            GenesisFormat::GoQuorum => Ok(section.get(key, POSITIVE_SECONDS, seconds)?.filter(|seconds| *seconds > 0)),
         }
     }
 
@@ -99,12 +97,13 @@ impl Raw {
             self.block_reward = value;
         }
         if let Some((path, value)) = section.take("miningBeneficiary") {
-            self.beneficiary = match field::text(value) {
-                Some(text) if text.trim().is_empty() => None,
-                _ => Some(field::address(value).ok_or_else(|| {
-                    field::bad(&path, value, "an address of 20 bytes of hex, or \"\" for the block's proposer")
-                })?),
-            };
+            self.beneficiary =
+                match field::text(value) {
+                    Some(text) if text.trim().is_empty() => None,
+                    _ => Some(field::address(value).ok_or_else(|| {
+                        field::bad(&path, value, "an address of 20 bytes of hex, or \"\" for the block's proposer")
+                    })?),
+                };
         }
         match self.format {
             GenesisFormat::Besu => self.read_besus(section, gas_limit),
@@ -115,8 +114,7 @@ impl Raw {
     /// Besu has two names for it and goes by the first where both are there (`BftFork.getEmptyBlockPeriodSeconds`); each release
     /// reads at least one.
     fn read_empty_period(&mut self, section: &mut Section<'_>, warnings: &mut Warnings) -> Result<(), GenesisError> {
-        const NAMES: [(&str, &str); 2] =
-            [("emptyBlockPeriodSeconds", "before 26.5"), ("xEmptyBlockPeriodSeconds", "after 26.8")];
+        const NAMES: [(&str, &str); 2] = [("emptyBlockPeriodSeconds", "before 26.5"), ("xEmptyBlockPeriodSeconds", "after 26.8")];
         let expected = "seconds, 0 (off) to ten years";
         let [(name, _), (old, _)] = NAMES;
         let new = section.get(name, expected, seconds)?;
@@ -185,13 +183,8 @@ fn positive_seconds(value: Json<'_>) -> Option<u64> {
 }
 
 /// Keys of Besu that size its own queues; ours are bounded in their own way.
-const QUEUE_KEYS: [&str; 5] = [
-    "gossipedHistoryLimit",
-    "messageQueueLimit",
-    "duplicateMessageLimit",
-    "futureMessagesLimit",
-    "futureMessagesMaxDistance",
-];
+const QUEUE_KEYS: [&str; 5] =
+    ["gossipedHistoryLimit", "messageQueueLimit", "duplicateMessageLimit", "futureMessagesLimit", "futureMessagesMaxDistance"];
 
 fn is_quorum(config: &Section<'_>) -> bool {
     config.peek("isQuorum").and_then(field::boolean).unwrap_or(false)
@@ -264,8 +257,7 @@ fn read_engine(mut section: Section<'_>, gas_limit: u64, warnings: &mut Warnings
         return Err(GenesisError::Unsupported {
             key: section.path_of("startBlock"),
             got: raw.start_block.to_string(),
-            reason: "blocks before it were made under IBFT, which is not implemented; only QBFT from the first block"
-                .to_owned(),
+            reason: "blocks before it were made under IBFT, which is not implemented; only QBFT from the first block".to_owned(),
         });
     }
     if let Some(contract) = section.get("validatorContractAddress", ADDRESS, field::address)? {
@@ -379,8 +371,7 @@ fn ordered<'a>(sections: &mut Vec<Section<'a>>, least: u64, unique: bool) -> Res
     let mut seen = BTreeSet::new();
     let mut out = Vec::with_capacity(sections.len());
     for mut section in sections.drain(..) {
-        let block =
-            section.need("block", expected, |value| field::quantity64(value).filter(|block| *block >= least))?;
+        let block = section.need("block", expected, |value| field::quantity64(value).filter(|block| *block >= least))?;
         if !seen.insert(block) && unique {
             return Err(GenesisError::Bad {
                 key: section.path_of("block"),
@@ -395,7 +386,11 @@ fn ordered<'a>(sections: &mut Vec<Section<'a>>, least: u64, unique: bool) -> Res
 }
 
 /// Deployed code limits: Besu's `contractSizeLimit` (bytes), GoQuorum's `maxCodeSizeConfig` and `maxCodeSize` (kB).
-fn read_code_sizes(config: &mut Section<'_>, format: GenesisFormat, warnings: &mut Warnings) -> Result<Vec<(u64, u64)>, GenesisError> {
+fn read_code_sizes(
+    config: &mut Section<'_>,
+    format: GenesisFormat,
+    warnings: &mut Warnings,
+) -> Result<Vec<(u64, u64)>, GenesisError> {
     let besu = config.get("contractSizeLimit", "bytes, 0 to 2^31-1", |value| {
         field::quantity64(value).filter(|limit| *limit <= i32::MAX as u64)
     })?;

@@ -14,11 +14,7 @@ const GOQUORUM_MARKS: [&str; 5] =
 /// Forks of go-ethereum's experiments that GoQuorum's configuration still names.
 const GOQUORUM_EXPERIMENTS: [&str; 3] = ["yoloV3Block", "ewasmBlock", "catalystBlock"];
 
-pub(super) fn read(
-    config: &mut Section<'_>,
-    format: GenesisFormat,
-    warnings: &mut Warnings,
-) -> Result<ForkSchedule, GenesisError> {
+pub(super) fn read(config: &mut Section<'_>, format: GenesisFormat, warnings: &mut Warnings) -> Result<ForkSchedule, GenesisError> {
     let mut points: Vec<ForkPoint> = Vec::new();
     let mut beyond = Vec::new();
     for spec in FORK_KEYS {

@@ -3,8 +3,8 @@
 //! Clients read genesis files token by token: Besu takes the digits of `"nonce": 10` as hexadecimal, and of two equal
 //! addresses the last wins. A tree of maps and numbers has lost both.
 
-use serde_json::Deserializer;
 use serde::de::{Deserialize, IgnoredAny};
+use serde_json::Deserializer;
 
 /// The text of one JSON value, without blanks around it. Made by [`Json::parse`], so its syntax is right all through.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -172,9 +172,8 @@ pub(super) fn read(ours: &mut Section<'_>, warnings: &mut Warnings) -> Result<Pe
         let accounts = entry.get("accounts", "the address of a contract, 20 bytes of hex", field::address)?;
         let address = entry.get("nodes", "the address of a contract, 20 bytes of hex", field::address)?;
         let abi = entry.get("nodesVersion", "1 or 2", |value| NodeAbi::numbered(field::quantity64(value)?))?.unwrap_or_default();
-        let gas = entry.get("gas", "gas of one question, at least 100000", |value| {
-            field::quantity64(value).filter(|gas| *gas >= 100_000)
-        })?;
+        let gas = entry
+            .get("gas", "gas of one question, at least 100000", |value| field::quantity64(value).filter(|gas| *gas >= 100_000))?;
         let nodes = address.map(|address| NodeContract { address, abi });
         entry.finish(warnings);
         steps.push((from, Permissioning { accounts, nodes, gas: gas.unwrap_or(RULES_GAS) }));

@@ -60,8 +60,7 @@ pub struct SystemContracts {
     pub named: usize,
 }
 
-const KEYS: [&str; 3] =
-    ["depositContractAddress", "withdrawalRequestContractAddress", "consolidationRequestContractAddress"];
+const KEYS: [&str; 3] = ["depositContractAddress", "withdrawalRequestContractAddress", "consolidationRequestContractAddress"];
 
 /// Reads `config.ipe`, and the addresses of the request contracts.
 pub(super) fn read(

@@ -78,7 +78,9 @@ fn a_lab_with_links_in_the_place_of_its_files_is_refused() {
 
 #[test]
 fn a_lab_with_a_pipe_in_the_place_of_a_file_is_refused_and_holds_nobody_up() {
-    for path in ["lab.json", "lab.lock", "genesis.json", "inst1-validator/node.pid", "inst1-validator/node.toml", "inst1-validator/data"] {
+    for path in
+        ["lab.json", "lab.lock", "genesis.json", "inst1-validator/node.pid", "inst1-validator/node.toml", "inst1-validator/data"]
+    {
         let place = tempfile::tempdir().expect("folder");
         let dir = place.path().join("lab");
         lab(&dir);

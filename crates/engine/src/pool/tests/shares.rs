@@ -44,7 +44,8 @@ fn block(pool: &mut Pool, now: u64, used: u64) -> Vec<Arc<Candidate>> {
     let (mut left, mut mined, mut feedback) = (BLOCK, Vec::new(), Feedback::Start);
     while let Some(tx) = picks.next(feedback) {
         let limit = tx.tx.gas_limit();
-        feedback = if limit > left { Feedback::DoesNotFit { gas_left: left } } else { Feedback::Included { gas_used: limit.min(used) } };
+        feedback =
+            if limit > left { Feedback::DoesNotFit { gas_left: left } } else { Feedback::Included { gas_used: limit.min(used) } };
         if limit <= left {
             left -= limit.min(used);
             mined.push(tx);
@@ -54,7 +55,13 @@ fn block(pool: &mut Pool, now: u64, used: u64) -> Vec<Arc<Candidate>> {
     let transactions: Vec<_> = mined.iter().map(|candidate| candidate.tx.clone()).collect();
     let senders: Vec<_> = mined.iter().map(|candidate| candidate.sender).collect();
     let gas: Vec<_> = mined.iter().map(|candidate| candidate.tx.gas_limit().min(used)).collect();
-    let block = MinedBlock { number: pool.height + 1, transactions: &transactions, senders: &senders, gas_used: &gas, rules: *pool.rules() };
+    let block = MinedBlock {
+        number: pool.height + 1,
+        transactions: &transactions,
+        senders: &senders,
+        gas_used: &gas,
+        rules: *pool.rules(),
+    };
     pool.on_block(now, &block, &|_| rich());
     mined
 }

@@ -54,7 +54,8 @@ const OFF: &[&str] = &["false"];
 const NONE: &[&str] = &["", "none"];
 const SYNC: &str = "every node imports and checks every block";
 const STORE: &str = "the database is another one";
-const STORE_TYPE: &str = "the settings that name files say it: a PKCS#12 store, or PEM files; a JKS store has to be converted, which the start says";
+const STORE_TYPE: &str =
+    "the settings that name files say it: a PKCS#12 store, or PEM files; a JKS store has to be converted, which the start says";
 const PRIVACY: &str = "private transactions are not implemented (removed from Besu too)";
 const ENGINE: &str = "a QBFT node has no engine API";
 const GRAPHQL: &str = "GraphQL is not served; JSON-RPC is";
@@ -67,7 +68,10 @@ const ETHSTATS: &str = "not reported to ethstats; ipe lab status, metrics and JS
 
 /// Every option of Besu's node from 22.1 to 26.8; `releases.txt` says in which it is.
 pub const BESU_OPTIONS: &[BesuOption] = &[
-    special("data-path", "`data-dir` becomes the folder `ipe` inside it, beside Besu's database; `key`, `static-nodes.json` and `permissions_config.toml` are read from it"),
+    special(
+        "data-path",
+        "`data-dir` becomes the folder `ipe` inside it, beside Besu's database; `key`, `static-nodes.json` and `permissions_config.toml` are read from it",
+    ),
     special("config-file", "the file is read, as FILE; in a compose file it is looked up through the service's mounts"),
     renamed("genesis-file", "genesis"),
     only("override-genesis-config", &[""], "write the values into the genesis file, so that all nodes have one"),
@@ -76,7 +80,10 @@ pub const BESU_OPTIONS: &[BesuOption] = &[
     renamed("node-private-key-file", "key-file"),
     only("security-module", &["localfile"], "the key is a local file"),
     renamed("identity", "name"),
-    special("profile", "`ENTERPRISE` and `PRIVATE` set `min-gas-price` 0 and `rpc-http-max-active-connections` 300; `NONE` nothing; others are refused"),
+    special(
+        "profile",
+        "`ENTERPRISE` and `PRIVATE` set `min-gas-price` 0 and `rpc-http-max-active-connections` 300; `NONE` nothing; others are refused",
+    ),
     ignored("sync-mode", SYNC),
     ignored("sync-min-peers", SYNC),
     ignored("fast-sync-min-peers", SYNC),
@@ -113,7 +120,6 @@ pub const BESU_OPTIONS: &[BesuOption] = &[
     ignored("kzg-trusted-setup", BLOBS),
     ignored("max-blobs-per-block", BLOBS),
     ignored("max-blobs-per-transaction", BLOBS),
-
     same("bootnodes"),
     same("static-nodes-file"),
     same("discovery-enabled"),
@@ -133,7 +139,11 @@ pub const BESU_OPTIONS: &[BesuOption] = &[
     ignored("p2p-tx-feecap", "the fees of what peers send are not capped; rpc-tx-feecap is for JSON-RPC"),
     ignored("compatibility-eth64-forkid-enabled", "the fork id is always in the Status message"),
     special("p2p-peer-upper-bound", "as `max-peers`"),
-    only("nat-method", &["none", "auto", "docker", "kubernetes"], "no router is configured by the node; forward the port and name the address in p2p-host"),
+    only(
+        "nat-method",
+        &["none", "auto", "docker", "kubernetes"],
+        "no router is configured by the node; forward the port and name the address in p2p-host",
+    ),
     same("max-peers"),
     ignored("remote-connections-limit-enabled", SLOTS),
     ignored("remote-connections-max-percentage", SLOTS),
@@ -146,7 +156,6 @@ pub const BESU_OPTIONS: &[BesuOption] = &[
         Ok(vec![if boolean(values)? { "legacy" } else { "besu26" }.to_owned()])
     }),
     ignored("Xqbft-enable-early-round-change", "a round is always left when f+1 validators have left it"),
-
     same("permissions-nodes-config-file-enabled"),
     same("permissions-nodes-config-file"),
     same("permissions-accounts-config-file-enabled"),
@@ -156,7 +165,6 @@ pub const BESU_OPTIONS: &[BesuOption] = &[
     same("permissions-nodes-contract-version"),
     same("permissions-accounts-contract-enabled"),
     same("permissions-accounts-contract-address"),
-
     same("rpc-http-enabled"),
     same("rpc-http-host"),
     same("rpc-http-port"),
@@ -178,7 +186,11 @@ pub const BESU_OPTIONS: &[BesuOption] = &[
     same("rpc-http-tls-keystore-password-file"),
     same("rpc-http-tls-client-auth-enabled"),
     same("rpc-http-tls-known-clients-file"),
-    only("rpc-http-tls-ca-clients-enabled", OFF, "it lets in whoever has a certificate of any authority that Java trusts; name your own in rpc-http-tls-truststore-file, beside known clients if there are any"),
+    only(
+        "rpc-http-tls-ca-clients-enabled",
+        OFF,
+        "it lets in whoever has a certificate of any authority that Java trusts; name your own in rpc-http-tls-truststore-file, beside known clients if there are any",
+    ),
     same("rpc-http-tls-truststore-file"),
     same("rpc-http-tls-truststore-password-file"),
     same("rpc-http-tls-protocols"),
@@ -249,7 +261,6 @@ pub const BESU_OPTIONS: &[BesuOption] = &[
     ignored("api-gas-price-blocks", "gas prices are suggested from the last 100 blocks"),
     ignored("api-gas-price-percentile", "gas prices are suggested from the median"),
     ignored("api-gas-price-max", "gas prices are suggested up to 500 gwei"),
-
     same("metrics-enabled"),
     same("metrics-host"),
     same("metrics-port"),
@@ -265,7 +276,6 @@ pub const BESU_OPTIONS: &[BesuOption] = &[
     ignored("ethstats-contact", ETHSTATS),
     ignored("ethstats-report-interval", ETHSTATS),
     ignored("ethstats-cacert-file", ETHSTATS),
-
     same("min-gas-price"),
     only("min-priority-fee", &["0"], "transactions are not chosen by their tip"),
     same("target-gas-limit"),
@@ -303,7 +313,6 @@ pub const BESU_OPTIONS: &[BesuOption] = &[
     ignored("tx-pool-min-gas-price", "min-gas-price is the only floor"),
     ignored("tx-pool-blob-price-bump", BLOBS),
     only("strict-tx-replay-protection-enabled", OFF, "transactions without a chain id are accepted"),
-
     converted("logging", "logging", "in lower case; `ALL` is `trace`", |values| {
         let level = one(values)?.to_lowercase();
         match level.as_str() {
@@ -340,7 +349,6 @@ pub const BESU_OPTIONS: &[BesuOption] = &[
     special("host-whitelist", "as `host-allowlist`"),
     special("banned-node-id", "as `banned-node-ids`"),
 ];
-
 
 fn one(values: &[String]) -> Result<&str, String> {
     match values {

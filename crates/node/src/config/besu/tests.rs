@@ -28,7 +28,12 @@ fn every_option_of_besus_sources_is_in_the_table() {
     let mut count = 0;
     for release in besu_releases() {
         count += 1;
-        assert!(BESU_OPTIONS.iter().any(|option| option.key == release.key), "{} of Besu {} is unknown", release.key, release.first);
+        assert!(
+            BESU_OPTIONS.iter().any(|option| option.key == release.key),
+            "{} of Besu {} is unknown",
+            release.key,
+            release.first
+        );
         assert!(["switch", "number", "text", "path", "list"].contains(&release.kind), "{release:?}");
     }
     assert!(count > 200, "{count} options");
@@ -55,7 +60,11 @@ fn what_files_say_without_need_is_dropped_with_a_note() {
         ("p2p-host=\"0.0.0.0\"", "no address that others dial", false),
         ("required-block=[\"1=0x00\"]", "", true),
         ("metrics-categories=[\"RPC\"]", "every metric", false),
-        ("cache-last-block-headers=5\nrpc-max-active-filters=9\ncheckpoint=\"x\"\nera1-data-uri=\"x\"", "the database is another one", false),
+        (
+            "cache-last-block-headers=5\nrpc-max-active-filters=9\ncheckpoint=\"x\"\nera1-data-uri=\"x\"",
+            "the database is another one",
+            false,
+        ),
         ("override-genesis-config=[\"londonBlock=5\"]", "", true),
     ] {
         let told = translate(&read_besu_toml(Path::new("besu.toml"), text).expect(text)).expect(text);
@@ -65,12 +74,18 @@ fn what_files_say_without_need_is_dropped_with_a_note() {
             resolve(&Given { besu: Some(told), ..Given::default() }).expect(text);
         }
     }
-    let told = translate(&given(&[("BESU_RPC_HTTP_API", "ETH,EEA,qbft,IBFT"), ("BESU_P2P_PEER_UPPER_BOUND", "7")])).expect("Besu takes these");
-    assert_eq!(told.settings.iter().find(|(key, ..)| *key == "rpc-http-api").map(|(_, values, _)| values.join(",")), Some("ETH,qbft,IBFT".to_owned()));
+    let told = translate(&given(&[("BESU_RPC_HTTP_API", "ETH,EEA,qbft,IBFT"), ("BESU_P2P_PEER_UPPER_BOUND", "7")]))
+        .expect("Besu takes these");
+    assert_eq!(
+        told.settings.iter().find(|(key, ..)| *key == "rpc-http-api").map(|(_, values, _)| values.join(",")),
+        Some("ETH,qbft,IBFT".to_owned())
+    );
     assert_eq!(told.get("max-peers"), Some("7"));
     // A switch takes no word that is none of its values, quotes that the shell did not take off are no part of a value.
-    let words = ["--rpc-http-enabled", "--host-allowlist=\"*\"", "--metrics-enabled", "false", "--identity", "a b"].map(str::to_owned);
-    let read: Vec<String> = read_besu_arguments(&words).expect("Besu's").into_iter().map(|option| option.values.join(",")).collect();
+    let words =
+        ["--rpc-http-enabled", "--host-allowlist=\"*\"", "--metrics-enabled", "false", "--identity", "a b"].map(str::to_owned);
+    let read: Vec<String> =
+        read_besu_arguments(&words).expect("Besu's").into_iter().map(|option| option.values.join(",")).collect();
     assert_eq!(read, ["true", "*", "false", "a b"]);
 }
 

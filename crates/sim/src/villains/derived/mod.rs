@@ -12,8 +12,8 @@ use ipe_types::message::{CommitPayload, MAX_MESSAGE_BYTES, PreparePayload, Propo
 use ipe_types::{B256, Block, Bytes, ExtraData, Kind as Code, Message, NodeKey};
 
 use super::{Said, Scene, Villain, Wire};
-use crate::tree::{Item, Place};
 use crate::mutation::{Mutation, apply};
+use crate::tree::{Item, Place};
 
 /// Length of a siege, in which one thing is done as fast as it goes, µs.
 const SIEGE_US: u64 = 6_000_000;
@@ -115,7 +115,8 @@ fn besiege(villain: &mut Villain, scene: &Scene<'_>) -> Vec<Said> {
         }
         return said;
     }
-    let is_past = |message: &&std::sync::Arc<Message>| message.kind() == Code::Proposal && message.height().saturating_add(1) < height;
+    let is_past =
+        |message: &&std::sync::Arc<Message>| message.kind() == Code::Proposal && message.height().saturating_add(1) < height;
     let past: Vec<_> = villain.heard.iter().filter(is_past).cloned().collect();
     let copies = if kind == 1 { LATE_COPIES } else { 1 };
     for number in 0..LARGE {
@@ -273,7 +274,11 @@ fn appended(villain: &mut Villain, tree: &mut Item) -> bool {
     }) else {
         return false;
     };
-    let lists: Vec<Place> = tree.places().into_iter().filter(|place| place.first() == Some(&1) && matches!(tree.at(place), Some(Item::List(_)))).collect();
+    let lists: Vec<Place> = tree
+        .places()
+        .into_iter()
+        .filter(|place| place.first() == Some(&1) && matches!(tree.at(place), Some(Item::List(_))))
+        .collect();
     let Some(place) = villain.rng.pick(&lists).cloned() else { return false };
     match tree.holder(&place) {
         Some((items, index)) => match &mut items[index] {
@@ -321,7 +326,8 @@ impl Villain {
 
     /// Another message of the kind among those that it remembers.
     fn another(&mut self, message: &Message) -> Option<std::sync::Arc<Message>> {
-        let of_kind: Vec<_> = self.heard.iter().filter(|other| other.kind() == message.kind() && ***other != *message).cloned().collect();
+        let of_kind: Vec<_> =
+            self.heard.iter().filter(|other| other.kind() == message.kind() && ***other != *message).cloned().collect();
         self.rng.pick(&of_kind).cloned()
     }
 

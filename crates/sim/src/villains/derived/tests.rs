@@ -2,10 +2,10 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use alloy_consensus::Header;
+use ipe_types::Address;
 use ipe_types::block::{Body, Withdrawal};
 use ipe_types::extra::Vote;
 use ipe_types::message::{Proposal, RoundChange};
-use ipe_types::Address;
 
 use super::*;
 use crate::rng::Rng;
@@ -82,10 +82,18 @@ fn samples() -> Vec<Message> {
     let RoundChangePayload { height: _, round: _, prepared: _ } = &change;
     let vote = PreparePayload { height: 300, round: 0, digest };
     let PreparePayload { height: _, round: _, digest: _ } = &vote;
-    let proposal =
-        Proposal { signed: signed(payload, 1), round_changes: vec![signed(change.clone(), 2)], prepares: vec![signed(vote.clone(), 3)] };
+    let proposal = Proposal {
+        signed: signed(payload, 1),
+        round_changes: vec![signed(change.clone(), 2)],
+        prepares: vec![signed(vote.clone(), 3)],
+    };
     let Proposal { signed: _, round_changes: _, prepares: _ } = &proposal;
-    let leaving = RoundChange { signed: signed(change, 1), block: Some(block.clone()), access_list: empty(), prepares: vec![signed(vote, 3)] };
+    let leaving = RoundChange {
+        signed: signed(change, 1),
+        block: Some(block.clone()),
+        access_list: empty(),
+        prepares: vec![signed(vote, 3)],
+    };
     let RoundChange { signed: _, block: _, access_list: _, prepares: _ } = &leaving;
     let validator = key(class::VALIDATOR, 1);
     let commit = commit(&validator, 300, 1, &block.header).expect("a sound header");
@@ -149,6 +157,7 @@ fn a_spoiled_copy_keeps_its_author_and_its_signed_part() {
     }
     let proposal = &samples[0];
     let copies: BTreeSet<Bytes> = (0..400).filter_map(|_| changed(&mut villain, proposal, false)).collect();
-    let sound = copies.iter().filter_map(|bytes| Message::decode(0x12, bytes).ok()).filter(|copy| copy.author() == proposal.author());
+    let sound =
+        copies.iter().filter_map(|bytes| Message::decode(0x12, bytes).ok()).filter(|copy| copy.author() == proposal.author());
     assert!(sound.count() > 20, "of {} copies", copies.len());
 }

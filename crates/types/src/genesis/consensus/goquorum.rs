@@ -69,10 +69,7 @@ pub(super) fn read<'a>(
 
 /// The section that configures the engine, and whether it is the legacy one. `config.istanbul` goes before `config.ibft`
 /// and that before `config.qbft`, which a transition at block 0 may stand for (GoQuorum `CreateConsensusEngine`).
-fn engine<'a>(
-    config: &mut Section<'a>,
-    transitions: &[(u64, Section<'a>)],
-) -> Result<Option<(Section<'a>, bool)>, GenesisError> {
+fn engine<'a>(config: &mut Section<'a>, transitions: &[(u64, Section<'a>)]) -> Result<Option<(Section<'a>, bool)>, GenesisError> {
     if let Some(section) = config.section("istanbul")? {
         if !section.has("testQBFTBlock") {
             return Err(GenesisError::Missing {
@@ -173,9 +170,9 @@ const MODES: &str = "\"contract\" or \"blockheader\"";
 fn read_rules(section: &mut Section<'_>, raw: &mut Raw, warnings: &mut Warnings) -> Result<(), GenesisError> {
     let expected = "\"fixed\", \"validator\" or \"validators\"";
     if let Some(mode) = section.get("beneficiaryMode", expected, |value| {
-        field::text(value).map(|mode| mode.to_lowercase()).filter(|mode| {
-            ["", "fixed", "validator", "validators"].contains(&mode.as_str())
-        })
+        field::text(value)
+            .map(|mode| mode.to_lowercase())
+            .filter(|mode| ["", "fixed", "validator", "validators"].contains(&mode.as_str()))
     })? {
         match mode.as_str() {
             "validator" | "validators" => raw.beneficiary = None,
