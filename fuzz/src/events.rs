@@ -146,7 +146,7 @@ impl Scene {
             0 | 1 => {
                 let block = Arc::new(self.block(source));
                 let (round_changes, prepares) = if round == 0 { (vec![], vec![]) } else { self.justification(source, round) };
-                let access_list = (byte(source) % 4 == 0).then(|| Bytes::from_static(&[0x80]));
+                let access_list = byte(source).is_multiple_of(4).then(|| Bytes::from_static(&[0x80]));
                 let payload = ProposalPayload { height, round, block, access_list };
                 Message::Proposal(Box::new(Proposal { signed: sign(who, payload), round_changes, prepares }))
             }
@@ -154,12 +154,13 @@ impl Scene {
             4 | 5 => {
                 let block = self.block(source);
                 let hash = commit_hash(&block.header, round).unwrap_or_default();
-                let seal = signature(if byte(source) % 8 == 0 { 4 } else { who }, hash);
-                let digest = if byte(source) % 4 == 0 { self.digest(source) } else { digest(&block.header).unwrap_or_default() };
+                let seal = signature(if byte(source).is_multiple_of(8) { 4 } else { who }, hash);
+                let digest =
+                    if byte(source).is_multiple_of(4) { self.digest(source) } else { digest(&block.header).unwrap_or_default() };
                 Message::Commit(sign(who, CommitPayload { height, round, digest, seal }))
             }
             _ => {
-                let certificate = (byte(source) % 2 == 0).then(|| self.certificate(source));
+                let certificate = byte(source).is_multiple_of(2).then(|| self.certificate(source));
                 let prepared = certificate.as_ref().map(|held| (held.round, held.digest));
                 let signed = sign(who, RoundChangePayload { height, round, prepared });
                 let (block, prepares) = certificate.map_or((None, vec![]), |held| (Some(held.block), held.prepares));
@@ -169,7 +170,7 @@ impl Scene {
     }
 
     fn digest(&self, source: &mut Unstructured<'_>) -> B256 {
-        if byte(source) % 8 == 0 { B256::repeat_byte(7) } else { digest(&self.block(source).header).unwrap_or_default() }
+        if byte(source).is_multiple_of(8) { B256::repeat_byte(7) } else { digest(&self.block(source).header).unwrap_or_default() }
     }
 
     /// Some RoundChanges for `round` and some Prepares.
@@ -178,10 +179,10 @@ impl Scene {
         source: &mut Unstructured<'_>,
         round: u32,
     ) -> (Vec<Signed<RoundChangePayload>>, Vec<Signed<PreparePayload>>) {
-        let certificate = (byte(source) % 2 == 0).then(|| self.certificate(source));
+        let certificate = byte(source).is_multiple_of(2).then(|| self.certificate(source));
         let changes = (0..1 + below(source, 5))
             .map(|who| {
-                let holds = byte(source) % 2 == 0;
+                let holds = byte(source).is_multiple_of(2);
                 let prepared = certificate.as_ref().filter(|_| holds).map(|held| (held.round, held.digest));
                 sign(who, RoundChangePayload { height: self.height, round, prepared })
             })

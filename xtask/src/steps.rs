@@ -123,7 +123,7 @@ fn against(root: &Path, target: &Path, lab: &Path, status: impl Fn() -> Result<S
     if !output.status.success() {
         return Err(vec![format!("tests/clients/run.sh ended with {}", output.status)]);
     }
-    said.lines().filter(|line| line.contains("not run")).map(|line| Err(vec![line.to_owned()])).collect()
+    said.lines().filter(|line| line.contains("not run")).try_for_each(|line| Err(vec![line.to_owned()]))
 }
 
 /// JSON-RPC address of the first writer in `ipe lab status --json`.

@@ -16,6 +16,9 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{broadcast, mpsc, oneshot};
 
+/// Sets the log level of the targets that are given (all of them when there are none).
+pub type SetLogLevel = Arc<dyn Fn(&str, &[String]) -> bool + Send + Sync>;
+
 /// Handles to the node's parts; cheap to clone.
 #[derive(Clone)]
 pub struct Backend {
@@ -30,7 +33,7 @@ pub struct Backend {
     /// The node's condition.
     pub status: StatusCell,
     /// Changes the log level for targets (empty = all); `false` when the level is unknown.
-    pub log_level: Arc<dyn Fn(&str, &[String]) -> bool + Send + Sync>,
+    pub log_level: SetLogLevel,
     /// What the operator should look after although the node runs, a sentence each, without secrets and paths.
     pub advice: Arc<dyn Fn() -> Vec<String> + Send + Sync>,
     /// The clock by which the pool counts, ms: one that nobody sets, see [`ipe_engine::Clock`].

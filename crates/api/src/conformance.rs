@@ -256,10 +256,10 @@ fn essence(response: &Value) -> Value {
 
 /// Puts order into what has none: Besu lists signers in the order of a hash table.
 fn settled(method: &str, mut value: Value) -> Value {
-    if method == "qbft_getSignerMetrics" {
-        if let Some(list) = value.as_array_mut() {
-            list.sort_by_key(|item| item["address"].to_string());
-        }
+    if method == "qbft_getSignerMetrics"
+        && let Some(list) = value.as_array_mut()
+    {
+        list.sort_by_key(|item| item["address"].to_string());
     }
     value
 }

@@ -39,7 +39,7 @@ impl From<ReplayError> for RpcError {
 
 /// Which tracer with which settings.
 pub(crate) enum Tracer {
-    Struct(Options),
+    Struct(Box<Options>),
     Call(CallConfig),
     Prestate(PreStateConfig),
     FourByte,
@@ -50,7 +50,7 @@ fn tracer(params: &Params<'_>, index: usize) -> Result<Tracer, RpcError> {
     let config = options.tracer_config.clone().unwrap_or(serde_json::Value::Object(serde_json::Map::new()));
     let bad = |_| RpcError::TRACE_OPTIONS;
     Ok(match options.tracer.as_deref() {
-        None | Some("" | "opcodeTracer" | "structLogger") => Tracer::Struct(options),
+        None | Some("" | "opcodeTracer" | "structLogger") => Tracer::Struct(Box::new(options)),
         Some("callTracer") => {
             let Object(config) = serde_json::from_value(config).map_err(bad)?;
             Tracer::Call(config)

@@ -224,7 +224,7 @@ struct Installed {
 }
 
 enum Kind {
-    Logs { filter: LogFilter, next: u64 },
+    Logs { filter: Box<LogFilter>, next: u64 },
     Blocks { next: u64 },
     Pending { news: Receiver<Notification> },
 }
@@ -267,7 +267,7 @@ pub(crate) fn new_filter(api: &Api, params: &Params<'_>, allowance: &Allowance) 
         Some(BlockTag::Number(number)) => number.max(head + 1),
         _ => head + 1,
     };
-    installed(api.filters.install(allowance.from(), Kind::Logs { filter, next }))
+    installed(api.filters.install(allowance.from(), Kind::Logs { filter: Box::new(filter), next }))
 }
 
 pub(crate) fn new_block_filter(api: &Api, _: &Params<'_>, allowance: &Allowance) -> Answer {
@@ -297,7 +297,7 @@ fn filter_id(params: &Params<'_>) -> Result<Option<u64>, RpcError> {
 
 pub(crate) fn filter_changes(api: &Api, params: &Params<'_>, allowance: &Allowance) -> Answer {
     enum Todo {
-        Logs(LogFilter, u64, u64),
+        Logs(Box<LogFilter>, u64, u64),
         Blocks(u64, u64),
         Pending(Vec<B256>),
     }

@@ -68,10 +68,10 @@ pub(crate) fn storage_at(api: &Api, params: &Params<'_>) -> Answer {
 pub(crate) fn transaction_count(api: &Api, params: &Params<'_>) -> Answer {
     let address = params.address(0, &RpcError::ADDRESS)?;
     let block = params.block_or_hash(1, &RpcError::BLOCK_PARAM)?;
-    if block == Some(BlockRef::Tag(BlockTag::Pending)) {
-        if let Some(nonce) = api.backend.pool.lock().pending_nonce(&address) {
-            return json(&U64::from(nonce), 64);
-        }
+    if block == Some(BlockRef::Tag(BlockTag::Pending))
+        && let Some(nonce) = api.backend.pool.lock().pending_nonce(&address)
+    {
+        return json(&U64::from(nonce), 64);
     }
     let Some(state) = state(api, params, 1)? else { return Ok(NULL.to_vec()) };
     json(&U64::from(state.account(address)?.map_or(0, |a| a.nonce)), 64)

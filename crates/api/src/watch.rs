@@ -264,7 +264,7 @@ impl<C: ContextTr<Journal: JournalExt>> Inspector<C, EthInterpreter> for Watch<'
             let words = OpCode::new(self.last).map_or(0, |op| usize::from(op.outputs()));
             self.keep(self.records.step + self.records.word * words);
         }
-        if self.steps % MEMORY_EVERY == 0 {
+        if self.steps.is_multiple_of(MEMORY_EVERY) {
             let memory = interp.memory.local_memory_offset() + interp.memory.size();
             if memory > self.memory {
                 // Its buffer grows by doubling.
@@ -272,7 +272,7 @@ impl<C: ContextTr<Journal: JournalExt>> Inspector<C, EthInterpreter> for Watch<'
                 self.memory = memory;
             }
         }
-        if self.steps % CLOCK_EVERY == 0 && self.over.is_none() {
+        if self.steps.is_multiple_of(CLOCK_EVERY) && self.over.is_none() {
             self.over = self.allowance.spend_steps(CLOCK_EVERY).and_then(|()| self.allowance.pause()).err();
         }
         if self.over.is_some() {

@@ -274,11 +274,11 @@ async fn certificates(siege: Arc<Siege>) -> Result<(), String> {
     loop {
         for heard in peers.iter().flat_map(Peer::take_heard) {
             match Message::decode(heard.code, &heard.bytes) {
-                Ok(Message::Proposal(proposal)) => {
-                    if proposed.as_ref().is_none_or(|known| known.signed.height() < proposal.signed.height()) {
-                        prepares.clear();
-                        proposed = Some(*proposal);
-                    }
+                Ok(Message::Proposal(proposal))
+                    if proposed.as_ref().is_none_or(|known| known.signed.height() < proposal.signed.height()) =>
+                {
+                    prepares.clear();
+                    proposed = Some(*proposal);
                 }
                 Ok(Message::Prepare(prepare)) => prepares.push(prepare),
                 _ => {}

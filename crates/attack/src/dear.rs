@@ -43,7 +43,12 @@ pub async fn transactions(siege: Arc<Siege>) -> Result<(), String> {
         }
         let raw: Vec<String> = transactions.iter().map(|bytes| format!("0x{}", hex::encode(bytes))).collect();
         // What is refused is refused: it has been said before, or this client has had its share.
-        let said = move || Ok(raw.iter().map(|raw| crate::rpc::ask(rpc, "eth_sendRawTransaction", json!([raw]))).count());
+        let said = move || {
+            for raw in &raw {
+                let _ = crate::rpc::ask(rpc, "eth_sendRawTransaction", json!([raw]));
+            }
+            Ok(raw.len())
+        };
         crate::siege::blocking(said).await?;
         tokio::time::sleep(PAUSE).await;
     }

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use alloy_consensus::TxLegacy;
-use alloy_primitives::{Address, B256, Bytes, TxKind, U256};
+use alloy_primitives::{Address, B256, TxKind, U256};
 use alloy_sol_types::{SolCall, sol};
 use ipe_chain::kv::MemoryStore;
 use ipe_chain::{Asked, Candidate, Ledger};
@@ -39,7 +39,7 @@ fn ledger(fixture: &Value, ruled: bool) -> Ledger {
     let genesis = json!({
         "config": { "chainId": 5, "berlinBlock": 0, "qbft": { "blockperiodseconds": 1 }, "ipe": ipe },
         "gasLimit": "0x17d78400", "difficulty": "0x1", "timestamp": "0x64000000",
-        "extraData": Bytes::from(ExtraData::genesis(vec![key(1).address()]).encode()),
+        "extraData": ExtraData::genesis(vec![key(1).address()]).encode(),
         "alloc": fixture["alloc"],
     });
     Ledger::open(Arc::new(MemoryStore::new()), Arc::new(ChainSpec::parse(&genesis.to_string()).unwrap())).unwrap()

@@ -365,6 +365,7 @@ impl Shared {
         let version = version.unwrap_or(rows.version);
         let end = if to.is_empty() { Bound::Unbounded } else { Bound::Excluded(to) };
         let span = rows.tables[table.index()].range::<[u8], _>((Bound::Included(from), end));
+        #[allow(clippy::borrowed_box, reason = "the map's own item")]
         let mut step = |(key, versions): (&Box<[u8]>, &Versions)| match as_of(versions, version) {
             Some(value) => visit(key, value),
             None => ControlFlow::Continue(()),

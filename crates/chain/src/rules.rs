@@ -167,10 +167,11 @@ fn check_time(spec: &ChainSpec, header: &Header, parent: &Header, now_ms: u64) -
     if header.timestamp > now.saturating_add(FUTURE_SECONDS) {
         return Err(InvalidBlock::TimestampFuture { got: header.timestamp, now });
     }
-    if let Some(period) = spec.qbft_at(header.number, header.timestamp).min_timestamp_distance() {
-        if header.timestamp < parent.timestamp.saturating_add(period) && !planted::is(Bug::TimestampUnchecked) {
-            return Err(InvalidBlock::TimestampEarly { got: header.timestamp, parent: parent.timestamp, period });
-        }
+    if let Some(period) = spec.qbft_at(header.number, header.timestamp).min_timestamp_distance()
+        && header.timestamp < parent.timestamp.saturating_add(period)
+        && !planted::is(Bug::TimestampUnchecked)
+    {
+        return Err(InvalidBlock::TimestampEarly { got: header.timestamp, parent: parent.timestamp, period });
     }
     Ok(())
 }

@@ -195,7 +195,7 @@ pub fn changes(db: &SimDb) -> StateChanges {
     for (address, held) in &db.cache.accounts {
         let exists = held.account_state != AccountState::NotExisting && !held.info.is_empty();
         let account =
-            exists.then(|| Account { nonce: held.info.nonce, balance: held.info.balance, code_hash: held.info.code_hash });
+            exists.then_some(Account { nonce: held.info.nonce, balance: held.info.balance, code_hash: held.info.code_hash });
         let wiped = held.account_state == AccountState::StorageCleared;
         let code = held.info.code.clone().or_else(|| db.cache.contracts.get(&held.info.code_hash).cloned());
         let code = code.filter(|code| exists && !code.is_empty());

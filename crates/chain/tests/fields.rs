@@ -186,8 +186,8 @@ fn nothing_of_a_refused_proposal_is_recovered_or_executed() {
     let now_ms = block.header.timestamp * 1000 - 1;
     let _ = ledger.check_proposal(Arc::new(block.clone()), now_ms, &senders, Terms::NONE).unwrap_err();
     assert_eq!(asked.get(), 1, "the honest header gets as far as the transactions");
-    for index in 0..FIELDS.len() {
-        if matches!(FIELDS[index].voting, Voting::Executed(_)) || FIELDS[index].name == "gasLimit" {
+    for (index, field) in FIELDS.iter().enumerate() {
+        if matches!(field.voting, Voting::Executed(_)) || field.name == "gasLimit" {
             continue;
         }
         for (what, header) in spoiled(&block.header, index).into_iter().filter(|(what, _)| !what.starts_with("validator")) {
@@ -196,7 +196,7 @@ fn nothing_of_a_refused_proposal_is_recovered_or_executed() {
                 ledger.check_proposal(Arc::new(Block { header, body: block.body.clone() }), now_ms, &senders, Terms::NONE);
             // The absent fields of a block that cannot be encoded are no case.
             if what != "absent" {
-                assert!(verdict.is_err() && asked.get() == 0, "{} {what}: {verdict:?}", FIELDS[index].name);
+                assert!(verdict.is_err() && asked.get() == 0, "{} {what}: {verdict:?}", field.name);
             }
         }
     }
@@ -233,7 +233,7 @@ fn the_largest_excess_blob_gas_is_refused_at_once_and_imported_at_once() {
 #[test]
 fn no_sealed_value_stops_the_chain() {
     for fork in FORKS {
-        for index in 0..FIELDS.len() {
+        for (index, field) in FIELDS.iter().enumerate() {
             let sample = honest(&ledger(fork, "")).header;
             for (what, header) in spoiled(&sample, index) {
                 let ledger = ledger(fork, "");
@@ -241,7 +241,7 @@ fn no_sealed_value_stops_the_chain() {
                 if ExtraData::decode(&block.header.extra_data).is_err() {
                     continue;
                 }
-                let at = format!("{fork}: {} {what}", FIELDS[index].name);
+                let at = format!("{fork}: {} {what}", field.name);
                 let block = Arc::new(sealed(block, 1));
                 let now_ms = block.header.timestamp.saturating_mul(1000);
                 let Ok(checked) = ledger.check_sealed(block.clone(), now_ms, &|_| None) else { continue };

@@ -33,7 +33,7 @@ impl Naive {
     }
 
     fn block(&mut self, number: u64, proposer: Address, vote: Option<Vote>, in_header: &[Address]) {
-        if number % self.epoch == 0 {
+        if number.is_multiple_of(self.epoch) {
             self.said.clear();
             self.validators = in_header.to_vec();
             return;

@@ -845,7 +845,8 @@ fn a_damaged_folder_is_told_with_what_to_keep_and_to_do() {
     };
     let current = data.join("database/keyspaces/3/current");
     flip(&current, 9);
-    for words in [&["damaged   keyspaces/3/"][..]] {
+    {
+        let words = &["damaged   keyspaces/3/"][..];
         let output = ipe(&check);
         assert_eq!(output.status.code(), Some(1));
         words.iter().for_each(|word| assert!(stdout(&output).contains(word), "{}", stdout(&output)));

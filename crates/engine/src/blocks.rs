@@ -287,7 +287,7 @@ impl Replica {
         let (topology, carrying) = (self.settings.topology, self.settings.carrying);
         let (mut full, mut hashes, mut ranges) = (Vec::new(), Vec::new(), Vec::new());
         for peer in self.peers.iter_mut() {
-            if peer.info.eth >= EthVersion::V69 && imported.number() % RANGE_UPDATE == 0 {
+            if peer.info.eth >= EthVersion::V69 && imported.number().is_multiple_of(RANGE_UPDATE) {
                 ranges.push(peer.info.id);
             }
             // Whoever is ahead of us, or far behind, has no use for it.

@@ -499,11 +499,10 @@ fn is_between(height: u64, head: u64, bar: u64) -> bool {
 /// boots, which pass them on. A boot that carries sessions sends none to validators that it does not know by role:
 /// those have a session with the validator itself.
 pub fn shares_consensus(topology: Topology, carrying: bool, peer: &Peer, validators: &ValidatorSet) -> bool {
-    let by_role = match (topology, peer.info.role) {
-        (Topology::Sentry, Some(Role::Validator | Role::Boot)) => true,
-        (Topology::Mesh, Some(Role::Validator)) => true,
-        _ => false,
-    };
+    let by_role = matches!(
+        (topology, peer.info.role),
+        (Topology::Sentry, Some(Role::Validator | Role::Boot)) | (Topology::Mesh, Some(Role::Validator))
+    );
     peer.info.istanbul && (by_role || (!carrying && validators.contains(&peer.info.address)))
 }
 

@@ -251,10 +251,10 @@ impl Gate {
         if let Some(doubt) = self.doubt() {
             return Err(SignRefusal::Abstains(doubt));
         }
-        if !self.judge(draft)? {
-            if !(planted::is(Bug::CommitsNotJournalled) && draft.kind() == Kind::Commit) {
-                self.journal.record(draft)?;
-            }
+        let known = self.judge(draft)?;
+        let forgotten = planted::is(Bug::CommitsNotJournalled) && draft.kind() == Kind::Commit;
+        if !known && !forgotten {
+            self.journal.record(draft)?;
         }
         self.signed = true;
         self.make(draft)

@@ -1,4 +1,5 @@
 //! What peers may ask for at once, and what they may say when nobody asked.
+#![allow(clippy::panic)]
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

@@ -183,7 +183,7 @@ fn told(answer: &Value) -> String {
             };
             let slots = words.chunks((executor::SLOT / 32) as usize);
             let slot = |slot: &[&str]| {
-                let used = slot.iter().rposition(|word| word.trim_start_matches('0') != "").map_or(0, |last| last + 1);
+                let used = slot.iter().rposition(|word| !word.trim_start_matches('0').is_empty()).map_or(0, |last| last + 1);
                 slot[..used].iter().map(short).collect::<Vec<_>>().join(" ")
             };
             slots.map(slot).collect::<Vec<_>>().join(" | ")
@@ -281,7 +281,7 @@ fn lab(journey: &mut Journey) -> Result<String, String> {
     let height = journey.network.height();
     let seen = same_chain(&journey.network, &[0, 1, 2, 3], height)?;
     let proposed = proposers(journey, from, height)?;
-    if proposed.iter().any(|count| *count == 0) {
+    if proposed.contains(&0) {
         return Err(format!("blocks with transactions by proposer: {proposed:?}, expected some of each"));
     }
     let few = total / 20;

@@ -184,9 +184,12 @@ pub fn importer(client: &Client, folder: &Path) -> Result<Command, String> {
     Ok(command)
 }
 
-/// What a log says about each file: whether all of it was imported, and the first reason if not.
-fn sections(kind: Kind, log: &str, names: &[String]) -> BTreeMap<String, (bool, Option<String>)> {
-    let (mut all, mut current): (BTreeMap<String, (bool, Option<String>)>, Option<String>) = (BTreeMap::new(), None);
+/// By file: whether all of it was imported, and the first reason if not.
+type Sections = BTreeMap<String, (bool, Option<String>)>;
+
+/// What a log says about each file.
+fn sections(kind: Kind, log: &str, names: &[String]) -> Sections {
+    let (mut all, mut current): (Sections, Option<String>) = (BTreeMap::new(), None);
     for line in log.lines() {
         if kind == Kind::GoQuorum && line.contains("Import error") {
             // ERROR[…] Import error    file=0001.rlp err="at block 1: …"

@@ -204,8 +204,7 @@ fn asked<'a>(besu: &Client, folder: &Path, scenario: &'a Scenario) -> Result<BTr
         .ok_or("an honest block has a validator's coinbase")?;
     let theirs = (first + 1) % validators.len();
     std::fs::write(folder.join("key"), format!("0x{}", hex::encode(validators[theirs].secret_bytes()))).map_err(failed)?;
-    let headers =
-        std::iter::once(spec.genesis_header().clone().into()).chain(blocks.iter().map(|block| block.header.clone())).collect();
+    let headers = std::iter::once(spec.genesis_header().clone()).chain(blocks.iter().map(|block| block.header.clone())).collect();
     let place = Place {
         besu: besu.clone(),
         folder,

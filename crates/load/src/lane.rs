@@ -63,17 +63,7 @@ pub(crate) fn derived_key(seed: &str, index: usize) -> NodeKey {
 }
 
 /// Signs a legacy transaction with replay protection: every client and fork since Spurious Dragon takes it.
-pub(crate) fn sign(
-    key: &NodeKey,
-    chain_id: u64,
-    nonce: u64,
-    gas_price: u128,
-    gas_limit: u64,
-    to: TxKind,
-    value: U256,
-    input: Bytes,
-) -> Signed {
-    let tx = TxLegacy { chain_id: Some(chain_id), nonce, gas_price, gas_limit, to, value, input };
+pub(crate) fn sign(key: &NodeKey, tx: TxLegacy) -> Signed {
     let signature = key.sign(tx.signature_hash());
     let bytes = signature.as_slice();
     let signature = Signature::new(U256::from_be_slice(&bytes[..32]), U256::from_be_slice(&bytes[32..64]), bytes[64] == 1);
@@ -113,7 +103,7 @@ impl Recipe {
             }
             Kind::Deploy => (self.gas_limit(), TxKind::Create, U256::ZERO, code::bytes(code::TOKEN)),
         };
-        sign(key, self.chain_id, nonce, self.gas_price, gas_limit, to, value, input)
+        sign(key, TxLegacy { chain_id: Some(self.chain_id), nonce, gas_price: self.gas_price, gas_limit, to, value, input })
     }
 
     /// Gas limit of each transaction: enough under every fork, the floor price of call data (EIP-7623) included.

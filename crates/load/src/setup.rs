@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use alloy_consensus::TxLegacy;
 use alloy_primitives::{Address, B256, Bytes, TxKind, U256, keccak256};
 use ipe_types::NodeKey;
 use serde_json::{Value, json};
@@ -258,7 +259,9 @@ async fn fund(node: &mut Connection, payer: &mut Payer, poor: &[(Address, U256)]
         .map(|(index, (to, missing))| {
             let nonce = payer.nonce + index as u64;
             let to = TxKind::Call(*to);
-            lane::sign(&payer.key, recipe.chain_id, nonce, recipe.gas_price, 21_000, to, *missing, Bytes::new())
+            let (chain_id, gas_price) = (Some(recipe.chain_id), recipe.gas_price);
+            let tx = TxLegacy { chain_id, nonce, gas_price, gas_limit: 21_000, to, value: *missing, input: Bytes::new() };
+            lane::sign(&payer.key, tx)
         })
         .collect();
     send_all(node, payer, &signed, "a transfer that funds a sender").await
@@ -268,7 +271,10 @@ async fn deploy(node: &mut Connection, payer: &mut Payer, stage: &mut Stage) -> 
     let recipe = &stage.recipe;
     let input = code::bytes(if recipe.kind == Kind::Erc20 { code::TOKEN } else { code::STORE });
     let contract = payer.address.create(payer.nonce);
-    let make = |nonce, gas, to, input| lane::sign(&payer.key, recipe.chain_id, nonce, recipe.gas_price, gas, to, U256::ZERO, input);
+    let make = |nonce, gas_limit, to, input| {
+        let (chain_id, gas_price) = (Some(recipe.chain_id), recipe.gas_price);
+        lane::sign(&payer.key, TxLegacy { chain_id, nonce, gas_price, gas_limit, to, value: U256::ZERO, input })
+    };
     let deployment = make(payer.nonce, 800_000, TxKind::Create, input);
     let mints: Vec<Signed> = if recipe.kind == Kind::Erc20 {
         let chunks = stage.addresses.chunks(MINT_AT_ONCE).enumerate();

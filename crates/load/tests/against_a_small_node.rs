@@ -1,5 +1,6 @@
 //! The generator against a node of a hundred lines: blocks every 100 ms with room for some transactions, a pool that refuses
 //! what does not fit, connections that break.
+#![allow(clippy::unwrap_used)]
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};

@@ -46,6 +46,7 @@ impl Item {
     }
 }
 
+#[allow(clippy::large_enum_variant, reason = "nearly all are inputs, and each is moved a few times")]
 enum Control {
     Input(Input),
     PoolChanged,
@@ -86,6 +87,7 @@ struct Shares {
 }
 
 /// What the replica's thread does next.
+#[allow(clippy::large_enum_variant, reason = "nearly all are inputs, and each is moved a few times")]
 pub(crate) enum Next {
     Handle(Item),
     Stop,

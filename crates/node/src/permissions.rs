@@ -121,7 +121,7 @@ impl Permissions {
     /// The entries of a list, as they stand in its file.
     pub(crate) fn get(&self, list: AllowList) -> Result<Vec<String>, Refused> {
         Ok(match list {
-            AllowList::Accounts => texts(&*self.accounts.as_ref().ok_or(Refused::NotEnabled)?.entries.lock()),
+            AllowList::Accounts => texts(&self.accounts.as_ref().ok_or(Refused::NotEnabled)?.entries.lock()),
             AllowList::Nodes => self.nodes.as_ref().ok_or(Refused::NotEnabled)?.texts(),
         })
     }

@@ -1,6 +1,7 @@
 //! What a node answers to a peer of `eth`, and what it tells: requests by every origin, their ids, blocks and receipts that
 //! have the roots of their headers, transactions announced, fetched and mined. The questions are those of go-ethereum's
 //! public eth suite, as far as they need no engine API.
+#![allow(clippy::panic)]
 
 mod common;
 

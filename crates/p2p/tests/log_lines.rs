@@ -63,7 +63,7 @@ async fn strangers_cannot_fill_the_log() {
     // Datagrams that are no packets, connections that are no handshakes, sessions of another chain.
     let socket = UdpSocket::bind("127.0.0.1:0").await.expect("a port");
     for round in 0..100u8 {
-        let _ = socket.send_to(&vec![round; 200], victim.address()).await;
+        let _ = socket.send_to(&[round; 200], victim.address()).await;
         let mut stream = TcpStream::connect(victim.address()).await.expect("an open port");
         let _ = stream.write_all(&[round; 400]).await;
     }

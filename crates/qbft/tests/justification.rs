@@ -2,7 +2,6 @@
 
 #![allow(clippy::unwrap_used, clippy::panic)]
 
-#[allow(dead_code)]
 mod network;
 
 use std::sync::Arc;
@@ -348,10 +347,7 @@ fn the_turn_goes_round_in_every_size() {
         for gone in everybody.iter() {
             let validators: ValidatorSet = everybody.iter().copied().filter(|who| who != gone).collect();
             for previous in everybody.iter().copied().chain([Address::ZERO, Address::repeat_byte(0xff)]) {
-                let mut seat = match validators.iter().position(|who| *who > previous) {
-                    Some(above) => above,
-                    None => 0,
-                };
+                let mut seat = validators.iter().position(|who| *who > previous).unwrap_or_default();
                 let rules = Rules { height: 5, validators: validators.clone(), previous_proposer: previous };
                 for round in 0..3 * n as u32 {
                     assert_eq!(rules.proposer(round), validators.as_slice()[seat], "{n} {previous} round {round}");

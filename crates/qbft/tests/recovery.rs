@@ -204,7 +204,7 @@ mod mixed {
     use crate::network::besu::Besu;
 
     fn mixed(seed: u64, besus: &[usize]) -> Network {
-        let mut network = Network::new(Model { greet: seed % 2 == 0, ..model(seed, 4) });
+        let mut network = Network::new(Model { greet: seed.is_multiple_of(2), ..model(seed, 4) });
         for node in besus {
             network.nodes[*node].besu = Some(Besu::default());
         }

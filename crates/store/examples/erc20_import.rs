@@ -141,7 +141,7 @@ fn make(spec: &Arc<ChainSpec>, blocks: usize, per_block: usize) -> Vec<Bytes> {
         let hash = commit_hash(header, 0).unwrap();
         let seals = validators.iter().take(3).map(|key| key.sign(hash)).collect();
         let sealed = Block { header: with_round_and_seals(header, 0, seals).unwrap(), body: built.block().body.clone() };
-        assert!(built.receipts().iter().all(|receipt| alloy_consensus::TxReceipt::status(receipt)));
+        assert!(built.receipts().iter().all(alloy_consensus::TxReceipt::status));
         made.push(Bytes::from(sealed.to_rlp()));
         ledger.import(built, Arc::new(sealed)).unwrap();
     }

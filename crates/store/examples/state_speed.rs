@@ -142,7 +142,7 @@ fn main() {
         let changes = (0..changed)
             .map(|_| {
                 let new = account(at, dice.next() >> 30, KECCAK256_EMPTY);
-                let n = if dice.next() % 10 == 0 { accounts + dice.next() % accounts } else { dice.next() % accounts };
+                let n = if dice.next().is_multiple_of(10) { accounts + dice.next() % accounts } else { dice.next() % accounts };
                 (address(n), AccountChange { account: new, ..AccountChange::default() })
             })
             .collect();

@@ -412,23 +412,23 @@ fn read_base_fee(config: &mut Section<'_>) -> Result<BaseFeePolicy, GenesisError
 
 /// Settings of Besu that change validity and that this node does not follow: refusing beats forking off.
 fn check_unsupported(config: &mut Section<'_>) -> Result<(), GenesisError> {
-    if let Some((key, value)) = config.take("evmStackSize") {
-        if field::quantity64(value) != Some(1024) {
-            return Err(GenesisError::Unsupported {
-                key,
-                got: field::shorten(value.text()),
-                reason: "the EVM stack holds 1024 items; remove the key or set it to 1024".to_owned(),
-            });
-        }
+    if let Some((key, value)) = config.take("evmStackSize")
+        && field::quantity64(value) != Some(1024)
+    {
+        return Err(GenesisError::Unsupported {
+            key,
+            got: field::shorten(value.text()),
+            reason: "the EVM stack holds 1024 items; remove the key or set it to 1024".to_owned(),
+        });
     }
-    if let Some((key, value)) = config.take("ecCurve") {
-        if !field::text(value).is_some_and(|curve| curve.eq_ignore_ascii_case("secp256k1")) {
-            return Err(GenesisError::Unsupported {
-                key,
-                got: field::shorten(value.text()),
-                reason: "only the curve secp256k1 is implemented; remove the key".to_owned(),
-            });
-        }
+    if let Some((key, value)) = config.take("ecCurve")
+        && !field::text(value).is_some_and(|curve| curve.eq_ignore_ascii_case("secp256k1"))
+    {
+        return Err(GenesisError::Unsupported {
+            key,
+            got: field::shorten(value.text()),
+            reason: "only the curve secp256k1 is implemented; remove the key".to_owned(),
+        });
     }
     Ok(())
 }

@@ -67,7 +67,7 @@ impl QbftParams {
 
     /// Whether the timer may run from "now" instead of from the parent's timestamp (`xblockperiodmilliseconds`).
     pub fn is_subsecond(&self) -> bool {
-        self.period_ms % 1000 != 0
+        !self.period_ms.is_multiple_of(1000)
     }
 
     /// Every parameter by name, as people say it.
@@ -95,7 +95,7 @@ impl QbftParams {
     /// Whether pending votes are forgotten at this block (spec/qbft.md 5.1).
     pub fn is_epoch(&self, number: u64) -> bool {
         let origin = self.start_block.saturating_sub(1);
-        number == 0 || number.saturating_sub(origin) % self.epoch_length.max(1) == 0
+        number == 0 || number.saturating_sub(origin).is_multiple_of(self.epoch_length.max(1))
     }
 }
 

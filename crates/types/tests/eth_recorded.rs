@@ -1,4 +1,5 @@
 //! Every eth message recorded from Besu 25.5.0, Besu 26.8.0 and GoQuorum 24.4.1 decodes and encodes to the same bytes.
+#![allow(clippy::panic)]
 
 use std::collections::BTreeMap;
 use std::path::Path;

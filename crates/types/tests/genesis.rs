@@ -1,4 +1,5 @@
 //! Genesis files: hash vectors, what they say by block, and what a bad one is told.
+#![allow(clippy::panic)]
 
 use alloy_primitives::{Address, B256, U256};
 use ipe_types::fork::Fork;

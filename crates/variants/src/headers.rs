@@ -223,7 +223,7 @@ pub fn lists(good: &Block, fork: Fork) -> Vec<Variant> {
     ommer.header[1] = rlp(alloy_primitives::keccak256(crate::draft::list(&[header])));
     with("an ommer", ommer);
     let withdrawal = ipe_types::block::Withdrawal { index: 0, validator_index: 0, address: Address::repeat_byte(0xee), amount: 1 };
-    let paid = crate::draft::list(&[rlp(&withdrawal)]);
+    let paid = crate::draft::list(&[rlp(withdrawal)]);
     if fork >= Fork::Shanghai {
         with("no list of withdrawals", Draft { rest: Vec::new(), ..base.clone() });
         with("a withdrawal, root as before", Draft { rest: vec![paid.clone()], ..base.clone() });

@@ -163,12 +163,12 @@ fn machine(input: &[u8]) {
                     Effect::BuildBlock { height, round, timestamp_s } => {
                         let parent = B256::repeat_byte(number as u8);
                         let block = Arc::new(block(height, parent, KEYS[me].address(), timestamp_s, round, 9));
-                        if byte(&mut source) % 4 != 0 {
+                        if !byte(&mut source).is_multiple_of(4) {
                             queue.push_back(Event::BlockBuilt { height, round, block, empty: round % 2 == 0 });
                         }
                     }
                     Effect::CheckBlock { height, round, hash, .. } => {
-                        let verdict = if byte(&mut source) % 4 == 0 { Err("no".to_owned()) } else { Ok(()) };
+                        let verdict = if byte(&mut source).is_multiple_of(4) { Err("no".to_owned()) } else { Ok(()) };
                         queue.push_back(Event::BlockChecked { height, round, hash, verdict });
                     }
                     _ => {}
@@ -194,7 +194,7 @@ fn machine(input: &[u8]) {
                 now += u64::from(short(&mut source));
                 continue;
             }
-            229..=233 => Event::TransactionsAnswered { height: number + 1, waiting: byte(&mut source) % 2 == 0 },
+            229..=233 => Event::TransactionsAnswered { height: number + 1, waiting: byte(&mut source).is_multiple_of(2) },
             234..=236 => Event::TransactionsWaiting,
             237..=240 => {
                 let kind = [Kind::Proposal, Kind::Prepare, Kind::Commit, Kind::RoundChange][below(&mut source, 4)];

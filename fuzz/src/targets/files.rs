@@ -1,4 +1,5 @@
 //! Files that an operator writes, and those that a crash may leave in any state.
+#![allow(clippy::panic, reason = "a promise that is broken ends the run")]
 
 use std::path::PathBuf;
 use std::sync::LazyLock;

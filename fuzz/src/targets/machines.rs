@@ -1,4 +1,5 @@
 //! The replica and its parts under whatever a peer can bring about.
+#![allow(clippy::panic, reason = "a promise that is broken ends the run")]
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, LazyLock};
@@ -99,11 +100,11 @@ fn candidate(source: &mut Unstructured<'_>) -> Candidate {
     let price = u128::from(byte(source) % 4);
     let chain_id = if byte(source) == 0 { 8 } else { 7 };
     let gas_limit = if byte(source) == 0 { u64::MAX } else { 21_000 + u64::from(short(source)) };
-    let to = if byte(source) % 4 == 0 { TxKind::Create } else { TxKind::Call(Address::ZERO) };
+    let to = if byte(source).is_multiple_of(4) { TxKind::Create } else { TxKind::Call(Address::ZERO) };
     let input = Bytes::from(vec![7; usize::from(short(source)) % 1_500]);
     let value = if byte(source) == 0 { U256::MAX } else { U256::ZERO };
     let signature = Signature::new(U256::from(1 + u64::from(byte(source))), U256::from(1), false);
-    let tx = if byte(source) % 2 == 0 {
+    let tx = if byte(source).is_multiple_of(2) {
         let tx = TxLegacy { chain_id: Some(chain_id), nonce, gas_price: price, gas_limit, to, value, input };
         Transaction::Legacy(tx.into_signed(signature))
     } else {
@@ -234,8 +235,8 @@ fn info(id: u64, key: &NodeKey, role: Option<Role>, height: u64) -> PeerInfo {
         role,
         eth: EthVersion::V69,
         istanbul: true,
-        inbound: id % 2 == 0,
-        carried: id % 3 == 0,
+        inbound: id.is_multiple_of(2),
+        carried: id.is_multiple_of(3),
         status,
     }
 }
@@ -256,7 +257,7 @@ fn sync(input: &[u8]) {
         }
         let head = HeadView { number, hash, next: &set };
         let (peer, id, first) = asked[below(&mut source, asked.len())];
-        let peer = if byte(&mut source) % 8 == 0 { PeerId(1 + u64::from(byte(&mut source) % 4)) } else { peer };
+        let peer = if byte(&mut source).is_multiple_of(8) { PeerId(1 + u64::from(byte(&mut source) % 4)) } else { peer };
         match byte(&mut source) % 8 {
             0 | 1 => {
                 for output in sync.poll(now, head, &mut peers, 0, 250) {
@@ -342,7 +343,7 @@ fn replica(input: &[u8]) {
     journal.set_content(newborn(SPEC.genesis_hash(), KEYS[me].address()));
     let opened = Gate::open(Signer::Local(KEYS[me].clone()), Box::new(journal), SPEC.genesis_hash());
     let (gate, restored) = opened.expect("an empty journal opens");
-    let topology = if byte(&mut source) % 2 == 0 { Topology::Mesh } else { Topology::Sentry };
+    let topology = if byte(&mut source).is_multiple_of(2) { Topology::Mesh } else { Topology::Sentry };
     let settings = Settings {
         role: Role::Validator,
         topology,
@@ -415,7 +416,7 @@ fn replica(input: &[u8]) {
             }
         }
         // A job is done at once, or while other inputs come.
-        if let Some(job) = out.take_if(|_| byte(&mut source) % 4 != 0) {
+        if let Some(job) = out.take_if(|_| !byte(&mut source).is_multiple_of(4)) {
             inputs.push(Input::Done(job.run(Clock { steady: &|| now_us, wall: &|| now_us })));
         }
         for input in inputs.drain(..) {

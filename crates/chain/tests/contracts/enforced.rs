@@ -6,7 +6,7 @@
 use std::sync::Arc;
 
 use alloy_consensus::TxLegacy;
-use alloy_primitives::{Address, B256, Bytes, TxKind, U256, address};
+use alloy_primitives::{Address, B256, TxKind, U256, address};
 use alloy_sol_types::{SolCall, SolConstructor};
 use ipe_chain::kv::MemoryStore;
 use ipe_chain::{Asked, Candidate, Feedback, Ledger};
@@ -108,7 +108,7 @@ impl Chain {
                 "ipe": { "permissioning": { "accounts": ACCOUNTS, "nodes": NODES } },
             },
             "gasLimit": "0x5f5e100", "difficulty": "0x1", "timestamp": "0x64000000",
-            "extraData": Bytes::from(ExtraData::genesis(vec![key(1).address()]).encode()),
+            "extraData": ExtraData::genesis(vec![key(1).address()]).encode(),
             "alloc": fixture["alloc"],
         });
         let spec = ChainSpec::parse(&genesis.to_string()).unwrap();

@@ -74,10 +74,10 @@ pub fn besu_in_script(script: &str, variables: &BTreeMap<String, String>) -> Res
         if !is_besu {
             continue;
         }
-        if let Ok(arguments) = besu_arguments(command, &known) {
-            if !found.contains(&arguments) {
-                found.push(arguments);
-            }
+        if let Ok(arguments) = besu_arguments(command, &known)
+            && !found.contains(&arguments)
+        {
+            found.push(arguments);
         }
     }
     match found.len() {

@@ -226,8 +226,11 @@ impl Table {
     pub(super) fn reconsider(&self, permitted: impl Fn(&NodeId, Option<(NodeId, SocketAddr)>) -> bool) -> usize {
         // The rules are asked without the lock.
         let entries: Vec<Entry> = self.state.lock().streams.values().cloned().collect();
-        let refused = entries.iter().filter(|entry| !permitted(&entry.validator, entry.dialled));
-        refused.map(|entry| entry.cut.send_replace(Some(CarryRefusal::Rules))).count()
+        let refused: Vec<&Entry> = entries.iter().filter(|entry| !permitted(&entry.validator, entry.dialled)).collect();
+        for entry in &refused {
+            entry.cut.send_replace(Some(CarryRefusal::Rules));
+        }
+        refused.len()
     }
 }
 

@@ -1,5 +1,5 @@
 //! Networks on loopback, and a peer made of the crate's own parts that can misbehave at any step.
-#![allow(dead_code)]
+#![allow(dead_code, clippy::panic)]
 
 use std::collections::HashMap;
 use std::net::SocketAddr;

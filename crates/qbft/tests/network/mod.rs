@@ -2,7 +2,7 @@
 //!
 //! The checker of agreement shares no code with the core: it keeps what was decided and verifies seals by itself.
 
-#![allow(dead_code, clippy::unwrap_used, clippy::panic)]
+#![allow(dead_code)]
 
 pub mod besu;
 

@@ -8,7 +8,6 @@
 #![allow(clippy::unwrap_used, clippy::panic)]
 
 mod model;
-#[allow(dead_code)]
 #[path = "../network/mod.rs"]
 mod network;
 

@@ -229,6 +229,7 @@ impl Checkers {
         self.verdict("cuts", outcome);
     }
 
+    #[allow(clippy::too_many_arguments, reason = "one look at a node, not kept")]
     /// What an honest node's time went into, and what it says of itself; `hears` tells whether others can have told it how far
     /// they are.
     pub(crate) fn looked_at(

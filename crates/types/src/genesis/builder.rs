@@ -142,7 +142,7 @@ impl GenesisBuilder {
             "difficulty": "0x1",
             "mixHash": BFT_MIX_HASH,
             "coinbase": Address::ZERO,
-            "extraData": Bytes::from(extra.encode()),
+            "extraData": extra.encode(),
             "alloc": self.alloc.iter().map(|(address, account)| (format!("{address:#x}"), account_json(account))).collect::<Map<_, _>>(),
         });
         if self.zero_base_fee && self.fork >= Fork::London {

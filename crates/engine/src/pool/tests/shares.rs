@@ -83,7 +83,9 @@ fn blocks_until(pool: &mut Pool, tx: &Arc<Candidate>, mut between: impl FnMut(&m
 fn who_reserves_whole_blocks_is_served_after_who_does_not() {
     for accounts in [1, 300] {
         let mut pool = pool();
-        (0..300).for_each(|n| drop(bring(&mut pool, 0, &tx(n % accounts, n / accounts, 0, BLOCK, 25_000), peer(1)).unwrap()));
+        (0..300).for_each(|n| {
+            bring(&mut pool, 0, &tx(n % accounts, n / accounts, 0, BLOCK, 25_000), peer(1)).unwrap();
+        });
         let honest = legacy(5_000, 0, 0);
         bring(&mut pool, 0, &honest, peer(1)).unwrap();
         assert_eq!(blocks_until(&mut pool, &honest, |_, _| {}), 1, "of {accounts} accounts, by the same ingress");
@@ -91,7 +93,9 @@ fn who_reserves_whole_blocks_is_served_after_who_does_not() {
     }
     // It is the same after they have waited for long, and they are served when nobody else is there.
     let mut pool = pool();
-    (0..300).for_each(|n| drop(bring(&mut pool, 0, &tx(n, 0, 0, BLOCK, 0), peer(1)).unwrap()));
+    (0..300).for_each(|n| {
+        bring(&mut pool, 0, &tx(n, 0, 0, BLOCK, 0), peer(1)).unwrap();
+    });
     for now in 0..100 {
         assert_eq!(block(&mut pool, 1_000 * now, u64::MAX).len(), 1);
     }
@@ -106,11 +110,15 @@ fn where_there_are_no_fees_tips_order_nothing() {
     let mut pool = pool();
     let honest = legacy(50_000, 0, 0);
     bring(&mut pool, 0, &honest, peer(1)).unwrap();
-    (0..20_000).for_each(|n| drop(bring(&mut pool, 0, &legacy(n, 0, 1), peer(1)).unwrap()));
+    (0..20_000).for_each(|n| {
+        bring(&mut pool, 0, &legacy(n, 0, 1), peer(1)).unwrap();
+    });
     assert_eq!(block(&mut pool, 0, u64::MAX)[0].hash, honest.hash);
     // Where an operator asks for a price, fees are meant.
     let mut pool = with_fees(Settings::default());
-    [(1, 1), (2, 9)].iter().for_each(|(from, price)| drop(bring(&mut pool, 0, &legacy(*from, 0, *price), peer(1)).unwrap()));
+    [(1, 1), (2, 9)].iter().for_each(|(from, price)| {
+        bring(&mut pool, 0, &legacy(*from, 0, *price), peer(1)).unwrap();
+    });
     assert_eq!(picked(&pool), [(2, 0), (1, 0)]);
 }
 
@@ -230,7 +238,9 @@ fn a_client_that_floods_does_not_keep_out_another() {
 fn a_replacement_takes_the_way_of_everything_else() {
     let settings = Settings { max_bytes: 100_000, max_count: 1_000, ..Settings::default() };
     let mut pool = Pool::new(settings.clone(), rules(), 0);
-    (0..500).for_each(|n| drop(bring(&mut pool, 0, &legacy(n, 0, 0), peer(1)).unwrap()));
+    (0..500).for_each(|n| {
+        bring(&mut pool, 0, &legacy(n, 0, 0), peer(1)).unwrap();
+    });
     for n in 0..500 {
         let _ = bring(&mut pool, 60_000, &tx(n, 0, 0, 1_000_000, 20_000), peer(1));
         assert!(pool.statistics().bytes <= settings.max_bytes);
@@ -258,7 +268,9 @@ fn pool_of(max_count: usize) -> Pool {
 #[test]
 fn peers_are_told_what_the_next_blocks_hold_and_of_everybody_first() {
     let mut pool = pool();
-    (0..300).for_each(|n| drop(bring(&mut pool, 0, &tx(n, 0, 0, BLOCK, 0), peer(1)).unwrap()));
+    (0..300).for_each(|n| {
+        bring(&mut pool, 0, &tx(n, 0, 0, BLOCK, 0), peer(1)).unwrap();
+    });
     let told = pool.take_fresh(4_096);
     assert_eq!(told.len(), 2, "two blocks");
     let honest = legacy(5_000, 0, 0);
@@ -283,7 +295,9 @@ fn peers_are_told_what_the_next_blocks_hold_and_of_everybody_first() {
 #[test]
 fn what_nobody_includes_keeps_back_its_own_size_alone() {
     let mut pool = pool();
-    (0..300).for_each(|n| drop(bring(&mut pool, 0, &tx(n, 0, 0, BLOCK, 0), peer(1)).unwrap()));
+    (0..300).for_each(|n| {
+        bring(&mut pool, 0, &tx(n, 0, 0, BLOCK, 0), peer(1)).unwrap();
+    });
     assert_eq!(pool.take_fresh(4_096).len(), 2, "two blocks");
     let honest = legacy(5_000, 0, 0);
     bring(&mut pool, 0, &honest, peer(1)).unwrap();
@@ -296,7 +310,9 @@ fn what_nobody_includes_keeps_back_its_own_size_alone() {
 #[test]
 fn a_sender_takes_the_share_of_who_holds_less_of_those_that_bring_it() {
     let mut pool = pool();
-    (0..1_000).for_each(|n| drop(bring(&mut pool, 0, &legacy(n, 0, 0), peer(1)).unwrap()));
+    (0..1_000).for_each(|n| {
+        bring(&mut pool, 0, &legacy(n, 0, 0), peer(1)).unwrap();
+    });
     let honest = legacy(5_000, 0, 0);
     bring(&mut pool, 0, &honest, peer(1)).unwrap();
     assert_eq!(bring(&mut pool, 0, &honest, peer(2)), Err(Refusal::Known));

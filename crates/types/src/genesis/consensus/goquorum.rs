@@ -146,9 +146,9 @@ fn read_engine(
     raw.read_common(&mut section, gas_limit, warnings)?;
     raw.read_timers(&mut section)?;
     read_rules(&mut section, raw, warnings)?;
-    let mut choice = Choice::default();
     // GoQuorum compares letter by letter here and takes whatever else stands there for headers.
-    choice.by_contract = section.get("validatorSelectionMode", MODES, field::text)?.is_some_and(|mode| mode == CONTRACT);
+    let by_contract = section.get("validatorSelectionMode", MODES, field::text)?.is_some_and(|mode| mode == CONTRACT);
+    let mut choice = Choice { by_contract, ..Choice::default() };
     choice.contract = section.get("validatorContractAddress", ADDRESS, field::address)?.unwrap_or_default();
     if choice.by_contract == choice.contract.is_zero() {
         let address = section.path_of("validatorcontractaddress");
@@ -207,14 +207,15 @@ fn read_transition(
     consensus: &mut Consensus,
     warnings: &mut Warnings,
 ) -> Result<Option<Vec<Address>>, GenesisError> {
-    if let Some(algorithm) = section.get("algorithm", "\"qbft\"", field::text)? {
-        if !algorithm.is_empty() && !algorithm.eq_ignore_ascii_case("qbft") {
-            return Err(GenesisError::Unsupported {
-                key: section.path_of("algorithm"),
-                got: algorithm,
-                reason: "only \"qbft\" is implemented".to_owned(),
-            });
-        }
+    if let Some(algorithm) = section.get("algorithm", "\"qbft\"", field::text)?
+        && !algorithm.is_empty()
+        && !algorithm.eq_ignore_ascii_case("qbft")
+    {
+        return Err(GenesisError::Unsupported {
+            key: section.path_of("algorithm"),
+            got: algorithm,
+            reason: "only \"qbft\" is implemented".to_owned(),
+        });
     }
     raw.read_common(&mut section, gas_limit, warnings)?;
     raw.read_timers(&mut section)?;
