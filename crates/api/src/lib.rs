@@ -3,7 +3,7 @@
 //! One request in one page:
 //!
 //! 1. [`server`] takes bytes from a socket, checks the headers `Host`, `Origin` and `Content-Type`, the token where one is asked for
-//!    (`authentication`, `token`) and the limits, and hands the body to [`Api::answer`].
+//!    (`authentication`, `token`) and the limits, and hands the body to `Api::answer`.
 //! 2. [`wire`] splits it into one call or a batch without building a tree: parameters stay slices of the body.
 //! 3. [`table`] is the one closed list of methods: name, group, cost, handler, one line of documentation.
 //!    `docs/rpc.md` is generated from it.

@@ -44,7 +44,7 @@ pub fn rules(fork: Fork) -> CfgEnv {
     cfg
 }
 
-/// The EVM's name for a fork. Constantinople is Petersburg with EIP-1283, which is ours ([`crate::net_gas`]).
+/// The EVM's name for a fork. Constantinople is Petersburg with EIP-1283, which is ours (`crate::net_gas`).
 pub fn spec_id(fork: Fork) -> SpecId {
     match fork {
         Fork::Frontier => SpecId::FRONTIER,

@@ -171,7 +171,7 @@ pub struct Proposed<'a> {
 }
 
 /// Compares each field of a proposal by the table, up to those that follow from execution. The rules of
-/// [`crate::rules::check_header_light`] are to be checked before.
+/// `crate::rules::check_header_light` are to be checked before.
 ///
 /// # Errors
 /// The first field that our own builder would have written in another way.

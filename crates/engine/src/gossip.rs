@@ -36,7 +36,7 @@ const MAX_WANTED: [usize; 2] = [32_768, 32_768];
 const FREE_FOR_ONE: usize = 7;
 /// How long a peer may take to answer a request for transactions, ms; then another one that announced them is asked.
 const FETCH_TIMEOUT_MS: u64 = 3_000;
-/// Types of transactions that the pool takes ([`crate::pool::rules`]).
+/// Types of transactions that the pool takes (`crate::pool::rules`).
 const CARRIED: [u8; 4] = [0, 1, 2, 4];
 /// Further peers remembered for one wanted transaction.
 const MAX_ALTERNATIVES: usize = 3;

@@ -71,7 +71,7 @@ pub fn work(gas: u64, transactions: u64) -> u64 {
 }
 
 /// How long choosing and executing transactions for a block may take, µs: `percent` of the period, but no more than
-/// [`MOST_BUILD`] of it, since everybody else executes the block again within the same period.
+/// `MOST_BUILD` of it, since everybody else executes the block again within the same period.
 pub fn build_us(period_ms: u64, percent: u32) -> u64 {
     (period_ms * 10 * u64::from(percent).min(MOST_BUILD)).max(LEAST_BUILD_US)
 }

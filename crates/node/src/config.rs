@@ -153,7 +153,7 @@ pub struct PoolSettings {
     pub journal: bool,
 }
 
-/// Everything one node is started with. Made by [`resolve`]; relative paths are already joined to the directory of the
+/// Everything one node is started with. Made by [`resolve()`]; relative paths are already joined to the directory of the
 /// file they stood in.
 #[derive(Clone, Debug, PartialEq)]
 pub struct NodeConfig {

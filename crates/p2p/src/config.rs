@@ -107,7 +107,7 @@ pub struct Limits {
     /// Slots of strangers from one IP address (IPv6: a /64); 127.0.0.1 and ::1 are exempt.
     pub strangers_per_ip: usize,
     /// Inbound connections of strangers that have not sent their keys, and as many again that have and have not finished
-    /// Status. When full, the most crowded network gives way ([`crate::door`]).
+    /// Status. When full, the most crowded network gives way (`crate::door`).
     pub unproven: usize,
     /// The same from one IP address (IPv6: a /64); 127.0.0.1 and ::1 are exempt. Each known address has
     /// places of its own.

@@ -1,7 +1,7 @@
 //! The simulator: whole networks of real replicas in one thread, from one seed.
 //!
 //! Every node is a real [`ipe_engine::Replica`] with the real consensus core, ledger, pool, sync, relay, signing gate and
-//! journal. What is simulated is around it: links ([`network`]), clocks, and the disk ([`disk`]). A [`nemesis`] breaks
+//! journal. What is simulated is around it: links (`network`), clocks, and the disk ([`disk`]). A `nemesis` breaks
 //! things in storms and heals them in calms, villains lie, clients send transactions and remember what they were told, and
 //! checkers that share no code with what they check look at everything that comes out.
 //!

@@ -14,7 +14,7 @@
 //! keyspaces/0             names of the others
 //! ```
 //!
-//! All of it is covered by a checksum. A file is read once, in pieces of [`PIECE`]; versions and `current` whole, within bounds.
+//! All of it is covered by a checksum. A file is read once, in pieces of `PIECE`; versions and `current` whole, within bounds.
 
 mod batches;
 mod manifest;

@@ -96,7 +96,7 @@ impl State {
     /// Computes the root that `changes` on the head lead to, writing nothing.
     ///
     /// # Errors
-    /// What the store says; [`StoreError::Corrupt`] when a branch record or a row is missing.
+    /// What the store says; `StoreError::Corrupt` when a branch record or a row is missing.
     pub fn prepare(&self, changes: &StateChanges) -> Result<Prepared, StateError> {
         // First the lock: until it goes, no settling moves records from here into the tables behind the view's back.
         let unwritten = self.shared.unwritten.read_recursive();

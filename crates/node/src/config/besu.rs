@@ -379,7 +379,7 @@ impl Translation {
         self.remarks.retain(|remark| !remark.contains("does not say its version"));
     }
 
-    /// Our TOML file, with a comment for everything that was dropped. It is read again by [`super::resolve`].
+    /// Our TOML file, with a comment for everything that was dropped. It is read again by [`super::resolve()`].
     pub fn to_toml(&self, source: &str) -> String {
         let comment = |text: &str| text.replace(['\n', '\r'], " ");
         let mut out = format!("# Made from {} by ipe besu translate.\n", comment(source));
@@ -411,7 +411,7 @@ impl Translation {
         out
     }
 
-    /// The texts of a setting as [`super::resolve`] takes them.
+    /// The texts of a setting as [`super::resolve()`] takes them.
     pub(super) fn texts(&self) -> impl Iterator<Item = (&'static str, Vec<String>, String)> + '_ {
         self.settings.iter().map(|(key, values, from)| {
             let values = match OPTIONS.iter().find(|spec| spec.key == *key) {
