@@ -1,10 +1,11 @@
-//! Chores of the project: `cargo xtask test | fuzz | sim | release | tidy | purity | conformance | clients | monitoring |
+//! Chores of the project: `cargo xtask test | check | fuzz | sim | release | tidy | purity | conformance | clients | monitoring |
 //! interop | attack | contracts`.
 //!
 //! `test` is the one command that has to pass before a change lands, at the desk and in CI.
 
 mod contracts;
 mod fuzz;
+mod gates;
 mod purity;
 mod steps;
 mod tidy;
@@ -15,7 +16,8 @@ use std::process::ExitCode;
 
 const USAGE: &str = "cargo xtask <chore>
 
-  test      everything that has to pass: tidy, purity, all tests of the workspace, real clients, monitoring
+  test      everything that has to pass: what check looks at, documentation, all tests of the workspace, real clients, monitoring
+  check     what needs no test: form, lints, tidy, purity, dependencies (licences, versions, sources, unused)
   tidy      leftovers, broken references between documents and code, oversized files
   purity    no async runtime under the rooms that decide
   fuzz      [--list] [--seconds N] [TARGET ...]  long runs of the fuzz targets, a minute each unless said otherwise
@@ -48,6 +50,7 @@ fn main() -> ExitCode {
     let outcome = match chore.as_str() {
         "fuzz" => fuzz::run(&root, &arguments),
         "test" => steps::test(&root),
+        "check" => steps::check(&root),
         "tidy" => tidy::run(&root),
         "purity" => purity::run(&root),
         "conformance" => steps::conformance(&root),

@@ -4,16 +4,42 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 use std::time::Instant;
 
-/// All that has to pass. Later steps run even when an earlier one failed, so that one run tells everything.
+use crate::gates;
+
+/// What one step found.
+type Step = fn(&Path) -> Result<(), Vec<String>>;
+
+/// What needs no test: the quick form, for the desk.
+const GATES: [(&str, Step); 5] = [
+    ("form", gates::form),
+    ("tidy", crate::tidy::run),
+    ("purity", crate::purity::run),
+    ("dependencies", gates::dependencies),
+    ("lints", gates::lints),
+];
+
+/// What takes longer.
+const TESTS: [(&str, Step); 4] = [
+    ("documentation", gates::documentation),
+    ("workspace tests", workspace_tests),
+    ("clients", clients),
+    ("monitoring", monitoring),
+];
+
+/// The gates alone.
+pub fn check(root: &Path) -> Result<(), Vec<String>> {
+    run(root, &GATES)
+}
+
+/// All that has to pass.
 pub fn test(root: &Path) -> Result<(), Vec<String>> {
+    run(root, &[&GATES[..], &TESTS[..]].concat())
+}
+
+/// Later steps run even when an earlier one failed, so that one run tells everything.
+fn run(root: &Path, steps: &[(&str, Step)]) -> Result<(), Vec<String>> {
     let mut faults = Vec::new();
-    for (name, step) in [
-        ("tidy", crate::tidy::run as fn(&Path) -> Result<(), Vec<String>>),
-        ("purity", crate::purity::run),
-        ("workspace tests", workspace_tests),
-        ("clients", clients),
-        ("monitoring", monitoring),
-    ] {
+    for (name, step) in steps {
         let began = Instant::now();
         println!("\n=== {name}");
         let outcome = step(root);
