@@ -30,12 +30,12 @@ use crate::validators::{ContractError, Tally, ask_contract, selection};
 /// may hold a full block's changes.
 const KEPT_RESULTS: usize = 4;
 
-/// Written into every data folder; another number means another layout.
-const LAYOUT: &[u8] = b"4";
-/// Layouts that are read, and taken over at the first opening. In 1 the head's row also held the tally, whole, at every block. In 1
+/// Number of the layout of a data folder, which is written into it.
+pub const LAYOUT: u32 = 4;
+/// The first layout. All since are read, and taken over at the first opening. In 1 the head's row also held the tally, whole, at every block. In 1
 /// and 2 storages had no numbers: all have the key of one that began in the genesis. Up to 3 the tables were settled with a block, and the
 /// state's position alone said up to which.
-const LAYOUTS_BEFORE: [&[u8]; 3] = [b"1", b"2", b"3"];
+const FIRST_LAYOUT: u32 = 1;
 const META_LAYOUT: &[u8] = b"ledger_layout";
 const META_GENESIS: &[u8] = b"genesis";
 const META_HEAD: &[u8] = b"head";
@@ -106,8 +106,18 @@ pub enum OpenError {
         /// Of the genesis file.
         expected: B256,
     },
-    /// Written by a version with another layout.
-    #[error("the data folder has layout {found}, this version reads {expected}; import the chain into a new folder", expected = String::from_utf8_lossy(LAYOUT))]
+    /// Written by a newer version. Nothing in the folder was changed.
+    #[error(
+        "the data folder has layout {found}, written by a newer version; this version reads layouts up to {LAYOUT}. Nothing was \
+         changed. Run the newer version, or keep the key and the signing journal and let this version make the database anew: \
+         from its peers, or from blocks that the newer version exports (ipe blocks export)"
+    )]
+    NewerLayout {
+        /// In the folder.
+        found: u32,
+    },
+    /// The number of the layout is none.
+    #[error("the database is damaged: its layout is \"{found}\", expected a number up to {LAYOUT}. {REMEDY}")]
     Layout {
         /// In the folder.
         found: String,
@@ -180,6 +190,8 @@ impl Ledger {
     /// # Errors
     /// As [`Ledger::open`].
     pub fn open_with(store: Arc<dyn Store>, spec: Arc<ChainSpec>, settings: StateSettings) -> Result<Self, OpenError> {
+        // Before anything else is read: what a newer version wrote is not guessed at, and nothing of it is changed.
+        let layout = layout(&*store)?;
         let state = State::open(Arc::clone(&store), settings)?;
         match store.get(Table::Meta, META_GENESIS)? {
             None => write_genesis(&*store, &spec, &state)?,
@@ -189,13 +201,10 @@ impl Ledger {
                 return Err(OpenError::OtherGenesis { found, expected: spec.genesis_hash() });
             }
         }
-        let layout = store.get(Table::Meta, META_LAYOUT)?.unwrap_or_default();
-        if LAYOUTS_BEFORE.contains(&layout.as_slice()) {
+        if layout.is_some_and(|layout| layout < LAYOUT) {
             let mut batch = Batch::new();
-            batch.put(Table::Meta, META_LAYOUT, LAYOUT);
+            put_layout(&mut batch, LAYOUT);
             store.commit(batch)?;
-        } else if layout != LAYOUT {
-            return Err(OpenError::Layout { found: String::from_utf8_lossy(&layout).into_owned() });
         }
         let number = read_head(&*store)?;
         let tally = crate::read::tally_after(&*store, &spec, number)?;
@@ -439,12 +448,31 @@ fn write_genesis(store: &dyn Store, spec: &ChainSpec, state: &State) -> Result<(
     let mut batch = Batch::new();
     crate::import::put_header(&mut batch, header, spec.genesis_hash());
     batch.put(Table::Meta, META_GENESIS, spec.genesis_hash().as_slice());
-    batch.put(Table::Meta, META_LAYOUT, LAYOUT);
+    put_layout(&mut batch, LAYOUT);
     put_head(&mut batch, 0, &tally);
     state.apply(0, &prepared, &mut batch)?;
     store.commit(batch)?;
     state.committed(0, &prepared)?;
     Ok(())
+}
+
+/// Layout of what is in the store, none when that is empty.
+fn layout(store: &dyn Store) -> Result<Option<u32>, OpenError> {
+    let Some(row) = store.get(Table::Meta, META_LAYOUT)? else {
+        return match store.get(Table::Meta, META_GENESIS)? {
+            None => Ok(None),
+            Some(_) => Err(OpenError::Layout { found: String::new() }),
+        };
+    };
+    match std::str::from_utf8(&row).ok().and_then(|text| text.parse().ok()) {
+        Some(layout) if layout > LAYOUT => Err(OpenError::NewerLayout { found: layout }),
+        Some(layout) if layout >= FIRST_LAYOUT => Ok(Some(layout)),
+        _ => Err(OpenError::Layout { found: String::from_utf8_lossy(&row).into_owned() }),
+    }
+}
+
+fn put_layout(batch: &mut Batch, layout: u32) {
+    batch.put(Table::Meta, META_LAYOUT, layout.to_string().as_bytes());
 }
 
 /// The head's row. The tally is no part of it: open votes may be many, and a block changes one of them. Every
@@ -517,12 +545,36 @@ mod tests {
         let (spec, store) = (spec(), Arc::new(MemoryStore::new()));
         let votes = Ledger::open(store.clone(), spec.clone()).expect("opens").head().votes.clone();
         let mut batch = Batch::new();
-        batch.put(Table::Meta, META_LAYOUT, LAYOUTS_BEFORE[0]);
+        put_layout(&mut batch, FIRST_LAYOUT);
         batch.put(Table::Meta, META_HEAD, &[&0u64.to_be_bytes()[..], &votes.encode()].concat());
         store.commit(batch).expect("written");
         for _ in 0..2 {
             assert_eq!(Ledger::open(store.clone(), spec.clone()).expect("opens").head().votes, votes);
-            assert_eq!(store.get(Table::Meta, META_LAYOUT).expect("reads").as_deref(), Some(LAYOUT));
+            assert_eq!(layout(&*store).expect("reads"), Some(LAYOUT));
+        }
+    }
+
+    #[test]
+    fn a_folder_of_a_newer_layout_is_named_and_left_as_it_is() {
+        let (spec, store) = (spec(), Arc::new(MemoryStore::new()));
+        Ledger::open(store.clone(), spec.clone()).expect("opens");
+        let with = |row: &[u8]| {
+            let mut batch = Batch::new();
+            batch.put(Table::Meta, META_LAYOUT, row);
+            // A newer version may keep anything under the other keys.
+            batch.put(Table::Meta, META_HEAD, b"of another form");
+            store.commit(batch).expect("written");
+            let error = Ledger::open(store.clone(), spec.clone()).expect_err("refused");
+            assert_eq!(store.get(Table::Meta, META_LAYOUT).expect("reads").as_deref(), Some(row));
+            assert_eq!(store.get(Table::Meta, META_HEAD).expect("reads").as_deref(), Some(&b"of another form"[..]));
+            error
+        };
+        let newer = with(b"5");
+        assert!(matches!(newer, OpenError::NewerLayout { found: 5 }), "{newer}");
+        assert!(newer.to_string().contains("layout 5") && newer.to_string().contains("up to 4"), "{newer}");
+        for damaged in [&b"0"[..], b"", b"four", b"\xff", b"99999999999"] {
+            let error = with(damaged);
+            assert!(matches!(error, OpenError::Layout { .. }), "{error}");
         }
     }
 }

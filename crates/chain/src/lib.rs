@@ -41,7 +41,7 @@ pub use bulk::{BulkError, BulkStep};
 pub use env::{Env, tx_env};
 pub use invalid::InvalidBlock;
 pub use ladder::{BuildOrder, Candidate, CheckedBlock, Feedback, Imported, RawBlock, Terms};
-pub use ledger::{Head, Ledger, LedgerError, OpenError};
+pub use ledger::{Head, LAYOUT, Ledger, LedgerError, OpenError};
 pub use logs::{LogEntry, LogFilter, LogLimits, LogsError};
 pub use overlay::ReadError;
 pub use permission::{AskError, Asked, RulesReport};

@@ -12,7 +12,9 @@ mod besu;
 mod blocks;
 mod failure;
 mod flags;
+mod generate;
 mod genesis;
+mod health;
 mod journal;
 mod key;
 mod lab;
@@ -26,6 +28,7 @@ mod rpc;
 mod sim;
 mod store;
 mod tx;
+mod version;
 
 use clap::{Parser, Subcommand};
 use std::process::ExitCode;
@@ -33,7 +36,7 @@ use std::process::ExitCode;
 /// A permissioned Ethereum network in one binary: QBFT nodes that drop into a Hyperledger Besu network, and a topology
 /// in which validators talk only to their own institution's boots.
 #[derive(Parser)]
-#[command(name = "ipe", version, max_term_width = 120, subcommand_required = true, arg_required_else_help = true)]
+#[command(name = "ipe", version = version::short(), long_version = version::long(), max_term_width = 120, subcommand_required = true, arg_required_else_help = true)]
 struct Cli {
     #[command(subcommand)]
     command: Command,
@@ -97,6 +100,10 @@ enum Command {
     /// A local network of several institutions, every node a process of its own.
     #[command(subcommand)]
     Lab(lab::LabCommand),
+    /// Print the script that completes commands and options in a shell.
+    Completions(generate::CompletionsArgs),
+    /// Write a man page for every command.
+    Manual(generate::ManualArgs),
 }
 
 fn main() -> ExitCode {
@@ -121,6 +128,8 @@ fn main() -> ExitCode {
         Command::Load(arguments) => load::run(*arguments),
         Command::Sim(command) => sim::run(command),
         Command::Lab(command) => lab::run(command),
+        Command::Completions(arguments) => generate::completions(&arguments),
+        Command::Manual(arguments) => generate::manual(&arguments),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,

@@ -2,6 +2,7 @@
 
 use crate::failure::{Failure, Outcome};
 use crate::flags::NodeFlags;
+use crate::health;
 use crate::logging;
 use clap::{Args, Subcommand};
 use ipe_node::NodeConfig;
@@ -17,6 +18,8 @@ pub enum NodeCommand {
     Run(NodeFlags),
     /// Make a node's folder: key, and a configuration file with every setting explained.
     Init(InitArgs),
+    /// Ask the node that runs on a data folder whether it is well: 0 when it is, 1 when it is not or does not answer.
+    Health(health::HealthArgs),
 }
 
 #[derive(Args)]
@@ -29,6 +32,7 @@ pub fn run(command: NodeCommand) -> Outcome {
     match command {
         NodeCommand::Run(flags) => run_node(flags),
         NodeCommand::Init(arguments) => init(arguments),
+        NodeCommand::Health(arguments) => health::run(&arguments),
     }
 }
 
@@ -47,7 +51,9 @@ fn run_node(flags: NodeFlags) -> Outcome {
     end_on_panic();
     runtime()?.block_on(async {
         let shutdown = interrupted()?;
-        ipe_node::run(config, shutdown, log_level).await.map_err(|error| Failure::Failed(error.to_string()))
+        ipe_node::run(config, ipe_version::BUILD.client(), shutdown, log_level)
+            .await
+            .map_err(|error| Failure::Failed(error.to_string()))
     })
 }
 

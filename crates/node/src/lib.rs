@@ -27,6 +27,7 @@ mod rpc_server;
 mod rules;
 mod run;
 pub mod signing_journal;
+mod supervisor;
 mod telemetry;
 mod watchdog;
 

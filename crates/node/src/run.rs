@@ -39,7 +39,7 @@ use crate::permissions::{Permissions, keep as keep_permissions};
 use crate::rules::{self, NodeRules};
 use crate::signing_journal::{self, lock_folder, lock_key};
 use crate::watchdog::{self, EXIT_STUCK, Pulse, Watch};
-use crate::{chain_rules, driver, executor, key_file, rpc_server, telemetry};
+use crate::{chain_rules, driver, executor, key_file, rpc_server, supervisor, telemetry};
 
 /// Notifications that a slow subscriber may lag behind before it misses some: two minutes of blocks and a burst of
 /// transactions.
@@ -177,11 +177,19 @@ pub enum RunError {
     Replica,
 }
 
-/// Runs a node until `shutdown` completes, then ends it in order.
+/// Runs a node until `shutdown` completes, then ends it in order. `client` is the name that peers and JSON-RPC clients see, as
+/// `ipe/v0.1.0-1a2b3c4d/linux-x86_64/rust-1.95.0`, at most 128 bytes. A supervisor that left a socket in `NOTIFY_SOCKET` is told
+/// when the node runs, stays well, and stops (sd_notify(3)).
 ///
 /// # Errors
 /// Why it did not start; once it runs only [`RunError::Replica`].
-pub async fn run(config: NodeConfig, shutdown: impl Future<Output = ()>, log_level: LogLevel) -> Result<(), RunError> {
+pub async fn run(
+    config: NodeConfig,
+    client: String,
+    shutdown: impl Future<Output = ()>,
+    log_level: LogLevel,
+) -> Result<(), RunError> {
+    tracing::info!("{client}");
     for warning in &config.warnings {
         tracing::warn!("{warning}");
     }
@@ -205,7 +213,7 @@ pub async fn run(config: NodeConfig, shutdown: impl Future<Output = ()>, log_lev
         }
     }
     let node = Node::open(&config, &spec, &key)?;
-    node.run(config, spec, key, shutdown, log_level).await
+    node.run(config, client, spec, key, shutdown, log_level).await
 }
 
 /// Takes all the file descriptors that the system allows to a process that asks: the usual soft limit of 1,024 is meant for
@@ -298,6 +306,7 @@ impl Node {
     async fn run(
         self,
         config: NodeConfig,
+        client: String,
         spec: Arc<ChainSpec>,
         key: NodeKey,
         shutdown: impl Future<Output = ()>,
@@ -323,7 +332,8 @@ impl Node {
         let permits = rules.clone().permit(permissions.nodes.clone());
         let dials = !static_nodes.is_empty() || !carried_nodes.is_empty();
         let known = Known { static_nodes, carried_nodes, carrier, directory, core, known_hosts, admit, permits };
-        let (network, events) = Network::start(network_config(&config, &spec, &key, head_out.clone(), known)).await?;
+        let (network, events) =
+            Network::start(network_config(&config, client.clone(), &spec, &key, head_out.clone(), known)).await?;
         rules.is(network.local());
         let status = StatusCell::default();
         let (notifications, _) = broadcast::channel(NOTIFICATIONS);
@@ -341,6 +351,7 @@ impl Node {
                     network: network.clone(),
                     peer_limit: config.max_peers,
                     permissions: permissions.clone(),
+                    client: client.clone(),
                 };
                 let bound = telemetry::bind(address).await.map_err(|source| RunError::Metrics { address, source })?;
                 Some((bound, handle, sources))
@@ -361,7 +372,7 @@ impl Node {
             },
         };
         let metrics = exporter.as_ref().map(|((address, _), _, _)| *address);
-        let api = Api::new(backend, api_settings(&config, &spec, &key, &network, metrics));
+        let api = Api::new(backend, api_settings(&config, client, &spec, &key, &network, metrics));
         let exporter = exporter.map(|((_, listener), handle, sources)| {
             telemetry::serve(listener, handle, sources, api.clone(), config.host_allowlist.clone(), stopped.clone())
         });
@@ -391,6 +402,7 @@ impl Node {
             status: status.clone(),
             data_dir: config.data_dir.clone(),
             limits: watchdog::Limits::default(),
+            beat: Box::new(supervisor::alive),
         };
         let parts = Parts { ledger: ledger.clone(), spec, pool: pool.clone(), gate, status };
         let mut replica = Replica::new(settings, parts, restored);
@@ -423,12 +435,14 @@ impl Node {
             p2p = ?endpoints.p2p,
             "node runs"
         );
+        supervisor::ready();
 
         let outcome = tokio::select! {
             () = shutdown => Ok(()),
             _ = &mut replica_end => Err(RunError::Replica),
         };
         tracing::info!("stopping");
+        supervisor::stopping();
         Endpoints::remove(&config.data_dir);
         stop.send_replace(true);
         server.shutdown(API_GRACE).await;
@@ -523,7 +537,7 @@ fn local_head(ledger: &Ledger) -> LocalHead {
 }
 
 fn replica_settings(config: &NodeConfig, key: &NodeKey, carrying: bool, dials: bool) -> ipe_engine::Settings {
-    let mut vanity = config.miner_extra_data.clone().unwrap_or_else(|| client_name().into_bytes());
+    let mut vanity = config.miner_extra_data.clone().unwrap_or_else(|| vanity().into_bytes());
     vanity.resize(32, 0);
     ipe_engine::Settings {
         role: config.role,
@@ -541,7 +555,9 @@ fn replica_settings(config: &NodeConfig, key: &NodeKey, carrying: bool, dials: b
     }
 }
 
-fn client_name() -> String {
+/// What blocks carry of their maker unless the operator says otherwise: the client's name in the 32 bytes that there are, without
+/// the commit.
+fn vanity() -> String {
     format!("ipe/v{}/{}-{}", env!("CARGO_PKG_VERSION"), std::env::consts::OS, std::env::consts::ARCH)
 }
 
@@ -559,6 +575,7 @@ struct Known {
 
 fn network_config(
     config: &NodeConfig,
+    client: String,
     spec: &ChainSpec,
     key: &NodeKey,
     head: watch::Receiver<LocalHead>,
@@ -576,7 +593,7 @@ fn network_config(
     let height = head.borrow().number;
     NetworkConfig {
         key: key.clone(),
-        client: client_name(),
+        client,
         listen,
         advertised: config.p2p_host.clone(),
         discovery,
@@ -602,6 +619,7 @@ fn network_config(
 
 fn api_settings(
     config: &NodeConfig,
+    client: String,
     spec: &ChainSpec,
     key: &NodeKey,
     network: &NetworkHandle,
@@ -609,7 +627,7 @@ fn api_settings(
 ) -> ipe_api::Settings {
     let socket = |listener: &RpcListener| listener.enabled.then(|| SocketAddr::new(listener.host, listener.port));
     ipe_api::Settings {
-        client_version: client_name(),
+        client_version: client,
         network_id: config.network_id.unwrap_or_else(|| spec.chain_id()),
         address: key.address(),
         enode: network.local().enode.as_ref().map(ToString::to_string),

@@ -54,6 +54,7 @@ pub(crate) struct Sources {
     pub(crate) network: NetworkHandle,
     pub(crate) peer_limit: usize,
     pub(crate) permissions: Permissions,
+    pub(crate) client: String,
 }
 
 /// Installs the process-wide recorder; `None` when there is one already (several nodes in one test process).
@@ -175,7 +176,7 @@ pub(crate) fn refresh(sources: &Sources) {
     refresh_network(&sources.network);
     refresh_permissions(sources);
     refresh_rules(&sources.ledger);
-    refresh_process();
+    refresh_process(&sources.client);
 }
 
 fn refresh_turnover(turnover: &Turnover) {
@@ -356,7 +357,7 @@ fn cpu_seconds() -> String {
 }
 
 /// What /proc tells of this process; where the system has none, the values are missing.
-fn refresh_process() {
+fn refresh_process(client: &str) {
     if let Ok(statm) = std::fs::read_to_string("/proc/self/statm") {
         let mut pages = statm.split_whitespace().map_while(|field| field.parse::<u64>().ok());
         for name in ["process_virtual_memory_bytes", "process_resident_memory_bytes"] {
@@ -374,7 +375,7 @@ fn refresh_process() {
     if let Some(files) = files {
         gauge!("process_max_fds").set(files);
     }
-    gauge!("process_release", "version" => concat!("ipe/v", env!("CARGO_PKG_VERSION"))).set(1.0);
+    gauge!("process_release", "version" => client.to_owned()).set(1.0);
 }
 
 /// Opens the exporter's port and tells which one it is.

@@ -81,6 +81,8 @@ pub(crate) struct Watch {
     pub(crate) status: StatusCell,
     pub(crate) data_dir: PathBuf,
     pub(crate) limits: Limits,
+    /// Called at every look after which the process goes on: a supervisor that hears nothing more starts it again.
+    pub(crate) beat: Box<dyn Fn() + Send>,
 }
 
 /// How long a thread has been seen busy with the same thing.
@@ -124,6 +126,7 @@ impl Watch {
             std::thread::sleep(look);
             let looks = [replica.look(&self.replica), executor.look(&self.executor)];
             if looks == [0, 0] {
+                (self.beat)();
                 if told {
                     told = false;
                     self.status.set_stuck(None);
@@ -151,6 +154,8 @@ impl Watch {
                 tracing::error!("{}; the process ends with exit code {EXIT_STUCK} and is to be started again", told_of(work, busy));
                 return true;
             }
+            // A block that a quorum sealed may take longer than a supervisor waits; whether it takes too long is judged above.
+            (self.beat)();
         }
         false
     }
@@ -236,27 +241,34 @@ mod tests {
         status: StatusCell,
         dir: tempfile::TempDir,
         ended: std::sync::mpsc::Receiver<()>,
+        beats: Arc<AtomicU64>,
     }
 
     fn watched(limits: Limits) -> Watched {
         let (pulse, status, dir) = (Arc::new(Pulse::default()), StatusCell::default(), tempfile::tempdir().expect("a folder"));
         let (tell, ended) = channel();
-        let replica = Arc::new(Pulse::default());
+        let (replica, beats) = (Arc::new(Pulse::default()), Arc::new(AtomicU64::new(0)));
         let watch = Watch {
             replica: replica.clone(),
             executor: pulse.clone(),
             status: status.clone(),
             data_dir: dir.path().to_owned(),
             limits,
+            beat: {
+                let beats = beats.clone();
+                Box::new(move || {
+                    beats.fetch_add(1, Ordering::Relaxed);
+                })
+            },
         };
         start(watch, move || tell.send(()).expect("somebody waits")).expect("a thread");
-        Watched { replica, pulse, status, dir, ended }
+        Watched { replica, pulse, status, dir, ended, beats }
     }
 
     /// One proposal kept every validator busy for more than a day, while health said UP and a restart did not help.
     #[test]
     fn a_proposal_that_does_not_end_is_told_remembered_and_ends_the_process() {
-        let Watched { replica: _replica, pulse, status, dir, ended } = watched(FAST);
+        let Watched { replica: _replica, pulse, status, dir, ended, .. } = watched(FAST);
         let hash = B256::repeat_byte(7);
         let _working = status.works_on(WorkKind::Proposal, 12, hash);
         pulse.begin();
@@ -269,7 +281,7 @@ mod tests {
 
     #[test]
     fn a_slow_block_of_a_quorum_is_told_and_does_not_end_the_process() {
-        let Watched { replica, pulse, status, dir, ended } = watched(FAST);
+        let Watched { replica, pulse, status, dir, ended, .. } = watched(FAST);
         let working = status.works_on(WorkKind::Sealed, 12, B256::repeat_byte(7));
         pulse.begin();
         while status.stuck().is_none() {
@@ -290,7 +302,7 @@ mod tests {
     /// A block under way in the executor does not hide that the replica has stopped, nor is it blamed for it.
     #[test]
     fn an_input_that_does_not_end_is_not_taken_for_the_work_of_the_executor() {
-        let Watched { replica, pulse, status, dir, ended } = watched(Limits { end_sealed: Duration::from_millis(60), ..FAST });
+        let Watched { replica, pulse, status, dir, ended, .. } = watched(Limits { end_sealed: Duration::from_millis(60), ..FAST });
         let _working = status.works_on(WorkKind::Proposal, 12, B256::repeat_byte(7));
         replica.begin();
         while ended.try_recv() == Err(std::sync::mpsc::TryRecvError::Empty) {
@@ -301,6 +313,33 @@ mod tests {
         let why = status.stuck().expect("health says why");
         assert!(why.contains("the replica") && why.contains("one input"), "{why}");
         assert!(suspects(dir.path(), 0).is_empty());
+    }
+
+    /// A supervisor's own limit is shorter than what a sealed block may take, and ends a process that no longer judges itself.
+    #[test]
+    fn a_supervisor_hears_of_a_process_that_goes_on_and_no_more_of_one_that_ends() {
+        let Watched { replica, pulse, status, dir: _dir, ended, beats } = watched(FAST);
+        let heard = |more: u64| {
+            let from = beats.load(Ordering::Relaxed);
+            while beats.load(Ordering::Relaxed) < from + more {
+                std::thread::yield_now();
+            }
+        };
+        heard(3);
+        let sealed = status.works_on(WorkKind::Sealed, 12, B256::repeat_byte(7));
+        pulse.begin();
+        while status.stuck().is_none() {
+            std::thread::yield_now();
+        }
+        heard(3);
+        drop(sealed);
+        let _working = status.works_on(WorkKind::Proposal, 13, B256::repeat_byte(8));
+        ended.recv_timeout(LONG).expect("the process is to end");
+        let last = beats.load(Ordering::Relaxed);
+        drop(replica);
+        // The thread is gone with its sender.
+        assert_eq!(ended.recv_timeout(LONG), Err(RecvTimeoutError::Disconnected));
+        assert_eq!(beats.load(Ordering::Relaxed), last);
     }
 
     #[test]

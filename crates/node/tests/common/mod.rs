@@ -25,7 +25,7 @@ pub fn start(config: NodeConfig) -> Running {
     let shutdown = async move {
         let _ = stopped.await;
     };
-    let task = tokio::spawn(ipe_node::run(config, shutdown, Arc::new(|_, _| true)));
+    let task = tokio::spawn(ipe_node::run(config, "ipe/v0/test".to_owned(), shutdown, Arc::new(|_, _| true)));
     Running { stop, task }
 }
 
