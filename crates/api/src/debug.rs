@@ -12,10 +12,9 @@ use alloy_eips::eip2718::Encodable2718;
 use alloy_primitives::{Address, B256, Bytes, U64, U256, hex};
 use alloy_rlp::{Decodable, Encodable};
 use alloy_rpc_types_trace::geth::{CallConfig, FourByteFrame, PreStateConfig};
-use ipe_chain::Env;
 use ipe_chain::view::{Replay, ReplayError, SimDb, Simulated};
+use ipe_chain::{Env, Tx};
 use ipe_types::Block;
-use revm::context::TxEnv;
 use revm::context::result::ExecutionResult;
 use revm::database_interface::DatabaseRef;
 use revm::inspector::NoOpInspector;
@@ -83,7 +82,7 @@ fn traced(
     tracer: &Tracer,
     db: &mut SimDb,
     env: &Env,
-    tx: TxEnv,
+    tx: Tx,
     allowance: &Allowance,
 ) -> Result<(Vec<u8>, Simulated), RpcError> {
     match tracer {
@@ -98,7 +97,7 @@ fn traced(
         Tracer::Call(config) => {
             let records = if config.with_log == Some(true) { Records::CALLS_AND_LOGS } else { Records::CALLS };
             let mut inspector = watch::tracing(allowance, TracingInspectorConfig::from_geth_call_config(config));
-            let limit = tx.gas_limit;
+            let limit = tx.env.gas_limit;
             let (simulated, _) = watch::execute(allowance, records, db, env, tx, &mut inspector)?;
             watch::complete(allowance, &inspector)?;
             inspector.set_transaction_gas_limit(limit);

@@ -7,7 +7,7 @@ use crate::error::RpcError;
 use crate::params::{BlockTag, Params};
 use crate::shapes::{Place, RpcBlock, RpcReceipt, RpcTransaction, receipts};
 use crate::wire::json;
-use alloy_consensus::{Transaction as _, TxReceipt};
+use alloy_consensus::TxReceipt;
 use alloy_primitives::{Address, B256, Bytes, U64, U256};
 use ipe_chain::read::StoredBlock;
 use ipe_types::fork::Fork;
@@ -231,7 +231,7 @@ fn miner_data(api: &Api, found: Option<Arc<StoredBlock>>) -> Answer {
     for (tx, receipt) in stored.block.body.transactions.iter().zip(stored.receipts.iter()) {
         let used = receipt.cumulative_gas_used().saturating_sub(before);
         before = receipt.cumulative_gas_used();
-        fee = fee.saturating_add(U256::from(used) * U256::from(tx.effective_gas_price(header.base_fee_per_gas)));
+        fee = fee.saturating_add(U256::from(used).saturating_mul(tx.effective_gas_price(header.base_fee_per_gas)));
     }
     let data = MinerData {
         net_block_reward: reward.saturating_add(fee).into(),

@@ -5,11 +5,11 @@ use crate::backend::Api;
 use crate::error::RpcError;
 use crate::params::Params;
 use crate::wire::json;
-use alloy_consensus::Transaction as _;
 use alloy_primitives::{U64, U256};
 use ipe_types::Header;
 use ipe_types::fork::Fork;
 use ipe_types::spec::ChainSpec;
+use ipe_types::transaction::narrow;
 use serde::Serialize;
 use std::collections::VecDeque;
 
@@ -80,9 +80,9 @@ impl Seen {
         let Some(block) = api.backend.ledger.block(number)? else { return Ok(seen) };
         let all = &block.body.transactions;
         for tx in all.iter().step_by(all.len().div_ceil(SAMPLE_OF_BLOCK).max(1)) {
-            seen.prices.push(tx.effective_gas_price(header.base_fee_per_gas));
+            seen.prices.push(narrow(tx.effective_gas_price(header.base_fee_per_gas)));
             // Only transactions that name a tip tell what tips are usual.
-            seen.tips.extend(tx.max_priority_fee_per_gas());
+            seen.tips.extend(tx.max_priority_fee_per_gas().map(narrow));
         }
         Ok(seen)
     }
@@ -209,7 +209,7 @@ fn rewards_of(api: &Api, number: u64, header: &Header, percentiles: &[f64]) -> R
     let Some(stored) = api.stored(number)? else { return Ok(vec![U256::ZERO; percentiles.len()]) };
     let base = header.base_fee_per_gas.unwrap_or(0);
     let mut before = 0;
-    let mut tips: Vec<(u128, u64)> = stored
+    let mut tips: Vec<(U256, u64)> = stored
         .block
         .body
         .transactions
@@ -218,7 +218,7 @@ fn rewards_of(api: &Api, number: u64, header: &Header, percentiles: &[f64]) -> R
         .map(|(tx, receipt)| {
             let used = receipt.cumulative_gas_used().saturating_sub(before);
             before = receipt.cumulative_gas_used();
-            (tx.effective_tip_per_gas(base).unwrap_or(0), used)
+            (tx.effective_tip_per_gas(base).unwrap_or_default(), used)
         })
         .collect();
     tips.sort_unstable();
@@ -232,7 +232,7 @@ fn rewards_of(api: &Api, number: u64, header: &Header, percentiles: &[f64]) -> R
             at += 1;
             used += tips[at].1;
         }
-        out.push(tips.get(at).map_or(U256::ZERO, |(tip, _)| U256::from(*tip)));
+        out.push(tips.get(at).map_or(U256::ZERO, |(tip, _)| *tip));
     }
     Ok(out)
 }

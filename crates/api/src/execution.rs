@@ -10,7 +10,8 @@ use crate::watch::{self, Records, Stop};
 use alloy_eips::eip2930::{AccessList, AccessListItem};
 use alloy_primitives::{Address, B256, Bytes, TxKind, U256, hex};
 use ipe_chain::view::{AccountOverride, Overrides, Relax, SimDb, SimulateError};
-use ipe_chain::{Env, View};
+use ipe_chain::{Env, Tx, View};
+use ipe_types::transaction::Prices;
 use revm::context::TxEnv;
 use revm::context::result::{ExecutionResult, HaltReason, InvalidTransaction};
 use revm::inspector::NoOpInspector;
@@ -53,9 +54,9 @@ pub(crate) struct Call {
     pub from: Address,
     pub to: Option<Address>,
     pub gas: Option<u64>,
-    pub gas_price: Option<u128>,
-    pub max_fee: Option<u128>,
-    pub max_tip: Option<u128>,
+    pub gas_price: Option<U256>,
+    pub max_fee: Option<U256>,
+    pub max_tip: Option<U256>,
     pub value: U256,
     pub data: Bytes,
     pub nonce: Option<u64>,
@@ -64,8 +65,8 @@ pub(crate) struct Call {
     pub strict: bool,
 }
 
-fn wei(text: &str) -> Option<u128> {
-    word(text).or_else(|| number(text).map(U256::from)).and_then(|w| u128::try_from(w).ok())
+fn wei(text: &str) -> Option<U256> {
+    word(text).or_else(|| number(text).map(U256::from))
 }
 
 impl Call {
@@ -124,7 +125,7 @@ impl Call {
             max_tip: optional(&raw.max_priority_fee_per_gas)?,
             value: match raw.value.as_deref() {
                 None => U256::ZERO,
-                Some(text) => word(text).or_else(|| number(text).map(U256::from))?,
+                Some(text) => wei(text)?,
             },
             data,
             nonce: match raw.nonce.as_deref() {
@@ -139,9 +140,9 @@ impl Call {
     }
 
     /// As the EVM takes it, with this much gas.
-    pub(crate) fn tx(&self, env: &Env, gas: u64) -> TxEnv {
+    pub(crate) fn tx(&self, env: &Env, gas: u64) -> Tx {
         let dynamic = self.max_fee.is_some() || self.max_tip.is_some();
-        TxEnv {
+        let called = TxEnv {
             tx_type: match (dynamic, &self.access_list) {
                 (true, _) => 2,
                 (false, Some(_)) => 1,
@@ -149,16 +150,21 @@ impl Call {
             },
             caller: self.from,
             gas_limit: gas,
-            gas_price: if dynamic { self.max_fee.unwrap_or(0) } else { self.gas_price.unwrap_or(0) },
             kind: self.to.map_or(TxKind::Create, TxKind::Call),
             value: self.value,
             data: self.data.clone(),
             nonce: self.nonce.unwrap_or(0),
             chain_id: Some(env.cfg.chain_id),
             access_list: self.access_list.clone().unwrap_or_default(),
-            gas_priority_fee: dynamic.then(|| self.max_tip.unwrap_or(0)),
             ..TxEnv::default()
-        }
+        };
+        Tx::priced(called, self.prices(dynamic))
+    }
+
+    /// What it offers; `dynamic` with a tip.
+    pub(crate) fn prices(&self, dynamic: bool) -> Prices {
+        let fee = if dynamic { self.max_fee } else { self.gas_price };
+        Prices { fee: fee.unwrap_or_default(), tip: dynamic.then(|| self.max_tip.unwrap_or_default()), blob: None }
     }
 }
 
@@ -414,14 +420,8 @@ pub(crate) fn reason(output: &[u8]) -> Option<String> {
 }
 
 /// Runs a call on a database and gives its result with the last instruction.
-pub(crate) fn run(
-    api: &Api,
-    db: &mut SimDb,
-    env: &Env,
-    tx: TxEnv,
-    allowance: &Allowance,
-) -> Result<(ExecutionResult, u8), RpcError> {
-    let sender = api.besu26().then_some(tx.caller);
+pub(crate) fn run(api: &Api, db: &mut SimDb, env: &Env, tx: Tx, allowance: &Allowance) -> Result<(ExecutionResult, u8), RpcError> {
+    let sender = api.besu26().then_some(tx.env.caller);
     match watch::execute(allowance, Records::NONE, db, env, tx, NoOpInspector) {
         Ok((simulated, last)) => Ok((simulated.result, last)),
         Err(Stop::Simulate(error)) => Err(refused(error, sender)),

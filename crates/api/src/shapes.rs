@@ -1,7 +1,7 @@
 //! Blocks, transactions, receipts and logs as Besu writes them (`besu-compat` 7.1).
 
 use crate::backend::{Api, Release};
-use alloy_consensus::{Transaction as _, TxReceipt, Typed2718};
+use alloy_consensus::{TxReceipt, Typed2718};
 use alloy_eips::eip2930::AccessListItem;
 use alloy_primitives::{Address, B64, B256, Bloom, Bytes, Log, TxKind, U64, U256};
 use alloy_rlp::Encodable;
@@ -82,17 +82,15 @@ impl RpcTransaction {
         let signature = tx.signature();
         let parity = u64::from(signature.v());
         let typed = !tx.is_legacy();
-        let v = match tx {
-            Transaction::Legacy(_) => match tx.chain_id() {
-                Some(chain) => U256::from(chain) * U256::from(2) + U256::from(35 + parity),
-                None => U256::from(27 + parity),
-            },
-            _ => U256::from(parity),
+        let v = match tx.chain_id() {
+            _ if typed => U256::from(parity),
+            Some(chain) => U256::from(chain) * U256::from(2) + U256::from(35 + parity),
+            None => U256::from(27 + parity),
         };
         let dynamic = tx.is_dynamic_fee();
         let gas_price = match (tx.gas_price(), place) {
-            (Some(price), _) => Some(U256::from(price)),
-            (None, Some(place)) => Some(U256::from(tx.effective_gas_price(place.base_fee))),
+            (Some(price), _) => Some(price),
+            (None, Some(place)) => Some(tx.effective_gas_price(place.base_fee)),
             // Besu shows no gasPrice on a pending fee-market transaction.
             (None, None) => None,
         };
@@ -117,9 +115,9 @@ impl RpcTransaction {
             from,
             gas: U64::from(tx.gas_limit()),
             gas_price,
-            max_priority_fee_per_gas: tx.max_priority_fee_per_gas().map(U256::from),
-            max_fee_per_gas: dynamic.then(|| U256::from(tx.max_fee_per_gas())),
-            max_fee_per_blob_gas: tx.max_fee_per_blob_gas().map(U256::from),
+            max_priority_fee_per_gas: tx.max_priority_fee_per_gas(),
+            max_fee_per_gas: dynamic.then(|| tx.max_fee_per_gas()),
+            max_fee_per_blob_gas: tx.max_fee_per_blob_gas(),
             hash,
             input: tx.input().clone(),
             nonce: U64::from(tx.nonce()),
@@ -360,7 +358,7 @@ impl RpcReceipt {
             cumulative_gas_used: U64::from(receipt.cumulative_gas_used()),
             from,
             gas_used: U64::from(receipt.cumulative_gas_used().saturating_sub(before)),
-            effective_gas_price: U256::from(tx.effective_gas_price(place.base_fee)),
+            effective_gas_price: tx.effective_gas_price(place.base_fee),
             logs: receipt
                 .logs()
                 .iter()

@@ -9,7 +9,7 @@ use crate::object::{Object, elements};
 use crate::params::{Params, address, bytes, number, word};
 use crate::shapes::{Place, RpcBlock, RpcLog};
 use crate::watch::{self, Records, Stop};
-use alloy_consensus::{SignableTransaction, TxEip1559, TxEip2930, TxLegacy};
+use alloy_consensus::{TxEip1559, TxEip2930, TxLegacy};
 use alloy_primitives::{Address, B256, Bytes, Log, LogData, Signature, U64, U256, address, b256, keccak256};
 use ipe_chain::receipts::{self, BloomMaker, Receipt};
 use ipe_chain::state::{RootWith, StateAt};
@@ -17,9 +17,9 @@ use ipe_chain::system::NO_REQUESTS_HASH;
 use ipe_chain::view::{self, Overrides, SimDb, SimulateError, Simulated};
 use ipe_chain::{Env, SimContext};
 use ipe_types::fork::Fork;
+use ipe_types::transaction::Unsigned;
 use ipe_types::{Block, Body, Header, Transaction};
 use revm::Inspector;
-use revm::context::TxEnv;
 use revm::context::result::{ExecutionResult, InvalidTransaction};
 use revm::database_interface::DatabaseRef;
 use revm::interpreter::{CallInputs, CallOutcome, CreateInputs, CreateOutcome};
@@ -424,18 +424,18 @@ impl Sim<'_> {
                 format!("transaction nonce {nonce} {how} sender account nonce {} for sender {:#x}", account.nonce, call.from),
             )
         };
-        let fee = call.gas_price.or(call.max_fee).unwrap_or(0);
-        if self.request.validation && fee < u128::from(self.env.block.basefee) {
+        let fee = call.gas_price.or(call.max_fee).unwrap_or_default();
+        if self.request.validation && fee < U256::from(self.env.block.basefee) {
             return Err(RpcError::new(-38012, "gasPrice is less than the current BaseFee"));
         }
         let gas = self.gas(call, gas_used)?;
         let tx = self.transaction(call, nonce, gas);
-        let env = TxEnv { nonce, ..ipe_chain::tx_env(&tx, call.from) };
+        let executed = ipe_chain::tx_env(&tx, call.from);
         let mut transfers = Transfers::default();
         let executed = if self.request.transfers {
-            watch::execute(self.allowance, Records::TRANSFERS, db, &self.env, env, &mut transfers)
+            watch::execute(self.allowance, Records::TRANSFERS, db, &self.env, executed, &mut transfers)
         } else {
-            watch::execute(self.allowance, Records::NONE, db, &self.env, env, revm::inspector::NoOpInspector)
+            watch::execute(self.allowance, Records::NONE, db, &self.env, executed, revm::inspector::NoOpInspector)
         };
         let (simulated, last) = match executed {
             Ok(_) if nonce < account.nonce => return Err(wrong("below")),
@@ -475,36 +475,19 @@ impl Sim<'_> {
 
     /// The transaction that the call stands for, with a signature of zeros.
     fn transaction(&self, call: &Call, nonce: u64, gas_limit: u64) -> Transaction {
-        let signature = Signature::new(U256::ZERO, U256::ZERO, false);
         let (chain_id, to) =
             (self.env.cfg.chain_id, call.to.map_or(alloy_primitives::TxKind::Create, alloy_primitives::TxKind::Call));
         let (value, input) = (call.value, call.data.clone());
         let access_list = call.access_list.clone().unwrap_or_default();
-        match call.gas_price {
-            None if self.header.base_fee_per_gas.is_some() => {
-                let (max_fee_per_gas, max_priority_fee_per_gas) = (call.max_fee.unwrap_or(0), call.max_tip.unwrap_or(0));
-                let tx = TxEip1559 {
-                    chain_id,
-                    nonce,
-                    gas_limit,
-                    max_fee_per_gas,
-                    max_priority_fee_per_gas,
-                    to,
-                    value,
-                    access_list,
-                    input,
-                };
-                Transaction::Eip1559(tx.into_signed(signature))
-            }
-            price if call.access_list.is_some() => {
-                let tx = TxEip2930 { chain_id, nonce, gas_price: price.unwrap_or(0), gas_limit, to, value, access_list, input };
-                Transaction::Eip2930(tx.into_signed(signature))
-            }
-            price => {
-                let tx = TxLegacy { chain_id: None, nonce, gas_price: price.unwrap_or(0), gas_limit, to, value, input };
-                Transaction::Legacy(tx.into_signed(signature))
-            }
-        }
+        let dynamic = call.gas_price.is_none() && self.header.base_fee_per_gas.is_some();
+        let unsigned: Unsigned = if dynamic {
+            TxEip1559 { chain_id, nonce, gas_limit, to, value, access_list, input, ..TxEip1559::default() }.into()
+        } else if call.access_list.is_some() {
+            TxEip2930 { chain_id, nonce, gas_limit, to, value, access_list, input, ..TxEip2930::default() }.into()
+        } else {
+            TxLegacy { chain_id: None, nonce, gas_limit, to, value, input, ..TxLegacy::default() }.into()
+        };
+        Transaction::sign(unsigned, call.prices(dynamic), |_| Signature::new(U256::ZERO, U256::ZERO, false))
     }
 
     fn outcomes(&self, done: Vec<Done>, hash: B256, header: &Header) -> Vec<Outcome> {

@@ -10,15 +10,13 @@ use crate::object::{Object, elements};
 use crate::params::{BlockTag, Params, address, bytes};
 use crate::simulate::TX_GAS_CAP;
 use crate::watch::{self, Records, Stop};
-use alloy_consensus::Transaction as _;
 use alloy_eips::eip2718::Decodable2718;
 use alloy_primitives::B256;
 use alloy_primitives::map::HashSet;
 use alloy_rpc_types_trace::parity::{TraceResults, TraceResultsWithTransactionHash, TraceType};
-use ipe_chain::{Env, SimDb, Simulated};
+use ipe_chain::{Env, SimDb, Simulated, Tx};
 use ipe_types::Transaction;
 use ipe_types::fork::Fork;
-use revm::context::TxEnv;
 use revm::database_interface::DatabaseRef;
 use revm_inspectors::tracing::TracingInspectorConfig;
 use serde::Deserialize;
@@ -215,7 +213,7 @@ fn results(
     kinds: &HashSet<TraceType>,
     db: &mut SimDb,
     env: &Env,
-    tx: TxEnv,
+    tx: Tx,
     allowance: &Allowance,
 ) -> Result<(TraceResults, Simulated), Stop> {
     let mut inspector = watch::tracing(allowance, TracingInspectorConfig::from_parity_config(kinds));
@@ -248,10 +246,10 @@ pub(crate) fn call_many(api: &Api, params: &Params<'_>, allowance: &Allowance) -
         let mut tx = call.tx(&scene.env, api.call_gas(&call, &scene.env));
         // As Besu here: who names no price pays the base fee, and who names no gas has what one transaction may have.
         if call.gas_price.is_none() && call.max_fee.is_none() {
-            tx.gas_price = u128::from(scene.env.block.basefee);
+            tx.env.gas_price = u128::from(scene.env.block.basefee);
         }
         if call.gas.is_none() && scene.env.fork >= Fork::Osaka {
-            tx.gas_limit = tx.gas_limit.min(TX_GAS_CAP);
+            tx.env.gas_limit = tx.env.gas_limit.min(TX_GAS_CAP);
         }
         let (traced, simulated) = match results(&kinds, &mut db, &scene.env, tx, allowance) {
             Ok(done) => done,
@@ -282,9 +280,9 @@ pub(crate) fn raw_transaction(api: &Api, params: &Params<'_>, allowance: &Allowa
     let scene = api.scene(&Params::default(), 0)?.ok_or(RpcError::BLOCK_NOT_FOUND)?;
     let mut db = scene.view.with(&ipe_chain::Overrides::new()).map_err(RpcError::internal)?;
     let nonce = db.basic_ref(sender).map_err(RpcError::internal)?.map_or(0, |account| account.nonce);
-    let mut env = ipe_chain::tx_env(&tx, sender);
-    env.gas_limit = env.gas_limit.min(api.most_gas());
-    let traced = if tx.nonce() < nonce { None } else { Some(results(&kinds, &mut db, &scene.env, env, allowance)) };
+    let mut executed = ipe_chain::tx_env(&tx, sender);
+    executed.env.gas_limit = executed.env.gas_limit.min(api.most_gas());
+    let traced = if tx.nonce() < nonce { None } else { Some(results(&kinds, &mut db, &scene.env, executed, allowance)) };
     match traced {
         Some(Ok((traced, _))) => allowance.json(&traced),
         Some(Err(Stop::Over(error))) => Err(error),

@@ -6,7 +6,6 @@ use crate::error::RpcError;
 use crate::params::{Params, address, number, word};
 use crate::shapes::RpcTransaction;
 use crate::wire::json;
-use alloy_consensus::Transaction as _;
 use alloy_primitives::{Address, B256, U64, U256};
 use ipe_engine::pool::Held;
 use ipe_types::utc;
@@ -83,7 +82,7 @@ impl Condition {
                 let value = match field {
                     Field::Value => tx.value(),
                     Field::Gas => U256::from(tx.gas_limit()),
-                    Field::GasPrice => U256::from(tx.max_fee_per_gas()),
+                    Field::GasPrice => tx.max_fee_per_gas(),
                     Field::Nonce => U256::from(tx.nonce()),
                 };
                 value.cmp(than) == *order

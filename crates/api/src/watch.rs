@@ -5,10 +5,10 @@ use crate::allowance::Allowance;
 use crate::error::RpcError;
 use crate::execution::not_executed;
 use ipe_chain::view::{self, Replay, SimDb, SimulateError, Simulated};
-use ipe_chain::{Env, SimContext};
+use ipe_chain::{Env, SimContext, Tx};
 use revm::Inspector;
 use revm::bytecode::opcode::{self, OpCode};
-use revm::context::{ContextTr, JournalEntry, TxEnv};
+use revm::context::{ContextTr, JournalEntry};
 use revm::inspector::JournalExt;
 use revm::interpreter::interpreter::EthInterpreter;
 use revm::interpreter::interpreter_types::{Jumps, LegacyBytecode, LoopControl, MemoryTr};
@@ -91,7 +91,7 @@ pub(crate) fn execute<I>(
     records: Records,
     db: &mut SimDb,
     env: &Env,
-    tx: TxEnv,
+    tx: Tx,
     inspector: I,
 ) -> Result<(Simulated, u8), Stop>
 where
@@ -152,7 +152,7 @@ pub(crate) fn complete(allowance: &Allowance, inspector: &TracingInspector) -> R
 }
 
 /// The next transaction of a replay, as the EVM takes it.
-pub(crate) fn next_tx(replay: &Replay) -> Option<TxEnv> {
+pub(crate) fn next_tx(replay: &Replay) -> Option<Tx> {
     let stored = replay.stored();
     let tx = stored.block.body.transactions.get(replay.position())?;
     let sender = stored.senders.get(replay.position())?;

@@ -193,5 +193,5 @@ fn ledger(code: &str) -> (Ledger, Arc<Candidate>) {
     let signed = key.sign(tx.signature_hash());
     let bytes = signed.as_slice();
     let signature = Signature::new(U256::from_be_slice(&bytes[..32]), U256::from_be_slice(&bytes[32..64]), bytes[64] == 1);
-    (ledger, Arc::new(Candidate::recover(Transaction::Legacy(tx.into_signed(signature))).unwrap()))
+    (ledger, Arc::new(Candidate::recover(Transaction::from(tx.into_signed(signature))).unwrap()))
 }

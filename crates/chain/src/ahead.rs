@@ -1,6 +1,5 @@
 //! What a block's transactions name, read before they run.
 
-use alloy_consensus::Transaction as _;
 use alloy_primitives::{Address, TxKind, U256};
 use ipe_types::block::Transaction;
 

@@ -4,10 +4,11 @@
 use alloy_primitives::Bytes;
 use revm::context::{ContextError, ContextTr, JournalTr};
 use revm::context_interface::journaled_state::account::JournaledAccountTr;
-use revm::handler::{FrameResult, MainnetContext};
+use revm::handler::FrameResult;
 use revm::interpreter::interpreter_action::{FrameInit, FrameInput};
 use revm::interpreter::{CreateOutcome, Gas, InstructionResult, InterpreterResult};
 
+use crate::machine::Context;
 use crate::overlay::{ReadError, StateDb};
 
 /// Deepest call.
@@ -19,7 +20,7 @@ const DEEPEST: usize = 1024;
 /// # Errors
 /// Reading failed.
 pub(crate) fn over_storage(
-    context: &mut MainnetContext<impl StateDb>,
+    context: &mut Context<impl StateDb>,
     init: &FrameInit,
 ) -> Result<Option<FrameResult>, ContextError<ReadError>> {
     let FrameInput::Create(inputs) = &init.frame_input else { return Ok(None) };

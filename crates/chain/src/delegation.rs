@@ -6,9 +6,9 @@
 use alloy_primitives::{Address, KECCAK256_EMPTY};
 use revm::bytecode::Bytecode;
 use revm::context::{ContextError, ContextTr, JournalTr};
-use revm::handler::MainnetContext;
 use revm::interpreter::interpreter_action::{FrameInit, FrameInput};
 
+use crate::machine::Context;
 use crate::overlay::{ReadError, StateDb};
 
 /// First bytes of such code; an address follows.
@@ -33,7 +33,7 @@ fn target(code: &[u8]) -> Option<Address> {
 ///
 /// # Errors
 /// Reading failed.
-pub(crate) fn follow(context: &mut MainnetContext<impl StateDb>, init: &mut FrameInit) -> Result<(), ContextError<ReadError>> {
+pub(crate) fn follow(context: &mut Context<impl StateDb>, init: &mut FrameInit) -> Result<(), ContextError<ReadError>> {
     let FrameInput::Call(call) = &mut init.frame_input else { return Ok(()) };
     if context.db().has_delegations() {
         return Ok(());

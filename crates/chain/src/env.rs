@@ -2,7 +2,7 @@
 
 use crate::net_gas;
 use crate::system::SystemCalls;
-use alloy_consensus::{Transaction as _, Typed2718};
+use alloy_consensus::Typed2718;
 use alloy_eips::eip7702::{RecoveredAuthority, RecoveredAuthorization, SignedAuthorization};
 use alloy_primitives::{Address, U256};
 use ipe_types::block::Transaction;
@@ -11,6 +11,7 @@ use ipe_types::fork::Fork;
 use ipe_types::goquorum::GoQuorum;
 use ipe_types::header::Header;
 use ipe_types::spec::ChainSpec;
+use ipe_types::transaction::{Prices, narrow};
 use ipe_types::transition::TxGasCap;
 use revm::context::{BlockEnv, CfgEnv, TxEnv};
 use revm::context_interface::block::BlobExcessGasAndPrice;
@@ -106,28 +107,57 @@ impl Env {
     }
 }
 
+/// A transaction as the EVM takes it.
+#[derive(Clone, Debug, Default)]
+pub struct Tx {
+    /// All that the library has room for; 2^128 − 1 for a price that is larger.
+    pub env: TxEnv,
+    /// Prices, where one of them is 2^128 wei or more.
+    pub wide: Wide,
+}
+
+/// Prices that the EVM's library has no room for; `None` where it has.
+pub type Wide = Option<Box<Prices>>;
+
+impl From<TxEnv> for Tx {
+    fn from(env: TxEnv) -> Self {
+        Self { env, wide: None }
+    }
+}
+
+impl Tx {
+    /// The transaction with these prices, whatever `env` has.
+    pub fn priced(env: TxEnv, prices: Prices) -> Self {
+        let env = TxEnv {
+            gas_price: narrow(prices.fee),
+            gas_priority_fee: prices.tip.map(narrow),
+            max_fee_per_blob_gas: prices.blob.map(narrow).unwrap_or(0),
+            ..env
+        };
+        Self { env, wide: prices.is_wide().then(|| Box::new(prices)) }
+    }
+}
+
 /// A signed transaction as the EVM takes it. The authorities of a set-code transaction are recovered here.
-pub fn tx_env(tx: &Transaction, sender: Address) -> TxEnv {
-    let dynamic = tx.max_priority_fee_per_gas();
-    TxEnv {
+pub fn tx_env(tx: &Transaction, sender: Address) -> Tx {
+    let env = TxEnv {
         tx_type: tx.ty(),
         caller: sender,
         gas_limit: tx.gas_limit(),
-        gas_price: if dynamic.is_some() { tx.max_fee_per_gas() } else { tx.gas_price().unwrap_or(0) },
         kind: tx.kind(),
         value: tx.value(),
         data: tx.input().clone(),
         nonce: tx.nonce(),
         chain_id: tx.chain_id(),
         access_list: tx.access_list().cloned().unwrap_or_default(),
-        gas_priority_fee: dynamic,
         blob_hashes: tx.blob_versioned_hashes().map(<[_]>::to_vec).unwrap_or_default(),
-        max_fee_per_blob_gas: tx.max_fee_per_blob_gas().unwrap_or(0),
         authorization_list: tx
             .authorization_list()
             .map(|list| list.iter().map(|item| Either::Right(recovered(item))).collect())
             .unwrap_or_default(),
-    }
+        ..TxEnv::default()
+    };
+    Tx::priced(env, tx.prices())
 }
 
 /// An authorization with its authority, recovered by the C library; an authority that cannot be recovered is marked

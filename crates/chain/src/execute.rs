@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use alloy_consensus::{Eip658Value, Transaction as _, TxReceipt};
+use alloy_consensus::{Eip658Value, TxReceipt};
 use alloy_primitives::{Address, B256, Bloom, Bytes, U256};
 use ipe_types::block::{Block, Transaction};
 use ipe_types::fork::Fork;
@@ -11,11 +11,10 @@ use ipe_types::header::Header;
 use revm::context::journaled_state::account::JournaledAccountTr;
 use revm::context::result::{EVMError, ExecutionResult, InvalidTransaction};
 use revm::context::{ContextTr, JournalTr};
-use revm::handler::MainnetContext;
 
 use crate::bound::{Bound, Cut};
 use crate::env::{Env, tx_env};
-use crate::machine::Machine;
+use crate::machine::{Context, Machine};
 use crate::overlay::{BlockHashes, Overlay, ReadError};
 use crate::receipts::{BloomMaker, Receipt, receipt};
 use crate::state::{Prepared, StateAt, StateChanges};
@@ -137,7 +136,7 @@ impl<'a> Execution<'a> {
         let overlay = Overlay::new(state, hashes, env.fork);
         let mut cfg = env.cfg.clone();
         cfg.memory_limit = bound.memory;
-        let context = MainnetContext::new(overlay, cfg.spec).with_cfg(cfg).with_block(env.block.clone());
+        let context = Context::new(overlay, cfg.spec).with_cfg(cfg).with_block(env.block.clone());
         let evm = Machine::new(env.fork, context, bound, env.system.requests.map(|contracts| contracts.deposits));
         let mut execution = Self { evm, env, gas_used: 0, blobs: 0, receipts: Vec::new(), blooms: BloomMaker::default(), root_of };
         for (contract, first) in execution.env.system.first(header) {

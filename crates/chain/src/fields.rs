@@ -7,7 +7,6 @@
 
 use std::fmt;
 
-use alloy_consensus::Transaction as _;
 use alloy_eips::eip4844::DATA_GAS_PER_BLOB;
 use alloy_primitives::{Address, B256, U256, hex};
 use ipe_types::block::Block;

@@ -1,6 +1,8 @@
-//! What the EVM does around the instructions of a transaction, where ours differs from the library's: prices are multiplied in
-//! 256 bits, as in Besu (`Wei`), and a balance that would exceed 2^256 − 1 makes the transaction invalid instead of a payment
-//! that fails or stops at the largest number (besu `MutableAccount.incrementBalance`, which throws).
+//! What the EVM does around the instructions of a transaction, where ours differs from the library's: prices have 256 bits and are
+//! multiplied in as many, as in Besu (`Wei`), and a balance that would exceed 2^256 − 1 makes the transaction invalid instead of a
+//! payment that fails or stops at the largest number (besu `MutableAccount.incrementBalance`, which throws).
+//!
+//! Prices beyond the library's 128 bits are beside the transaction, in the context ([`Wide`]).
 
 use std::marker::PhantomData;
 
@@ -18,6 +20,7 @@ use revm::interpreter::interpreter_action::FrameInit;
 use revm::primitives::hardfork::SpecId;
 use revm::state::EvmState;
 
+use crate::env::Wide;
 use crate::system::deposit_of;
 
 /// Runs a transaction; see the module.
@@ -34,25 +37,34 @@ impl<EVM, ERROR, FRAME> Rules<EVM, ERROR, FRAME> {
     }
 }
 
-/// Most that the transaction may take from its sender: `gas limit × max fee + value + blob gas × max blob fee`, wei; `None`
-/// beyond 256 bits.
-fn most_spent(tx: &impl revm::context::Transaction) -> Option<U256> {
-    let gas = U256::from(tx.gas_limit()).checked_mul(U256::from(tx.max_fee_per_gas()))?;
-    let blobs = if tx.tx_type() == TransactionType::Eip4844 {
-        U256::from(tx.total_blob_gas()).checked_mul(U256::from(tx.max_fee_per_blob_gas()))?
-    } else {
-        U256::ZERO
+/// Most that the transaction may take from its sender: `gas limit × max fee + value + blob gas × max blob fee`, wei; 2^256 − 1 for
+/// more, and `None` where gas alone is more (besu `Transaction.getUpfrontCost`, `MainnetTransactionValidator.validateCostAndFee`).
+fn most_spent(tx: &impl revm::context::Transaction, wide: &Wide) -> Option<U256> {
+    let (fee, blob_fee) = match wide {
+        Some(prices) => (prices.fee, prices.blob.unwrap_or_default()),
+        None => (U256::from(tx.max_fee_per_gas()), U256::from(tx.max_fee_per_blob_gas())),
     };
-    gas.checked_add(tx.value())?.checked_add(blobs)
+    let gas = U256::from(tx.gas_limit()).checked_mul(fee)?;
+    Some(gas.saturating_add(U256::from(blob_gas(tx)).saturating_mul(blob_fee)).saturating_add(tx.value()))
 }
 
-fn price(context: &impl ContextTr) -> U256 {
-    U256::from(context.tx().effective_gas_price(u128::from(context.block().basefee())))
+/// Gas of a transaction's blobs.
+fn blob_gas(tx: &impl revm::context::Transaction) -> u64 {
+    if tx.tx_type() == TransactionType::Eip4844 { tx.total_blob_gas() } else { 0 }
+}
+
+/// Wei that the transaction at hand pays for each gas.
+pub(crate) fn price(context: &impl ContextTr<Chain = Wide>) -> U256 {
+    let base_fee = context.block().basefee();
+    match context.chain() {
+        Some(prices) => prices.effective(Some(base_fee)),
+        None => U256::from(context.tx().effective_gas_price(u128::from(base_fee))),
+    }
 }
 
 impl<EVM, ERROR, FRAME> Handler for Rules<EVM, ERROR, FRAME>
 where
-    EVM: EvmTr<Context: ContextTr<Journal: JournalTr<State = EvmState>>, Frame = FRAME>,
+    EVM: EvmTr<Context: ContextTr<Journal: JournalTr<State = EvmState>, Chain = Wide>, Frame = FRAME>,
     ERROR: EvmTrError<EVM>,
     FRAME: FrameTr<FrameResult = FrameResult, FrameInit = FrameInit>,
 {
@@ -60,28 +72,42 @@ where
     type Error = ERROR;
     type HaltReason = HaltReason;
 
+    fn validate_env(&self, evm: &mut EVM) -> Result<(), ERROR> {
+        revm::handler::validation::validate_env::<_, ERROR>(evm.ctx())?;
+        let context = evm.ctx_ref();
+        if let Some(prices) = context.chain()
+            && !context.cfg().is_priority_fee_check_disabled()
+            && prices.tip.is_some_and(|tip| tip > prices.fee)
+        {
+            return Err(InvalidTransaction::PriorityFeeGreaterThanMaxFee.into());
+        }
+        Ok(())
+    }
+
     fn validate_against_state_and_deduct_caller(&self, evm: &mut EVM, _: &mut InitialAndFloorGas) -> Result<(), ERROR> {
         let context = evm.ctx();
         let price = price(context);
-        let (block, tx, cfg, journal, _, _) = context.all_mut();
+        let (block, tx, cfg, journal, wide, _) = context.all_mut();
         let mut caller = journal.load_account_with_code_mut(tx.caller())?.data;
         validate_account_nonce_and_code_with_components(&caller.account().info, tx, cfg)?;
         if !cfg.is_fee_charge_disabled() {
             let balance = *caller.balance();
             if !cfg.is_balance_check_disabled() {
-                let most = most_spent(tx).ok_or(InvalidTransaction::OverflowPaymentInTransaction)?;
+                let most = most_spent(tx, wide).ok_or(InvalidTransaction::OverflowPaymentInTransaction)?;
                 if most > balance {
                     let (fee, balance) = (Box::new(most), Box::new(balance));
                     return Err(InvalidTransaction::LackOfFundForMaxFee { fee, balance }.into());
                 }
             }
-            let blob_gas = if tx.tx_type() == TransactionType::Eip4844 { tx.total_blob_gas() } else { 0 };
             let blob_price = U256::from(block.blob_gasprice().unwrap_or_default());
             let gas = U256::from(tx.gas_limit()).saturating_mul(price);
-            let fees = gas.saturating_add(U256::from(blob_gas).saturating_mul(blob_price));
+            let fees = gas.saturating_add(U256::from(blob_gas(tx)).saturating_mul(blob_price));
             let mut left = balance.saturating_sub(fees);
             if cfg.is_balance_check_disabled() {
                 left = left.max(tx.value());
+            } else if left < tx.value() {
+                // The sum of all was beyond 2^256 and the balance is 2^256 − 1.
+                return Err(InvalidTransaction::OverflowPaymentInTransaction.into());
             }
             caller.set_balance(left);
         }
@@ -147,7 +173,7 @@ where
 impl<EVM, ERROR> InspectorHandler for Rules<EVM, ERROR, EthFrame<EthInterpreter>>
 where
     EVM: InspectorEvmTr<
-            Context: ContextTr<Journal: JournalTr<State = EvmState>>,
+            Context: ContextTr<Journal: JournalTr<State = EvmState>, Chain = Wide>,
             Frame = EthFrame<EthInterpreter>,
             Inspector: Inspector<<<Self as Handler>::Evm as EvmTr>::Context, EthInterpreter>,
         >,

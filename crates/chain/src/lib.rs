@@ -38,7 +38,7 @@ mod witness;
 
 pub use bound::{Bound, Cut, Over};
 pub use bulk::{BulkError, BulkStep};
-pub use env::{Env, tx_env};
+pub use env::{Env, Tx, tx_env};
 pub use invalid::InvalidBlock;
 pub use ladder::{BuildOrder, Candidate, CheckedBlock, Feedback, Imported, RawBlock, Terms};
 pub use ledger::{Head, LAYOUT, Ledger, LedgerError, OpenError};

@@ -9,20 +9,22 @@ use alloy_primitives::map::AddressSet;
 use alloy_primitives::{Address, Bytes};
 use revm::context::result::{EVMError, ExecutionResult, InvalidTransaction};
 use revm::context::{
-    Cfg, ContextError, ContextSetters, ContextTr, Evm, FrameStack, JournalEntry, JournalTr, LocalContextTr, TxEnv,
+    BlockEnv, Cfg, CfgEnv, ContextError, ContextSetters, ContextTr, Evm, FrameStack, Journal, JournalEntry, JournalTr,
+    LocalContextTr, TxEnv,
 };
 use revm::handler::evm::{ContextDbError, FrameInitResult, FrameTr};
 use revm::handler::instructions::EthInstructions;
 use revm::handler::precompile_output_to_interpreter_result;
-use revm::handler::{
-    EthFrame, EthPrecompiles, EvmTr, FrameInitOrResult, Handler, ItemOrResult, MainnetContext, PrecompileProvider, SystemCallTx,
-};
+use revm::handler::{EthFrame, EthPrecompiles, EvmTr, FrameInitOrResult, Handler, ItemOrResult, PrecompileProvider, SystemCallTx};
 use revm::inspector::handler::frame_end;
 use revm::inspector::{Inspector, InspectorEvmTr, InspectorHandler as _, JournalExt, inspect_instructions};
 use revm::interpreter::interpreter::EthInterpreter;
 use revm::interpreter::interpreter_action::FrameInput;
 use revm::interpreter::interpreter_types::{LoopControl, MemoryTr};
-use revm::interpreter::{CallInputs, InstructionResult, Interpreter, InterpreterAction, InterpreterResult};
+use revm::interpreter::{
+    CallInputs, Instruction, InstructionContext, InstructionExecResult, InstructionResult, Interpreter, InterpreterAction,
+    InterpreterResult,
+};
 use revm::primitives::hardfork::SpecId;
 use revm::state::EvmState;
 
@@ -31,7 +33,8 @@ use ipe_types::fork::Fork;
 use crate::bound::{Bound, Cut, Over};
 use crate::collision;
 use crate::delegation;
-use crate::handler::Rules;
+use crate::env::{Tx, Wide};
+use crate::handler::{Rules, price};
 use crate::net_gas;
 use crate::overlay::{ReadError, StateDb};
 use crate::rates;
@@ -45,7 +48,13 @@ const STOPPED: &str = "stopped by this node";
 /// The same when a balance would exceed 2^256 − 1.
 const OVERFLOW: &str = "a balance overflows";
 
-type Context<DB> = MainnetContext<DB>;
+/// The library's context for Ethereum, with the prices of a transaction that it has no room for.
+pub(crate) type Context<DB> = revm::Context<BlockEnv, TxEnv, CfgEnv, DB, Journal<DB>, Wide>;
+/// Byte of the instruction that tells the price of gas.
+const GASPRICE: u8 = 0x3a;
+/// What it costs, gas.
+const GASPRICE_GAS: u16 = 2;
+
 type Instructions<DB> = EthInstructions<EthInterpreter, Context<DB>>;
 type Frame = EthFrame<EthInterpreter>;
 
@@ -99,25 +108,29 @@ impl<'a, DB: StateDb, I> Machine<'a, DB, I> {
     }
 
     /// Executes a transaction; its changes stay in the journal. After an error nothing of it remains.
-    pub(crate) fn transact(&mut self, tx: TxEnv) -> Result<ExecutionResult, MachineError> {
-        self.begin(tx);
+    pub(crate) fn transact(&mut self, tx: impl Into<Tx>) -> Result<ExecutionResult, MachineError> {
+        self.begin(tx.into());
         let result = Rules::<_, MachineError, Frame>::new(self.deposits).run(self);
         self.unless_overflown(result)
     }
 
     /// As [`Machine::transact`], watched, and bounded by the inspector alone.
-    pub(crate) fn inspect(&mut self, tx: TxEnv) -> Result<ExecutionResult, MachineError>
+    pub(crate) fn inspect(&mut self, tx: impl Into<Tx>) -> Result<ExecutionResult, MachineError>
     where
         I: Inspector<Context<DB>>,
     {
-        self.begin(tx);
+        self.begin(tx.into());
         let result = Rules::<_, MachineError, Frame>::new(self.deposits).inspect_run(self);
         self.unless_overflown(result)
     }
 
-    fn begin(&mut self, tx: TxEnv) {
+    fn begin(&mut self, tx: Tx) {
         self.evm.precompiles.meter.begin();
-        self.evm.ctx.set_tx(tx);
+        if tx.wide.is_some() {
+            self.evm.instruction.insert_instruction(GASPRICE, Instruction::new(gas_price), GASPRICE_GAS);
+        }
+        self.evm.ctx.chain = tx.wide;
+        self.evm.ctx.set_tx(tx.env);
         self.overflow = false;
     }
 
@@ -139,6 +152,7 @@ impl<'a, DB: StateDb, I> Machine<'a, DB, I> {
     pub(crate) fn system_call(&mut self, contract: Address, input: Bytes) -> Result<ExecutionResult, MachineError> {
         self.evm.precompiles.meter.exempt();
         let caller = revm::handler::SYSTEM_ADDRESS;
+        self.evm.ctx.chain = None;
         self.evm.ctx.set_tx(TxEnv::new_system_tx_with_caller(caller, contract, input));
         Rules::<_, MachineError, Frame>::new(None).run_system_call(self)
     }
@@ -370,6 +384,11 @@ impl<DB: StateDb, I: Inspector<Context<DB>>> InspectorEvmTr for Machine<'_, DB, 
         }
         next
     }
+}
+
+/// GASPRICE, of any size.
+fn gas_price<DB: StateDb>(context: InstructionContext<'_, Context<DB>, EthInterpreter>) -> InstructionExecResult {
+    if context.interpreter.stack.push(price(&*context.host)) { Ok(()) } else { Err(InstructionResult::StackOverflow) }
 }
 
 /// Runs an interpreter until it ends, calls, or has to be stopped (`None`). `before` sees it before every instruction.

@@ -22,14 +22,13 @@ use rayon::prelude::*;
 use revm::context::ContextTr as _;
 use revm::context::TxEnv;
 use revm::context::result::{EVMError, ExecutionResult, HaltReason};
-use revm::handler::MainnetContext;
 
 use crate::bound::{Bound, Cut, Over};
 use crate::env::Env;
 use crate::invalid::InvalidBlock;
 use crate::ladder::Candidate;
 use crate::ledger::{Head, Ledger, LedgerError};
-use crate::machine::Machine;
+use crate::machine::{Context, Machine};
 use crate::overlay::{Overlay, ReadError};
 use crate::state::StateAt;
 use crate::witness::Witness;
@@ -273,7 +272,7 @@ impl Rules<'_> {
             blobs.blob_gasprice = 0;
         }
         let overlay = Overlay::new(self.state, &*self.hashes, env.fork);
-        let context = MainnetContext::new(overlay, env.cfg.spec).with_cfg(env.cfg).with_block(env.block);
+        let context = Context::new(overlay, env.cfg.spec).with_cfg(env.cfg).with_block(env.block);
         let mut machine = Machine::new(env.fork, context, bound, None).with_witness(witness);
         let result = machine.transact(TxEnv {
             caller: Address::ZERO,

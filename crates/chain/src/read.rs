@@ -98,7 +98,7 @@ impl RecentBlocks {
 }
 
 fn estimate(stored: &StoredBlock) -> usize {
-    let inputs: usize = stored.block.body.transactions.iter().map(|tx| alloy_consensus::Transaction::input(tx).len()).sum();
+    let inputs: usize = stored.block.body.transactions.iter().map(|tx| tx.input().len()).sum();
     2048 + inputs + stored.block.body.transactions.len() * 1200
 }
 

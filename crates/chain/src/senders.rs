@@ -1,8 +1,6 @@
 //! Recovery of senders: once per transaction, on the C library, in parallel, and only for transactions whose sender nobody
 //! knows yet.
 
-use alloy_consensus::Transaction as _;
-use alloy_consensus::transaction::SignerRecoverable;
 use alloy_primitives::{Address, B256};
 use ipe_types::block::Transaction;
 use ipe_types::fork::Fork;

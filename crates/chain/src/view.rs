@@ -6,11 +6,9 @@ use std::sync::Arc;
 use alloy_primitives::{Address, B256, Bytes, U256};
 use ipe_types::header::Header;
 use revm::bytecode::Bytecode;
-use revm::context::TxEnv;
 use revm::context::result::{EVMError, ExecResultAndState, ExecutionResult};
 use revm::database::{AccountState, CacheDB};
 use revm::database_interface::DatabaseRef;
-use revm::handler::MainnetContext;
 use revm::inspector::NoOpInspector;
 use revm::state::{AccountInfo, EvmState};
 use revm::{Database, DatabaseCommit, Inspector};
@@ -19,10 +17,10 @@ use ipe_types::fork::Fork;
 
 use crate::bound::Bound;
 use crate::delegation;
-use crate::env::{Env, tx_env};
+use crate::env::{Env, Tx, tx_env};
 use crate::kv::Store;
 use crate::ledger::{Ledger, LedgerError};
-use crate::machine::Machine;
+use crate::machine::{Context, Machine};
 use crate::overlay::{ReadError, StateDb, info_of};
 use crate::read::StoredBlock;
 use crate::state::{Account, AccountChange, StateAt, StateChanges};
@@ -40,7 +38,7 @@ pub struct View {
 /// The database of simulations: a view with writes in memory on top.
 pub type SimDb = CacheDB<View>;
 /// The context that inspectors of simulations and traces see.
-pub type SimContext<'a> = MainnetContext<SimState<'a>>;
+pub type SimContext<'a> = Context<SimState<'a>>;
 /// What a simulated transaction came to: result and changed state.
 pub type Simulated = ExecResultAndState<ExecutionResult, EvmState>;
 
@@ -274,7 +272,7 @@ impl StateDb for SimState<'_> {
 
 fn machine<'a, I>(db: &'a mut SimDb, env: &Env, inspector: I) -> Machine<'static, SimState<'a>, I> {
     let state = SimState { db, delegations: env.fork >= Fork::Prague };
-    let context = MainnetContext::new(state, env.cfg.spec).with_cfg(env.cfg.clone()).with_block(env.block.clone());
+    let context = Context::new(state, env.cfg.spec).with_cfg(env.cfg.clone()).with_block(env.block.clone());
     Machine::watched(env.fork, context, inspector, Bound::NONE, None)
 }
 
@@ -283,7 +281,7 @@ fn machine<'a, I>(db: &'a mut SimDb, env: &Env, inspector: I) -> Machine<'static
 ///
 /// # Errors
 /// The transaction may not be executed, or reading failed.
-pub fn simulate<I>(db: &mut SimDb, env: &Env, tx: TxEnv, inspector: I) -> Result<Simulated, SimulateError>
+pub fn simulate<I>(db: &mut SimDb, env: &Env, tx: impl Into<Tx>, inspector: I) -> Result<Simulated, SimulateError>
 where
     I: for<'a> Inspector<SimContext<'a>>,
 {
@@ -297,7 +295,7 @@ where
 ///
 /// # Errors
 /// As [`simulate`].
-pub fn call(db: &mut SimDb, env: &Env, tx: TxEnv) -> Result<Simulated, SimulateError> {
+pub fn call(db: &mut SimDb, env: &Env, tx: impl Into<Tx>) -> Result<Simulated, SimulateError> {
     let mut evm = machine(db, env, ());
     let result = evm.transact(tx);
     let state = evm.take();

@@ -46,7 +46,7 @@ fn payment(from: u8, nonce: u64, value: u64, gas_limit: u64) -> Arc<Candidate> {
     let signed = key(from).sign(tx.signature_hash());
     let bytes = signed.as_slice();
     let signature = Signature::new(U256::from_be_slice(&bytes[..32]), U256::from_be_slice(&bytes[32..64]), bytes[64] == 1);
-    Arc::new(Candidate::recover(Transaction::Legacy(tx.into_signed(signature))).unwrap())
+    Arc::new(Candidate::recover(Transaction::from(tx.into_signed(signature))).unwrap())
 }
 
 fn order(ledger: &Ledger) -> BuildOrder {

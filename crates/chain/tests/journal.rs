@@ -88,7 +88,7 @@ fn action(random: &mut Random, nonce: u64) -> Arc<Candidate> {
     let signed = key(9).sign(tx.signature_hash());
     let bytes = signed.as_slice();
     let signature = Signature::new(U256::from_be_slice(&bytes[..32]), U256::from_be_slice(&bytes[32..64]), bytes[64] == 1);
-    Arc::new(Candidate::recover(Transaction::Legacy(tx.into_signed(signature))).unwrap())
+    Arc::new(Candidate::recover(Transaction::from(tx.into_signed(signature))).unwrap())
 }
 
 fn watched() -> Vec<Address> {
@@ -204,5 +204,5 @@ fn payment(nonce: u64) -> Arc<Candidate> {
     let signed = key(9).sign(tx.signature_hash());
     let bytes = signed.as_slice();
     let signature = Signature::new(U256::from_be_slice(&bytes[..32]), U256::from_be_slice(&bytes[32..64]), bytes[64] == 1);
-    Arc::new(Candidate::recover(Transaction::Legacy(tx.into_signed(signature))).unwrap())
+    Arc::new(Candidate::recover(Transaction::from(tx.into_signed(signature))).unwrap())
 }

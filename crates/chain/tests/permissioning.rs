@@ -262,11 +262,8 @@ fn the_contract_is_told_the_transaction() {
         ..TxEip1559::default()
     };
     let signature = Signature::test_signature();
-    let dynamic = Candidate {
-        sender: key(FIRST).address(),
-        hash: Default::default(),
-        tx: Transaction::Eip1559(dynamic.into_signed(signature)),
-    };
+    let dynamic =
+        Candidate { sender: key(FIRST).address(), hash: Default::default(), tx: Transaction::from(dynamic.into_signed(signature)) };
     for (candidate, at, expected) in [
         (&*creation, 4, word(key(FIRST).address())),
         (&*creation, 36, U256::ZERO),
@@ -377,7 +374,7 @@ fn told(value: u64, gas_price: u128, gas_limit: u64, payload: Vec<u8>) -> Candid
     Candidate {
         sender: key(FIRST).address(),
         hash: Default::default(),
-        tx: Transaction::Legacy(tx.into_signed(Signature::test_signature())),
+        tx: Transaction::from(tx.into_signed(Signature::test_signature())),
     }
 }
 

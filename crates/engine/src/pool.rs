@@ -39,7 +39,6 @@ mod why;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
-use alloy_consensus::Transaction as _;
 use alloy_primitives::map::{AddressHashMap, AddressHashSet, B256HashMap};
 use alloy_primitives::{Address, B256, U256};
 use ipe_chain::Candidate;
@@ -277,7 +276,7 @@ impl Pool {
             .values()
             .filter(|(sender, nonce)| {
                 let entry = self.senders.get(sender).and_then(|queue| queue.entries.get(nonce));
-                entry.is_some_and(|entry| entry.candidate.tx.max_fee_per_gas() < least)
+                entry.is_some_and(|entry| entry.candidate.tx.max_fee_per_gas() < U256::from(least))
             })
             .copied()
             .collect();
@@ -613,7 +612,7 @@ impl Pool {
         let Some(entry) = queue.entries.get(&nonce) else { return Why::Unknown };
         let price = entry.candidate.tx.max_fee_per_gas();
         let least = self.rules.least_price();
-        if price < least {
+        if price < U256::from(least) {
             return Why::BelowMinimumPrice { price, least };
         }
         if queue.rank.is_none()

@@ -70,7 +70,7 @@ fn transaction() -> Arc<Candidate> {
         TxLegacy { chain_id: Some(1337), nonce: 0, gas_price: 0, gas_limit: 21_000, to, value: U256::ZERO, input: Bytes::new() };
     let signature = key(0x70).sign(tx.signature_hash());
     let signature = alloy_primitives::Signature::try_from(signature.as_slice()).expect("a signature");
-    Arc::new(Candidate::recover(Transaction::Legacy(tx.into_signed(signature))).expect("signed"))
+    Arc::new(Candidate::recover(Transaction::from(tx.into_signed(signature))).expect("signed"))
 }
 
 /// A first block with a transaction, that no other ledger has executed.

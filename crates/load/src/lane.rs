@@ -228,7 +228,6 @@ impl Signers {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use alloy_consensus::Transaction as _;
     use alloy_eips::eip2718::Decodable2718;
     use ipe_types::Transaction;
 
@@ -247,7 +246,6 @@ mod tests {
 
     #[test]
     fn every_kind_is_signed_by_its_sender_and_repeatable() {
-        use alloy_consensus::transaction::SignerRecoverable;
         let key = derived_key("test", 3);
         for kind in [Kind::Transfer, Kind::Erc20, Kind::Store, Kind::Deploy] {
             let one = recipe(kind).make(&key, 3, 9);

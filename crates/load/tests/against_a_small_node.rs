@@ -7,8 +7,6 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use alloy_consensus::Transaction as _;
-use alloy_consensus::transaction::SignerRecoverable;
 use alloy_eips::eip2718::Decodable2718;
 use alloy_primitives::{Address, B256};
 use ipe_load::{Kind, LoadPlan, Pace, Report};
@@ -72,7 +70,7 @@ impl Chain {
                 if self.pool.len() >= self.room {
                     return Err((-32005, "Node is at capacity: 12 wait"));
                 }
-                if tx.is_create() {
+                if tx.to().is_none() {
                     self.code.insert(sender.create(*next), true);
                 }
                 *next += 1;

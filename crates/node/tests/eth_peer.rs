@@ -88,7 +88,7 @@ fn signed(key: &NodeKey, chain_id: u64, nonce: u64, gas_limit: u64) -> Transacti
     let signature = key.sign(tx.signature_hash());
     let bytes = signature.as_slice();
     let (r, s) = (U256::from_be_slice(&bytes[..32]), U256::from_be_slice(&bytes[32..64]));
-    Transaction::Legacy(tx.into_signed(alloy_primitives::Signature::new(r, s, bytes[64] == 1)))
+    Transaction::from(tx.into_signed(alloy_primitives::Signature::new(r, s, bytes[64] == 1)))
 }
 
 /// A stranger with one connection to the node.

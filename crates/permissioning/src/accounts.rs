@@ -3,7 +3,6 @@
 
 use std::ops::Range;
 
-use alloy_consensus::{Transaction as _, Typed2718};
 use alloy_primitives::{Address, Bytes, TxKind, U256};
 use ipe_types::block::Transaction;
 
@@ -31,7 +30,7 @@ pub struct Sending<'a> {
     /// Wei.
     pub value: U256,
     /// Wei per gas; 0 where the transaction names a most instead (EIP-1559).
-    pub gas_price: u128,
+    pub gas_price: U256,
     /// Gas.
     pub gas_limit: u64,
     /// Input, or code of the creation.
@@ -46,7 +45,7 @@ impl<'a> Sending<'a> {
             TxKind::Create => None,
         };
         // Types 0 and 1 have a price; later ones a most, of which Besu tells the contract nothing.
-        let gas_price = if tx.ty() <= 1 { tx.gas_price().unwrap_or(0) } else { 0 };
+        let gas_price = tx.gas_price().unwrap_or_default();
         Self { sender, target, value: tx.value(), gas_price, gas_limit: tx.gas_limit(), payload: tx.input() }
     }
 
@@ -60,7 +59,7 @@ impl<'a> Sending<'a> {
             U256::from_be_slice(self.sender.as_slice()),
             U256::from_be_slice(self.target.unwrap_or_default().as_slice()),
             self.value,
-            U256::from(self.gas_price),
+            self.gas_price,
             U256::from(self.gas_limit),
             U256::from(6 * 32),
             U256::from(self.payload.len()),
@@ -99,7 +98,7 @@ mod tests {
             sender: Address::repeat_byte(0xaa),
             target: Some(Address::repeat_byte(0xbb)),
             value: U256::from(5),
-            gas_price: 6,
+            gas_price: U256::from(6),
             gas_limit: 7,
             payload,
         }

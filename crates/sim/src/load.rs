@@ -61,7 +61,7 @@ impl Load {
         let bytes = signed.as_slice();
         let (r, s) = (U256::from_be_slice(&bytes[..32]), U256::from_be_slice(&bytes[32..64]));
         let signature = alloy_primitives::Signature::new(r, s, bytes[64] == 1);
-        let candidate = Arc::new(Candidate::recover(Transaction::Legacy(tx.into_signed(signature))).ok()?);
+        let candidate = Arc::new(Candidate::recover(Transaction::from(tx.into_signed(signature))).ok()?);
         Some(Self { name, ledger, candidate })
     }
 

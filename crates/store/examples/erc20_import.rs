@@ -165,6 +165,6 @@ fn transfer(from: &NodeKey, nonce: u64, count: usize) -> Candidate {
     let signature = from.sign(tx.signature_hash());
     let bytes = signature.as_slice();
     let signature = Signature::new(U256::from_be_slice(&bytes[..32]), U256::from_be_slice(&bytes[32..64]), bytes[64] == 1);
-    let tx = Transaction::Legacy(tx.into_signed(signature));
+    let tx = Transaction::from(tx.into_signed(signature));
     Candidate { hash: *tx.tx_hash(), sender: from.address(), tx }
 }

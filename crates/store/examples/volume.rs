@@ -118,7 +118,7 @@ impl Load {
         self.made += 1;
         // The hash of a transaction covers its signature, and has to be its own.
         let signature = Signature::new(keccak256(self.made.to_be_bytes()).into(), U256::from(self.made), false);
-        let tx = Transaction::Legacy(tx.into_signed(signature));
+        let tx = Transaction::from(tx.into_signed(signature));
         Candidate { hash: *tx.tx_hash(), sender: self.senders[sender], tx }
     }
 

@@ -4,7 +4,6 @@
 use std::sync::Arc;
 
 use alloy_consensus::proofs::calculate_transaction_root;
-use alloy_consensus::{EthereumTxEnvelope, TxEip4844};
 use alloy_eips::eip2718::{Decodable2718, Eip2718Error};
 use alloy_primitives::B256;
 use alloy_rlp::{BufMut, Decodable, Encodable, Error as RlpError, Header as RlpHeader, Result as RlpResult};
@@ -12,10 +11,8 @@ use alloy_rlp::{BufMut, Decodable, Encodable, Error as RlpError, Header as RlpHe
 use crate::extra::ExtraDataError;
 use crate::header::{EMPTY_ROOT, Header, block_hash, with_round_and_seals};
 
+pub use crate::transaction::Transaction;
 pub use alloy_eips::eip4895::Withdrawal;
-
-/// A signed transaction of any type that a block may carry; blob transactions without their sidecar.
-pub type Transaction = EthereumTxEnvelope<TxEip4844>;
 
 /// Bytes of one block's RLP that are read from a file or a message.
 pub const MAX_BLOCK_BYTES: usize = crate::sizes::READ_BLOCK_BYTES;

@@ -2,7 +2,8 @@
 //! none, and what it calls private transactions.
 
 use crate::block::Transaction;
-use alloy_consensus::Transaction as _;
+use alloy_consensus::Typed2718;
+use alloy_primitives::U256;
 use thiserror::Error;
 
 /// Chain id that a signature with v = 37 or 38 names by EIP-155. GoQuorum marks private transactions with these two.
@@ -50,7 +51,7 @@ pub enum GoQuorumFault {
     )]
     Priced {
         /// Wei per gas offered.
-        got: u128,
+        got: U256,
     },
 }
 
@@ -64,7 +65,7 @@ impl GoQuorum {
             return Err(GoQuorumFault::Private);
         }
         match tx.max_fee_per_gas() {
-            got if got > 0 && !self.priced => Err(GoQuorumFault::Priced { got }),
+            got if !got.is_zero() && !self.priced => Err(GoQuorumFault::Priced { got }),
             _ => Ok(()),
         }
     }

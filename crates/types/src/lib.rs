@@ -23,6 +23,7 @@ pub mod seals;
 pub mod sizes;
 pub mod spec;
 pub mod topology;
+pub mod transaction;
 pub mod transition;
 pub mod utc;
 pub mod validators;

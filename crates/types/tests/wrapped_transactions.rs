@@ -27,8 +27,8 @@ fn string(bytes: &[u8]) -> Vec<u8> {
 #[test]
 fn a_transaction_has_one_form_in_a_body() {
     let signature = Signature::new(U256::from(7), U256::from(9), true);
-    let typed = Transaction::Eip1559(TxEip1559 { chain_id: 7, ..TxEip1559::default() }.into_signed(signature));
-    let legacy = Transaction::Legacy(TxLegacy { chain_id: Some(7), ..TxLegacy::default() }.into_signed(signature));
+    let typed = Transaction::from(TxEip1559 { chain_id: 7, ..TxEip1559::default() }.into_signed(signature));
+    let legacy = Transaction::from(TxLegacy { chain_id: Some(7), ..TxLegacy::default() }.into_signed(signature));
     let (typed, legacy) = (typed.encoded_2718(), legacy.encoded_2718());
     let read = |transaction: &[u8]| Body::decode(&mut &body(transaction)[..]);
     assert_eq!(read(&string(&typed)).map(|body| body.transactions.len()), Ok(1), "a typed one is a string");

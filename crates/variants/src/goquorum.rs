@@ -94,5 +94,6 @@ fn with_price() -> Scenario {
     assert!(all, "ours takes every ordinary transaction");
     let mut variants = vec![Variant::new("good".to_owned(), &Draft::of(&good))];
     variants.extend(transactions::all(&chain, &chain, Fork::Berlin));
+    variants.extend(transactions::wide_prices(&chain));
     scenario("with gas price", chain, variants)
 }

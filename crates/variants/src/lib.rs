@@ -103,6 +103,16 @@ pub struct Verdict {
 /// Forks that have chains here.
 pub const FORKS: [Fork; 6] = [Fork::Berlin, Fork::London, Fork::Shanghai, Fork::Cancun, Fork::Prague, Fork::Osaka];
 
+/// Chains on which prices of 2^128 wei and more are asked about: each fork, and each way of pricing.
+const WIDE_PRICES: [(Fork, Fees); 6] = [
+    (Fork::Berlin, Fees::Market),
+    (Fork::London, Fees::Market),
+    (Fork::Shanghai, Fees::Fixed),
+    (Fork::Cancun, Fees::Zero),
+    (Fork::Prague, Fees::Fixed),
+    (Fork::Osaka, Fees::Market),
+];
+
 /// Every scenario.
 pub fn all() -> Vec<Scenario> {
     let mut all = Vec::new();
@@ -134,6 +144,9 @@ fn by_fork(fork: Fork, fees: Fees) -> Scenario {
     let config = format!(r#","blobSchedule":{{"cancun":{limits},"prague":{limits}}}"#);
     let lenient = Chain::new(genesis(Plan { fork, fees, config: &config, qbft: "", alloc: "" }), fees);
     variants.extend(transactions::all(&chain, &lenient, fork));
+    if WIDE_PRICES.contains(&(fork, fees)) {
+        variants.extend(transactions::wide_prices(&chain));
+    }
     Scenario {
         name: format!("{fork} {}", fees.name()),
         min_gas_price: chain.min_gas_price(),

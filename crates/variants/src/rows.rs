@@ -397,12 +397,87 @@ pub static ROWS: &[Row] = &[
     ),
     both("init code above 49,152 bytes", &["legacy creation of 49,153 bytes"], No, "`MainnetTransactionValidator` (EIP-3860)"),
     both("init code of 49,152 bytes", &["legacy creation of 49,152 bytes"], Yes, "`MainnetTransactionValidator`"),
-    both("price of 2^128 with a leading zero", &["legacy gas price 2^128 with a leading zero"], No, "`RLPInput`"),
+    on(
+        &["berlin "],
+        both(
+            "a price of 2^128 wei and more: a type of a later fork",
+            &["wide dynamic *", "wide blob *", "wide set-code *"],
+            No,
+            "`MainnetTransactionValidator`",
+        ),
+    ),
+    on(
+        &["london ", "shanghai "],
+        both(
+            "a price of 2^128 wei and more: a type of a later fork",
+            &["wide blob *", "wide set-code *"],
+            No,
+            "`MainnetTransactionValidator`",
+        ),
+    ),
+    on(
+        &["cancun "],
+        both("a price of 2^128 wei and more: a type of a later fork", &["wide set-code *"], No, "`MainnetTransactionValidator`"),
+    ),
     both(
-        "price of 2^128, roots as if it had not been executed",
-        &["legacy gas price 2^128"],
+        "a price of 2^128 with a leading zero, of 2^256",
+        &["wide legacy gas price 2^128 with a leading zero", "wide legacy gas price 2^256"],
         No,
-        "`MainnetBlockBodyValidator`; the transaction is valid to Besu (256 bits), see below",
+        "`RLPInput.readUInt256Scalar`",
+    ),
+    both(
+        "gas × price of 2^256 and more, also where the base fee and a small tip would be paid",
+        &[
+            "wide legacy gas × price 2^256 and more",
+            "wide legacy gas price 2^256 − 1",
+            "wide access list gas × price 2^256 and more",
+            "wide dynamic gas × max fee 2^256 and more, tip 1",
+            "wide dynamic max fee and tip 2^256 − 1",
+            "wide set-code gas × max fee 2^256 and more",
+        ],
+        No,
+        "`MainnetTransactionValidator`: the cost of gas has 256 bits",
+    ),
+    both(
+        "a price of 2^128 wei and more, beyond the balance",
+        &[
+            "wide legacy gas price 2^128, not paid for",
+            "wide dynamic max fee 2^128, not paid for",
+            "wide blob max blob fee 2^256 − 1, from 2^200 wei",
+        ],
+        No,
+        "`MainnetTransactionValidator`",
+    ),
+    both(
+        "gas, blobs and value of 2^256 wei and more together, from an account with 2^256 − 1 that cannot pay all",
+        &[
+            "wide legacy gas price of all that there is, and a value",
+            "wide blob max blob fee 2^256 − 1, and a value that is not there",
+        ],
+        No,
+        "`Transaction.getUpfrontCost` ends at 2^256 − 1; the payment throws",
+    ),
+    both(
+        "a tip of 2^128 wei and more above the max fee",
+        &[
+            "wide dynamic tip 2^128 above a max fee of 2^128 − 1",
+            "wide dynamic tip 2^128 + 1 above a max fee of 2^128",
+            "wide blob tip 2^128 above a max fee of 2^128 − 1",
+        ],
+        No,
+        "`MainnetTransactionValidator`",
+    ),
+    both(
+        "max blob fees of 2^256 wei and more, from an account with 2^256 − 1 that can pay what blobs cost",
+        &["wide blob max blob fee 2^256 − 1, from 2^256 − 1 wei"],
+        Yes,
+        "`Transaction.getUpfrontCost` ends at 2^256 − 1",
+    ),
+    both(
+        "a price of 2^128 wei and more, paid for: legacy, access list, dynamic, blob, set-code, and GASPRICE",
+        &["wide *"],
+        Yes,
+        "`Wei` has 256 bits",
     ),
     both(
         "gas × price of 2^128 and more, paid for",
@@ -755,13 +830,25 @@ pub static GOQUORUM: &[Row] = &[
         Yes,
         "`IntrinsicGas`",
     ),
-    both("price of 2^128 with a leading zero", &["legacy gas price 2^128 with a leading zero"], No, "`LegacyTx`"),
     both(
-        "price of 2^128, roots as if it had not been executed",
-        &["legacy gas price 2^128"],
+        "a price of 2^128 wei and more: with a leading zero, a type of a later fork",
+        &["wide legacy gas price 2^128 with a leading zero", "wide dynamic *", "wide blob *", "wide set-code *"],
         No,
-        "`BlockValidator`; the transaction is valid to GoQuorum, see below",
+        "`LegacyTx`, `types.Transaction`",
     ),
+    both(
+        "a price of 2^128 wei and more, beyond the balance",
+        &[
+            "wide legacy gas price 2^256*",
+            "wide legacy gas × price 2^256 and more",
+            "wide access list gas × price 2^256 and more",
+            "wide legacy gas price 2^128, not paid for",
+            "wide legacy gas price of all that there is, and a value",
+        ],
+        No,
+        "`StateTransition.buyGas`",
+    ),
+    both("a price of 2^128 wei and more, paid for: legacy, access list, and GASPRICE", &["wide *"], Yes, "`big.Int`: any size"),
     both(
         "a balance that stays below 2^256",
         &["legacy call that pays an account with room", "legacy contract that leaves its wei to one with room"],
@@ -854,10 +941,6 @@ Where Besu votes and this node does not, the block is one that no builder writes
 const TAIL: &str = "
 ## What the table does not show
 
-- **A transaction with a gas price of 2^128 wei or more.** Besu executes it (the recorded refusal is of the roots, which are those of a
-  block without it): a Besu 26.8.0 alone took one by `eth_sendRawTransaction` with `--rpc-tx-feecap=0` and had it in the next block. This
-  node cannot read it and refuses the block. Paying takes 2^142 wei: `ipe genesis explain` warns of an alloc that holds as much. On such a
-  chain the owner can split a network of both clients; give no account that much.
 - A block above 10 MiB with the roots that follow from it: Besu has no rule about size, and `besu blocks import` would take it. No message
   carries it, Besu's or ours, so none can be sealed or handed on.
 - Withdrawals with the state that follows from them: Besu pays their amounts, ours refuses them. No builder writes any.

@@ -6,6 +6,7 @@ use alloy_eips::eip7702::Authorization;
 use alloy_primitives::{Address, B256, Bytes, Signature, TxKind, U256, keccak256};
 use ipe_types::block::{Block, Transaction};
 use ipe_types::fork::Fork;
+use ipe_types::transaction::{Prices, Unsigned};
 
 use crate::Variant;
 use crate::chain::{
@@ -131,7 +132,7 @@ fn variant(chain: &Chain, name: String, content: Content) -> Variant {
     let (items, built) = match content {
         Content::Parsed(transactions) => {
             let items: Vec<Bytes> = transactions.iter().map(rlp).collect();
-            let used = transactions.iter().map(|tx| alloy_consensus::Transaction::blob_count(tx).unwrap_or(0)).sum::<u64>();
+            let used = transactions.iter().map(|tx| tx.blob_count().unwrap_or(0)).sum::<u64>();
             let (block, all) = chain.built(transactions);
             if all {
                 return Variant::new(name, &Draft::of(&block));
@@ -189,9 +190,6 @@ fn fields_of_legacy() -> Vec<(String, Content)> {
     ] {
         all.push((format!("legacy {name}"), Content::Parsed(vec![good.clone().into_signed(signature).into()])));
     }
-    // 2^128 wei for each of 21,000 gas: only an account with 2^142 wei can pay.
-    all.push(("legacy gas price 2^128".to_owned(), Content::Raw(wide(U256::from(1) << 128, U256::ZERO))));
-    all.push(("legacy gas price 2^128 with a leading zero".to_owned(), Content::Raw(zero_padded())));
     all
 }
 
@@ -205,17 +203,91 @@ fn creation(bytes: usize) -> TxLegacy {
     TxLegacy { to: TxKind::Create, value: U256::ZERO, gas_limit: 3_000_000, input: vec![0; bytes].into(), ..legacy(0) }
 }
 
-/// A legacy payment by the whale with a price of any size, which no type here holds.
-fn wide(price: U256, value: U256) -> Bytes {
-    let fields = [rlp(0u64), rlp(price), rlp(PLAIN), rlp(PAYEE), rlp(value), Bytes::from_static(&[0x80])];
-    sealed_list(&fields)
+/// Signed by one who offers these prices, which may have more bits than the library's types.
+fn priced(from: u8, unsigned: impl Into<Unsigned>, prices: Prices) -> Transaction {
+    Transaction::sign(unsigned.into(), prices, |hash| signature(from, hash))
 }
 
-fn zero_padded() -> Bytes {
-    let mut price = vec![0x80 + 18, 0];
-    let wide: U256 = U256::from(1) << 128;
-    price.extend_from_slice(&wide.to_be_bytes::<32>()[15..]);
-    sealed_list(&[rlp(0u64), price.into(), rlp(PLAIN), rlp(PAYEE), rlp(0u64), Bytes::from_static(&[0x80])])
+/// 2^128, the first price that has more bits than the library's types.
+fn wide() -> U256 {
+    U256::from(1) << 128
+}
+
+/// The variants with prices of 2^128 wei and more on the chain's head: every field that is one, of every type.
+pub fn wide_prices(chain: &Chain) -> Vec<Variant> {
+    prices().into_iter().map(|(name, content)| variant(chain, name, content)).collect()
+}
+
+/// The whale has 2^256 − 1 wei, the rich 2^200.
+fn prices() -> Vec<(String, Content)> {
+    let mut all = Vec::new();
+    let mut add = |name: &str, from: u8, unsigned: Unsigned, fee: U256, tip: Option<U256>, blob: Option<U256>| {
+        let tx = priced(from, unsigned, Prices { fee, tip, blob });
+        all.push((format!("wide {name}"), Content::Parsed(vec![tx])));
+    };
+    let one = U256::from(1);
+    // What 21,000 gas may cost at most.
+    let most = U256::MAX / U256::from(PLAIN);
+    // Keeps GASPRICE in slot 0.
+    let code = Bytes::from_static(&[0x3a, 0x60, 0, 0x55, 0]);
+    let reader = || TxLegacy { to: TxKind::Create, value: U256::ZERO, input: code.clone(), ..legacy(0) };
+    let plain = || TxLegacy { gas_limit: PLAIN, value: U256::ZERO, ..legacy(0) };
+    add("legacy gas price 2^128", WHALE, plain().into(), wide(), None, None);
+    add("legacy gas price 2^128, without a chain id", WHALE, TxLegacy { chain_id: None, ..plain() }.into(), wide(), None, None);
+    add("legacy gas price 2^128, read by code", RICH, reader().into(), wide(), None, None);
+    add("legacy gas price 2^200 + 1, read by code", WHALE, reader().into(), (one << 200) + one, None, None);
+    add("legacy gas price 2^128, not paid for", POOR, plain().into(), wide(), None, None);
+    add("legacy gas price of all that there is", WHALE, plain().into(), most, None, None);
+    add("legacy gas × price 2^256 and more", WHALE, plain().into(), most + one, None, None);
+    add("legacy gas price 2^256 − 1", WHALE, plain().into(), U256::MAX, None, None);
+    add(
+        "legacy gas price of all that there is, and a value",
+        WHALE,
+        TxLegacy { value: U256::MAX, ..plain() }.into(),
+        most,
+        None,
+        None,
+    );
+
+    let listed = |tx: TxLegacy| TxEip2930 { to: tx.to, value: tx.value, input: tx.input, ..access_list(0) };
+    add("access list gas price 2^128, read by code", WHALE, listed(reader()).into(), wide(), None, None);
+    add("access list gas × price 2^256 and more", WHALE, listed(plain()).into(), most, None, None);
+
+    let called = |tx: TxLegacy| TxEip1559 { to: tx.to, value: tx.value, input: tx.input, ..dynamic(0) };
+    let mut both = |name: &str, from: u8, fee: U256, tip: U256| {
+        add(&format!("dynamic {name}"), from, called(reader()).into(), fee, Some(tip), None);
+    };
+    both("max fee 2^128, tip 1", WHALE, wide(), one);
+    both("max fee and tip 2^128", RICH, wide(), wide());
+    both("max fee 2^200, tip 2^128", WHALE, one << 200, wide());
+    both("max fee 2^128, not paid for", POOR, wide(), one);
+    both("tip 2^128 above a max fee of 2^128 − 1", WHALE, wide() - one, wide());
+    both("tip 2^128 + 1 above a max fee of 2^128", WHALE, wide(), wide() + one);
+    both("gas × max fee 2^256 and more, tip 1", WHALE, most, one);
+    both("max fee and tip 2^256 − 1", WHALE, U256::MAX, U256::MAX);
+
+    let mut blob = |name: &str, from: u8, value: U256, fee: U256, tip: U256, blob: U256| {
+        add(&format!("blob {name}"), from, TxEip4844 { value, ..blobs(0, 1) }.into(), fee, Some(tip), Some(blob));
+    };
+    let (price, none) = (U256::from(PRICE), U256::ZERO);
+    blob("max fee and tip 2^128", WHALE, none, wide(), wide(), U256::from(1_000));
+    blob("max blob fee 2^128", RICH, none, price, one, wide());
+    blob("max blob fee 2^256 − 1, from 2^256 − 1 wei", WHALE, one, price, one, U256::MAX);
+    blob("max blob fee 2^256 − 1, from 2^200 wei", RICH, none, price, one, U256::MAX);
+    blob("max blob fee 2^256 − 1, and a value that is not there", WHALE, U256::MAX, price, one, U256::MAX);
+    blob("tip 2^128 above a max fee of 2^128 − 1", WHALE, none, wide() - one, wide(), U256::from(1_000));
+
+    add("set-code max fee and tip 2^128", WHALE, set_code(0).into(), wide(), Some(wide()), None);
+    add("set-code max fee 2^128, tip 1", RICH, set_code(0).into(), wide(), Some(one), None);
+    add("set-code gas × max fee 2^256 and more", WHALE, set_code(0).into(), most, Some(one), None);
+
+    let mut raw = |name: &str, price: Vec<u8>| {
+        let fields = [rlp(0u64), rlp(&price[..]), rlp(PLAIN), rlp(PAYEE), rlp(0u64), Bytes::from_static(&[0x80])];
+        all.push((format!("wide {name}"), Content::Raw(sealed_list(&fields))));
+    };
+    raw("legacy gas price 2^128 with a leading zero", [&[0, 1][..], &[0; 16]].concat());
+    raw("legacy gas price 2^256", [&[1][..], &[0; 32]].concat());
+    all
 }
 
 fn sealed_list(fields: &[Bytes]) -> Bytes {

@@ -4,8 +4,9 @@ use std::convert::Infallible;
 use std::ops::ControlFlow;
 use std::sync::{Arc, LazyLock};
 
+use alloy_consensus::{TxEip1559, TxEip2930, TxEip4844, TxEip7702, TxLegacy};
 use alloy_eips::eip2718::{Decodable2718, Encodable2718};
-use alloy_primitives::Bytes;
+use alloy_primitives::{Bytes, Signature, U256};
 use alloy_rlp::{Decodable, Encodable};
 use arbitrary::Unstructured;
 use ipe_chain::kv::{Batch, MemoryStore, Read as _, Store as _, Table};
@@ -15,6 +16,7 @@ use ipe_chain::trie::Record;
 use ipe_chain::{BulkStep, Candidate, Ledger, Tally};
 use ipe_types::header::{block_hash, raw_hash, with_round_and_seals};
 use ipe_types::spec::ChainSpec;
+use ipe_types::transaction::{Prices, Unsigned};
 use ipe_types::{ExtraData, Header, Transaction};
 
 use crate::events::{below, byte, short};
@@ -76,6 +78,21 @@ pub(super) const BLOCK: Target = Target {
     },
 };
 
+/// A transaction of each type with prices of 2^128 wei and more.
+fn wide_prices() -> impl Iterator<Item = Vec<u8>> {
+    let all = [
+        Unsigned::from(TxLegacy { chain_id: Some(7), ..TxLegacy::default() }),
+        TxLegacy::default().into(),
+        TxEip2930::default().into(),
+        TxEip1559::default().into(),
+        TxEip7702::default().into(),
+        Unsigned::Eip4844(TxEip4844::default()),
+    ];
+    let wide = U256::from(1) << 128;
+    let prices = Prices { fee: U256::MAX, tip: Some(wide), blob: Some(wide + wide) };
+    all.into_iter().map(move |unsigned| Transaction::sign(unsigned, prices, |_| Signature::test_signature()).encoded_2718())
+}
+
 /// A transaction as a client sends it.
 pub(super) const TRANSACTION: Target = Target {
     name: "transaction",
@@ -85,7 +102,7 @@ pub(super) const TRANSACTION: Target = Target {
     seeds: || {
         let blocks = fixtures::blocks();
         let all = blocks.iter().flat_map(|block| &block.body.transactions).map(Encodable2718::encoded_2718);
-        all.filter(|bytes| bytes.len() <= 8_192).collect()
+        all.filter(|bytes| bytes.len() <= 8_192).chain(wide_prices()).collect()
     },
     run: |input| {
         let mut rest = input;

@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, LazyLock};
 
-use alloy_consensus::{SignableTransaction, TxEip1559, TxLegacy};
+use alloy_consensus::{TxEip1559, TxLegacy};
 use alloy_primitives::{Address, B256, Bytes, Signature, TxKind, U256};
 use arbitrary::Unstructured;
 use ipe_chain::kv::MemoryStore;
@@ -23,6 +23,7 @@ use ipe_types::genesis::{GenesisAccount, GenesisBuilder};
 use ipe_types::header::block_hash;
 use ipe_types::seals::is_sealed;
 use ipe_types::spec::ChainSpec;
+use ipe_types::transaction::{Prices, Unsigned};
 use ipe_types::{Block, Body, Dialect, Header, Kind, Message, NodeKey, Role, Topology, Transaction};
 use parking_lot::Mutex;
 
@@ -91,37 +92,39 @@ fn rules() -> Rules {
     }
 }
 
+/// Small, or about as large as 128 bits, 242 (with the least gas that a transaction has) and 256 hold.
+fn price(source: &mut Unstructured<'_>) -> U256 {
+    let (kind, small) = (byte(source), U256::from(byte(source) % 4));
+    let edge = match kind {
+        0 => 128,
+        1 => 242,
+        2 => return U256::MAX - small,
+        _ => return small,
+    };
+    (U256::from(1) << edge) - U256::from(2) + small
+}
+
 fn candidate(source: &mut Unstructured<'_>) -> Candidate {
     let sender = Address::with_last_byte(byte(source) % 4);
     let nonce = match byte(source) {
         255 => u64::MAX,
         value => u64::from(value % 24),
     };
-    let price = u128::from(byte(source) % 4);
+    let price = price(source);
     let chain_id = if byte(source) == 0 { 8 } else { 7 };
     let gas_limit = if byte(source) == 0 { u64::MAX } else { 21_000 + u64::from(short(source)) };
     let to = if byte(source).is_multiple_of(4) { TxKind::Create } else { TxKind::Call(Address::ZERO) };
     let input = Bytes::from(vec![7; usize::from(short(source)) % 1_500]);
     let value = if byte(source) == 0 { U256::MAX } else { U256::ZERO };
     let signature = Signature::new(U256::from(1 + u64::from(byte(source))), U256::from(1), false);
-    let tx = if byte(source).is_multiple_of(2) {
-        let tx = TxLegacy { chain_id: Some(chain_id), nonce, gas_price: price, gas_limit, to, value, input };
-        Transaction::Legacy(tx.into_signed(signature))
+    let mut prices = Prices { fee: price, tip: None, blob: None };
+    let unsigned: Unsigned = if byte(source).is_multiple_of(2) {
+        TxLegacy { chain_id: Some(chain_id), nonce, gas_limit, to, value, input, ..TxLegacy::default() }.into()
     } else {
-        let max_priority_fee_per_gas = u128::from(byte(source) % 4);
-        let tx = TxEip1559 {
-            chain_id,
-            nonce,
-            gas_limit,
-            max_fee_per_gas: price,
-            max_priority_fee_per_gas,
-            to,
-            value,
-            input,
-            ..TxEip1559::default()
-        };
-        Transaction::Eip1559(tx.into_signed(signature))
+        prices.tip = Some(self::price(source));
+        TxEip1559 { chain_id, nonce, gas_limit, to, value, input, ..TxEip1559::default() }.into()
     };
+    let tx = Transaction::sign(unsigned, prices, |_| signature);
     Candidate { hash: *tx.tx_hash(), sender, tx }
 }
 
@@ -159,7 +162,6 @@ fn pool(input: &[u8]) {
                 let mut feedback = Feedback::Start;
                 let mut next = BTreeMap::<Address, u64>::new();
                 while let Some(candidate) = picks.next(feedback) {
-                    use alloy_consensus::Transaction as _;
                     let account = accounts.get(&candidate.sender).map_or(0, |state| state.nonce);
                     let expected = *next.get(&candidate.sender).unwrap_or(&account);
                     assert_eq!(candidate.tx.nonce(), expected, "nonces of a sender come in order and without gaps");

@@ -41,7 +41,7 @@ pub fn signed(from: &NodeKey, tx: TxLegacy) -> Arc<Candidate> {
     let bytes = from.sign(tx.signature_hash());
     let bytes = bytes.as_slice();
     let signature = Signature::new(U256::from_be_slice(&bytes[..32]), U256::from_be_slice(&bytes[32..64]), bytes[64] == 1);
-    Arc::new(Candidate::recover(Transaction::Legacy(tx.into_signed(signature))).unwrap())
+    Arc::new(Candidate::recover(Transaction::from(tx.into_signed(signature))).unwrap())
 }
 
 /// What the builder makes of these candidates, and what it says of each.

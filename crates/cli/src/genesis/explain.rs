@@ -1,7 +1,7 @@
 //! `ipe genesis explain`: what a genesis file means, in words and as JSON. Both are made from one [`Explanation`].
 
 use crate::failure::{Failure, Outcome, print};
-use alloy_primitives::{Address, B256, U256};
+use alloy_primitives::{Address, B256};
 use ipe_node::config::{MAX_GENESIS_BYTES, read_text};
 use ipe_types::ExtraData;
 use ipe_types::fork::Activation;
@@ -180,9 +180,6 @@ struct Explanation {
     warnings: Vec<String>,
 }
 
-/// 21,000 gas at 2^128 wei are a little more than 2^142 wei.
-const WIDE_PRICE_BITS: usize = 142;
-
 /// Reads the file and prints.
 pub fn run(file: &Path, as_json: bool) -> Outcome {
     let text = read_text(file, MAX_GENESIS_BYTES)?;
@@ -207,14 +204,6 @@ fn explain(genesis: &Genesis) -> Explanation {
     let fork_id = ForkIds::new(hash, genesis.timestamp, &genesis.forks).at(0, genesis.timestamp);
     let mut warnings = genesis.warnings.clone();
     warnings.extend(genesis.system_warnings());
-    let supply = genesis.alloc.values().fold(U256::ZERO, |sum, account| sum.saturating_add(account.balance));
-    if supply >> WIDE_PRICE_BITS != U256::ZERO {
-        warnings.push(
-            "alloc holds 2^142 wei or more, enough to pay 2^128 wei for each of 21,000 gas: Besu takes such a transaction, this node \
-             refuses a block with one (docs/spec/verdicts.md); keep balances below that"
-                .to_owned(),
-        );
-    }
     let validators = match ExtraData::decode(&genesis.extra_data) {
         Ok(extra) => extra.validators,
         Err(_) => Vec::new(),

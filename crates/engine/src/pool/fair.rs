@@ -15,7 +15,7 @@
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
 
-use alloy_primitives::Address;
+use alloy_primitives::{Address, U256};
 use ipe_types::planted::{self, Bug};
 
 use super::ingress::{CLASSES, Ingress, PEERS};
@@ -37,14 +37,14 @@ const MOST_UNUSED: u128 = 64;
 /// senders the number of their turns; then arrival.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Rank {
-    pub(super) tip: Reverse<u128>,
+    pub(super) tip: Reverse<U256>,
     /// Virtual time at which it will have been served, gas; or turns of [`TURNS_AT_ONCE`].
     pub(super) due: u128,
     pub(super) arrival: u64,
 }
 
 impl Rank {
-    pub(super) fn new(tip: u128, due: u128, arrival: u64) -> Self {
+    pub(super) fn new(tip: U256, due: u128, arrival: u64) -> Self {
         Self { tip: Reverse(tip), due: if planted::is(Bug::ArrivalAlone) { 0 } else { due }, arrival }
     }
 }

@@ -6,7 +6,6 @@ use std::collections::btree_map::{Iter, Range};
 use std::iter::Peekable;
 use std::sync::Arc;
 
-use alloy_consensus::Transaction as _;
 use alloy_primitives::map::AddressHashMap;
 use alloy_primitives::map::AddressHashSet;
 use alloy_primitives::{Address, B256};

@@ -79,6 +79,14 @@ pub enum Refusal {
         /// What it costs before the first instruction.
         needed: u64,
     },
+    /// Gas at the highest price offered is more than 2^256 − 1 wei, which no block may have.
+    #[error("Upfront gas cost cannot exceed 2^256 wei: {gas_limit} gas at {price} wei per gas; offer less for it")]
+    CostOverflow {
+        /// Gas limit of the transaction.
+        gas_limit: u64,
+        /// Wei per gas offered.
+        price: U256,
+    },
     /// Value plus the largest possible fee exceed what the sender has.
     #[error("Upfront cost exceeds account balance")]
     CannotPay {
@@ -140,7 +148,7 @@ pub enum Refusal {
     #[error("Gas price below configured minimum gas price")]
     BelowMinimumPrice {
         /// Wei per gas offered.
-        got: u128,
+        got: U256,
         /// The minimum.
         least: u128,
     },
@@ -148,7 +156,7 @@ pub enum Refusal {
     #[error("Gas price below current base fee")]
     BelowBaseFee {
         /// Wei per gas offered.
-        got: u128,
+        got: U256,
         /// The base fee.
         base_fee: u64,
     },
@@ -209,6 +217,8 @@ impl Refusal {
             Refusal::Signature => -32002,
             Refusal::IntrinsicGas { .. } => -32003,
             Refusal::CannotPay { .. } => -32004,
+            // Besu's code where it has none of its own.
+            Refusal::CostOverflow { .. } => -32603,
             Refusal::AboveBlockGas { .. } | Refusal::AboveGasCap { .. } | Refusal::Overloaded { .. } | Refusal::Full { .. } => {
                 -32005
             }
@@ -238,6 +248,7 @@ impl Refusal {
             Refusal::Signature => "signature",
             Refusal::IntrinsicGas { .. } => "intrinsic_gas",
             Refusal::CannotPay { .. } => "cannot_pay",
+            Refusal::CostOverflow { .. } => "cost_overflow",
             Refusal::AboveBlockGas { .. } => "above_block_gas",
             Refusal::AboveGasCap { .. } => "above_gas_cap",
             Refusal::InitcodeTooLong { .. } => "initcode_too_long",
@@ -273,6 +284,7 @@ impl Refusal {
             Refusal::Signature => "INVALID_SIGNATURE",
             Refusal::IntrinsicGas { .. } => "INTRINSIC_GAS_EXCEEDS_GAS_LIMIT",
             Refusal::CannotPay { .. } => "UPFRONT_COST_EXCEEDS_BALANCE",
+            Refusal::CostOverflow { .. } => "UPFRONT_COST_EXCEEDS_UINT256",
             Refusal::AboveBlockGas { .. } => "EXCEEDS_BLOCK_GAS_LIMIT",
             Refusal::AboveGasCap { .. } => "EXCEEDS_PER_TRANSACTION_GAS_LIMIT",
             Refusal::InitcodeTooLong { .. } => "INITCODE_TOO_LARGE",

@@ -1,7 +1,6 @@
 //! Who makes room in a full pool, and whose share a sender takes.
 
-use alloy_consensus::Transaction as _;
-use alloy_primitives::Address;
+use alloy_primitives::{Address, U256};
 
 use super::fair::{self, HELD_BYTES};
 use super::ingress::Ingress;
@@ -17,7 +16,7 @@ impl Pool {
         &mut self,
         now: u64,
         more: (usize, usize),
-        tip: u128,
+        tip: U256,
         newcomer: &Address,
         ingress: &Ingress,
     ) -> Result<(), Refusal> {
@@ -45,7 +44,7 @@ impl Pool {
         Refusal::Full { count: self.by_hash.len(), bytes: self.bytes }
     }
 
-    fn victim_of(&self, victim: &Ingress, ingress: &Ingress, newcomer: &Address, weight: u64, tip: u128) -> Option<Address> {
+    fn victim_of(&self, victim: &Ingress, ingress: &Ingress, newcomer: &Address, weight: u64, tip: U256) -> Option<Address> {
         let flow = self.fair.flow(victim)?;
         if let Some(gapped) = flow.gapped.iter().find(|sender| *sender != newcomer) {
             return Some(*gapped);

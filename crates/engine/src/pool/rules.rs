@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use alloy_consensus::{Transaction as _, Typed2718};
+use alloy_consensus::Typed2718;
 use alloy_eips::eip2718::Encodable2718;
 use alloy_primitives::{TxKind, U256};
 use ipe_chain::Candidate;
@@ -57,9 +57,9 @@ impl Rules {
 
     /// The bid by which transactions are ordered, wei per gas: the effective tip, and nothing where fees order nothing;
     /// `None` when the offer does not cover the base fee.
-    pub(super) fn tip(&self, candidate: &Candidate) -> Option<u128> {
-        let tip = effective_tip(candidate, self.base_fee)?;
-        Some(if self.is_free() { 0 } else { tip })
+    pub(super) fn tip(&self, candidate: &Candidate) -> Option<U256> {
+        let tip = candidate.tx.effective_tip_per_gas(self.base_fee.unwrap_or(0))?;
+        Some(if self.is_free() { U256::ZERO } else { tip })
     }
 }
 
@@ -117,7 +117,7 @@ impl Offer {
             goquorum.check(tx).map_err(Refusal::GoQuorum)?;
         }
         let (offered, least) = (tx.max_fee_per_gas(), rules.least_price());
-        if offered < least {
+        if offered < U256::from(least) {
             return Err(Refusal::BelowMinimumPrice { got: offered, least });
         }
         match tx.chain_id() {
@@ -130,9 +130,12 @@ impl Offer {
         if tx.max_priority_fee_per_gas().is_some_and(|tip| tip > offered) {
             return Err(Refusal::TipAboveFee);
         }
+        let Some(cost) = offered.checked_mul(U256::from(tx.gas_limit())) else {
+            return Err(Refusal::CostOverflow { gas_limit: tx.gas_limit(), price: offered });
+        };
         if origin != Origin::Remote
             && let Some(cap) = rules.fee_cap
-            && U256::from(offered).saturating_mul(U256::from(tx.gas_limit())) > cap
+            && cost > cap
         {
             return Err(Refusal::FeeCap);
         }
@@ -181,14 +184,7 @@ impl Offer {
 /// Wei that the sender must have: value plus the gas limit at the highest price offered.
 pub(super) fn upfront_cost(candidate: &Candidate) -> U256 {
     let tx = &candidate.tx;
-    U256::from(tx.max_fee_per_gas()).saturating_mul(U256::from(tx.gas_limit())).saturating_add(tx.value())
-}
-
-/// Tip per gas that a block's maker earns with this base fee; `None` when the offer does not cover the base fee.
-fn effective_tip(candidate: &Candidate, base_fee: Option<u64>) -> Option<u128> {
-    let tx = &candidate.tx;
-    let over = tx.max_fee_per_gas().checked_sub(u128::from(base_fee.unwrap_or(0)))?;
-    Some(tx.max_priority_fee_per_gas().map_or(over, |tip| tip.min(over)))
+    tx.max_fee_per_gas().saturating_mul(U256::from(tx.gas_limit())).saturating_add(tx.value())
 }
 
 /// Gas that is due before the first instruction (yellow paper g₀; EIP-2, 2028, 2930, 3860, 7623 floor, 7702).

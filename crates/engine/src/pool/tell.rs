@@ -7,7 +7,6 @@ use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 use std::sync::Arc;
 
-use alloy_consensus::Transaction as _;
 use ipe_chain::Candidate;
 use ipe_types::planted::{self, Bug};
 

@@ -4,6 +4,7 @@ use ipe_chain::{Cut, Feedback, Over};
 use ipe_types::fork::Fork;
 use ipe_types::goquorum::GoQuorum;
 use ipe_types::journal::JournalFile as _;
+use ipe_types::transaction::Prices;
 
 use super::*;
 use crate::journal::{Fault, MemoryJournal};
@@ -46,7 +47,7 @@ fn legacy(from: u64, nonce: u64, price: u128) -> Arc<Candidate> {
         value: U256::ZERO,
         input: Bytes::new(),
     };
-    candidate(from, Transaction::Legacy(tx.into_signed(signature(from))))
+    candidate(from, Transaction::from(tx.into_signed(signature(from))))
 }
 
 fn candidate(from: u64, tx: Transaction) -> Arc<Candidate> {
@@ -211,7 +212,7 @@ fn refusals_have_besus_codes_and_words() {
     };
     let plain = || legacy(1, 0, 10).tx.clone();
     let private =
-        || Transaction::Legacy(TxLegacy { chain_id: Some(1), gas_limit: 21_000, ..TxLegacy::default() }.into_signed(signature(0)));
+        || Transaction::from(TxLegacy { chain_id: Some(1), gas_limit: 21_000, ..TxLegacy::default() }.into_signed(signature(0)));
     assert_eq!(check(&|rules| rules.chain_id = 8, plain()), (-32000, "Wrong chainId".into()));
     assert_eq!(check(&|rules| rules.min_gas_price = 11, plain()), (-32009, "Gas price below configured minimum gas price".into()));
     assert_eq!(
@@ -228,7 +229,7 @@ fn refusals_have_besus_codes_and_words() {
             to: TxKind::Call(Address::ZERO),
             ..TxEip1559::default()
         };
-        Transaction::Eip1559(tx.into_signed(signature(0)))
+        Transaction::from(tx.into_signed(signature(0)))
     };
     assert_eq!(check(&|_| {}, dynamic(1, 2, 21_000)), (-32000, "Max priority fee per gas exceeds max fee per gas".into()));
     assert_eq!(check(&|_| {}, dynamic(1, 1, 20_999)), (-32003, "Intrinsic gas exceeds gas limit".into()));
@@ -250,14 +251,15 @@ fn an_equally_priced_resend_replaces_without_a_bump() {
     let mut pool = pool();
     let first = legacy(1, 0, 10);
     add(&mut pool, &first).unwrap();
-    let mut other = first.tx.clone();
-    if let Transaction::Legacy(signed) = &other {
-        let mut tx = signed.tx().clone();
-        tx.input = Bytes::from_static(&[1]);
-        tx.gas_limit = 30_000;
-        other = Transaction::Legacy(tx.into_signed(signature(0)));
-    }
-    let second = candidate(1, other);
+    let other = TxLegacy {
+        chain_id: Some(7),
+        gas_price: 10,
+        gas_limit: 30_000,
+        to: TxKind::Call(Address::ZERO),
+        input: Bytes::from_static(&[1]),
+        ..TxLegacy::default()
+    };
+    let second = candidate(1, Transaction::from(other.into_signed(signature(0))));
     assert_eq!(add(&mut pool, &second), Err(Refusal::ReplacedTooSoon { retry_ms: 5_000 }), "not at once");
     let mut at = 6_000;
     let added = pool.add(at, offer(&second), &rich()).unwrap();
@@ -438,7 +440,7 @@ fn a_base_fee_that_moves_reorders() {
         to: TxKind::Call(Address::ZERO),
         ..TxEip1559::default()
     };
-    add(&mut pool, &candidate(1, Transaction::Eip1559(tx.into_signed(signature(1))))).unwrap();
+    add(&mut pool, &candidate(1, Transaction::from(tx.into_signed(signature(1))))).unwrap();
     let low = legacy(2, 0, 10);
     add(&mut pool, &low).unwrap();
     assert_eq!(picked(&pool), [(2, 0), (1, 0)]);
@@ -449,8 +451,69 @@ fn a_base_fee_that_moves_reorders() {
     let block = MinedBlock { rules: Rules { base_fee: Some(11), ..rules() }, ..block };
     pool.on_block(3_000, &block, &|_| rich());
     assert_eq!(picked(&pool), [(1, 0)]);
-    assert!(matches!(pool.why(&low.hash), Why::BelowBaseFee { price: 10, base_fee: 11, nonce: 0 }));
+    assert!(matches!(pool.why(&low.hash), Why::BelowBaseFee { price, base_fee: 11, nonce: 0 } if price == U256::from(10)));
     audit(&pool);
+}
+
+/// With prices of any size, in wei per gas.
+fn wide(from: u64, fee: U256, tip: Option<U256>) -> Arc<Candidate> {
+    let prices = Prices { fee, tip, blob: None };
+    let to = TxKind::Call(Address::ZERO);
+    let unsigned = match tip {
+        None => TxLegacy { chain_id: Some(7), gas_limit: 21_000, to, ..TxLegacy::default() }.into(),
+        Some(_) => TxEip1559 { chain_id: 7, gas_limit: 21_000, to, ..TxEip1559::default() }.into(),
+    };
+    candidate(from, Transaction::sign(unsigned, prices, |_| signature(from)))
+}
+
+#[test]
+fn prices_beyond_128_bits_are_ordered_replaced_and_paid_for_like_others() {
+    let (one, edge) = (U256::from(1), U256::from(1) << 128);
+    let mut pool = with_fees(Settings { price_bump_percent: 10, ..Settings::default() });
+    let most = edge - one;
+    for (from, fee, tip) in [
+        (1, most, None),
+        (2, edge, None),
+        (3, edge + one, None),
+        (4, edge << 10, Some(edge + one + one)),
+        (5, edge << 10, Some(U256::from(7))),
+        (6, edge << 11, None),
+    ] {
+        add(&mut pool, &wide(from, fee, tip)).unwrap();
+    }
+    let order: Vec<u64> = picked(&pool).into_iter().map(|(from, _)| from).collect();
+    assert_eq!(order, [6, 4, 3, 2, 1, 5], "by what the block's maker gets");
+    audit(&pool);
+
+    // Another body has to offer a tenth more.
+    let dear = |percent: u64| wide(2, edge / U256::from(100) * U256::from(percent) + U256::from(200), None);
+    let underpriced = add(&mut pool, &dear(109)).unwrap_err();
+    assert_eq!(underpriced, Refusal::ReplacementUnderpriced);
+    let better = dear(110);
+    add(&mut pool, &better).unwrap();
+    assert_eq!(picked(&pool)[1], (2, 0), "behind the first now");
+    assert!(pool.contains(&better.hash));
+    audit(&pool);
+
+    // Paid to the last wei.
+    let cost = U256::from(21_000) * edge;
+    let state = |balance| SenderState { nonce: 0, balance, has_code: false };
+    let tx = wide(7, edge, Some(one));
+    let refused = pool.add(1_000, offer(&tx), &state(cost - one)).unwrap_err();
+    assert_eq!(refused, Refusal::CannotPay { cost, balance: cost - one });
+    pool.add(1_000, offer(&tx), &state(cost)).unwrap();
+    audit(&pool);
+    // Gas for 2^256 wei and more is paid by nobody, not even by who has 2^256 − 1.
+    let all = U256::MAX / U256::from(21_000);
+    let refused = |price| Offer::check(wide(8, price, None), Origin::Remote, &rules()).err();
+    assert_eq!(refused(all), None);
+    assert_eq!(refused(all + one), Some(Refusal::CostOverflow { gas_limit: 21_000, price: all + one }));
+
+    let tip = wide(9, most, Some(edge));
+    assert_eq!(Offer::check(tip, Origin::Remote, &rules()).unwrap_err(), Refusal::TipAboveFee);
+    let capped = Rules { fee_cap: Some(cost), ..rules() };
+    assert!(Offer::check(wide(9, edge, None), Origin::Local, &capped).is_ok());
+    assert_eq!(Offer::check(wide(9, edge + one, None), Origin::Local, &capped).unwrap_err(), Refusal::FeeCap);
 }
 
 #[test]
@@ -459,7 +522,8 @@ fn own_transactions_survive_a_restart() {
     let (mut journal, found) = LocalJournal::open(disk.clone()).unwrap();
     assert!(found.is_empty());
     let mut pool = pool();
-    let local: Vec<_> = (0..3).map(|nonce| legacy(1, nonce, 0)).collect();
+    let mut local: Vec<_> = (0..3).map(|nonce| legacy(1, nonce, 0)).collect();
+    local.push(wide(3, U256::MAX >> 20, Some(U256::from(3))));
     for tx in &local {
         let offer = Offer::check(tx.clone(), Origin::Local, &rules()).unwrap();
         pool.add(0, offer, &rich()).unwrap();
@@ -478,7 +542,7 @@ fn own_transactions_survive_a_restart() {
     journal.rewrite(&pool.local_waiting()).unwrap();
     assert!(!journal.wants_rewrite());
     let (_, found) = LocalJournal::open(disk.clone()).unwrap();
-    assert_eq!(found.len(), 2);
+    assert_eq!(found.len(), 3);
     assert!(!disk.clone().read_all().unwrap().is_empty());
 }
 
@@ -567,7 +631,7 @@ fn the_smallest_come_first_when_time_runs_short() {
             value: U256::ZERO,
             input: Bytes::new(),
         };
-        candidate(from, Transaction::Legacy(tx.into_signed(signature(from * 100 + nonce))))
+        candidate(from, Transaction::from(tx.into_signed(signature(from * 100 + nonce))))
     };
     let mut pool = pool();
     for (from, nonce, gas) in [(1, 0, 900_000), (1, 1, 60_000), (2, 0, 500_000), (3, 0, 70_000), (3, 1, 800_000)] {

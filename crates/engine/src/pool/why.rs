@@ -1,6 +1,6 @@
 //! "Why is this transaction not mined?", answered in the languages of those who ask.
 
-use alloy_primitives::{Address, B256};
+use alloy_primitives::{Address, B256, U256};
 
 use super::DropReason;
 
@@ -28,14 +28,14 @@ pub enum Why {
     /// It offers less than this node includes.
     BelowMinimumPrice {
         /// Wei per gas offered.
-        price: u128,
+        price: U256,
         /// Least price.
         least: u128,
     },
     /// It, or an earlier one of its sender, offers less than the base fee.
     BelowBaseFee {
         /// Wei per gas offered.
-        price: u128,
+        price: U256,
         /// Base fee of the next block.
         base_fee: u64,
         /// Nonce of the transaction that offers too little.

@@ -545,7 +545,7 @@ impl World {
         let parity = bytes[64] == 1;
         let signature =
             alloy_primitives::Signature::new(U256::from_be_slice(&bytes[..32]), U256::from_be_slice(&bytes[32..64]), parity);
-        let candidate = Arc::new(Candidate::recover(Transaction::Legacy(tx.into_signed(signature))).expect("signed"));
+        let candidate = Arc::new(Candidate::recover(Transaction::from(tx.into_signed(signature))).expect("signed"));
         let hash = candidate.hash;
         let index = self.index(name);
         let now_ms = self.now_us / 1_000;

@@ -3,7 +3,6 @@
 
 use std::collections::BTreeSet;
 
-use alloy_consensus::Transaction as _;
 use alloy_primitives::{Address, U256};
 use ipe_chain::Imported;
 

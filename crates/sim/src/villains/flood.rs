@@ -67,5 +67,5 @@ pub(super) fn creation(key: &NodeKey, nonce: u64, gas_price: u128, gas_limit: u6
     let bytes = signed.as_slice();
     let (r, s) = (bytes.get(..32)?, bytes.get(32..64)?);
     let signature = Signature::new(U256::from_be_slice(r), U256::from_be_slice(s), *bytes.get(64)? == 1);
-    Some(Transaction::Legacy(tx.into_signed(signature)))
+    Some(Transaction::from(tx.into_signed(signature)))
 }

@@ -70,5 +70,5 @@ fn next(scene: &Scene<'_>, key: &NodeKey, to: TxKind, input: Bytes) -> Option<Tr
     let bytes = signed.as_slice();
     let signature =
         Signature::new(U256::from_be_slice(bytes.get(..32)?), U256::from_be_slice(bytes.get(32..64)?), *bytes.get(64)? == 1);
-    Some(Transaction::Legacy(tx.into_signed(signature)))
+    Some(Transaction::from(tx.into_signed(signature)))
 }

@@ -29,7 +29,7 @@ fn tx(from: u64, nonce: u64, price: u128, gas: u64, bytes: usize) -> Arc<Candida
         value: U256::ZERO,
         input: Bytes::from(vec![0; bytes]),
     };
-    candidate(from, Transaction::Legacy(tx.into_signed(signature(from))))
+    candidate(from, Transaction::from(tx.into_signed(signature(from))))
 }
 
 fn bring(pool: &mut Pool, now: u64, tx: &Arc<Candidate>, ingress: Ingress) -> Result<Added, Refusal> {

@@ -4,7 +4,6 @@
 //! What is inside a signed part is signed again, with the keys that the villain has; what is outside is changed under the
 //! signature of whoever made it.
 
-use alloy_consensus::Transaction as _;
 use alloy_primitives::U256;
 use ipe_engine::PeerId;
 use ipe_types::eth::{EthMessage, EthVersion};
