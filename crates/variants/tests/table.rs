@@ -8,7 +8,7 @@ use ipe_variants::rows::{GOQUORUM, ROWS, Row, Says, page, row};
 use ipe_variants::{Scenario, Variant, judge, ledger, recorded};
 
 /// Clients whose verdicts are recorded, and chains about whose blocks each was asked at least: to import them, and to vote.
-const CLIENTS: [(&str, usize, usize); 3] = [("besu-26.8.0", 28, 10), ("besu-25.5.0", 16, 4), ("goquorum-24.4.1", 2, 0)];
+const CLIENTS: [(&str, usize, usize); 3] = [("besu-26.8.0", 28, 14), ("besu-25.5.0", 16, 4), ("goquorum-24.4.1", 2, 0)];
 
 fn scenarios() -> &'static [Scenario] {
     static MADE: OnceLock<Vec<Scenario>> = OnceLock::new();
