@@ -1,5 +1,5 @@
 //! Chores of the project: `cargo xtask test | check | fuzz | sim | release | tidy | purity | conformance | clients | monitoring |
-//! interop | attack | contracts`.
+//! interop | attack | contracts | dist`.
 //!
 //! `test` is the one command that has to pass before a change lands, at the desk and in CI.
 
@@ -30,6 +30,8 @@ const USAGE: &str = "cargo xtask <chore>
             [--mesh] [words of an attack's name]
   contracts [--check | --gen02]  compile contracts/, compare with what is committed, or run RBB's scenarios on it (docs/contracts.md;
             needs npm)
+  dist      what is released of the commit: static executable, packages, container image, bills of materials, checksums
+            (docs/releasing.md): [--check] [--test] [--key FILE] [--target TRIPLE]
   sim       fresh seeds of the simulator, --hours N: violations with the commands that replay them, and all faults
   release   the tests of the simulator, of the fuzz targets and of real processes, on the profile that ships
   clients   real Ethereum clients against a lab network (needs npm and python3; says \"not run\" without them)
@@ -45,6 +47,7 @@ fn main() -> ExitCode {
         "interop" => return steps::interop(&root),
         "attack" => return steps::attack(&root),
         "contracts" => return contracts::run(&root),
+        "dist" => return steps::dist(&root, &arguments),
         _ => {}
     }
     let outcome = match chore.as_str() {

@@ -194,6 +194,27 @@ fn suite(root: &Path, program: &str, release: bool) -> ExitCode {
     }
 }
 
+/// Makes what is released, with a tool that has its own workspace and lock file; the exit code is its own.
+pub fn dist(root: &Path, arguments: &[String]) -> ExitCode {
+    let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root.join("target"), PathBuf::from);
+    let status = Command::new(env!("CARGO"))
+        .args(["run", "--quiet", "--locked", "--manifest-path"])
+        .arg(root.join("crates/dist/Cargo.toml"))
+        .arg("--target-dir")
+        .arg(target.join("dist/tool"))
+        .arg("--")
+        .arg(root)
+        .args(arguments)
+        .status();
+    match status {
+        Ok(status) => status.code().and_then(|code| u8::try_from(code).ok()).map_or(ExitCode::FAILURE, ExitCode::from),
+        Err(error) => {
+            eprintln!("dist: cargo did not start: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
 fn cargo(root: &Path, arguments: &[&str]) -> Result<(), Vec<String>> {
     let status = Command::new(env!("CARGO"))
         .args(arguments)
