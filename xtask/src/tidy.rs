@@ -36,6 +36,7 @@ pub fn run(root: &Path) -> Result<(), Vec<String>> {
     }
     crate::twins::check(root, &mut faults);
     rooms(root, &mut faults);
+    decisions(root, &mut faults);
     readme(root, &mut faults);
     if faults.is_empty() {
         println!("tidy: {} files", files.len());
@@ -122,6 +123,20 @@ fn named_tests(root: &Path, document: &str, faults: &mut Vec<String>) {
     }
     if proofs == 0 {
         faults.push(format!("{document}: names no test"));
+    }
+}
+
+/// The index of decisions has a row with a status for every decision.
+fn decisions(root: &Path, faults: &mut Vec<String>) {
+    let index = fs::read_to_string(root.join("docs/adr/README.md")).unwrap_or_default();
+    let Ok(entries) = fs::read_dir(root.join("docs/adr")) else { return };
+    for name in entries.flatten().map(|entry| entry.file_name().to_string_lossy().into_owned()).filter(|name| name != "README.md") {
+        let number = name.split('-').next().unwrap_or_default();
+        let row = index.lines().find(|line| line.starts_with(&format!("| [{number}]({name}) |")));
+        let status = row.and_then(|row| row.trim_end_matches('|').rsplit('|').next()).unwrap_or_default().trim();
+        if status.is_empty() {
+            faults.push(format!("docs/adr/README.md: no row `| [{number}]({name}) | decision | status |`"));
+        }
     }
 }
 
