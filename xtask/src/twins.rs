@@ -6,7 +6,8 @@ use std::fs;
 use std::path::Path;
 
 /// Pages that have a twin in `docs/pt/` of the same name.
-const TWINS: [&str; 11] = [
+const TWINS: [&str; 12] = [
+    "glossary.md",
     "installing.md",
     "moving-from-besu.md",
     "carried-sessions.md",
