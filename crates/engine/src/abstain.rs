@@ -36,6 +36,9 @@ use crate::replica::{Clock, Level, Output, Put, Replica, new_core};
 const TOLD_MS: u64 = 60_000;
 /// Pause before the end of a doubt that could not be written to the journal is tried again, ms.
 const AGAIN_MS: u64 = 1_000;
+/// How far a timestamp may be ahead of a clock at import, ms (`chain::rules`), and a whole second, which is all that a timestamp
+/// tells.
+const TIMESTAMP_AHEAD_MS: u64 = 1_000;
 /// Heights remembered of words of our own that came too early to be kept. The lowest are reached first.
 const MAX_EARLY: usize = 32;
 
@@ -63,7 +66,8 @@ impl Waiting {
         let Some(connected_at) = self.connected_at.filter(|_| head.number > self.head.0) else { return };
         self.head = (head.number, now_ms);
         let age_ms = wall_ms.saturating_sub(head.header.timestamp.saturating_mul(1_000));
-        self.decided |= age_ms < now_ms.saturating_sub(connected_at);
+        // Import takes a timestamp that is ahead by as much.
+        self.decided |= age_ms + TIMESTAMP_AHEAD_MS < now_ms.saturating_sub(connected_at);
     }
 }
 

@@ -12,8 +12,9 @@ use ipe_types::message::{Kind, Message};
 use ipe_types::seals::is_seal_of;
 use ipe_types::{Address, B256, Block, Bytes, Signature65, ValidatorSet};
 
-/// Bytes held at most: the proposals of a height and its round changes, each with a full block, of a network of ten.
-const MAX_BYTES: usize = 64 * 1024 * 1024;
+/// Bytes held at most, as sent and as read: the proposals of a height and its round changes, each with a full block of four
+/// megabytes, of a network of ten.
+const MAX_BYTES: usize = 128 * 1024 * 1024;
 /// What holding a message costs beside its bytes, about.
 const OVERHEAD: usize = 512;
 
@@ -42,7 +43,12 @@ impl HeldMessage {
     }
 
     fn size(&self) -> usize {
-        self.bytes.len() + OVERHEAD
+        let block = match &*self.message {
+            Message::Proposal(proposal) => Some(&proposal.signed.payload().block),
+            Message::RoundChange(change) => change.block.as_ref(),
+            Message::Prepare(_) | Message::Commit(_) => None,
+        };
+        self.bytes.len() + block.map_or(0, |block| block.footprint()) + OVERHEAD
     }
 }
 
@@ -174,6 +180,7 @@ impl Held {
 
 #[cfg(test)]
 mod tests {
+    use ipe_types::block::Transaction;
     use ipe_types::message::{CommitPayload, Proposal, ProposalPayload, Signed};
     use ipe_types::{ExtraData, Header, NodeKey};
 
@@ -209,5 +216,26 @@ mod tests {
             })
             .collect();
         assert_eq!(found, [None, None, None, Some(3)]);
+    }
+
+    /// Ten bytes of a transaction are three hundred in memory: six proposals of ten megabytes were two gigabytes.
+    #[test]
+    fn what_is_held_is_counted_as_it_is_in_memory() {
+        const TRANSACTIONS: usize = 60_000;
+        let key = NodeKey::from_bytes([1; 32]).expect("in range");
+        let tiny: Transaction = alloy_rlp::decode_exact(hex::decode("c98080808080801b0101").expect("hex")).expect("a transaction");
+        let body = ipe_types::block::Body { transactions: vec![tiny; TRANSACTIONS], withdrawals: None };
+        let mut held = Held::default();
+        for height in 1..=12 {
+            let block = Arc::new(Block { header: Header { number: height, ..Header::default() }, body: body.clone() });
+            let payload = ProposalPayload { height, round: 0, block, access_list: None };
+            let signed = Signed::sign_with(payload, |hash| key.sign(hash)).expect("signs");
+            let message = Message::Proposal(Box::new(Proposal { signed, round_changes: Vec::new(), prepares: Vec::new() }));
+            let bytes = message.encode();
+            held.keep(Arc::new(message), &bytes, ipe_types::keccak256(&bytes));
+            let (count, counted) = held.size();
+            assert!(counted <= MAX_BYTES && counted >= count * TRANSACTIONS * size_of::<Transaction>());
+        }
+        assert!(held.size().0 < 12, "they do not all fit");
     }
 }

@@ -29,7 +29,7 @@ const MAX_HEADERS: usize = 768;
 /// Bodies asked for at once: half of what Besu serves.
 const BODIES_A_REQUEST: usize = 64;
 /// Bytes of bodies held ahead of the head: what stays of the memory budget of a loaded node.
-const MAX_BODY_BYTES: usize = 32 * 1024 * 1024;
+const MAX_BODY_BYTES: usize = 64 * 1024 * 1024;
 /// How long an answer may take, ms: 10 MiB over a slow line.
 const REQUEST_TIMEOUT_MS: u64 = 5_000;
 /// After so long without an answer the next peer is asked the same, ms: several round trips around the world.
@@ -48,7 +48,7 @@ pub const MAX_BLOCKS_BEHIND: u64 = 10;
 /// line allows would help nobody.
 const UNWRITTEN_PAUSE_MS: u64 = 1_000;
 /// Bytes of blocks above the next one that are kept.
-const MAX_AHEAD_BYTES: usize = 24 * 1024 * 1024;
+const MAX_AHEAD_BYTES: usize = 48 * 1024 * 1024;
 
 /// A header of the chain that is being fetched.
 #[derive(Debug)]
@@ -262,7 +262,7 @@ impl Sync {
         if number <= head.number || number > head.number + MAX_BLOCKS_AHEAD || self.ahead.contains_key(&number) {
             return false;
         }
-        let bytes = block.length();
+        let bytes = block.footprint();
         if number > head.number + 1 && self.ahead_bytes + bytes > MAX_AHEAD_BYTES {
             return false;
         }
@@ -376,6 +376,7 @@ impl Sync {
             return None;
         }
         let same = self.header_requests.iter().filter(|request| request.first.saturating_add(HEADERS_A_REQUEST) > last + 1);
+        let asked = same.clone().count();
         let youngest = same.map(|request| request.asked_ms).max();
         if let Some(asked_ms) = youngest
             && now_ms < asked_ms + OVERTAKE_MS
@@ -383,9 +384,9 @@ impl Sync {
             return Some(asked_ms + OVERTAKE_MS);
         }
         let free = |peer: &&Peer| !peer.rests(now_ms) && self.header_requests.iter().all(|request| request.peer != peer.info.id);
-        let claimant = peers.iter().filter(free).filter(|peer| peer.claimed > last).max_by_key(|peer| peer.rank());
+        let claimant = peers.iter().filter(free).filter(|peer| peer.claimed > last).max_by_key(|peer| peer.rank_for(asked));
         // That it exists is proven, so somebody has it, whatever they say.
-        let anybody = || peers.iter().filter(free).filter(|_| self.proven > last).max_by_key(|peer| peer.rank());
+        let anybody = || peers.iter().filter(free).filter(|_| self.proven > last).max_by_key(|peer| peer.rank_for(asked));
         let (peer, claimed) = match claimant {
             Some(peer) => (peer, true),
             None => (anybody()?, false),
@@ -439,10 +440,9 @@ impl Sync {
         let Some(first_number) = self.links.get(first).map(|link| link.header.number) else { return false };
         let busy: HashSet<PeerId> = self.body_requests.values().map(|request| request.peer).collect();
         let free = |peer: &&Peer| !peer.rests(now_ms) && !busy.contains(&peer.info.id);
-        let Some(peer) = peers.iter().filter(free).filter(|peer| peer.claimed >= first_number).max_by_key(|peer| peer.rank())
-        else {
-            return false;
-        };
+        let asked = self.body_requests.values().filter(|request| request.covers(first_number)).count();
+        let able = peers.iter().filter(free).filter(|peer| peer.claimed >= first_number);
+        let Some(peer) = able.max_by_key(|peer| peer.rank_for(asked)) else { return false };
         let (peer, claimed) = (peer.info.id, peer.claimed);
         let mut hashes = Vec::new();
         for link in self.links.iter_mut().skip(first) {
@@ -626,7 +626,7 @@ impl Sync {
             };
             next = offset.map_or(next, |offset| offset + 1);
             if matches!(link.body, BodyState::Asked) {
-                let bytes = body.length();
+                let bytes = body.footprint();
                 link.body = BodyState::Here { body, from: peer, bytes };
                 self.body_bytes += bytes;
             }
@@ -766,7 +766,7 @@ fn next_turn(now_ms: u64, head: u64, peers: &Peers) -> Option<u64> {
 
 /// Position of the last of these linked headers that exists unless more than f validators that we know have lied: a quorum
 /// of them has sealed it, or f+1 the one after it. The set changes along the chain, so that the last header may bear the
-/// seals of others; then some of those before it are tried. Costs at most five times n recoveries.
+/// seals of others; then some of those before it are tried. Costs at most ten times n recoveries: a header has 2 n seals at most.
 fn last_proved(links: &[Link], validators: &ValidatorSet) -> Option<usize> {
     let last = links.len().checked_sub(1).filter(|_| !validators.is_empty())?;
     let mut tried = [last, last * 3 / 4, last / 2, last / 4, 0].to_vec();

@@ -516,6 +516,51 @@ fn whoever_gives_little_is_asked_after_the_others() {
     assert_eq!(request.0, 2);
 }
 
+/// Strangers who keep silent, and come again under fresh keys, went each time before a known node on a slow line.
+#[test]
+fn strangers_under_fresh_keys_leave_a_known_node_every_second_question() {
+    const LINE_MS: u64 = 1_000;
+    let mut scene = Scene::new(&[]);
+    connect_as(&mut scene.peers, 1, 0x21, 2_000, Some(Role::Boot));
+    let mut fresh = 2..200;
+    for id in fresh.by_ref().take(10) {
+        connect_as(&mut scene.peers, id, 0x30 + id as u8, 1_000_000, None);
+    }
+    let chain = chain(2_000, true);
+    let began = scene.now;
+    let (mut number, mut hash) = (0u64, B256::ZERO);
+    let mut answers: Vec<(u64, (u64, u64, u64))> = Vec::new();
+    while number < 2_000 {
+        let head = HeadView { number, hash, next: &scene.set };
+        let asks = asked(&scene.sync.poll(scene.now, head, &mut scene.peers, 0, 250));
+        for ask in asks {
+            if ask.0 == 1 {
+                answers.push((scene.now + LINE_MS, ask));
+            } else {
+                scene.leave(ask.0);
+                let id = fresh.next().expect("few enough were asked");
+                connect_as(&mut scene.peers, id, 0x30u8.wrapping_add(id as u8), 1_000_000, None);
+            }
+        }
+        let wake = scene.sync.wake_at().unwrap_or(u64::MAX);
+        match answers.first().copied().filter(|(at, _)| *at <= wake) {
+            Some((at, (peer, id, first))) => {
+                answers.remove(0);
+                scene.now = scene.now.max(at);
+                let from = (first - 1) as usize;
+                let headers = chain.get(from..chain.len().min(from + 192)).unwrap_or_default().to_vec();
+                let head = HeadView { number, hash, next: &scene.set };
+                scene.sync.on_headers(scene.now, PeerId(peer), id, headers, head, &mut scene.peers).expect("sound");
+            }
+            None => scene.now = wake.min(scene.now + 250),
+        }
+        while let Some(block) = scene.next(number, hash) {
+            (number, hash) = (block.header.number, block.hash().expect("sound"));
+        }
+        assert!(scene.now < began + 60_000, "block {number} after a minute");
+    }
+}
+
 /// It claims the next block only, gives it just before the next peer would be asked, and claims one more: never late, never
 /// short of its own claim, and first for being the oldest connection.
 #[test]

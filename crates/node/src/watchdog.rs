@@ -36,9 +36,9 @@ pub(crate) struct Limits {
     /// When health and readiness go DOWN and the log says why. An honest block takes a fraction of the request timeout, which
     /// is some seconds; a slow disk may take some more for its commit.
     pub(crate) tell: Duration,
-    /// When the process ends over a proposal or a block of its own. By then every round that a vote could count in is over.
+    /// When the process ends over a proposal, a block of its own, or an input of the replica, which executes nothing. By then every round that a vote could count in is over.
     pub(crate) end: Duration,
-    /// When it ends over anything else. A block that a quorum sealed has to be executed whatever it takes, and would be
+    /// When it ends over a block that is to become final. One that a quorum sealed has to be executed whatever it takes, and would be
     /// executed again after a restart; only what certainly does not end is worth one.
     pub(crate) end_sealed: Duration,
 }
@@ -147,8 +147,9 @@ impl Watch {
                 }
             }
             let most = match work {
-                Some(Work { kind: WorkKind::Proposal | WorkKind::Build, .. }) => end,
-                Some(Work { kind: WorkKind::Sealed, .. }) | None => end_sealed,
+                Some(Work { kind: WorkKind::Sealed, .. }) => end_sealed,
+                // The replica executes nothing: no input takes that long.
+                Some(Work { kind: WorkKind::Proposal | WorkKind::Build, .. }) | None => end,
             };
             if busy >= most {
                 tracing::error!("{}; the process ends with exit code {EXIT_STUCK} and is to be started again", told_of(work, busy));
@@ -302,7 +303,7 @@ mod tests {
     /// A block under way in the executor does not hide that the replica has stopped, nor is it blamed for it.
     #[test]
     fn an_input_that_does_not_end_is_not_taken_for_the_work_of_the_executor() {
-        let Watched { replica, pulse, status, dir, ended, .. } = watched(Limits { end_sealed: Duration::from_millis(60), ..FAST });
+        let Watched { replica, pulse, status, dir, ended, .. } = watched(FAST);
         let _working = status.works_on(WorkKind::Proposal, 12, B256::repeat_byte(7));
         replica.begin();
         while ended.try_recv() == Err(std::sync::mpsc::TryRecvError::Empty) {

@@ -16,14 +16,16 @@ pub const FUTURE_DISTANCE: u64 = 10;
 /// misses at most a round or two of the next height before it arrives there.
 pub const FUTURE_PER_AUTHOR: usize = 16;
 
-/// Bytes of one author's messages held for one later height: one proposal of the largest size, whose block is held raw and decoded.
-pub const FUTURE_BYTES_PER_AUTHOR: usize = 2 * ipe_types::message::MAX_MESSAGE_BYTES;
+/// Bytes of one author's messages held for one later height: one proposal of the largest size, whose block is held as bytes and
+/// decoded, where a small transaction takes three times as much.
+pub const FUTURE_BYTES_PER_AUTHOR: usize = 4 * ipe_types::message::MAX_MESSAGE_BYTES;
 
 /// Messages of later heights held in all: Besu's `futuremessageslimit`.
 pub const FUTURE_MESSAGES: usize = 1000;
 
-/// Bytes of messages of later heights held in all: Besu's 64 MB; three proposals of the largest size and all else.
-pub const FUTURE_BYTES: usize = 64 * 1024 * 1024;
+/// Bytes of messages of later heights held in all: three proposals of the largest size and all else. Besu has 64 MB, of
+/// what was sent; here what was read counts, too.
+pub const FUTURE_BYTES: usize = 128 * 1024 * 1024;
 
 /// Rounds for which RoundChanges of one author are kept, the highest: an author that sent three higher ones has left
 /// the lower for good.

@@ -4,7 +4,6 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use alloy_primitives::Address;
-use alloy_rlp::Encodable;
 use ipe_types::Message;
 use ipe_types::planted::{self, Bug};
 
@@ -110,13 +109,15 @@ impl Future {
 fn size(message: &Message) -> usize {
     const SMALL: usize = 256;
     match message {
-        // The raw payload holds the block a second time.
+        // The raw payload holds the block a second time, as bytes.
         Message::Proposal(proposal) => {
-            2 * proposal.signed.raw().len() + SMALL * (1 + proposal.round_changes.len() + proposal.prepares.len())
+            proposal.signed.raw().len()
+                + proposal.signed.payload().block.footprint()
+                + SMALL * (1 + proposal.round_changes.len() + proposal.prepares.len())
         }
         Message::Prepare(_) | Message::Commit(_) => 2 * SMALL,
         Message::RoundChange(change) => {
-            let block = change.block.as_ref().map_or(0, |block| block.length());
+            let block = change.block.as_ref().map_or(0, |block| block.footprint());
             block + SMALL * (2 + change.prepares.len())
         }
     }

@@ -10,6 +10,7 @@ use alloy_rlp::{BufMut, Decodable, Encodable, Error as RlpError, Header as RlpHe
 
 use crate::extra::ExtraDataError;
 use crate::header::{EMPTY_ROOT, Header, block_hash, with_round_and_seals};
+use crate::sizes::BLOCK_TRANSACTIONS;
 
 pub use crate::transaction::Transaction;
 pub use alloy_eips::eip4895::Withdrawal;
@@ -83,6 +84,11 @@ impl Block {
         self.body.named_by(&self.header)
     }
 
+    /// Bytes that it takes in memory, about.
+    pub fn footprint(&self) -> usize {
+        self.header.length() + self.body.footprint()
+    }
+
     /// RLP of the block in a buffer of its own.
     pub fn to_rlp(&self) -> Vec<u8> {
         let mut out = Vec::with_capacity(self.length());
@@ -135,6 +141,11 @@ impl Body {
         self.named_by(header).is_ok()
     }
 
+    /// Bytes that it takes in memory, about: its RLP, and each transaction as a value.
+    pub fn footprint(&self) -> usize {
+        self.items_length() + self.transactions.len() * size_of::<Transaction>()
+    }
+
     fn items_length(&self) -> usize {
         self.transactions.length() + 1 + self.withdrawals.as_ref().map_or(0, Encodable::length)
     }
@@ -160,10 +171,21 @@ impl Body {
     }
 }
 
-/// The smallest transaction in RLP has over 60 bytes; used to bound what a claimed length may allocate.
+/// A transaction takes some 300 bytes in memory, and as little as ten in RLP (twelve where it is sound: a creation signed with r = s =
+/// 1). So they are counted before the first is made.
 fn decode_transactions(items: &mut &[u8]) -> RlpResult<Vec<Transaction>> {
     let mut list = RlpHeader::decode_bytes(items, true)?;
-    let mut transactions = Vec::with_capacity((list.len() / 100).min(16_384));
+    let mut uncounted = list;
+    let mut count = 0;
+    while !uncounted.is_empty() {
+        let item = RlpHeader::decode(&mut uncounted)?;
+        uncounted = uncounted.get(item.payload_length..).ok_or(RlpError::InputTooShort)?;
+        count += 1;
+        if count > BLOCK_TRANSACTIONS {
+            return Err(RlpError::Custom("more than 131,072 transactions in a block"));
+        }
+    }
+    let mut transactions = Vec::with_capacity(count);
     while !list.is_empty() {
         transactions.push(decode_listed(&mut list)?);
     }

@@ -9,6 +9,7 @@
 //! | block without seals that is voted for | [`PROPOSED_BLOCK_BYTES`] | a sealed block less the most seals; a message less the justification of a Proposal or RoundChange |
 //! | block that we build | [`BUILT_BLOCK_BYTES`] | our own choice, below all of these |
 //! | transactions of a block that we build | [`BUILT_TRANSACTIONS_BYTES`] | the last one, less the largest header |
+//! | transactions of a block | [`BLOCK_TRANSACTIONS`] | our own choice: what they take in memory, 40 MB, is in proportion to the largest block |
 //! | sealed header | [`SEALED_HEADER_BYTES`] | the most validators and seals, and the longest vanity that is imported |
 //!
 //! At import no rule looks at the bytes of seals: what counts is the block without them (`ipe_chain::rules`).
@@ -25,6 +26,10 @@ pub const MESSAGE_BYTES: usize = 10 * 1024 * 1024;
 /// it does not hold for QBFT (`BaseBftProtocolScheduleBuilder` takes the block validator without it), so a larger block is
 /// voted for and imported. Ours keeps to it on every fork: one limit for the pool, and room on every link.
 pub const BUILT_BLOCK_BYTES: usize = 8 * 1024 * 1024;
+
+/// Transactions of a block that is read: 2.7 Ggas of them that do nothing. Besu has no such bound; with gas without a limit a block
+/// of 10 MiB may have a million, of twelve bytes each and 300 in memory.
+pub const BLOCK_TRANSACTIONS: usize = 131_072;
 
 /// RLP of one commit seal in extra data: 65 bytes and their prefix.
 pub const SEAL_BYTES: usize = 67;
