@@ -5,12 +5,11 @@ use std::sync::Arc;
 
 use ipe_qbft::{Draft, Effect, Event, HeadInfo, Now, Timer};
 use ipe_types::message::{Kind, Message};
-use ipe_types::planted::{self, Bug};
 use ipe_types::{B256, Block};
 
 use crate::pace;
 use crate::replica::{Clock, Level, Output, Put, Replica};
-use crate::signing::SignRefusal;
+use crate::signing::{Gate, SignAnswer, SignRefusal, Signing};
 use crate::works::{Judgement, Order};
 
 impl Replica {
@@ -81,32 +80,65 @@ impl Replica {
 
     fn sign(&mut self, clock: Clock<'_>, draft: &Draft, events: &mut VecDeque<Event>, put: Put<'_>) {
         let Some(gate) = &mut self.parts.gate else { return };
-        let late = planted::is(Bug::JournalAfterSend);
-        match if late { gate.make(draft) } else { gate.sign(draft) } {
-            Ok(message) => {
-                let message = Arc::new(message);
-                self.send_own(&message, put);
-                if late && let Some(gate) = &mut self.parts.gate {
-                    let _ = gate.sign(draft);
-                }
-                *self.heard.entry(message.author(), || 0) = clock.now_ms();
-                if message.kind() == Kind::Proposal {
-                    self.proposed += 1;
-                }
-                events.push_back(Event::Received(message));
-            }
-            Err(refusal) => {
-                let what = format!("the signing gate refused a {:?}: {refusal}", draft.kind());
-                match refusal {
-                    SignRefusal::Journal(_) | SignRefusal::Signer(_) => self.fail(what, put),
-                    // Told once, where the doubt is.
-                    SignRefusal::Abstains(_) => {}
-                    _ => put(Output::Log(Level::Warn, what)),
-                }
-                let (height, round, kind) = (draft.height(), draft.round(), draft.kind());
-                events.push_back(Event::SignRefused { height, round, kind });
-            }
+        match gate.sign(draft) {
+            Ok(Signing::Signed(message)) => events.push_back(self.signed(clock, *message, put)),
+            Ok(Signing::Asked(request)) => put(Output::Sign(request)),
+            Ok(Signing::Waiting) => {}
+            Err(refusal) => events.extend(self.not_signed(draft, refusal, put)),
         }
+    }
+
+    /// Takes the answer of a signer elsewhere.
+    pub(crate) fn sign_answered(&mut self, clock: Clock<'_>, id: u64, answer: SignAnswer, put: Put<'_>) {
+        let Some((draft, made)) = self.parts.gate.as_mut().and_then(|gate| gate.answered(id, answer)) else { return };
+        // Consensus was given up meanwhile: it starts again from the journal, which has this.
+        if self.told_head.is_none() {
+            return;
+        }
+        let event = match made {
+            Ok(message) => Some(self.signed(clock, message, put)),
+            Err(refusal) => self.not_signed(&draft, refusal, put),
+        };
+        if let Some(event) = event {
+            self.drive(clock, event, put);
+        }
+    }
+
+    /// Asks a signer elsewhere for what a former life signed.
+    pub(crate) fn sign_again(&mut self, clock: Clock<'_>, put: Put<'_>) {
+        for draft in self.parts.gate.as_ref().map(Gate::unsigned).unwrap_or_default() {
+            let mut events = VecDeque::new();
+            self.sign(clock, &draft, &mut events, put);
+            // What could not be asked for is asked for when it is needed.
+        }
+    }
+
+    /// Sends a message of our own; the core is to be told.
+    fn signed(&mut self, clock: Clock<'_>, message: Message, put: Put<'_>) -> Event {
+        let message = Arc::new(message);
+        self.send_own(&message, put);
+        *self.heard.entry(message.author(), || 0) = clock.now_ms();
+        if message.kind() == Kind::Proposal {
+            self.proposed += 1;
+        }
+        Event::Received(message)
+    }
+
+    /// `None` where the core is to ask again.
+    fn not_signed(&mut self, draft: &Draft, refusal: SignRefusal, put: Put<'_>) -> Option<Event> {
+        let (height, round, kind) = (draft.height(), draft.round(), draft.kind());
+        let what = format!("the signing gate refused a {kind:?} for height {height} round {round}: {refusal}");
+        let passes = matches!(refusal, SignRefusal::Unsigned(_) | SignRefusal::Overdue(_));
+        match refusal {
+            SignRefusal::Journal(_) | SignRefusal::Signer(_) | SignRefusal::Unsigned(_) | SignRefusal::Overdue(_) => {
+                self.fail(what, put)
+            }
+            // Told once, where the doubt is.
+            SignRefusal::Abstains(_) => {}
+            _ => put(Output::Log(Level::Warn, what)),
+        }
+        let again = passes && matches!(kind, Kind::Prepare | Kind::Commit);
+        (!again).then_some(Event::SignRefused { height, round, kind })
     }
 
     /// Sends a message of our own to everybody who shares consensus and is not known to have it.

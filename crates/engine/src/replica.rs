@@ -29,7 +29,7 @@ use crate::pool::Pool;
 use crate::recent::{BoundedMap, Recent};
 use crate::relay::{Intake, Relay, Window, passes_on, shares_consensus};
 use crate::serve;
-use crate::signing::Gate;
+use crate::signing::{Gate, SignAnswer, SignRequest};
 use crate::status::{RefusedBlock, Status, StatusCell};
 use crate::sync::{Sync, SyncFault};
 use crate::unproven::{Early, Unproven};
@@ -104,6 +104,8 @@ pub enum Input {
     Miner(MinerControl),
     /// The answer to the job that was out.
     Done(Done),
+    /// The answer to the [`Output::Sign`] with this id. A second one, or one that nobody asked for, changes nothing.
+    Signed(u64, SignAnswer),
     /// Time has passed: at least [`Replica::wake_at`].
     Tick,
 }
@@ -125,6 +127,9 @@ pub enum Output {
     Imported(Arc<Imported>, Stages),
     /// Run this beside the replica, and give the answer back with [`Input::Done`]. There is no second one before that.
     Work(Box<Job>),
+    /// Ask the signer of the validator's key, which is elsewhere, and give its answer back with [`Input::Signed`]: soon, late, or
+    /// never.
+    Sign(SignRequest),
     /// Tell whoever subscribed.
     Notify(Notification),
     /// Write to the log.
@@ -423,6 +428,7 @@ impl Replica {
             Input::Vote(request) => self.vote(request),
             Input::Miner(request) => self.miner(now_ms, request),
             Input::Done(done) => self.done(clock, done, put),
+            Input::Signed(id, answer) => self.sign_answered(clock, id, answer, put),
             Input::Tick => {}
         }
         self.stand_down();

@@ -7,28 +7,38 @@
 //!
 //! At most one durable write a message; a message that the journal already has is signed again without any.
 //!
+//! A key in this process signs at once. One that is elsewhere (a token, a signer in another process) is asked by a
+//! [`SignRequest`], after the record is durable, and answers later, wrongly, or never: what comes back is worth what its
+//! signatures prove, and nothing waits for it.
+//!
 //! All this holds as far as the journal does. While there is a [`Doubt`] that it lacks something the key has signed, the gate
 //! signs nothing at all.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use alloy_primitives::{Address, B256, keccak256};
-use ipe_qbft::{Draft, Restored};
-use ipe_types::crypto::SignatureError;
+use ipe_qbft::{Draft, Restored, Signatures};
+use ipe_types::crypto::{HighS, SignatureError, recover_address};
 use ipe_types::journal::JournalFile;
 use ipe_types::message::{Payload, PreparePayload};
 use ipe_types::planted::{self, Bug};
-use ipe_types::{Kind, Message, NodeKey, Signature65};
+use ipe_types::{Kind, Message, NodeKey};
 use thiserror::Error;
 
 use crate::doubt::{Cause, Doubt};
 use crate::journal::{Journal, JournalError, draft_again};
+
+/// Requests that may be without an answer. A height needs four messages a round, and rounds grow longer each time.
+const MAX_ASKED: usize = 64;
 
 /// Where the key is.
 #[derive(Clone, Debug)]
 pub enum Signer {
     /// In this process, from the node's key file.
     Local(NodeKey),
+    /// Elsewhere; it answers requests for this address.
+    Elsewhere(Address),
 }
 
 impl Signer {
@@ -36,14 +46,32 @@ impl Signer {
     pub fn address(&self) -> Address {
         match self {
             Signer::Local(key) => key.address(),
+            Signer::Elsewhere(address) => *address,
         }
     }
+}
 
-    fn sign(&self, hash: B256) -> Signature65 {
-        match self {
-            Signer::Local(key) => key.sign(hash),
-        }
-    }
+/// What a signer elsewhere is asked. The journal has it.
+#[derive(Clone, Debug)]
+pub struct SignRequest {
+    /// Names the request in its answer.
+    pub id: u64,
+    /// What is to be signed: [`Draft::signatures`] says which hashes.
+    pub draft: Arc<Draft>,
+}
+
+/// The signer's answer, or in a sentence why there is none.
+pub type SignAnswer = Result<Signatures, String>;
+
+/// What the gate made of a draft.
+#[derive(Debug)]
+pub enum Signing {
+    /// Signed.
+    Signed(Box<Message>),
+    /// The signer is to be asked this.
+    Asked(SignRequest),
+    /// The signer was asked, and has not answered.
+    Waiting,
 }
 
 /// The gate did not sign.
@@ -102,6 +130,12 @@ pub enum SignRefusal {
     /// The signer gave something that is no signature of ours.
     #[error("the signer's answer is not a signature of {0}")]
     Signer(Address),
+    /// The signer gave no signature.
+    #[error("the signer did not sign: {0}")]
+    Unsigned(String),
+    /// Too many requests have no answer.
+    #[error("the signer has left {0} requests without an answer")]
+    Overdue(usize),
 }
 
 /// What a message says about the key, see [`Gate::heard_own`].
@@ -135,6 +169,11 @@ pub struct Gate {
     journal: Journal,
     /// Something was signed in this life.
     signed: bool,
+    /// What the signer was asked and has not answered, by id. None is of a height below the journal's.
+    asked: BTreeMap<u64, Arc<Draft>>,
+    asked_last: u64,
+    /// Signed before it was recorded: a planted bug.
+    unrecorded: Option<Draft>,
 }
 
 impl std::fmt::Debug for Gate {
@@ -154,7 +193,9 @@ impl Gate {
     /// about was never signed.
     pub fn open(signer: Signer, file: Box<dyn JournalFile>, chain: B256) -> Result<(Self, Option<Restored>), JournalError> {
         let address = signer.address();
-        let gate = Self { journal: Journal::open(file, chain, address)?, signer, address, signed: false };
+        let journal = Journal::open(file, chain, address)?;
+        let (asked, unrecorded) = (BTreeMap::new(), None);
+        let gate = Self { journal, signer, address, signed: false, asked, asked_last: 0, unrecorded };
         let restored = if gate.journal.doubt.is_none() { gate.restored() } else { None };
         Ok((gate, restored))
     }
@@ -243,21 +284,86 @@ impl Gate {
         self.journal.height
     }
 
-    /// Signs a draft, or finds a reason not to. The same draft may be given again and has the same message.
+    /// Signs a draft, or asks the signer to, or finds a reason not to. The same draft may be given again and has the same
+    /// message.
     ///
     /// # Errors
     /// [`SignRefusal`]; nothing was signed then.
-    pub fn sign(&mut self, draft: &Draft) -> Result<Message, SignRefusal> {
+    pub fn sign(&mut self, draft: &Draft) -> Result<Signing, SignRefusal> {
         if let Some(doubt) = self.doubt() {
             return Err(SignRefusal::Abstains(doubt));
         }
+        if let Some(late) = self.unrecorded.take() {
+            self.record(&late)?;
+        }
+        if planted::is(Bug::JournalAfterSend) {
+            self.unrecorded = Some(draft.clone());
+        } else {
+            self.record(draft)?;
+        }
+        self.signed = true;
+        match self.signer {
+            Signer::Local(_) => self.make(draft).map(|message| Signing::Signed(Box::new(message))),
+            Signer::Elsewhere(_) => self.ask(draft),
+        }
+    }
+
+    /// Makes the draft durable, unless the journal has it or something is against it.
+    fn record(&mut self, draft: &Draft) -> Result<(), SignRefusal> {
         let known = self.judge(draft)?;
         let forgotten = planted::is(Bug::CommitsNotJournalled) && draft.kind() == Kind::Commit;
         if !known && !forgotten {
             self.journal.record(draft)?;
         }
-        self.signed = true;
-        self.make(draft)
+        Ok(())
+    }
+
+    fn ask(&mut self, draft: &Draft) -> Result<Signing, SignRefusal> {
+        self.asked.retain(|_, asked| asked.height() >= self.journal.height);
+        let name = |draft: &Draft| (draft.height(), draft.round(), draft.kind());
+        if self.asked.values().any(|asked| name(asked) == name(draft)) {
+            return Ok(Signing::Waiting);
+        }
+        if self.asked.len() >= MAX_ASKED {
+            return Err(SignRefusal::Overdue(self.asked.len()));
+        }
+        self.asked_last += 1;
+        let request = SignRequest { id: self.asked_last, draft: Arc::new(draft.clone()) };
+        self.asked.insert(request.id, request.draft.clone());
+        Ok(Signing::Asked(request))
+    }
+
+    /// Takes the signer's answer to a request. `None` when nothing waits for it any more: it was answered, its height is past, or a
+    /// doubt came up meanwhile. The message is one that the journal has, and as good to send now as when it was asked for: whatever
+    /// was recorded since takes it for signed.
+    pub fn answered(&mut self, id: u64, answer: SignAnswer) -> Option<(Arc<Draft>, Result<Message, SignRefusal>)> {
+        let draft = self.asked.remove(&id)?;
+        if draft.height() < self.journal.height || self.doubt().is_some() {
+            return None;
+        }
+        let made = match answer {
+            Ok(signatures) => self.check(&draft, &signatures),
+            Err(reason) => Err(SignRefusal::Unsigned(reason)),
+        };
+        Some((draft, made))
+    }
+
+    /// Requests that the signer has not answered.
+    pub fn waits_for(&self) -> usize {
+        self.asked.len()
+    }
+
+    fn check(&self, draft: &Draft, signatures: &Signatures) -> Result<Message, SignRefusal> {
+        let foreign = |_: SignatureError| SignRefusal::Signer(self.address);
+        let message = draft.with(signatures).map_err(foreign)?;
+        let seal = match (draft, signatures.seal) {
+            (Draft::Commit { commit_hash, .. }, Some(seal)) => {
+                recover_address(*commit_hash, &seal, HighS::Rejected).map_err(foreign)?
+            }
+            _ => self.address,
+        };
+        let ours = message.author() == self.address && seal == self.address;
+        if ours { Ok(message) } else { Err(SignRefusal::Signer(self.address)) }
     }
 
     /// Whether the draft may be signed; `true` when the journal already has it.
@@ -303,8 +409,10 @@ impl Gate {
         Ok(false)
     }
 
-    pub(crate) fn make(&self, draft: &Draft) -> Result<Message, SignRefusal> {
-        let message = draft.sign_with(|hash| self.signer.sign(hash));
+    /// Signs what the journal has, with a key that is here.
+    fn make(&self, draft: &Draft) -> Result<Message, SignRefusal> {
+        let Signer::Local(key) = &self.signer else { return Err(SignRefusal::Signer(self.address)) };
+        let message = draft.sign_with(|hash| key.sign(hash));
         let message = message.map_err(|_: SignatureError| SignRefusal::Signer(self.address))?;
         if message.author() == self.address { Ok(message) } else { Err(SignRefusal::Signer(self.address)) }
     }
@@ -313,14 +421,30 @@ impl Gate {
         let journal = &self.journal;
         let round = journal.spoken.keys().map(|(round, _)| *round).max()?;
         let certificate = journal.certificate.clone();
-        let messages = journal
-            .spoken
-            .iter()
-            .filter_map(|((round, _), spoken)| draft_again(journal.height, *round, &spoken.again, certificate.as_ref()))
-            .filter_map(|draft| self.make(&draft).ok())
-            .map(Arc::new)
-            .collect();
+        let messages = match self.signer {
+            Signer::Local(_) => self.again().iter().filter_map(|draft| self.make(draft).ok()).map(Arc::new).collect(),
+            // Asked for when consensus starts.
+            Signer::Elsewhere(_) => Vec::new(),
+        };
         Some(Restored { height: journal.height, round, certificate, messages })
+    }
+
+    /// What was signed in the height in hand and is to be sent again by a later life: all but proposals, which nobody needs twice.
+    fn again(&self) -> Vec<Draft> {
+        let journal = &self.journal;
+        let drafts = journal.spoken.iter();
+        drafts
+            .filter_map(|((round, _), spoken)| draft_again(journal.height, *round, &spoken.again, journal.certificate.as_ref()))
+            .collect()
+    }
+
+    /// What a former life signed in the height in hand, where the signer has to be asked for it again; empty where [`Gate::open`]
+    /// has given the messages.
+    pub fn unsigned(&self) -> Vec<Draft> {
+        match self.signer {
+            Signer::Local(_) => Vec::new(),
+            Signer::Elsewhere(_) => self.again(),
+        }
     }
 }
 

@@ -71,6 +71,7 @@ impl Replica {
         self.start_at = None;
         if let Some(restored) = self.restored.take() {
             self.drive(clock, Event::Restored(restored), put);
+            self.sign_again(clock, put);
         }
         self.tell_head(clock, put);
     }

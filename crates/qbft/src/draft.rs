@@ -16,7 +16,7 @@ const NO_ACCESS_LIST: Bytes = Bytes::from_static(&[0x80]);
 
 /// A message that the core wishes to sign.
 ///
-/// Before [`Draft::sign_with`] the gate must have made durable: `(height, round, kind, identity)`, and the
+/// Before anything is signed the gate must have made durable: `(height, round, kind, identity)`, and the
 /// [`Draft::certificate`] if there is one.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Draft {
@@ -53,6 +53,15 @@ pub enum Draft {
         /// Form to be emitted.
         dialect: Dialect,
     },
+}
+
+/// What a signer gives for a [`Draft`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Signatures {
+    /// Over what a Commit's seal signs; for a Commit alone.
+    pub seal: Option<Signature65>,
+    /// Over the message.
+    pub message: Signature65,
 }
 
 impl Draft {
@@ -135,6 +144,35 @@ impl Draft {
                 }))
             }
         })
+    }
+
+    /// What a signer elsewhere does with it: each hash that needs a signature, in order (of a Commit first the seal's).
+    ///
+    /// # Errors
+    /// Those of `sign`.
+    pub fn signatures<E>(&self, mut sign: impl FnMut(B256) -> Result<Signature65, E>) -> Result<Signatures, E> {
+        let mut seal = None;
+        let hash = match self {
+            Self::Proposal { payload, .. } => Signed::<ProposalPayload>::signing_hash(&payload.encode_payload()),
+            Self::Prepare(payload) => Signed::<PreparePayload>::signing_hash(&payload.encode_payload()),
+            Self::Commit { height, round, digest, commit_hash, .. } => {
+                let made = *seal.insert(sign(*commit_hash)?);
+                let payload = CommitPayload { height: *height, round: *round, digest: *digest, seal: made };
+                Signed::<CommitPayload>::signing_hash(&payload.encode_payload())
+            }
+            Self::RoundChange { payload, .. } => Signed::<RoundChangePayload>::signing_hash(&payload.encode_payload()),
+        };
+        Ok(Signatures { seal, message: sign(hash)? })
+    }
+
+    /// The message with signatures that a signer elsewhere made. Whose they are is for the caller to see.
+    ///
+    /// # Errors
+    /// A signature has no author or a high s, or a Commit's seal is missing.
+    pub fn with(&self, signatures: &Signatures) -> Result<Message, SignatureError> {
+        let mut given = signatures.seal.into_iter().chain([signatures.message]).fuse();
+        let message = self.sign_with(|_| given.next().unwrap_or(signatures.message))?;
+        if given.next().is_some() { Err(SignatureError::NotRecoverable) } else { Ok(message) }
     }
 }
 

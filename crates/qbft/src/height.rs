@@ -8,6 +8,7 @@ use ipe_types::{Block, Kind, Message};
 
 use crate::certificate::PreparedCertificate;
 use crate::clock::Pace;
+use crate::draft::Draft;
 use crate::event::{Effect, HeadInfo, Millis};
 use crate::heard::Heard;
 use crate::justify::{self, Digests, Rules};
@@ -116,6 +117,8 @@ pub(crate) struct Round {
     pub(crate) accepted: Option<Accepted>,
     /// Blocks of this round given to judgement.
     pub(crate) checks: u32,
+    /// Votes that we wished to sign and that nothing is against: asked for again until they are here.
+    pub(crate) wished: Vec<Draft>,
     pub(crate) prepare_asked: bool,
     pub(crate) commit_asked: bool,
 }
@@ -181,6 +184,17 @@ impl Height {
     /// nobody could import.
     pub(crate) fn is_judged(&self, hash: B256, block: &Block) -> bool {
         self.judged.iter().any(|(known, valid)| *known == hash && valid.body == block.body)
+    }
+}
+
+impl Height {
+    /// Votes of the round in hand that we wished to sign and that are not back.
+    pub(crate) fn unsigned(&self) -> impl Iterator<Item = &Draft> {
+        let is_back = |kind| match kind {
+            Kind::Commit => self.own.commit.is_some(),
+            _ => self.own.prepare.is_some(),
+        };
+        self.round.iter().flat_map(|round| &round.wished).filter(move |draft| !is_back(draft.kind()))
     }
 }
 

@@ -104,7 +104,7 @@
 //! | body of a prepared block | part of the block | validated | compared with the roots in the header | the digest covers the header only |
 //! | round ceiling | none | 1000 since 26.8 | a million, out of reach: above 1000 only one round after the other | at a last round the proposer is the same for ever; what is kept of an author is bounded whatever rounds it names |
 //! | future rounds | unbounded | unbounded per round | bounded per author, [`bounds`] | bounded state |
-//! | future heights | all | 1000 messages, 64 MB, ten heights | the same, with a share for each author; current validators only, and what they justify, whole and verified | one author cannot crowd out others, nor a spoiled copy the sound one; what the next set cannot verify its author says again |
+//! | future heights | all | 1000 messages, 64 MB, ten heights | the same with 128 MB as they are in memory, and a share for each author; current validators only, and what they justify, whole and verified | one author cannot crowd out others, nor a spoiled copy the sound one; what the next set cannot verify its author says again |
 //! | timestamp | after the parent | rounded half up in round 0, down above | as Besu, never below parent + period | a clock behind must not make an invalid block |
 //! | sub-second period | n/a | now + period at every new head | counted from the start of the former round 0 | keeps the pace whatever a decision takes |
 //! | empty period | n/a | idle reset of proposer, and since #11031 of others | both | no round changes while nothing is to be done |
@@ -114,9 +114,11 @@
 //!
 //! # What the host owes the core
 //!
-//! - Effects are carried out in order; an own message comes back as [`Event::Received`] before anything else happens.
+//! - Effects are carried out in order.
 //! - [`Timer`]s: one per [`Timer::slot`], setting replaces. Firing early is harmless.
-//! - [`Effect::Sign`]: durable, then signed, then sent; or [`Event::SignRefused`].
+//! - [`Effect::Sign`]: durable, then signed, then sent and given back as [`Event::Received`]; or [`Event::SignRefused`]. At once
+//!   where the key is here; a signer elsewhere may answer when other things have happened. A Prepare or Commit that is not back is
+//!   asked for again with each resending; the same draft may be given any number of times.
 //! - [`Effect::Resend`] goes out whatever was sent before. A relay passes a message on once, so it tells what it holds of
 //!   the height to whoever connects; a validator tells [`State::own_messages`].
 //! - Nothing is given while the node synchronises; the head then comes once.
@@ -145,7 +147,7 @@ mod upon_timeout;
 mod votes;
 
 pub use certificate::PreparedCertificate;
-pub use draft::Draft;
+pub use draft::{Draft, Signatures};
 pub use event::{Effect, Event, HeadInfo, Millis, Now, Restored, Timer};
 pub use rejection::{Reason, Rejection};
 pub use state::{CoreHoldings, Settings, State, step};

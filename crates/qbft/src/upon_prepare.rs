@@ -77,6 +77,7 @@ pub(crate) fn commit_if_prepared(height: &mut Height, turn: &mut Turn) {
             commit_hash: accepted.commit_hash,
             certificate: certificate.clone(),
         };
+        round.wished.push(draft.clone());
         height.certificate = Some(certificate);
         turn.push(Effect::Sign(draft));
     }

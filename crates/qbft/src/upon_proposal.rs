@@ -149,7 +149,9 @@ fn found_valid(height: &mut Height, turn: &mut Turn) {
     let block = accepted.block.clone();
     if !round.prepare_asked {
         round.prepare_asked = true;
-        turn.push(Effect::Sign(Draft::Prepare(PreparePayload { height: number, round: round_number, digest })));
+        let draft = Draft::Prepare(PreparePayload { height: number, round: round_number, digest });
+        round.wished.push(draft.clone());
+        turn.push(Effect::Sign(draft));
     }
     height.judge_valid(hash, &block);
     commit_if_prepared(height, turn);

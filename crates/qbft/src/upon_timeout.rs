@@ -54,6 +54,9 @@ pub(crate) fn upon_resend(height: &mut Height, turn: &mut Turn) {
     if !messages.is_empty() {
         turn.push(Effect::Resend(messages));
     }
+    for draft in height.unsigned().cloned().collect::<Vec<_>>() {
+        turn.push(Effect::Sign(draft));
+    }
     set_resend(height, turn);
 }
 
@@ -121,6 +124,7 @@ pub(crate) fn enter_round(height: &mut Height, turn: &mut Turn, number: u32) {
         built: None,
         accepted: None,
         checks: 0,
+        wished: Vec::new(),
         prepare_asked: false,
         commit_asked: false,
     });
@@ -204,7 +208,8 @@ pub(crate) fn upon_sign_refused(height: &mut Height, turn: &mut Turn, number: u3
             settle(height, turn);
         }
         Kind::Proposal if round.accepted.is_none() => leave(height, turn),
-        Kind::Proposal | Kind::Prepare | Kind::Commit => {}
+        Kind::Proposal => {}
+        Kind::Prepare | Kind::Commit => round.wished.retain(|draft| draft.kind() != kind),
     }
 }
 

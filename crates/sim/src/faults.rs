@@ -45,6 +45,8 @@ pub struct Faults {
     /// Nodes that lose their tables and keep everything else, per mille of strikes; of the validators only the one whose
     /// journal rots.
     pub wipe: u32,
+    /// Signers that refuse, or answer nothing, for up to eight seconds, per mille of strikes.
+    pub signer: u32,
 }
 
 impl Faults {
@@ -108,13 +110,15 @@ pub enum Fault {
     OlderFile,
     /// A node lost its tables.
     Wipe,
+    /// A signer did not sign.
+    Signer,
     /// A villain did something that no honest node does.
     Villainy,
 }
 
 impl Fault {
     /// Every kind.
-    pub const ALL: [Fault; 24] = [
+    pub const ALL: [Fault; 25] = [
         Fault::Delay,
         Fault::Loss,
         Fault::Duplication,
@@ -138,6 +142,7 @@ impl Fault {
         Fault::HalvedFile,
         Fault::OlderFile,
         Fault::Wipe,
+        Fault::Signer,
         Fault::Villainy,
     ];
 
@@ -167,6 +172,7 @@ impl Fault {
             Fault::HalvedFile => "halved_file",
             Fault::OlderFile => "older_file",
             Fault::Wipe => "wipe",
+            Fault::Signer => "signer",
             Fault::Villainy => "villainy",
         }
     }

@@ -107,6 +107,12 @@ impl World {
             let pause = self.nemesis.between(1_000_000, 8_000_000);
             self.at(pause, Happening::Mend(Mend::Processor(node)));
         }
+        if self.nemesis.chance(faults.signer) {
+            let node = self.any_node();
+            self.nodes[node].signer_gone_us = self.now_us + self.nemesis.between(200_000, 8_000_000);
+            // It says so.
+            self.nodes[node].complains = true;
+        }
         if self.nemesis.chance(faults.set_change) {
             self.change_set();
         }
@@ -312,6 +318,7 @@ impl World {
             node.disk.set_room(Room::Enough);
             node.disk.set_slow(0);
             node.slow_us = 0;
+            node.signer_gone_us = 0;
             node.skew_us = 0;
             node.jump = None;
             node.complains = false;

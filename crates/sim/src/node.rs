@@ -35,6 +35,8 @@ pub(crate) struct Node {
     pub(crate) jump: Option<(u32, i64)>,
     /// What every look at a clock costs, µs: a slow processor.
     pub(crate) slow_us: u64,
+    /// Until when its signer does not sign, µs.
+    pub(crate) signer_gone_us: u64,
     /// Until when it works on the last input, µs.
     pub(crate) busy_us: u64,
     /// Not woken before, µs.

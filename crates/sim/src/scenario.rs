@@ -51,6 +51,8 @@ pub struct Scenario {
     pub relay_ms: u64,
     /// Blocks between epochs.
     pub epoch: u64,
+    /// Longest that the signer of a validator takes for an answer, ms; 0 = keys in the validators' processes.
+    pub signer_ms: u64,
     /// Gas limit of a block.
     pub gas_limit: u64,
     /// Mean time between two transactions of one writer, ms; 0 = none.
@@ -98,6 +100,7 @@ const QUIET: Faults = Faults {
     boot_replaced: 0,
     rot: 0,
     wipe: 0,
+    signer: 0,
 };
 
 const NETWORK: Faults = Faults { delay_us: 400_000, loss: 40, duplication: 30, reordering: 60, partition: 500, flap: 300, ..QUIET };
@@ -130,6 +133,7 @@ const EVERYTHING: Faults = Faults {
     boot_replaced: 40,
     rot: 0,
     wipe: 0,
+    signer: 0,
 };
 
 const BASE: Scenario = Scenario {
@@ -153,6 +157,7 @@ const BASE: Scenario = Scenario {
     least_pace: 0,
     relay_ms: 0,
     epoch: 30_000,
+    signer_ms: 0,
     gas_limit: 100_000_000,
     load_ms: 700,
     cycles: 3,
@@ -260,6 +265,13 @@ pub const SCENARIOS: &[Scenario] = &[
         foreign: 2,
         carried: 2,
         faults: Faults { crash: 150, ..NETWORK },
+        ..BASE
+    },
+    Scenario {
+        name: "signers",
+        about: "validators whose keys are elsewhere: signers that take up to 80 ms, out of order, fail, and answer nothing; crashes",
+        signer_ms: 80,
+        faults: Faults { signer: 400, crash: 150, crash_at_write: 250, flap: 150, ..QUIET },
         ..BASE
     },
     Scenario {

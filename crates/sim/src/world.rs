@@ -5,6 +5,7 @@ mod inputs;
 mod links;
 mod looking;
 mod processes;
+mod signers;
 mod villains;
 
 use std::cell::Cell;
@@ -16,7 +17,7 @@ use alloy_primitives::{B256, Bytes};
 use ipe_chain::{Candidate, Ledger};
 use ipe_engine::fair_queue::Payer;
 use ipe_engine::pool::{LocalJournal, Origin, Pool, Rules, Settings as PoolSettings};
-use ipe_engine::signing::{Gate, Signer};
+use ipe_engine::signing::{Gate, SignAnswer, SignRequest, Signer};
 use ipe_engine::{
     Clock, Done, Input, Level, Output, Parts, PeerId, PeerInfo, PeerStatus, Replica, Settings, StatusCell, admission,
 };
@@ -66,6 +67,8 @@ pub(crate) enum Happening {
     Work(usize),
     /// A process has done the job that was out.
     Done { at: usize, life: u64, done: Box<Done> },
+    /// A signer answers the process that asked.
+    Signed { at: usize, life: u64, id: u64, answer: Box<SignAnswer> },
     /// A session tries again to get a lost packet through.
     Retransmit { link: usize, side: usize, session: PeerId },
     /// An end of a session learns that it is over.
@@ -221,6 +224,7 @@ impl World {
             skew_us: 0,
             jump: None,
             slow_us: 0,
+            signer_gone_us: 0,
             busy_us: 0,
             rest_us: 0,
             spins: 0,
@@ -390,6 +394,7 @@ impl World {
             Happening::Deliver { to, session, packet } => self.deliver(to, session, packet),
             Happening::Work(index) => self.work(index),
             Happening::Done { at, life, done } => self.done(at, life, *done),
+            Happening::Signed { at, life, id, answer } => self.signed(at, life, id, answer),
             Happening::Retransmit { link, side, session } => self.retransmit(link, side, session),
             Happening::Gone { to, session } => {
                 let known = self.nodes[to].alive.as_mut().is_some_and(|alive| {

@@ -766,6 +766,7 @@ impl World {
             // At once, and yet after all that is due now.
             Output::Work(job) => self.at(self.job_us, Happening::Work(from, job)),
             Output::Notify(_) => {}
+            Output::Sign(request) => panic!("the keys are here: {request:?}"),
         }
     }
 

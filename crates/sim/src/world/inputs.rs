@@ -89,6 +89,7 @@ impl World {
         for (after_us, output) in outputs {
             match output {
                 Output::Work(job) => self.run_job(index, from, after_us, *job),
+                Output::Sign(request) => self.ask_signer(index, after_us, &request),
                 output => self.output(index, after_us, output),
             }
         }
@@ -161,7 +162,7 @@ impl World {
                     )
                 });
             }
-            Output::Notify(_) | Output::Work(_) => {}
+            Output::Notify(_) | Output::Work(_) | Output::Sign(_) => {}
         }
     }
 

@@ -79,7 +79,11 @@ impl World {
         let (gate, restored) = match node.role {
             Role::Validator => {
                 let file = Box::new(node.disk.file(FileName::Signing));
-                let opened = Gate::open(Signer::Local(node.key.clone()), file, self.spec.genesis_hash());
+                let signer = match self.scenario.signer_ms {
+                    0 => Signer::Local(node.key.clone()),
+                    _ => Signer::Elsewhere(node.address),
+                };
+                let opened = Gate::open(signer, file, self.spec.genesis_hash());
                 let (gate, restored) = opened.map_err(|error| error.to_string())?;
                 (Some(gate), restored)
             }

@@ -221,7 +221,7 @@ fn a_doubt_ends_when_it_is_settled_and_nothing_below_is_signed() {
 
 #[test]
 fn a_message_of_an_earlier_life_makes_it_abstain_and_one_of_a_twin_until_an_operator_speaks() {
-    let theirs = |draft: Draft| open(&fresh()).0.sign(&draft).unwrap();
+    let theirs = |draft: Draft| at_once(open(&fresh()).0.sign(&draft));
     let disk = fresh();
     let (mut gate, _) = open(&disk);
     let foreign = Gate::open(Signer::Local(key(2)), Box::new(MemoryJournal::new()), CHAIN).unwrap().0;
@@ -232,7 +232,7 @@ fn a_message_of_an_earlier_life_makes_it_abstain_and_one_of_a_twin_until_an_oper
     gate.settle(6).unwrap();
     assert_eq!(gate.heard_own(&theirs(prepare(5, 0, 9))), Heard::Known, "what is decided may be repeated");
     for (draft, again) in [(proposal(6, 0, 1), true), (commit(6, 0, 1), true), (round_change(6, 1, Some((0, 1))), true)] {
-        let own = gate.sign(&draft).unwrap();
+        let own = at_once(gate.sign(&draft));
         assert_eq!(gate.heard_own(&own) == Heard::Known, again);
     }
     assert_eq!(gate.doubt(), None);
