@@ -48,7 +48,7 @@ pub fn run(command: JournalCommand) -> Outcome {
 fn load(flags: NodeFlags) -> Result<(NodeConfig, B256, NodeKey), Failure> {
     let config = flags.resolve()?;
     let (_, spec) = config.load_spec()?;
-    let key = key_file::read(&config.key_path())?;
+    let key = key_file::read(&config.validator_key_path())?;
     Ok((config, spec.genesis_hash(), key))
 }
 
@@ -73,7 +73,7 @@ fn show(flags: NodeFlags, as_json: bool) -> Outcome {
 fn resume(arguments: ResumeArgs) -> Outcome {
     let word = if arguments.nothing_else_was_signed { Word::NothingElseSigned } else { Word::OtherStopped };
     let (config, chain, key) = load(arguments.flags)?;
-    let answered = signing_journal::answer(&config.data_dir, &config.key_path(), chain, &key, word);
+    let answered = signing_journal::answer(&config.data_dir, &config.validator_key_path(), chain, &key, word);
     let (before, left) = answered.map_err(|error| Failure::Failed(error.to_string()))?;
     println!("before  {}", told(before));
     println!("now     {}", told(left));

@@ -104,14 +104,18 @@ fn init(arguments: InitArgs) -> Outcome {
         eprintln!("ipe: {warning}");
     }
     println!("{} key      {}", if made { "new" } else { "existing" }, config.key_path().display());
-    println!("address      {}", key.address());
+    let (validator, made) = match &config.validator_key_file {
+        Some(path) if config.role == Role::Validator => key_file::load_or_create(path)?,
+        _ => (key.clone(), made),
+    };
+    println!("address      {}", validator.address());
     println!("node id      {}", key.node_id());
     println!("enode        {enode}");
     if config.genesis.is_some() {
         let (path, spec) = config.load_spec()?;
         println!("genesis      {} {}", spec.genesis_hash(), path.display());
         if made && config.role == Role::Validator {
-            signing_journal::begin(&config.data_dir, spec.genesis_hash(), key.address())
+            signing_journal::begin(&config.data_dir, spec.genesis_hash(), validator.address())
                 .map_err(|error| Failure::Failed(error.to_string()))?;
         }
         for warning in spec.warnings() {

@@ -1,7 +1,7 @@
 //! What an operator should look after although the node runs: told once in the log when it begins, and in `/health` and
 //! `ipe_status` for as long as it lasts.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::IpAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -24,21 +24,22 @@ pub(crate) type Voice = Arc<dyn Fn(&NodeId) -> Option<String> + Send + Sync>;
 
 /// What is to be looked after.
 pub(crate) struct Advice {
-    key_file: PathBuf,
+    key_files: BTreeSet<PathBuf>,
     /// About the address that others see.
     address: Mutex<Option<String>>,
 }
 
 impl Advice {
-    pub(crate) fn new(key_file: PathBuf) -> Self {
-        Self { key_file, address: Mutex::new(None) }
+    pub(crate) fn new(key_files: BTreeSet<PathBuf>) -> Self {
+        Self { key_files, address: Mutex::new(None) }
     }
 
     /// All of it, without paths: whoever reaches `/health` reads it.
     pub(crate) fn all(&self) -> Vec<String> {
-        let mode = key_file::exposed(&self.key_file);
-        let key = mode.map(|mode| format!("the key file can be used by other users of this machine (mode {mode:04o}): chmod 600"));
-        key.into_iter().chain(self.address.lock().clone()).collect()
+        let modes = self.key_files.iter().filter_map(|file| key_file::exposed(file));
+        let keys =
+            modes.map(|mode| format!("the key file can be used by other users of this machine (mode {mode:04o}): chmod 600"));
+        keys.chain(self.address.lock().clone()).collect()
     }
 }
 
@@ -155,7 +156,7 @@ mod tests {
         let folder = tempfile::tempdir().expect("folder");
         let path = folder.path().join("key");
         key_file::write_new(&path, &key_file::generate()).expect("written");
-        let advice = Advice::new(path.clone());
+        let advice = Advice::new([path.clone()].into());
         assert_eq!(advice.all(), Vec::<String>::new());
         std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o644)).expect("set");
         let said = advice.all();

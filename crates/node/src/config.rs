@@ -169,6 +169,8 @@ pub struct NodeConfig {
     pub genesis: Option<PathBuf>,
     /// Node key in Besu's format; `None` = `<data_dir>/key`, made when absent.
     pub key_file: Option<PathBuf>,
+    /// Key that signs blocks; `None` = the node key.
+    pub validator_key_file: Option<PathBuf>,
     /// Role in the institution.
     pub role: Role,
     /// Name for people; empty = the node's address.
@@ -347,6 +349,11 @@ impl NodeConfig {
     /// Where the node key is.
     pub fn key_path(&self) -> PathBuf {
         self.key_file.clone().unwrap_or_else(|| self.data_dir.join("key"))
+    }
+
+    /// Where the key is that signs blocks: the node key, unless another is named.
+    pub fn validator_key_path(&self) -> PathBuf {
+        self.validator_key_file.clone().unwrap_or_else(|| self.key_path())
     }
 
     /// Where an allow-list is.

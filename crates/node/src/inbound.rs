@@ -24,6 +24,7 @@ use tokio::sync::{mpsc, watch};
 use crate::dialect::misunderstanding;
 use crate::inbox::Inbox;
 use crate::outbound::Versions;
+use crate::peers::Neighbours;
 
 /// Points that a message which does not decode costs its sender: Besu ends such a session at once, and so do we.
 const UNDECODABLE: u32 = 100;
@@ -122,6 +123,8 @@ pub(crate) struct Shared {
     pub(crate) versions: Versions,
     /// What this node emits, when it may validate.
     pub(crate) dialect: Option<Dialect>,
+    /// Who is who.
+    pub(crate) neighbours: Arc<Neighbours>,
 }
 
 /// The workers; they end when the network's events do.
@@ -168,7 +171,7 @@ impl Workers {
                     let id = PeerId(info.id.0);
                     shared.versions.write().insert(id, info.eth);
                     payers.insert(id, Payer { node: info.node, known: info.role.is_some() });
-                    let peer = peer_info(&info);
+                    let peer = peer_info(&shared.neighbours, &info);
                     warn_of_dialect(&shared, &peer, &info.client);
                     shared.inbox.control(Input::PeerConnected(peer));
                 }
@@ -221,7 +224,7 @@ fn warn_of_dialect(shared: &Shared, peer: &PeerInfo, client: &str) {
     }
 }
 
-fn peer_info(info: &ipe_p2p::PeerInfo) -> PeerInfo {
+fn peer_info(neighbours: &Neighbours, info: &ipe_p2p::PeerInfo) -> PeerInfo {
     let total_difficulty = match &info.status {
         Status::Legacy { total_difficulty, .. } => Some(*total_difficulty),
         Status::Range { .. } => None,
@@ -229,7 +232,7 @@ fn peer_info(info: &ipe_p2p::PeerInfo) -> PeerInfo {
     PeerInfo {
         id: PeerId(info.id.0),
         node: info.node,
-        address: info.address,
+        address: neighbours.address_of(&info.node),
         role: info.role,
         eth: info.eth,
         istanbul: info.istanbul,

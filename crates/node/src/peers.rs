@@ -9,7 +9,7 @@ use ipe_types::crypto::address_of;
 use ipe_types::members::Members;
 use ipe_types::spec::ChainSpec;
 use ipe_types::topology::Place;
-use ipe_types::{Enode, NodeId, Role, Topology};
+use ipe_types::{Address, Enode, NodeId, Role, Topology};
 
 use crate::config::{ConfigError, NodeConfig};
 use crate::permissions::NodeList;
@@ -66,6 +66,31 @@ impl Neighbours {
         Ok(Self { id, role, institution, topology, members, carry, carry_for, reserved })
     }
 
+    /// The address under which a node signs blocks if it is a validator: the directory's, else that of its node key.
+    pub(crate) fn address_of(&self, node: &NodeId) -> Address {
+        let listed = self.members.as_ref().and_then(|members| members.by_id(node));
+        listed.map_or_else(|| address_of(*node), |member| member.address)
+    }
+
+    /// A validator whose key is not the node's is one to others only where the directory says so.
+    ///
+    /// # Errors
+    /// The directory does not name this node with this address.
+    pub(crate) fn names_validator(&self, validator: Address) -> Result<(), String> {
+        if self.address_of(&self.id) == validator {
+            return Ok(());
+        }
+        let found = match self.members.as_ref().map(|members| members.by_id(&self.id)) {
+            None => "no directory (members) is set".to_owned(),
+            Some(None) => format!("the directory does not list the node {:#x}", self.id),
+            Some(Some(member)) => format!("the directory has {} with the address {}", member.name, member.address),
+        };
+        Err(format!(
+            "its address is {validator}, which is not the node key's, and {found}: name it in the directory of every node, or leave \
+             validator-key-file out"
+        ))
+    }
+
     fn place(&self) -> Place<'_> {
         let has_boot = self.members.as_ref().is_none_or(|members| members.has_boot(&self.institution));
         Place { role: self.role, institution: &self.institution, has_boot }
@@ -101,7 +126,7 @@ impl Neighbours {
             let own = |members: &Members| members.by_id(node).is_some_and(|member| member.institution == self.institution);
             self.members.as_ref().is_some_and(own)
                 || self.reserved.contains_key(node)
-                || ledger.head().validators_next.contains(&address_of(*node))
+                || ledger.head().validators_next.contains(&self.address_of(node))
         })
     }
 

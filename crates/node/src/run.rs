@@ -22,7 +22,7 @@ use ipe_types::eth::EthVersion;
 use ipe_types::fork_id::ForkIds;
 use ipe_types::genesis::BaseFeePolicy;
 use ipe_types::spec::ChainSpec;
-use ipe_types::{B256, Bytes, Checkpoint, Enode, NodeId, NodeKey, Role, U256};
+use ipe_types::{Address, B256, Bytes, Checkpoint, Enode, NodeId, NodeKey, Role, U256};
 use parking_lot::{Mutex, RwLock};
 use tokio::sync::{broadcast, mpsc, watch};
 
@@ -208,12 +208,27 @@ pub async fn run(
     }
     if made {
         tracing::warn!(file = %key_path.display(), address = %key.address(), "made a new node key");
-        if config.role == Role::Validator {
-            signing_journal::begin(&config.data_dir, spec.genesis_hash(), key.address())?;
-        }
     }
-    let node = Node::open(&config, &spec, &key)?;
-    node.run(config, client, spec, key, shutdown, log_level).await
+    let (validator, made, _validator_lock) = match &config.validator_key_file {
+        Some(path) if config.role == Role::Validator && *path != key_path => {
+            let (validator, made) = key_file::load_or_create(path)?;
+            if made {
+                tracing::warn!(file = %path.display(), address = %validator.address(), "made a new validator key");
+            }
+            if let Some(warning) = key_file::exposure(path) {
+                tracing::warn!("{warning}");
+            }
+            let lock = if validator.address() == key.address() { None } else { lock_key(path)? };
+            (validator, made, lock)
+        }
+        _ => (key.clone(), made, None),
+    };
+    if made && config.role == Role::Validator {
+        signing_journal::begin(&config.data_dir, spec.genesis_hash(), validator.address())?;
+    }
+    let keys = Keys { node: key, validator };
+    let node = Node::open(&config, &spec, &keys)?;
+    node.run(config, client, spec, keys, shutdown, log_level).await
 }
 
 /// Takes all the file descriptors that the system allows to a process that asks: the usual soft limit of 1,024 is meant for
@@ -252,6 +267,13 @@ fn state_settings(config: &NodeConfig) -> StateSettings {
     StateSettings { retention, ..StateSettings::default() }
 }
 
+/// Whose node this is to its peers, and under whose name it signs blocks. They are one key wherever Besu validates too, which takes
+/// the one for the other.
+struct Keys {
+    node: NodeKey,
+    validator: NodeKey,
+}
+
 /// The parts of a node that live on disk and in memory, before anything listens.
 struct Node {
     ledger: Arc<Ledger>,
@@ -265,7 +287,7 @@ struct Node {
 }
 
 impl Node {
-    fn open(config: &NodeConfig, spec: &Arc<ChainSpec>, key: &NodeKey) -> Result<Self, RunError> {
+    fn open(config: &NodeConfig, spec: &Arc<ChainSpec>, keys: &Keys) -> Result<Self, RunError> {
         let path = config.data_dir.join("database");
         let settings = DiskSettings::default();
         let settings = DiskSettings { cache: config.database_cache.unwrap_or(settings.cache), ..settings };
@@ -279,16 +301,20 @@ impl Node {
         let ledger = Arc::new(ledger);
         let (gate, restored) = match config.role {
             Role::Validator => {
-                let (gate, restored) = signing_journal::open(&config.data_dir, spec.genesis_hash(), key)?;
+                let (gate, restored) = signing_journal::open(&config.data_dir, spec.genesis_hash(), &keys.validator)?;
                 (Some(gate), restored)
             }
             _ => (None, None),
         };
         let pool = Arc::new(Mutex::new(open_pool(config, spec, &ledger)));
-        let neighbours = Arc::new(Neighbours::new(config, key.node_id())?);
+        let neighbours = Arc::new(Neighbours::new(config, keys.node.node_id())?);
+        if config.role == Role::Validator {
+            let named = neighbours.names_validator(keys.validator.address());
+            named.map_err(|reason| RunError::Key { path: config.validator_key_path(), reason })?;
+        }
         let static_nodes = dial_list(config, spec, &neighbours)?;
         // Before the journal of local transactions is read: a sender may have left the list meanwhile.
-        let permissions = Permissions::open(config, key.node_id(), &static_nodes, &pool)?;
+        let permissions = Permissions::open(config, keys.node.node_id(), &static_nodes, &pool)?;
         let locals = if config.pool.journal {
             let path = config.data_dir.join("local-transactions.journal");
             let (locals, restored) = LocalKeeper::start(&path, pool.clone(), &ledger, driver::steady_us() / 1_000)
@@ -308,7 +334,7 @@ impl Node {
         config: NodeConfig,
         client: String,
         spec: Arc<ChainSpec>,
-        key: NodeKey,
+        keys: Keys,
         shutdown: impl Future<Output = ()>,
         log_level: LogLevel,
     ) -> Result<(), RunError> {
@@ -320,7 +346,8 @@ impl Node {
         let directory = neighbours.directory(&static_nodes);
         let carried_nodes = neighbours.carried_nodes();
         let voice = neighbours.clone().voice();
-        let advice = Arc::new(Advice::new(config.key_path()));
+        let Keys { node: key, validator } = keys;
+        let advice = Arc::new(Advice::new([config.key_path(), config.validator_key_path()].into()));
         let carrier = neighbours.carries_for().map(|validators| {
             tracing::info!(validators = validators.len(), "this boot carries sessions of its validators");
             CarrierConfig { validators, limits: CarryLimits::default() }
@@ -328,7 +355,7 @@ impl Node {
         let known_hosts = neighbours.known_hosts();
         let core = neighbours.clone().core(ledger.clone());
         let rules = Arc::new(NodeRules::new(ledger.clone(), key.node_id(), &static_nodes));
-        let admit = neighbours.judge(permissions.nodes.clone(), rules.clone());
+        let admit = neighbours.clone().judge(permissions.nodes.clone(), rules.clone());
         let permits = rules.clone().permit(permissions.nodes.clone());
         let dials = !static_nodes.is_empty() || !carried_nodes.is_empty();
         let known = Known { static_nodes, carried_nodes, carrier, directory, core, known_hosts, admit, permits };
@@ -372,7 +399,7 @@ impl Node {
             },
         };
         let metrics = exporter.as_ref().map(|((address, _), _, _)| *address);
-        let api = Api::new(backend, api_settings(&config, client, &spec, &key, &network, metrics));
+        let api = Api::new(backend, api_settings(&config, client, &spec, validator.address(), &network, metrics));
         let exporter = exporter.map(|((_, listener), handle, sources)| {
             telemetry::serve(listener, handle, sources, api.clone(), config.host_allowlist.clone(), stopped.clone())
         });
@@ -392,7 +419,7 @@ impl Node {
         })?;
 
         let versions = Arc::new(RwLock::new(HashMap::new()));
-        let settings = replica_settings(&config, &key, network.carries(), dials);
+        let settings = replica_settings(&config, validator.address(), network.carries(), dials);
         let [pulse, executing] = [Arc::new(Pulse::default()), Arc::new(Pulse::default())];
         let (jobs, executor) = executor::start(inbox.clone(), executing.clone()).map_err(RunError::Thread)?;
         let outbound = Outbound { network: network.clone(), versions: versions.clone(), notifications, head, jobs };
@@ -411,8 +438,15 @@ impl Node {
             replica.distrust([hash]);
         }
         let dialect = (config.role == Role::Validator).then_some(config.dialect);
-        let shared =
-            Arc::new(Shared { network: network.clone(), ledger: ledger.clone(), pool, inbox: inbox.clone(), versions, dialect });
+        let shared = Arc::new(Shared {
+            network: network.clone(),
+            ledger: ledger.clone(),
+            pool,
+            inbox: inbox.clone(),
+            versions,
+            dialect,
+            neighbours,
+        });
         let workers = Workers::start(shared.clone()).map_err(RunError::Thread)?;
         let (thread, mut replica_end) = driver::start(replica, outlet, outbound, pulse, executor).map_err(RunError::Thread)?;
         // What is written is durable already, and nothing in this process can be trusted to end.
@@ -427,7 +461,7 @@ impl Node {
         let head = ledger.head();
         tracing::info!(
             role = %config.role,
-            address = %key.address(),
+            address = %validator.address(),
             head = head.number,
             http = ?endpoints.rpc_http,
             ws = ?endpoints.rpc_ws,
@@ -536,13 +570,13 @@ fn local_head(ledger: &Ledger) -> LocalHead {
     }
 }
 
-fn replica_settings(config: &NodeConfig, key: &NodeKey, carrying: bool, dials: bool) -> ipe_engine::Settings {
+fn replica_settings(config: &NodeConfig, local: Address, carrying: bool, dials: bool) -> ipe_engine::Settings {
     let mut vanity = config.miner_extra_data.clone().unwrap_or_else(|| vanity().into_bytes());
     vanity.resize(32, 0);
     ipe_engine::Settings {
         role: config.role,
         topology: config.topology,
-        local: key.address(),
+        local,
         dialect: config.dialect,
         vanity: Bytes::from(vanity),
         target_gas_limit: config.target_gas_limit,
@@ -621,7 +655,7 @@ fn api_settings(
     config: &NodeConfig,
     client: String,
     spec: &ChainSpec,
-    key: &NodeKey,
+    address: Address,
     network: &NetworkHandle,
     metrics: Option<SocketAddr>,
 ) -> ipe_api::Settings {
@@ -629,7 +663,7 @@ fn api_settings(
     ipe_api::Settings {
         client_version: client,
         network_id: config.network_id.unwrap_or_else(|| spec.chain_id()),
-        address: key.address(),
+        address,
         enode: network.local().enode.as_ref().map(ToString::to_string),
         release: match config.rpc_release {
             RpcRelease::Besu25 => Release::Besu25,

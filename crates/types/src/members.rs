@@ -28,7 +28,8 @@ pub struct Member {
     pub role: Role,
     /// Public key, 64 bytes.
     pub node_id: NodeId,
-    /// The key's account address; a validator's address in the validator set.
+    /// A validator's address in the validator set, whose key may be another than the node's; of every other node the account
+    /// address of its key.
     pub address: Address,
     /// Where it listens; absent when it does not.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -46,10 +47,10 @@ pub enum MembersError {
     /// More nodes than [`MAX_MEMBERS`].
     #[error("nodes: got {0} nodes, expected at most {MAX_MEMBERS}")]
     TooMany(usize),
-    /// Two nodes share a name or a key.
+    /// Two nodes share a name, a key or an address.
     #[error("nodes: {what} {value} is there twice, expected each once")]
     Twice {
-        /// `name` or `nodeId`.
+        /// `name`, `nodeId` or `address`.
         what: &'static str,
         /// The repeated value.
         value: String,
@@ -97,13 +98,15 @@ impl Members {
                 return Err(MembersError::Twice { what: "name", value: node.name.clone() });
             }
             let expected = address_of(node.node_id);
-            if node.address != expected {
+            if node.address != expected && node.role != Role::Validator {
                 return Err(MembersError::Address { name: node.name.clone(), got: node.address, expected });
             }
             if members.by_id.insert(node.node_id, index).is_some() {
                 return Err(MembersError::Twice { what: "nodeId", value: node.node_id.to_string() });
             }
-            members.by_address.insert(node.address, index);
+            if members.by_address.insert(node.address, index).is_some() {
+                return Err(MembersError::Twice { what: "address", value: node.address.to_string() });
+            }
             if node.role == Role::Boot {
                 members.with_boot.insert(node.institution.clone());
             }

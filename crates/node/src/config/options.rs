@@ -107,6 +107,16 @@ pub const OPTIONS: &[OptionSpec] = &[
         c.key_file = Some(path(v, base)?);
         Ok(())
     }),
+    value(
+        "validator-key-file",
+        "FILE",
+        "the node key",
+        "Key that signs blocks, where it is not the node's: in networks of this client alone, whose directory (members) names both",
+        |c, v, base| {
+            c.validator_key_file = Some(path(v, base)?);
+            Ok(())
+        },
+    ),
     value("role", "ROLE", "observer", "validator, boot, writer, observer-boot or observer", |c, v, _| {
         c.role = Role::from_str(one(v)?).map_err(|_| "validator, boot, writer, observer-boot or observer".to_owned())?;
         Ok(())
@@ -810,6 +820,7 @@ impl Default for NodeConfig {
             historical_blocks: 512,
             genesis: None,
             key_file: None,
+            validator_key_file: None,
             role: Role::Observer,
             name: String::new(),
             institution: String::new(),
