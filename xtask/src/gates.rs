@@ -155,7 +155,8 @@ fn one(rest: &mut &[&str], allowed: &BTreeSet<String>) -> bool {
     let Some((word, after)) = rest.split_first() else { return false };
     *rest = after;
     if *word != "(" {
-        return allowed.contains(&word.replace('\u{a0}', " "));
+        // "Or any later version" leaves the choice of this one.
+        return allowed.contains(word.replace('\u{a0}', " ").trim_end_matches('+'));
     }
     let found = any(rest, allowed);
     let closed = rest.first() == Some(&")");

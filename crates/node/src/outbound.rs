@@ -57,7 +57,9 @@ impl Outbound {
             // It takes each at once, and is gone only when the process ends.
             Output::Work(job) => drop(self.jobs.send(job)),
             // The key is in this process: the gate signs.
-            Output::Sign(request) => tracing::error!(id = request.id, "a signature was asked for, and there is no signer elsewhere"),
+            Output::Sign(request) => {
+                tracing::error!(id = request.id, "a signature was asked for, and there is no signer elsewhere")
+            }
             Output::Notify(notification) => self.notify(notification),
             Output::Log(level, text) => match level {
                 Level::Error => tracing::error!("{text}"),
