@@ -50,6 +50,23 @@ const UNWRITTEN_PAUSE_MS: u64 = 1_000;
 /// Bytes of blocks above the next one that are kept.
 const MAX_AHEAD_BYTES: usize = 48 * 1024 * 1024;
 
+/// How often what begins at a height was asked for: the last such height, whoever was asked and whatever became of that.
+#[derive(Clone, Copy, Debug, Default)]
+struct Repeats {
+    first: u64,
+    times: usize,
+}
+
+impl Repeats {
+    fn of(&self, first: u64) -> usize {
+        if self.first == first { self.times } else { 0 }
+    }
+
+    fn count(&mut self, first: u64) {
+        *self = Self { first, times: self.of(first) + 1 };
+    }
+}
+
 /// A header of the chain that is being fetched.
 #[derive(Debug)]
 struct Link {
@@ -187,6 +204,8 @@ pub struct Sync {
     checkpoint: Option<Checkpoint>,
     links: VecDeque<Link>,
     body_bytes: usize,
+    headers_asked: Repeats,
+    bodies_asked: Repeats,
     header_requests: Vec<HeaderRequest>,
     body_requests: HashMap<u64, BodyRequest>,
     next_request: u64,
@@ -376,13 +395,13 @@ impl Sync {
             return None;
         }
         let same = self.header_requests.iter().filter(|request| request.first.saturating_add(HEADERS_A_REQUEST) > last + 1);
-        let asked = same.clone().count();
         let youngest = same.map(|request| request.asked_ms).max();
         if let Some(asked_ms) = youngest
             && now_ms < asked_ms + OVERTAKE_MS
         {
             return Some(asked_ms + OVERTAKE_MS);
         }
+        let asked = self.headers_asked.of(last + 1);
         let free = |peer: &&Peer| !peer.rests(now_ms) && self.header_requests.iter().all(|request| request.peer != peer.info.id);
         let claimant = peers.iter().filter(free).filter(|peer| peer.claimed > last).max_by_key(|peer| peer.rank_for(asked));
         // That it exists is proven, so somebody has it, whatever they say.
@@ -396,6 +415,7 @@ impl Sync {
         if let Some(peer) = peers.get_mut(peer) {
             peer.asked = id;
         }
+        self.headers_asked.count(last + 1);
         self.header_requests.push(HeaderRequest { id, peer, first: last + 1, claimed, asked_ms: now_ms });
         // Whatever it claims: who claims one more each time would be asked for one header each time.
         let query = HeadersQuery { start: HeadersStart::Number(last + 1), limit: HEADERS_A_REQUEST, skip: 0, reverse: false };
@@ -440,7 +460,7 @@ impl Sync {
         let Some(first_number) = self.links.get(first).map(|link| link.header.number) else { return false };
         let busy: HashSet<PeerId> = self.body_requests.values().map(|request| request.peer).collect();
         let free = |peer: &&Peer| !peer.rests(now_ms) && !busy.contains(&peer.info.id);
-        let asked = self.body_requests.values().filter(|request| request.covers(first_number)).count();
+        let asked = self.bodies_asked.of(first_number);
         let able = peers.iter().filter(free).filter(|peer| peer.claimed >= first_number);
         let Some(peer) = able.max_by_key(|peer| peer.rank_for(asked)) else { return false };
         let (peer, claimed) = (peer.info.id, peer.claimed);
@@ -453,6 +473,7 @@ impl Sync {
             hashes.push(link.hash);
         }
         self.next_request += 1;
+        self.bodies_asked.count(first_number);
         let id = self.next_request;
         self.body_requests.insert(id, BodyRequest { peer, first: first_number, hashes: hashes.clone(), asked_ms: now_ms });
         outputs.push(Output::Eth(vec![peer], Arc::new(EthMessage::GetBlockBodies { request_id: id, hashes })));

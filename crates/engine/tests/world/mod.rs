@@ -766,7 +766,7 @@ impl World {
             // At once, and yet after all that is due now.
             Output::Work(job) => self.at(self.job_us, Happening::Work(from, job)),
             Output::Notify(_) => {}
-            Output::Sign(request) => panic!("the keys are here: {request:?}"),
+            Output::Sign(request) => unreachable!("the keys are here: {request:?}"),
         }
     }
 
