@@ -31,6 +31,8 @@ pub struct HeldMessage {
     pub author: Address,
     /// What it says.
     pub message: Arc<Message>,
+    /// Bytes that it takes in memory, about, as it came and as it was read.
+    size: usize,
 }
 
 impl HeldMessage {
@@ -41,15 +43,15 @@ impl HeldMessage {
             _ => None,
         }
     }
+}
 
-    fn size(&self) -> usize {
-        let block = match &*self.message {
-            Message::Proposal(proposal) => Some(&proposal.signed.payload().block),
-            Message::RoundChange(change) => change.block.as_ref(),
-            Message::Prepare(_) | Message::Commit(_) => None,
-        };
-        self.bytes.len() + block.map_or(0, |block| block.footprint()) + OVERHEAD
-    }
+fn size_of_message(message: &Message, bytes: &Bytes) -> usize {
+    let block = match message {
+        Message::Proposal(proposal) => Some(&proposal.signed.payload().block),
+        Message::RoundChange(change) => change.block.as_ref(),
+        Message::Prepare(_) | Message::Commit(_) => None,
+    };
+    bytes.len() + block.map_or(0, |block| bytes.len() + block.body.overhead()) + OVERHEAD
 }
 
 /// Height, kind, author, and of a RoundChange whether it has the form with an access list: who reads only one of the forms
@@ -74,10 +76,11 @@ impl Held {
         if self.messages.get(&place).is_some_and(|held| held.message.round() >= message.round()) {
             return;
         }
-        let held = HeldMessage { kind: place.1, bytes: bytes.clone(), key, author: place.2, message };
-        self.bytes += held.size();
+        let size = size_of_message(&message, bytes);
+        let held = HeldMessage { kind: place.1, bytes: bytes.clone(), key, author: place.2, message, size };
+        self.bytes += size;
         if let Some(previous) = self.messages.insert(place, held) {
-            self.bytes -= previous.size();
+            self.bytes -= previous.size;
         }
         while self.bytes > MAX_BYTES && self.make_room() {}
     }
@@ -88,14 +91,14 @@ impl Held {
         let later = self.messages.last_key_value().is_some_and(|((height, ..), _)| *height > lowest);
         let candidates = || self.messages.iter().filter(|((height, ..), _)| !later || *height > lowest);
         let mut shares: BTreeMap<Address, usize> = BTreeMap::new();
-        candidates().for_each(|(_, held)| *shares.entry(held.author).or_default() += held.size());
+        candidates().for_each(|(_, held)| *shares.entry(held.author).or_default() += held.size);
         let Some((author, _)) = shares.into_iter().max_by_key(|(_, share)| *share) else { return false };
         let of_author = candidates().filter(|(_, held)| held.author == author);
-        let Some(place) = of_author.max_by_key(|(place, held)| (held.size(), place.0)).map(|(place, _)| *place) else {
+        let Some(place) = of_author.max_by_key(|(place, held)| (held.size, place.0)).map(|(place, _)| *place) else {
             return false;
         };
         if let Some(held) = self.messages.remove(&place) {
-            self.bytes -= held.size();
+            self.bytes -= held.size;
         }
         true
     }
@@ -103,7 +106,7 @@ impl Held {
     /// Forgets the heights up to `head`.
     pub fn decided(&mut self, head: u64) {
         self.messages = self.messages.split_off(&(head.saturating_add(1), Kind::Proposal, Address::ZERO, false));
-        self.bytes = self.messages.values().map(HeldMessage::size).sum();
+        self.bytes = self.messages.values().map(|held| held.size).sum();
     }
 
     /// Everything held, lowest height first, proposals before votes.

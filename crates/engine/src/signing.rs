@@ -348,11 +348,6 @@ impl Gate {
         Some((draft, made))
     }
 
-    /// Requests that the signer has not answered.
-    pub fn waits_for(&self) -> usize {
-        self.asked.len()
-    }
-
     fn check(&self, draft: &Draft, signatures: &Signatures) -> Result<Message, SignRefusal> {
         let foreign = |_: SignatureError| SignRefusal::Signer(self.address);
         let message = draft.with(signatures).map_err(foreign)?;

@@ -205,7 +205,8 @@ pub struct Sync {
     links: VecDeque<Link>,
     body_bytes: usize,
     headers_asked: Repeats,
-    bodies_asked: Repeats,
+    /// Of the lowest body alone: others are asked for in between.
+    front_repeats: Repeats,
     header_requests: Vec<HeaderRequest>,
     body_requests: HashMap<u64, BodyRequest>,
     next_request: u64,
@@ -281,7 +282,7 @@ impl Sync {
         if number <= head.number || number > head.number + MAX_BLOCKS_AHEAD || self.ahead.contains_key(&number) {
             return false;
         }
-        let bytes = block.footprint();
+        let bytes = block.length() + block.body.overhead();
         if number > head.number + 1 && self.ahead_bytes + bytes > MAX_AHEAD_BYTES {
             return false;
         }
@@ -460,7 +461,7 @@ impl Sync {
         let Some(first_number) = self.links.get(first).map(|link| link.header.number) else { return false };
         let busy: HashSet<PeerId> = self.body_requests.values().map(|request| request.peer).collect();
         let free = |peer: &&Peer| !peer.rests(now_ms) && !busy.contains(&peer.info.id);
-        let asked = self.bodies_asked.of(first_number);
+        let asked = if first == 0 { self.front_repeats.of(first_number) } else { 0 };
         let able = peers.iter().filter(free).filter(|peer| peer.claimed >= first_number);
         let Some(peer) = able.max_by_key(|peer| peer.rank_for(asked)) else { return false };
         let (peer, claimed) = (peer.info.id, peer.claimed);
@@ -473,7 +474,9 @@ impl Sync {
             hashes.push(link.hash);
         }
         self.next_request += 1;
-        self.bodies_asked.count(first_number);
+        if first == 0 {
+            self.front_repeats.count(first_number);
+        }
         let id = self.next_request;
         self.body_requests.insert(id, BodyRequest { peer, first: first_number, hashes: hashes.clone(), asked_ms: now_ms });
         outputs.push(Output::Eth(vec![peer], Arc::new(EthMessage::GetBlockBodies { request_id: id, hashes })));
@@ -647,7 +650,7 @@ impl Sync {
             };
             next = offset.map_or(next, |offset| offset + 1);
             if matches!(link.body, BodyState::Asked) {
-                let bytes = body.footprint();
+                let bytes = body.length() + body.overhead();
                 link.body = BodyState::Here { body, from: peer, bytes };
                 self.body_bytes += bytes;
             }

@@ -221,6 +221,10 @@ pub async fn run(
             let lock = if validator.address() == key.address() { None } else { lock_key(path)? };
             (validator, made, lock)
         }
+        Some(_) if config.role != Role::Validator => {
+            tracing::warn!("validator-key-file has no effect at a {}: only a validator signs blocks", config.role);
+            (key.clone(), made, None)
+        }
         _ => (key.clone(), made, None),
     };
     if made && config.role == Role::Validator {

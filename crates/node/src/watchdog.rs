@@ -36,7 +36,8 @@ pub(crate) struct Limits {
     /// When health and readiness go DOWN and the log says why. An honest block takes a fraction of the request timeout, which
     /// is some seconds; a slow disk may take some more for its commit.
     pub(crate) tell: Duration,
-    /// When the process ends over a proposal, a block of its own, or an input of the replica, which executes nothing. By then every round that a vote could count in is over.
+    /// When the process ends over a proposal, a block of its own, or an input of the replica, which executes nothing. By then every
+    /// round that a vote could count in is over.
     pub(crate) end: Duration,
     /// When it ends over a block that is to become final. One that a quorum sealed has to be executed whatever it takes, and would be
     /// executed again after a restart; only what certainly does not end is worth one.

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use alloy_primitives::Address;
+use alloy_rlp::Encodable;
 use ipe_types::Message;
 use ipe_types::planted::{self, Bug};
 
@@ -111,13 +112,13 @@ fn size(message: &Message) -> usize {
     match message {
         // The raw payload holds the block a second time, as bytes.
         Message::Proposal(proposal) => {
-            proposal.signed.raw().len()
-                + proposal.signed.payload().block.footprint()
+            2 * proposal.signed.raw().len()
+                + proposal.signed.payload().block.body.overhead()
                 + SMALL * (1 + proposal.round_changes.len() + proposal.prepares.len())
         }
         Message::Prepare(_) | Message::Commit(_) => 2 * SMALL,
         Message::RoundChange(change) => {
-            let block = change.block.as_ref().map_or(0, |block| block.footprint());
+            let block = change.block.as_ref().map_or(0, |block| block.length() + block.body.overhead());
             block + SMALL * (2 + change.prepares.len())
         }
     }

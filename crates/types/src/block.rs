@@ -84,11 +84,6 @@ impl Block {
         self.body.named_by(&self.header)
     }
 
-    /// Bytes that it takes in memory, about.
-    pub fn footprint(&self) -> usize {
-        self.header.length() + self.body.footprint()
-    }
-
     /// RLP of the block in a buffer of its own.
     pub fn to_rlp(&self) -> Vec<u8> {
         let mut out = Vec::with_capacity(self.length());
@@ -141,9 +136,15 @@ impl Body {
         self.named_by(header).is_ok()
     }
 
-    /// Bytes that it takes in memory, about: its RLP, and each transaction as a value.
-    pub fn footprint(&self) -> usize {
-        self.items_length() + self.transactions.len() * size_of::<Transaction>()
+    /// Bytes that it takes in memory beside those of its RLP, about: what stands for an item of a list is larger than the item may be.
+    /// Costs a look at each transaction.
+    pub fn overhead(&self) -> usize {
+        let lists = |tx: &Transaction| {
+            size_of_val(tx.authorization_list().unwrap_or_default()) + size_of_val(tx.access_list().map_or(&[][..], |list| &list.0))
+        };
+        size_of_val(&self.transactions[..])
+            + size_of_val(self.withdrawals.as_deref().unwrap_or_default())
+            + self.transactions.iter().map(lists).sum::<usize>()
     }
 
     fn items_length(&self) -> usize {
@@ -185,7 +186,8 @@ fn decode_transactions(items: &mut &[u8]) -> RlpResult<Vec<Transaction>> {
             return Err(RlpError::Custom("more than 131,072 transactions in a block"));
         }
     }
-    let mut transactions = Vec::with_capacity(count);
+    // An item of one byte is none, and asks for no room.
+    let mut transactions = Vec::with_capacity(count.min(list.len() / 10));
     while !list.is_empty() {
         transactions.push(decode_listed(&mut list)?);
     }

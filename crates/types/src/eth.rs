@@ -48,7 +48,9 @@ pub const MAX_MESSAGE_BYTES: usize = crate::sizes::MESSAGE_BYTES;
 pub const MAX_HASHES: usize = 4096;
 /// Most headers, bodies or receipt lists accepted in one answer: we never ask for more than a client serves (1024 in go-ethereum).
 pub const MAX_ANSWER_ITEMS: usize = 1024;
-/// Most transactions accepted in one Transactions or PooledTransactions message; the byte limit is reached first.
+/// Most transactions accepted in the bodies of one answer: as many as two full blocks have. Each takes some 300 bytes in memory.
+pub const MAX_BODIES_TRANSACTIONS: usize = 2 * crate::sizes::BLOCK_TRANSACTIONS;
+/// Most transactions accepted in one Transactions or PooledTransactions message. With honest ones the byte limit is reached first.
 pub const MAX_TRANSACTIONS_ACCEPTED: usize = 65_536;
 
 /// A version of the eth protocol that this node speaks.

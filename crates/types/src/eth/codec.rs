@@ -5,11 +5,11 @@ use alloy_eips::eip2718::Decodable2718;
 use alloy_primitives::{B256, Bytes, Log};
 use alloy_rlp::{BufMut, Decodable, Encodable, Header as RlpHeader};
 
-use crate::block::decode_listed;
+use crate::block::{Body, decode_listed};
 
 use super::{
-    Announced, BlockHashNumber, EthError, EthMessage, EthVersion, HeadersQuery, HeadersStart, MAX_ANSWER_ITEMS, MAX_HASHES,
-    MAX_MESSAGE_BYTES, MAX_TRANSACTIONS_ACCEPTED, Status, code, code_name,
+    Announced, BlockHashNumber, EthError, EthMessage, EthVersion, HeadersQuery, HeadersStart, MAX_ANSWER_ITEMS,
+    MAX_BODIES_TRANSACTIONS, MAX_HASHES, MAX_MESSAGE_BYTES, MAX_TRANSACTIONS_ACCEPTED, Status, code, code_name,
 };
 
 impl EthMessage {
@@ -131,7 +131,18 @@ impl EthMessage {
                 Ok(EthMessage::GetBlockBodies { request_id: input.value()?, hashes: input.values("hashes", MAX_HASHES)? })
             })?,
             code::BLOCK_BODIES => input.enter(|input| {
-                Ok(EthMessage::BlockBodies { request_id: input.value()?, bodies: input.values("bodies", MAX_ANSWER_ITEMS)? })
+                let request_id = input.value()?;
+                let mut count = 0;
+                let bodies = input.items("bodies", MAX_ANSWER_ITEMS, |input| {
+                    let body: Body = input.value()?;
+                    count += body.transactions.len();
+                    if count > MAX_BODIES_TRANSACTIONS {
+                        let (what, max) = ("transactions of bodies", MAX_BODIES_TRANSACTIONS);
+                        return Err(EthError::TooMany { message: input.message, what, max });
+                    }
+                    Ok(body)
+                })?;
+                Ok(EthMessage::BlockBodies { request_id, bodies })
             })?,
             code::NEW_BLOCK => input
                 .enter(|input| Ok(EthMessage::NewBlock { block: Box::new(input.value()?), total_difficulty: input.value()? }))?,

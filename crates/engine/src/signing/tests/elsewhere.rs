@@ -31,7 +31,7 @@ fn a_message_is_the_same_wherever_its_key_is() {
         let (about, made) = gate.answered(request.id, answer.clone()).expect("it waits");
         assert_eq!((&*about, made.unwrap()), (&draft, message));
         assert!(gate.answered(request.id, answer).is_none(), "once");
-        assert_eq!(gate.waits_for(), 0);
+        assert_eq!(gate.asked.len(), 0);
     }
 }
 
@@ -84,7 +84,7 @@ fn answers_about_what_is_past_and_while_there_is_a_doubt_are_nothing() {
     let early = asked(gate.sign(&prepare(5, 0, 1)));
     let next = asked(gate.sign(&prepare(6, 0, 1)));
     assert!(gate.answered(early.id, by(1, &early)).is_none(), "its height is decided");
-    assert_eq!(gate.waits_for(), 1, "and it is forgotten");
+    assert_eq!(gate.asked.len(), 1, "and it is forgotten");
     gate.abstain(Doubt { cause: Cause::Twin, through: 6 }).unwrap();
     assert!(gate.answered(next.id, by(1, &next)).is_none());
     assert!(gate.answered(99, by(1, &next)).is_none());
@@ -99,7 +99,7 @@ fn a_signer_that_never_answers_is_asked_a_bounded_number_of_times() {
     assert!(matches!(gate.sign(&round_change(5, 1_000, None)), Err(SignRefusal::Overdue(MAX_ASKED))));
     // The next height is another matter.
     asked(gate.sign(&prepare(6, 0, 1)));
-    assert_eq!(gate.waits_for(), 1);
+    assert_eq!(gate.asked.len(), 1);
 }
 
 /// What a former life signed is asked for again, and is byte for byte what it was.
